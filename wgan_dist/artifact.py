@@ -1,0 +1,133 @@
+"""The portable generator: weights, what rebuilds them, and what describes them, in one safetensors file."""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wgan_dist import weights
+from wgan_dist.errors import UserError
+from wgan_dist.models import NetworkSpec, build_generator, generator_spec, is_own_class
+
+FORMAT_VERSION = 1
+# One key: safetensors writes several in random order, and equal content must be equal bytes.
+METADATA_KEY = "wgan_dist"
+EMA_FILE, RAW_FILE = "generator.safetensors", "generator_raw.safetensors"
+CHECKPOINTS = "checkpoints"
+VALUE_RANGE = [-1.0, 1.0]
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a generator file says about itself. Nothing in it depends on where or when the training ran."""
+
+    network: NetworkSpec
+    latent_distribution: str
+    weights: str
+    steps: int
+    seen_images: int
+    data: str
+    description: str
+    license: str
+    package_version: str
+
+    @property
+    def latent_dim(self) -> int:
+        return int(self.network.arguments["latent_dim"])
+
+    @property
+    def image_size(self) -> int:
+        return int(self.network.arguments["image_size"])
+
+    @property
+    def channels(self) -> int:
+        return int(self.network.arguments["channels"])
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A loaded generator, in evaluation mode, with its description and the SHA-256 of its file."""
+
+    network: nn.Module
+    description: Description
+    sha256: str
+
+
+def to_bytes(state: dict[str, Tensor], description: Description) -> bytes:
+    """The file's content; the same weights and description give the same bytes."""
+    about = dataclasses.asdict(description) | {"format_version": FORMAT_VERSION, "value_range": VALUE_RANGE}
+    return weights.to_bytes(state, {METADATA_KEY: json.dumps(about, sort_keys=True)})
+
+
+def _latest_raw(folder: Path) -> Path:
+    found = sorted(folder.glob(f"{CHECKPOINTS}/step-*[0-9]/{RAW_FILE}"))
+    return found[-1] if found else folder / RAW_FILE
+
+
+def locate(ckpt: str, kind: str) -> Path:
+    """The generator file that `ckpt` (run folder, checkpoint folder or file) stands for; kind: ema or raw.
+
+    Raises UserError when there is none.
+    """
+    path = Path(ckpt)
+    if path.is_dir():
+        path = path / EMA_FILE if kind == "ema" else _latest_raw(path)
+    if not path.is_file():
+        raise UserError(
+            f"ckpt={ckpt}: expected a run folder, a checkpoint folder or a generator.safetensors; there is no {path}"
+        )
+    return path
+
+
+def _parse_about(path: Path, content: bytes) -> dict[str, Any]:
+    length = int.from_bytes(content[:8], "little")
+    try:
+        header = json.loads(content[8 : 8 + length])
+        about: dict[str, Any] = json.loads(header["__metadata__"][METADATA_KEY])
+        if not isinstance(about["format_version"], int):
+            raise TypeError
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{path}: not a generator file of wgan_dist, or damaged") from error
+    return about
+
+
+def _read_description(path: Path, about: dict[str, Any]) -> Description:
+    if about["format_version"] > FORMAT_VERSION:
+        raise UserError(
+            f"{path}: format version {about['format_version']}, written by wgan_dist {about.get('package_version')}; "
+            f"this one reads up to {FORMAT_VERSION}"
+        )
+    try:
+        values = {field.name: about[field.name] for field in dataclasses.fields(Description)}
+        return Description(**values | {"network": NetworkSpec(**values["network"])})
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path}: the description of the generator is damaged: {error}") from error
+
+
+def _checked_spec(path: Path, spec: NetworkSpec, own_class: str) -> NetworkSpec:
+    """What to build. A file never chooses code to import: a class of one's own is named again by who loads it."""
+    if is_own_class(spec.name) and own_class != spec.name:
+        raise UserError(f"{path}: needs the network {spec.name}; if you trust it: --generator={spec.name}")
+    return spec if is_own_class(spec.name) else generator_spec(spec.name, **spec.arguments)
+
+
+def _stored_dtype(state: dict[str, Tensor]) -> torch.dtype:
+    return next((value.dtype for value in state.values() if value.is_floating_point()), torch.float32)
+
+
+def load(path: Path, own_class: str = "") -> Artifact:
+    """Read a generator file; `own_class` names the module:Class of a network that is not part of this package.
+
+    Raises UserError for a file that is not one, is damaged, or was written by a newer version.
+    """
+    content = path.read_bytes()
+    description = _read_description(path, _parse_about(path, content))
+    network = build_generator(_checked_spec(path, description.network, own_class))
+    network.to(_stored_dtype(weights.from_bytes(content, str(path))))
+    weights.load_into(network, content, str(path))
+    return Artifact(network.eval().requires_grad_(False), description, hashlib.sha256(content).hexdigest())

@@ -1,0 +1,56 @@
+"""What every command line shares: flags by fire, help, and errors as one line with exit status 2."""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from wgan_dist.errors import UserError
+from wgan_dist.settings import help_text
+
+EXIT_USAGE = 2
+
+
+def read_flags(arguments: list[str]) -> dict[str, str]:
+    """`--name=value`, `--name value`, `--name` and `--noname` to a dict of texts.
+
+    Texts, not fire's guesses: `--run_dir=1e5` names a folder, and only the setting's own type knows.
+    """
+    import fire
+    from fire.decorators import SetParseFn
+
+    flags: dict[str, str] = {}
+    stray: list[str] = []
+
+    @SetParseFn(str)
+    def collect(*positional: str, **named: str) -> None:
+        stray.extend(positional)
+        flags.update(named)
+
+    fire.Fire(collect, command=arguments, name=sys.argv[0])
+    if stray:
+        raise UserError(f"unexpected argument {stray[0]}: settings are given as --name=value")
+    return flags
+
+
+def _say_error(error: UserError) -> None:
+    # Every rank meets the same error; one voice is enough.
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        print(f"error: {error}", file=sys.stderr)
+
+
+def run(command: Callable[[dict[str, str]], None], settings: type[Any], usage: str) -> None:
+    """Run a command line: print the help, or call `command` with its flags.
+
+    A UserError ends as one line on standard error and exit status 2; any other exception is a bug and
+    keeps its traceback.
+    """
+    arguments = sys.argv[1:]
+    if {"-h", "--help"} & set(arguments):
+        print(help_text(settings, usage))
+        return
+    try:
+        command(read_flags(arguments))
+    except UserError as error:
+        _say_error(error)
+        sys.exit(EXIT_USAGE)

@@ -1,0 +1,248 @@
+"""Every setting of a run in one frozen dataclass; recipe + flags → Config, with errors that name the setting."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from wgan_dist.errors import UserError
+from wgan_dist.settings import setting, show, typed_values, unknown_name
+
+RECIPES = Path(__file__).parent / "recipes"
+DEFAULT_RECIPE = "digits"
+CONFIG_FILE = "config.yaml"
+EPOCH_SUFFIX = "epoch"
+
+
+def parse_duration(value: Any) -> int | str:
+    """Generator steps as a whole number, or epochs as `3epoch`; raises ValueError otherwise."""
+    text = str(value).strip().lower()
+    digits = text.removesuffix(EPOCH_SUFFIX) if text.endswith(EPOCH_SUFFIX) else text
+    if isinstance(value, bool) or not digits.isdecimal():
+        raise ValueError("a number of generator steps, as 500, or of epochs, as 1epoch")
+    return text if text.endswith(EPOCH_SUFFIX) else int(text)
+
+
+def in_steps(duration: int | str, steps_per_epoch: int) -> int:
+    """A duration in generator steps."""
+    if isinstance(duration, int):
+        return duration
+    return int(duration.removesuffix(EPOCH_SUFFIX)) * steps_per_epoch
+
+
+def _parse_resume(value: Any) -> str:
+    text = str(value).lower()
+    if text not in ("true", "false", "auto"):
+        raise ValueError("true, false or auto")
+    return text
+
+
+def _parse_background(value: Any) -> str:
+    digits = str(value).lower().removeprefix("#")
+    if len(digits) != 6 or set(digits) - set("0123456789abcdef"):
+        raise ValueError("a colour as six hexadecimal digits, as ffffff")
+    return digits
+
+
+def _parse_seed(value: Any) -> int:
+    try:
+        seed = int(str(value))
+    except ValueError:
+        raise ValueError("a whole number") from None
+    if not 0 <= seed < 2**63:
+        raise ValueError("a whole number from 0 to 2^63 - 1")
+    return seed
+
+
+@dataclass(frozen=True)
+class Config:
+    """The settings of a run. Each is a flag (`--name=value`) and a key of a YAML recipe, under one name.
+
+    Durations (max_steps, *_every) are numbers of generator steps, or epochs as `1epoch`; 0 turns a
+    cadence off. Batch sizes are global, over all processes.
+    """
+
+    recipe: str = setting("", "recipe name or YAML file; digits if no --data is given", group="run")
+    run_dir: str = setting("", "folder of the run; a new numbered one below runs/ if not given")
+    resume: str = setting("false", "continue the run in --run_dir: true, false, or auto: if there is one", parse=_parse_resume)
+    init_from: str = setting("", "run or checkpoint folder, or generator.safetensors, whose weights to start from")
+    seed: int = setting(0, "seed of every random draw", parse=_parse_seed)
+    max_steps: int | str = setting(100_000, "length of the run", parse=parse_duration)
+    dry_run: bool = setting(False, "check the settings, the data and the networks, write nothing")
+
+    data: tuple[str, ...] = setting(("digits",), "folder, idx folder, or name; several are merged: a/,b/", group="data")
+    image_size: int = setting(64, "height and width in pixels; images are resized and centre-cropped", least=1)
+    channels: int | None = setting(None, "1 grey, 3 RGB, 4 RGBA; auto: as the data", least=1, below=5)
+    background: str = setting("ffffff", "colour under transparent pixels", parse=_parse_background)
+    skip_bad_images: bool = setting(False, "leave unreadable files out instead of stopping")
+    cache_dir: str = setting("~/.cache/wgan_dist", "folder of decoded and downloaded images")
+    workers: int = setting(0, "processes that prepare batches, per rank", least=0)
+
+    generator: str = setting("dcgan", "network name, or module:Class of your own", group="networks")
+    critic: str = setting("dcgan", "network name, or module:Class of your own")
+    generator_features: int | None = setting(None, "width of the generator; auto: the network's own", least=1)
+    critic_features: int | None = setting(None, "width of the critic; auto: the network's own", least=1)
+    generator_norm: str = setting("auto", "auto: the network's own", choices=("auto", "batch", "instance", "none"))
+    critic_norm: str = setting("auto", "auto: the network's own", choices=("auto", "instance", "layer", "none"))
+    latent_dim: int = setting(128, "length of the latent vector z", least=1)
+    latent_distribution: str = setting("normal", "N(0, 1) or U[-1, 1)", choices=("normal", "uniform"))
+
+    batch_size: int = setting(64, "real images in one critic iteration, over all processes", least=1, group="method")
+    real_batch_per: str = setting("critic", "a fresh real batch for each", choices=("critic", "generator"))
+    accumulation: int = setting(1, "micro-batches a batch is computed in, to save memory", least=1)
+    n_critic: int = setting(5, "critic iterations per generator step", least=1)
+    critic_warmup: bool = setting(False, "100 critic iterations for the first 25 steps and every 500th")
+    penalty: str = setting("gp", "Lipschitz constraint: two-sided, one-sided, clipping", choices=("gp", "lp", "clip"))
+    gp_weight: float = setting(10.0, "λ of the gradient penalty", least=0)
+    clip_value: float = setting(0.01, "bound of the critic's weights under --penalty=clip", above=0)
+    optimizer: str = setting("adam", "of both networks", choices=("adam", "rmsprop"))
+    betas: tuple[float, float] = setting((0.0, 0.9), "of Adam", least=0, below=1)
+    critic_lr: float = setting(1e-4, "learning rate of the critic", above=0)
+    generator_lr: float = setting(1e-4, "learning rate of the generator", above=0)
+    lr_decay: str = setting("none", "to zero at max_steps", choices=("none", "linear"))
+    ema_decay: float = setting(0.999, "of the averaged generator; 0: no averaging", least=0, below=1)
+
+    dtype: str = setting("float32", "of weights and data", choices=("float32", "float64"), group="arithmetic")
+    mixed_precision: str = setting("auto", "auto: as accelerate says", choices=("auto", "no", "bf16", "fp16"))
+    compile: bool = setting(False, "compile the objectives with torch.compile")
+
+    log_every: int | str = setting(50, "record metrics", parse=parse_duration, group="what it leaves behind")
+    sample_every: int | str = setting(500, "draw the grid of fixed noise", parse=parse_duration)
+    evaluate_every: int | str = setting(0, "measure the sliced Wasserstein distance", parse=parse_duration)
+    checkpoint_every: int | str = setting(1000, "save all that resuming needs", parse=parse_duration)
+    keep_checkpoints: int = setting(3, "newest checkpoints kept", least=1)
+    weight_histograms: bool = setting(False, "weights in TensorBoard, at each grid")
+    description: str = setting("", "what the images show; written into the generator")
+    license: str = setting("", "licence of the trained generator, as an SPDX name; written into the generator")
+
+
+# Where a run lives and whether it starts: not part of what it is, so a saved config is a recipe too.
+UNSAVED = ("run_dir", "resume", "dry_run")
+# May differ between a run and its continuation: none of these reaches the mathematics. The data may
+# have moved: its content is compared instead.
+FREE_ON_RESUME = (
+    *UNSAVED,
+    "recipe",
+    "init_from",
+    "max_steps",
+    "data",
+    "cache_dir",
+    "skip_bad_images",
+    "workers",
+    "log_every",
+    "sample_every",
+    "evaluate_every",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "weight_histograms",
+)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected lines of the form setting: value")
+    return content
+
+
+def _recipe_path(recipe: str) -> Path:
+    if recipe.endswith((".yaml", ".yml")):
+        return Path(recipe)
+    path = RECIPES / f"{recipe}.yaml"
+    if not path.is_file():
+        raise unknown_name("recipe", recipe, sorted(file.stem for file in RECIPES.glob("*.yaml")))
+    return path
+
+
+def _check_together(config: Config) -> None:
+    """Settings that are each fine and make no sense together."""
+    if config.dtype == "float64" and config.mixed_precision not in ("auto", "no"):
+        raise UserError(f"mixed_precision={config.mixed_precision} with dtype=float64: expected no")
+    if config.batch_size % config.accumulation:
+        raise UserError(f"batch_size={config.batch_size}: expected a multiple of accumulation={config.accumulation}")
+    if config.resume == "true" and not config.run_dir:
+        raise UserError("resume=true: expected --run_dir, the folder of the run to continue")
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder holds a run, finished or not."""
+    return (folder / CONFIG_FILE).is_file()
+
+
+def _continues(flags: Mapping[str, Any]) -> bool:
+    resume = flags.get("resume", "false")
+    return resume == "true" or (resume == "auto" and is_run(Path(flags.get("run_dir", ""))))
+
+
+def _recipe_values(flags: Mapping[str, Any]) -> dict[str, Any]:
+    if _continues(flags) and flags.get("run_dir"):
+        return _read_yaml(Path(flags["run_dir"]) / CONFIG_FILE)
+    recipe = flags.get("recipe") or ("" if "data" in flags else DEFAULT_RECIPE)
+    if not recipe:
+        return {}
+    values = _read_yaml(_recipe_path(recipe)) | {"recipe": recipe}
+    misplaced = [name for name in UNSAVED if name in values]
+    if misplaced:
+        raise UserError(f"recipe {recipe}: {misplaced[0]} is given on the command line, not in a recipe")
+    return values
+
+
+def load_config(flags: Mapping[str, str]) -> Config:
+    """Defaults, then the recipe (or, on resume, the run's own config), then the flags.
+
+    Raises UserError for an unknown setting, a value of the wrong type or out of bounds, an unreadable
+    recipe, and settings that contradict one another.
+    """
+    given = typed_values(Config, flags)
+    try:
+        recipe = typed_values(Config, _recipe_values(given))
+    except UserError as error:
+        source = given.get("recipe") or given.get("run_dir") or DEFAULT_RECIPE
+        raise UserError(f"{error} (in {source})" if str(source) not in str(error) else str(error)) from error
+    config = Config(**(recipe | given))
+    _check_together(config)
+    return config
+
+
+def as_dict(config: Config) -> dict[str, Any]:
+    """The settings that describe the run, ready for YAML or JSON."""
+    values = {name: value for name, value in dataclasses.asdict(config).items() if name not in UNSAVED}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def to_yaml(config: Config) -> str:
+    """The saved form of a config; usable as a recipe."""
+    return str(yaml.safe_dump(as_dict(config), sort_keys=False))
+
+
+def summary(config: Config) -> str:
+    """The settings that differ from the defaults, on a line."""
+    changed = [
+        f"{field.name}={show(getattr(config, field.name))}"
+        for field in dataclasses.fields(config)
+        if getattr(config, field.name) != field.default
+    ]
+    return " ".join(changed)
+
+
+def differences(config: Config, saved: Mapping[str, Any]) -> list[str]:
+    """Settings that decide the mathematics and differ from those of the run to be continued."""
+    before = Config(**typed_values(Config, saved))
+    free = set(FREE_ON_RESUME)
+    if "linear" in (config.lr_decay, before.lr_decay):
+        free.remove("max_steps")  # the learning rate is a function of it
+    return [
+        f"{field.name}={show(getattr(config, field.name))} (was {show(getattr(before, field.name))})"
+        for field in dataclasses.fields(Config)
+        if field.name not in free and getattr(config, field.name) != getattr(before, field.name)
+    ]

@@ -1,0 +1,75 @@
+"""Which images make global batch k, and the loader that brings a process its share of them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from wgan_dist import noise
+from wgan_dist.data.images import Images
+
+
+@dataclass(frozen=True)
+class Order:
+    """The endless sequence of global batches: each epoch a new permutation, an incomplete last batch dropped.
+
+    A pure function of (seed, k): any process of any world can ask for any batch, before or after a resume.
+    """
+
+    seed: int
+    size: int
+    batch_size: int
+
+    @property
+    def batches_per_epoch(self) -> int:
+        return self.size // self.batch_size
+
+    def epoch(self, batch: int) -> NDArray[np.int64]:
+        """The permutation that global batch number `batch` is cut from."""
+        return noise.permutation(self.seed, "order", batch // self.batches_per_epoch, self.size)
+
+    def within(self, batch: int) -> slice:
+        """The place of global batch number `batch` in its epoch's permutation."""
+        start = batch % self.batches_per_epoch * self.batch_size
+        return slice(start, start + self.batch_size)
+
+
+class ShareSampler(Sampler[NDArray[np.int64]]):
+    """This process's indices of each micro-batch, from global batch `start` on, without end."""
+
+    def __init__(self, order: Order, start: int, shares: list[slice]) -> None:
+        self.order, self.start, self.shares = order, start, shares
+
+    def __iter__(self) -> Iterator[NDArray[np.int64]]:
+        batch, permutation = self.start, self.order.epoch(self.start)
+        while True:
+            indices = permutation[self.order.within(batch)]
+            yield from (indices[share] for share in self.shares)
+            batch += 1
+            if batch % self.order.batches_per_epoch == 0:
+                permutation = self.order.epoch(batch)
+
+
+class _Gather(Dataset[Tensor]):
+    def __init__(self, images: Images) -> None:
+        self.pixels = images.pixels
+
+    def __getitem__(self, indices: NDArray[np.int64]) -> Tensor:  # type: ignore[override]
+        return torch.from_numpy(np.asarray(self.pixels[indices]))
+
+
+def micro_batches(images: Images, sampler: ShareSampler, workers: int, pin_memory: bool) -> Iterator[Tensor]:
+    """uint8 [micro-batch / processes, channels, size, size], in the sampler's order, without end."""
+    loader = DataLoader(
+        _Gather(images), sampler=sampler, batch_size=None, num_workers=workers, pin_memory=pin_memory
+    )
+    return iter(loader)
+
+
+def to_unit_range(pixels: Tensor, dtype: torch.dtype) -> Tensor:
+    """uint8 in 0…255 → `dtype` in [−1, 1]."""
+    return pixels.to(dtype).div_(127.5).sub_(1.0)

@@ -1,0 +1,186 @@
+"""A name or a path → a list of pictures that can be opened one by one."""
+
+import gzip
+import hashlib
+import os
+import struct
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from wgan_dist.errors import UserError
+from wgan_dist.settings import unknown_name
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+# A picture larger than this would be several gigabytes once decoded; far above any camera.
+MAX_PIXELS = 200_000_000
+DIGITS = Path(__file__).parent / "digits"
+
+
+Result = TypeVar("Result")
+
+
+class BadImage(Exception):
+    """A picture that cannot be decoded; the message says why."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Pictures of one origin; `open(i)` is picture i, perhaps not yet decoded: use `read`.
+
+    `names` are what a person would call them; `identity` changes whenever a picture might have.
+    """
+
+    name: str
+    names: Sequence[str]
+    identity: str
+    open: Callable[[int], Image.Image]
+
+
+def _read(picture: Image.Image, use: Callable[[Image.Image], Result]) -> Result:
+    if picture.width * picture.height > MAX_PIXELS:
+        raise BadImage(f"{picture.width}×{picture.height} pixels, more than {MAX_PIXELS:,}")
+    return use(picture)
+
+
+def read(source: Source, index: int, use: Callable[[Image.Image], Result]) -> Result:
+    """Open picture `index` and give it to `use`; whatever Pillow dislikes about it becomes a BadImage."""
+    try:
+        with warnings.catch_warnings(), source.open(index) as picture:
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is the limit here
+            return _read(picture, use)
+    except UnidentifiedImageError:
+        raise BadImage("not a PNG, JPEG, WebP or BMP image") from None
+    except (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as error:
+        raise BadImage(" ".join(str(error).split()) or type(error).__name__) from None
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".")
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """All visible files, sorted by their path below `folder`; linked folders are followed, once each."""
+    files, seen = [], set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not _is_hidden(name))
+        files += [Path(place) / name for name in names if not _is_hidden(name)]
+    return sorted(files, key=lambda file: file.relative_to(folder).as_posix())
+
+
+def _digest(parts: Sequence[object]) -> str:
+    return hashlib.sha256(repr(parts).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return (-1, -1)  # a dangling link: decoding it will say so
+    return (status.st_size, status.st_mtime_ns)
+
+
+def _name_of(path: Path) -> str:
+    return path.resolve().name or "images"
+
+
+def folder_source(folder: Path) -> Source:
+    """Every file below a folder, nested or flat."""
+    files = _files_below(folder)
+    if not files:
+        raise UserError(f"data={folder}: the folder holds no image")
+    names = [file.relative_to(folder).as_posix() for file in files]
+    stamps = [(name, *_stamp(file)) for name, file in zip(names, files, strict=True)]
+    identity = _digest([str(folder.resolve()), stamps])
+    return Source(_name_of(folder), names, identity, lambda i: Image.open(files[i], formats=FORMATS))
+
+
+def read_idx(path: Path) -> NDArray[np.uint8]:
+    """An idx or idx.gz file of unsigned bytes, as MNIST's: uint8 of shape (n, height, width).
+
+    Raises UserError when the file is not one, is cut short, or claims more than it holds.
+    """
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            header = file.read(16)
+            zero, kind, dimensions, *shape = struct.unpack(">HBBIII", header)
+            content = file.read()
+    except (OSError, EOFError, struct.error) as error:
+        raise UserError(f"{path}: not a readable idx file ({error})") from error
+    if (zero, kind, dimensions) != (0, 8, 3) or len(content) != int(np.prod(shape, dtype=object)):
+        raise UserError(f"{path}: expected an idx file of grey images, three dimensions of unsigned bytes")
+    return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+def _idx_files(folder: Path) -> list[Path]:
+    """The idx image files of a folder; of MNIST's pair the training part alone, the other is for tests."""
+    found = sorted([*folder.glob("*idx3-ubyte"), *folder.glob("*idx3-ubyte.gz")])
+    return [file for file in found if file.name.startswith("train")] or found
+
+
+def idx_source(folder: Path, files: list[Path], name: str) -> Source:
+    """Grey images in MNIST's format."""
+    arrays = [read_idx(file) for file in files]
+    index = [(array, i) for array in arrays for i in range(len(array))]
+    names = [f"{file.name}[{i}]" for file, array in zip(files, arrays, strict=True) for i in range(len(array))]
+    identity = _digest([str(folder.resolve()), [(file.name, *_stamp(file)) for file in files]])
+    return Source(name, names, identity, lambda i: Image.fromarray(index[i][0][index[i][1]]))
+
+
+# torchvision's data sets: class name and what it needs besides root and download.
+TORCHVISION: dict[str, tuple[str, dict[str, Any]]] = {
+    "mnist": ("MNIST", {"train": True}),
+    "fashion_mnist": ("FashionMNIST", {"train": True}),
+    "kmnist": ("KMNIST", {"train": True}),
+    "emnist": ("EMNIST", {"train": True, "split": "balanced"}),
+    "cifar10": ("CIFAR10", {"train": True}),
+    "cifar100": ("CIFAR100", {"train": True}),
+    "svhn": ("SVHN", {"split": "train"}),
+    "stl10": ("STL10", {"split": "unlabeled"}),
+    "celeba": ("CelebA", {"split": "all"}),
+    "flowers102": ("Flowers102", {"split": "train"}),
+    "food101": ("Food101", {"split": "train"}),
+    "oxford_iiit_pet": ("OxfordIIITPet", {"split": "trainval"}),
+}
+
+
+def torchvision_source(name: str, cache_dir: Path) -> Source:
+    """A data set of torchvision, downloaded below `cache_dir` unless it is there already."""
+    import torchvision.datasets
+
+    class_name, arguments = TORCHVISION[name]
+    try:
+        images = getattr(torchvision.datasets, class_name)(cache_dir / "torchvision", download=True, **arguments)
+    except (OSError, RuntimeError, ImportError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"data={name}: cannot be had: {reason}; files already downloaded go below {cache_dir}/torchvision") from error
+    identity = _digest([name, len(images)])
+    return Source(name, [f"{name}[{i}]" for i in range(len(images))], identity, lambda i: images[i][0])
+
+
+def open_source(data: str, cache_dir: Path) -> Source:
+    """`data`, one of the names known here or a path, as a Source; raises UserError naming it."""
+    if data == "digits":
+        return idx_source(DIGITS, _idx_files(DIGITS), data)
+    path = Path(data).expanduser()
+    if path.is_dir():
+        idx = _idx_files(path)
+        return idx_source(path, idx, _name_of(path)) if idx else folder_source(path)
+    if data in TORCHVISION:
+        return torchvision_source(data, cache_dir)
+    if path.exists():
+        raise UserError(f"data={data}: expected a folder, not a file")
+    if os.sep in data or data.startswith((".", "~")):
+        raise UserError(f"data={data}: there is no such folder")
+    raise unknown_name("data (no folder of that name, and not a data set)", data, ["digits", *TORCHVISION])

@@ -1,0 +1,195 @@
+"""The world of processes: who computes which part, and what they must agree on. All of torch.distributed is here."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
+from torch import Tensor, nn
+
+from wgan_dist.errors import UserError
+
+
+@dataclass(frozen=True)
+class World:
+    """This process's place among all."""
+
+    rank: int
+    size: int
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+
+def start(mixed_precision: str | None) -> Accelerator:
+    """Join the processes that the launcher started; `mixed_precision` None is the launcher's choice.
+
+    Without a GPU it says so explicitly: accelerate's launcher would otherwise start independent runs.
+    Raises UserError for fp16 without a GPU.
+    """
+    without_gpu = not torch.cuda.is_available()
+    # BatchNorm is synchronised in its forward, so there is nothing to broadcast.
+    wrapping = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
+    try:
+        accelerator = Accelerator(cpu=without_gpu, mixed_precision=mixed_precision, kwargs_handlers=[wrapping])
+    except ValueError as error:
+        raise UserError(f"mixed_precision={mixed_precision or 'auto'}: {error}") from error
+    if accelerator.mixed_precision == "fp16" and without_gpu:
+        raise UserError("mixed_precision=fp16: needs a GPU; without one expected no or bf16")
+    return accelerator
+
+
+def stop() -> None:
+    """Leave the world in order, so that no process reports the others as lost."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def world() -> World:
+    """This process's rank and the number of processes; one process if nothing was launched."""
+    if dist.is_available() and dist.is_initialized():
+        return World(dist.get_rank(), dist.get_world_size())
+    return World(0, 1)
+
+
+def backend() -> str:
+    """gloo, nccl, …, or none."""
+    return str(dist.get_backend()) if world().size > 1 else "none"
+
+
+def shares(batch_size: int, accumulation: int, world: World) -> list[slice]:
+    """This process's part of each micro-batch of a global batch.
+
+    The parts of all processes make a micro-batch and the micro-batches make the batch, without overlap and in
+    order. Raises UserError when they cannot be equal.
+    """
+    parts = accumulation * world.size
+    if batch_size % parts:
+        raise UserError(
+            f"batch_size={batch_size}: expected a multiple of {parts} ({world.size} processes × accumulation {accumulation})"
+        )
+    length = batch_size // parts
+    starts = [(micro * world.size + world.rank) * length for micro in range(accumulation)]
+    return [slice(start, start + length) for start in starts]
+
+
+def mean(values: Tensor) -> Tensor:
+    """The mean over all processes of equally shaped tensors."""
+    if world().size == 1:
+        return values
+    total = values.clone()
+    dist.all_reduce(total)
+    return total / world().size
+
+
+def from_main(function: Callable[[], Any]) -> Any:
+    """What `function` returns on the first process, on every process; its UserError is raised on every process."""
+    here = world()
+    box: list[Any] = [None, None]
+    if here.is_main:
+        try:
+            box[0] = function()
+        except UserError as error:
+            box[1] = str(error)
+    if here.size > 1:
+        dist.broadcast_object_list(box, src=0)
+    if box[1] is not None:
+        raise UserError(box[1])
+    return box[0]
+
+
+def barrier() -> None:
+    """Wait for every process."""
+    if world().size > 1:
+        dist.barrier()
+
+
+def _sum_over_processes(values: Tensor) -> Tensor:
+    dist.all_reduce(values)
+    return values
+
+
+def _per_channel(values: Tensor, like: Tensor) -> Tensor:
+    return values.view(1, -1, *[1] * (like.dim() - 2))
+
+
+class _NormaliseGlobally(torch.autograd.Function):
+    """(x − mean) / √(var + ε) over the batch of all processes, with the derivative of both statistics."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
+        dims = [d for d in range(x.dim()) if d != 1]
+        variance, mean = torch.var_mean(x, dims, correction=0)
+        gathered = [torch.empty_like(torch.stack([mean, variance])) for _ in range(dist.get_world_size())]
+        dist.all_gather(gathered, torch.stack([mean, variance]))
+        means, variances = torch.stack(gathered).unbind(1)
+        # Chan et al. 1979: variances of equal parts combine through the parts' means.
+        mean = means.mean(0)
+        variance = (variances + (means - mean).square()).mean(0)
+        scale = (variance + epsilon).rsqrt()
+        normalised = (x - _per_channel(mean, x)) * _per_channel(scale, x)
+        ctx.save_for_backward(normalised, scale)
+        ctx.mark_non_differentiable(mean, variance)
+        return normalised, mean, variance
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        gradient = gradients[0]
+        normalised, scale = ctx.saved_tensors
+        dims = [d for d in range(gradient.dim()) if d != 1]
+        sums = torch.stack([gradient.sum(dims), (gradient * normalised).sum(dims)])
+        count = gradient.numel() // gradient.shape[1] * dist.get_world_size()
+        means = _sum_over_processes(sums) / count
+        centred = gradient - _per_channel(means[0], gradient) - normalised * _per_channel(means[1], gradient)
+        return centred * _per_channel(scale, gradient), None
+
+
+class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """BatchNorm over the batch of all processes, on any backend; torch's SyncBatchNorm refuses CPU tensors."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.dim() < 2:
+            raise ValueError(f"expected at least 2 dimensions, got {input.dim()}")
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(input)
+        precise = input.to(self.weight.dtype)  # statistics never in half precision
+        normalised, mean, variance = _NormaliseGlobally.apply(precise, self.eps)  # type: ignore[no-untyped-call]
+        self._track(mean, variance, input.numel() // input.shape[1] * world().size)
+        return (normalised * _per_channel(self.weight, input) + _per_channel(self.bias, input)).to(input.dtype)
+
+    @torch.no_grad()
+    def _track(self, mean: Tensor, variance: Tensor, count: int) -> None:
+        assert self.running_mean is not None and self.running_var is not None
+        assert self.num_batches_tracked is not None and self.momentum is not None
+        self.num_batches_tracked.add_(1)
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
+
+
+def _as_global(norm: nn.modules.batchnorm._BatchNorm) -> GlobalBatchNorm:
+    """The same layer over the same parameters and buffers."""
+    converted = GlobalBatchNorm(norm.num_features, norm.eps, norm.momentum)
+    converted.weight, converted.bias = norm.weight, norm.bias
+    converted.running_mean, converted.running_var = norm.running_mean, norm.running_var
+    converted.num_batches_tracked = norm.num_batches_tracked
+    return converted
+
+
+def synchronise_batchnorm(network: nn.Module) -> nn.Module:
+    """Let every BatchNorm of `network` use the statistics of the global batch; parameter names stay the same."""
+    if world().size == 1:
+        return network
+    if backend() == "nccl":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    for name, child in network.named_children():
+        if isinstance(child, nn.modules.batchnorm._BatchNorm):
+            setattr(network, name, _as_global(child))
+        else:
+            synchronise_batchnorm(child)
+    return network

@@ -1,0 +1,1 @@
+"""How good generated images are, measured without any network's opinion."""

@@ -1,0 +1,54 @@
+"""Every random draw, from (seed, stream, counter) and nothing else.
+
+A draw is a pure function: the same arguments give the same numbers in every process, in any order, after any
+resume. Bits come from Philox 4x64-10 (Salmon et al. 2011), keyed by SHA-256 of the arguments; both are fixed by
+their definitions, and the arithmetic after them is written out here, because numpy does not promise that the
+methods of its Generator stay the same from release to release.
+"""
+
+import hashlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def _bits(seed: int, stream: str, counter: int, count: int) -> NDArray[np.uint64]:
+    key = hashlib.sha256(f"{seed}/{stream}/{counter}".encode()).digest()[:16]
+    return np.random.Philox(key=int.from_bytes(key, "little")).random_raw(count)  # type: ignore[no-any-return]
+
+
+def _unit(bits: NDArray[np.uint64]) -> NDArray[np.float64]:
+    return (bits >> np.uint64(11)) * 2.0**-53
+
+
+def uniform(seed: int, stream: str, counter: int, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Draws from U[0, 1), float64, of `shape`; the first k rows do not depend on how many follow."""
+    return _unit(_bits(seed, stream, counter, int(np.prod(shape)))).reshape(shape)
+
+
+def normal(seed: int, stream: str, counter: int, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Draws from N(0, 1), float64, of `shape`; the first k rows do not depend on how many follow.
+
+    Box and Muller 1958: consecutive uniforms (u, v) give √(−2 ln(1 − u)) · (cos 2πv, sin 2πv).
+    """
+    count = int(np.prod(shape))
+    pairs = _unit(_bits(seed, stream, counter, count + count % 2)).reshape(-1, 2)
+    radius, angle = np.sqrt(-2.0 * np.log1p(-pairs[:, 0])), 2.0 * np.pi * pairs[:, 1]
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).reshape(-1)[:count].reshape(shape)
+
+
+def latent(distribution: str, seed: int, stream: str, counter: int, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Latent vectors z of `shape` (n, latent_dim): `normal`, N(0, 1), or `uniform`, U[-1, 1)."""
+    if distribution == "normal":
+        return normal(seed, stream, counter, shape)
+    return 2.0 * uniform(seed, stream, counter, shape) - 1.0
+
+
+def permutation(seed: int, stream: str, counter: int, size: int) -> NDArray[np.int64]:
+    """A uniformly random order of range(size)."""
+    return np.argsort(_bits(seed, stream, counter, size), kind="stable")
+
+
+def integer(seed: int, stream: str) -> int:
+    """One whole number in [0, 2^63), to seed another library's generator."""
+    return int(_bits(seed, stream, 0, 1)[0] >> np.uint64(1))

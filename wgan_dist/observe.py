@@ -1,0 +1,145 @@
+"""What a run shows: a progress line, metrics.jsonl, TensorBoard, picture grids."""
+
+import json
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+from torchvision.utils import make_grid, save_image
+
+from wgan_dist.config import Config, to_yaml
+from wgan_dist.files import whole_file, write_text
+
+METRICS_FILE = "metrics.jsonl"
+# The only keys in which two runs of the same settings may differ.
+WALL_CLOCK_KEYS = ("images_per_second", "seconds")
+# Names in TensorBoard: groups that belong together are drawn together.
+TENSORBOARD_NAMES = {
+    "wasserstein": "critic/wasserstein_estimate",
+    "critic_loss": "critic/loss",
+    "gradient_penalty": "critic/gradient_penalty",
+    "gradient_norm": "critic/gradient_norm",
+    "critic_lr": "critic/learning_rate",
+    "generator_loss": "generator/loss",
+    "generator_lr": "generator/learning_rate",
+    "sliced_wasserstein": "evaluation/sliced_wasserstein",
+    "images_per_second": "speed/images_per_second",
+    "seen_images": "speed/seen_images",
+}
+PROGRESS_NAMES = {
+    "wasserstein": "W",
+    "gradient_penalty": "penalty",
+    "gradient_norm": "|∇D|",
+    "sliced_wasserstein": "SWD",
+    "images_per_second": "img/s",
+}
+
+
+def duration_text(seconds: float) -> str:
+    """Seconds as 1:02:03 or 2:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def grid(images: Tensor) -> Tensor:
+    """Images [n, c, h, w] in [−1, 1] as one picture [c, …] in [0, 1], about as wide as high."""
+    columns = max(1, round(len(images) ** 0.5))
+    return make_grid(images.float().cpu(), columns, normalize=True, value_range=(-1, 1))
+
+
+class Progress:
+    """One line that tells where the run is and how long it will take.
+
+    On a terminal the line is rewritten in place; in a file or a pipe each is a line of its own, without colour.
+    """
+
+    def __init__(self, total_steps: int) -> None:
+        self.total = total_steps
+        self.started, self.first_step = time.monotonic(), -1
+        self.live = sys.stdout.isatty()
+
+    def _left(self, step: int) -> str:
+        if self.first_step < 0:
+            self.first_step, self.started = step, time.monotonic()
+            return "?"
+        per_step = (time.monotonic() - self.started) / (step - self.first_step)
+        return duration_text(per_step * (self.total - step))
+
+    def show(self, record: dict[str, Any]) -> None:
+        """Print the line for a record of metrics."""
+        values = " ".join(f"{short} {record[name]:.4g}" for name, short in PROGRESS_NAMES.items() if name in record)
+        line = f"step {record['step']}/{self.total}  {values}  {self._left(record['step'])} left"
+        print(f"\r\x1b[K{line}" if self.live else line, end="" if self.live else "\n", flush=True)
+
+    def close(self) -> None:
+        """Leave the terminal on a fresh line."""
+        if self.live:
+            print(flush=True)
+
+
+def _keep_until(path: Path, step: int) -> None:
+    """Drop the records after `step`: the run that continues writes them again."""
+    if path.exists():
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        complete = [line for line in lines if line.endswith("\n")]
+        write_text(path, "".join(line for line in complete if json.loads(line)["step"] <= step))
+
+
+class Observer:
+    """Writes everything a person watches, on the first process only."""
+
+    def __init__(self, run_dir: Path, config: Config, step: int, total_steps: int) -> None:
+        self.run_dir = run_dir
+        self.progress = Progress(total_steps)
+        self.writer = SummaryWriter(str(run_dir / "tensorboard"), purge_step=step + 1 if step else None)
+        if not step:
+            self.writer.add_text("config", f"```yaml\n{to_yaml(config)}\n```")
+        self.metrics_path = run_dir / METRICS_FILE
+        _keep_until(self.metrics_path, step)
+        self.metrics = self.metrics_path.open("a", encoding="utf-8")
+
+    def graph(self, generator: nn.Module, z: Tensor) -> None:
+        """The generator's graph, for TensorBoard; a network that cannot be traced is left out with a word."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*torch.jit.*")
+            warnings.filterwarnings("ignore", category=FutureWarning, message=".*torch.jit.*")
+            try:
+                self.writer.add_graph(generator, z)
+            except RuntimeError as error:
+                print(f"no model graph in TensorBoard: {error}", file=sys.stderr)
+
+    def record(self, record: dict[str, Any]) -> None:
+        """One record of metrics: a line of metrics.jsonl, points in TensorBoard, the progress line."""
+        self.metrics.write(json.dumps(record) + "\n")
+        self.metrics.flush()
+        for name, value in record.items():
+            if name in TENSORBOARD_NAMES:
+                self.writer.add_scalar(TENSORBOARD_NAMES[name], value, record["step"])
+        self.progress.show(record)
+
+    def images(self, name: str, step: int, images: Tensor) -> Path:
+        """A grid as samples/step-…-name.png and in TensorBoard."""
+        picture = grid(images)
+        path = self.run_dir / "samples" / f"step-{step:08d}-{name}.png"
+        with whole_file(path) as partial:
+            save_image(picture, partial, format="png")
+        self.writer.add_image(f"fixed_noise/{name}", picture, step)
+        return path
+
+    def weights(self, step: int, networks: dict[str, nn.Module]) -> None:
+        """Histograms of every parameter."""
+        for name, network in networks.items():
+            for parameter_name, parameter in network.named_parameters():
+                self.writer.add_histogram(f"{name}/{parameter_name}", parameter.detach().float().cpu(), step)
+
+    def close(self) -> None:
+        """Flush everything to disk."""
+        self.progress.close()
+        self.metrics.close()
+        self.writer.close()

@@ -1,0 +1,125 @@
+"""The command line of training: `accelerate launch -m wgan_dist.train`, torchrun or plain python alike."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wgan_dist import cli
+from wgan_dist.config import CONFIG_FILE, Config, load_config, summary, to_yaml
+
+if TYPE_CHECKING:  # torch takes seconds to import; --help and a wrong flag should not wait for it
+    from accelerate import Accelerator
+
+    from wgan_dist.data import Images
+    from wgan_dist.trainer import Trainer
+
+USAGE = """
+Train a Wasserstein GAN.
+
+  accelerate launch -m wgan_dist.train                                  the embedded digits
+  accelerate launch -m wgan_dist.train --data=photos/ --run_dir=runs/a  your own images
+  torchrun --nproc_per_node 2 -m wgan_dist.train                        two processes
+  python -m wgan_dist.train --run_dir=runs/a --resume                   go on
+
+Durations are generator steps (500) or epochs (1epoch). Batch sizes are global.
+"""
+
+
+def _say_decoding(done: int, total: int) -> None:
+    print(f"decoded {done:,} of {total:,} images", file=sys.stderr)
+
+
+def _open_images(config: Config) -> "Images":
+    from wgan_dist import distributed
+    from wgan_dist.data import open_images
+
+    def build(notify: bool) -> "Images":
+        return open_images(
+            config.data,
+            config.image_size,
+            config.channels,
+            config.background,
+            config.skip_bad_images,
+            config.cache_dir,
+            *([_say_decoding] if notify else []),
+        )
+
+    # The first process fills the cache, and its error is everyone's; then all of them map it.
+    bad = distributed.from_main(lambda: build(notify=True).bad)
+    if bad and distributed.world().is_main:
+        print(f"left out {len(bad)} unreadable images, the first: {bad[0]}", file=sys.stderr)
+    return build(notify=False)
+
+
+def _say_first_line(config: Config, accelerator: "Accelerator", images: "Images") -> None:
+    import torch
+
+    from wgan_dist import distributed
+
+    world = distributed.world()
+    if not world.is_main:
+        return
+    autocast = "" if config.mixed_precision == "no" else f" with {config.mixed_precision} autocast"
+    place = f"{accelerator.device.type}, {torch.get_num_threads()} threads each"
+    print(f"{world.size} process{'es' * (world.size > 1)} ({place}), {config.dtype}{autocast}", flush=True)
+    print(f"{len(images):,} images of {images.name}; {summary(config)}", flush=True)
+
+
+def _start(config: Config, trainer: "Trainer") -> Path:
+    """The run folder, with its config in it and the trainer at its place in the run."""
+    from wgan_dist import artifact, checkpoint, distributed
+    from wgan_dist.files import write_text
+    from wgan_dist.run_folder import claim
+
+    def find_checkpoint(run_dir: str) -> str:
+        checkpoints = Path(run_dir) / artifact.CHECKPOINTS
+        if config.resume == "false" or (config.resume == "auto" and not checkpoints.exists()):
+            return ""
+        return str(checkpoint.newest(checkpoints))
+
+    if config.init_from:
+        taken = trainer.start_from(Path(config.init_from))
+    run_dir = distributed.from_main(lambda: str(claim(config)))
+    folder = distributed.from_main(lambda: find_checkpoint(run_dir))
+    if folder:
+        trainer.resume(Path(folder))
+    if distributed.world().is_main:
+        write_text(Path(run_dir) / CONFIG_FILE, to_yaml(config))
+        began = f"step {trainer.step} of {folder}" if folder else taken if config.init_from else "fresh weights"
+        print(f"{run_dir}: {began}", flush=True)
+    return Path(run_dir)
+
+
+def _say_results(run_dir: Path) -> None:
+    print(
+        f"done: {run_dir}/generator.safetensors, pictures in {run_dir}/samples/\n"
+        f"  python -m wgan_dist.sample --ckpt={run_dir} --out=grid.png\n"
+        f"  python -m export.onnx --ckpt={run_dir} --out=generator.onnx\n"
+        f"  tensorboard --logdir {run_dir}/tensorboard",
+        flush=True,
+    )
+
+
+def train(flags: dict[str, str]) -> None:
+    """Train a run from texts of settings; what the command line does."""
+    import dataclasses
+
+    config = load_config(flags)
+    from wgan_dist import distributed
+    from wgan_dist.trainer import Trainer
+
+    accelerator = distributed.start(None if config.mixed_precision == "auto" else config.mixed_precision)
+    images = _open_images(config)
+    config = dataclasses.replace(config, channels=images.channels, mixed_precision=accelerator.mixed_precision)
+    _say_first_line(config, accelerator, images)
+    trainer = Trainer(config, accelerator, images)
+    if not config.dry_run:
+        run_dir = _start(config, trainer)
+        trainer.run(run_dir)
+        if distributed.world().is_main:
+            _say_results(run_dir)
+    distributed.stop()
+
+
+if __name__ == "__main__":
+    cli.run(train, Config, USAGE)

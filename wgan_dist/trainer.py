@@ -1,0 +1,326 @@
+"""The course of a run: critic × n_critic, generator × 1, and what is logged, drawn, measured and saved on the way."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+import wgan_dist
+from wgan_dist import artifact, checkpoint, distributed, noise, objectives, weights
+from wgan_dist.artifact import Description
+from wgan_dist.config import Config, as_dict, differences
+from wgan_dist.data import Images, Order, ShareSampler, micro_batches, to_unit_range
+from wgan_dist.ema import AveragedGenerator
+from wgan_dist.errors import UserError
+from wgan_dist.files import write_bytes
+from wgan_dist.metrics.sliced_wasserstein import Reference
+from wgan_dist.models import build_critic, build_generator, critic_spec, generator_spec
+from wgan_dist.observe import Observer
+from wgan_dist.schedule import critic_iterations_at, is_due, learning_rate, make_schedule
+from wgan_dist.step import Draws, Engine, Player, critic_iteration, generator_step
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+RMSPROP_SMOOTHING = 0.99
+GRID_IMAGES = 64
+EVALUATED_IMAGES = 1024
+SAMPLING_BATCH = 64
+STATE_FILE, CRITIC_FILE = "state.json", "critic.safetensors"
+OPTIMIZER_FILE = "{}_optimizer.safetensors"
+CHECKPOINT_VERSION = 1
+
+
+def _make_optimizer(config: Config, parameters: Iterator[nn.Parameter], lr: float) -> Optimizer:
+    if config.optimizer == "adam":
+        return torch.optim.Adam(parameters, lr, betas=config.betas, fused=True)
+    return torch.optim.RMSprop(parameters, lr, alpha=RMSPROP_SMOOTHING)
+
+
+def _make_player(accelerator: Accelerator, config: Config, network: nn.Module, objective: nn.Module, lr: float) -> Player:
+    optimizer = _make_optimizer(config, network.parameters(), lr)
+    if config.compile:
+        objective = torch.compile(objective, fullgraph=True)  # type: ignore[assignment]
+    return Player(network, *accelerator.prepare(objective, optimizer))
+
+
+def _make_engine(accelerator: Accelerator) -> Engine:
+    scaler, one = accelerator.scaler, torch.ones((), device=accelerator.device)
+    return Engine(
+        backward=accelerator.backward,
+        no_sync=accelerator.no_sync,
+        autocast=accelerator.autocast,
+        scale=lambda: None if scaler is None else scaler.scale(one),
+    )
+
+
+@torch.no_grad()
+def _sample(generator: nn.Module, z: Tensor) -> Tensor:
+    """Images of z in evaluation mode; the generator's mode is left as it was."""
+    was_training = generator.training
+    generator.eval()
+    images = torch.cat([generator(part) for part in z.split(SAMPLING_BATCH)])
+    generator.train(was_training)
+    return images
+
+
+class Trainer:
+    """Two networks, their data, and where they are in the schedule."""
+
+    def __init__(self, config: Config, accelerator: Accelerator, images: Images) -> None:
+        """Raises UserError for settings that do not fit the data, the networks or the number of processes."""
+        self.config, self.accelerator, self.images = config, accelerator, images
+        self.device, self.dtype = accelerator.device, DTYPES[config.dtype]
+        self.is_main = distributed.world().is_main
+        self.shares = distributed.shares(config.batch_size, config.accumulation, distributed.world())
+        self.order = Order(config.seed, len(images), config.batch_size)
+        if not self.order.batches_per_epoch:
+            raise UserError(f"batch_size={config.batch_size}: expected at most the number of images, {len(images)}")
+        self.schedule = make_schedule(config, self.order.batches_per_epoch)
+        self.draws = Draws(
+            seed=config.seed,
+            batch_size=config.batch_size,
+            latent_dim=config.latent_dim,
+            distribution=config.latent_distribution,
+            shares=self.shares,
+            device=self.device,
+            dtype=self.dtype,
+        )
+        self.step = 0
+        self.critic_iterations = 0
+        self._build_networks()
+        self.reference: Reference | None = None
+
+    def _build_networks(self) -> None:
+        config, size, channels = self.config, self.config.image_size, self.images.channels
+        self.spec = generator_spec(
+            config.generator, config.latent_dim, size, channels, config.generator_features, config.generator_norm
+        )
+        critic_network = critic_spec(config.critic, size, channels, config.critic_features, config.critic_norm)
+        generator = build_generator(self.spec, config.seed).to(self.device, self.dtype)
+        generator = distributed.synchronise_batchnorm(generator)
+        critic = build_critic(critic_network, config.seed).to(self.device, self.dtype)
+        self.engine = _make_engine(self.accelerator)
+        self._make_players(generator, critic)
+        self.average = AveragedGenerator(generator, config.ema_decay)
+
+    def _make_players(self, generator: nn.Module, critic: nn.Module) -> None:
+        config = self.config
+        penalty = objectives.PENALTIES.get(config.penalty)
+        critic_objective = objectives.CriticObjective(critic, penalty, config.gp_weight)
+        generator_objective = objectives.GeneratorObjective(generator, objectives.frozen(critic))
+        self.critic = _make_player(self.accelerator, config, critic, critic_objective, config.critic_lr)
+        self.generator = _make_player(self.accelerator, config, generator, generator_objective, config.generator_lr)
+
+    @property
+    def seen_images(self) -> int:
+        """Real images that the critic has been trained on, over all processes, repetitions counted."""
+        return self.critic_iterations * self.config.batch_size
+
+    # --- the schedule ---
+
+    def run(self, run_dir: Path) -> None:
+        """Train from where the networks are to max_steps; leaves a checkpoint and generator.safetensors."""
+        self.observer = self._observe(run_dir) if self.is_main else None
+        self.clock, self.clock_images = time.monotonic(), self.seen_images
+        reals = self._real_batches()
+        while self.step < self.schedule.max_steps:
+            self._after_step(run_dir, self._train_step(reals))
+        if not is_due(self.step, self.schedule.checkpoint):
+            self._save(run_dir)
+        if not is_due(self.step, self.schedule.sample):
+            self._draw()
+        if self.observer:
+            self.observer.close()
+        distributed.barrier()
+
+    def _observe(self, run_dir: Path) -> Observer:
+        observer = Observer(run_dir, self.config, self.step, self.schedule.max_steps)
+        if not self.step:
+            observer.graph(self.average.network, self._fixed_noise(1))
+        return observer
+
+    def _real_batches(self) -> Iterator[list[Tensor]]:
+        """This process's micro-batches of each global batch, in [−1, 1], from where the run is."""
+        consumed = self.critic_iterations if self.config.real_batch_per == "critic" else self.step
+        sampler = ShareSampler(self.order, consumed, self.shares)
+        pixels = micro_batches(self.images, sampler, self.config.workers, pin_memory=self.device.type == "cuda")
+        while True:
+            parts = [next(pixels).to(self.device, non_blocking=True) for _ in self.shares]
+            yield [to_unit_range(part, self.dtype) for part in parts]
+
+    def _train_step(self, reals: Iterator[list[Tensor]]) -> objectives.Terms:
+        config = self.config
+        self._set_learning_rates()
+        iterations = critic_iterations_at(self.step, config.n_critic, config.critic_warmup)
+        batch = next(reals)
+        for number in range(iterations):
+            if number and config.real_batch_per == "critic":
+                batch = next(reals)
+            terms = critic_iteration(
+                self.critic, self.generator.network, batch, self.draws, self.critic_iterations, self.engine
+            )
+            if config.penalty == "clip":
+                objectives.clip_weights(list(self.critic.network.parameters()), config.clip_value)
+            self.critic_iterations += 1
+        terms |= generator_step(self.generator, self.draws, self.step, self.engine)
+        self.average.update(self.step)
+        self.step += 1
+        return terms
+
+    def _rates(self) -> dict[str, float]:
+        config, total = self.config, self.schedule.max_steps
+        return {
+            "critic_lr": learning_rate(config.critic_lr, self.step, total, config.lr_decay),
+            "generator_lr": learning_rate(config.generator_lr, self.step, total, config.lr_decay),
+        }
+
+    def _set_learning_rates(self) -> None:
+        rates = self._rates()
+        for player, name in ((self.critic, "critic_lr"), (self.generator, "generator_lr")):
+            for group in player.optimizer.param_groups:
+                group["lr"] = rates[name]
+
+    def _after_step(self, run_dir: Path, terms: objectives.Terms) -> None:
+        step, every = self.step, self.schedule
+        if is_due(step, every.log) or is_due(step, every.evaluate):
+            self._record(terms)
+        if is_due(step, every.sample):
+            self._draw()
+        if is_due(step, every.checkpoint):
+            self._save(run_dir)
+
+    # --- what it leaves behind ---
+
+    def _record(self, terms: objectives.Terms) -> None:
+        """One record of metrics; the only place where values are read back from the device."""
+        values = distributed.mean(torch.stack(list(terms.values()))).tolist()
+        if not self.observer:
+            return
+        seconds, images = time.monotonic() - self.clock, self.seen_images - self.clock_images
+        self.clock, self.clock_images = time.monotonic(), self.seen_images
+        record: dict[str, Any] = {"step": self.step, "seen_images": self.seen_images}
+        record |= {"seconds": seconds, "images_per_second": images / seconds}
+        record |= dict(zip(terms, values, strict=True)) | self._rates()
+        if is_due(self.step, self.schedule.evaluate):
+            record["sliced_wasserstein"] = self._evaluate()
+        self.observer.record(record)
+
+    def _fixed_noise(self, count: int, stream: str = "grid.z") -> Tensor:
+        z = noise.latent(self.config.latent_distribution, self.config.seed, stream, 0, (count, self.config.latent_dim))
+        return torch.as_tensor(z, dtype=self.dtype).to(self.device)
+
+    def _evaluate(self) -> float:
+        count = min(EVALUATED_IMAGES, len(self.images))
+        if self.reference is None:
+            chosen = noise.permutation(self.config.seed, "evaluation.real", 0, len(self.images))[:count]
+            pixels = torch.from_numpy(self.images.pixels[chosen]).to(self.device)
+            self.reference = Reference.of(to_unit_range(pixels, torch.float32))
+        return self.reference.distance(_sample(self.average.network, self._fixed_noise(count, "evaluation.z")).float())
+
+    def _draw(self) -> None:
+        if not self.observer:
+            return
+        z = self._fixed_noise(GRID_IMAGES)
+        self.observer.images("raw", self.step, _sample(self.generator.network, z))
+        self.observer.images("ema", self.step, _sample(self.average.network, z))
+        if self.config.weight_histograms:
+            networks = {"generator": self.generator.network, "critic": self.critic.network}
+            self.observer.weights(self.step, networks)
+
+    def _describe(self, kind: str) -> Description:
+        return Description(
+            network=self.spec,
+            latent_distribution=self.config.latent_distribution,
+            weights=kind,
+            steps=self.step,
+            seen_images=self.seen_images,
+            data=self.images.name,
+            description=self.config.description,
+            license=self.config.license,
+            package_version=wgan_dist.__version__,
+        )
+
+    def _state(self) -> dict[str, Any]:
+        scaler = self.accelerator.scaler
+        return {
+            "format_version": CHECKPOINT_VERSION,
+            "package_version": wgan_dist.__version__,
+            "step": self.step,
+            "critic_iterations": self.critic_iterations,
+            "config": as_dict(self.config),
+            "data_fingerprint": self.images.fingerprint,
+            "scaler": scaler.state_dict() if scaler is not None else None,
+        }
+
+    def _snapshot(self) -> dict[str, bytes]:
+        """The files of a checkpoint: everything that decides how the run goes on."""
+        files = {
+            artifact.EMA_FILE: artifact.to_bytes(self.average.network.state_dict(), self._describe("ema")),
+            artifact.RAW_FILE: artifact.to_bytes(self.generator.network.state_dict(), self._describe("raw")),
+            CRITIC_FILE: weights.to_bytes(self.critic.network.state_dict()),
+        }
+        state = self._state()
+        for name, player in (("critic", self.critic), ("generator", self.generator)):
+            tensors, state[f"{name}_optimizer"] = checkpoint.optimizer_state(player.optimizer)
+            files[OPTIMIZER_FILE.format(name)] = weights.to_bytes(tensors)
+        return files | {STATE_FILE: json.dumps(state, indent=1).encode()}
+
+    def _save(self, run_dir: Path) -> None:
+        if not self.is_main:
+            return
+        files = self._snapshot()
+        checkpoint.save(run_dir / artifact.CHECKPOINTS, self.step, files, self.config.keep_checkpoints)
+        write_bytes(run_dir / artifact.EMA_FILE, files[artifact.EMA_FILE])
+
+    # --- where it starts ---
+
+    def resume(self, folder: Path) -> None:
+        """Continue from a checkpoint folder.
+
+        Raises UserError when it is damaged, was written by a newer version, or belongs to a run whose data or
+        mathematics were others.
+        """
+        files = checkpoint.read(folder)
+        state = json.loads(files[STATE_FILE])
+        self._check_same_run(folder, state)
+        self._load_networks(folder, files)
+        weights.load_into(self.average.network, files[artifact.EMA_FILE], str(folder))
+        for name, player in (("critic", self.critic), ("generator", self.generator)):
+            tensors = weights.from_bytes(files[OPTIMIZER_FILE.format(name)], str(folder))
+            checkpoint.load_optimizer_state(player.optimizer, tensors, state[f"{name}_optimizer"])
+        if self.accelerator.scaler is not None and state["scaler"] is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.step, self.critic_iterations = state["step"], state["critic_iterations"]
+
+    def _check_same_run(self, folder: Path, state: dict[str, Any]) -> None:
+        if state["format_version"] > CHECKPOINT_VERSION:
+            raise UserError(f"{folder}: written by wgan_dist {state['package_version']}, newer than this one")
+        changed = differences(self.config, state["config"])
+        if changed:
+            raise UserError(f"resume: settings that decide the result differ from the run's: {'; '.join(changed)}")
+        if state["data_fingerprint"] != self.images.fingerprint:
+            raise UserError(f"resume: data={','.join(self.config.data)}: its images are not those the run began with")
+
+    def _load_networks(self, source: Path, files: dict[str, bytes]) -> None:
+        weights.load_into(self.generator.network, files[artifact.RAW_FILE], f"{source}/{artifact.RAW_FILE}")
+        weights.load_into(self.critic.network, files[CRITIC_FILE], f"{source}/{CRITIC_FILE}")
+
+    def start_from(self, source: Path) -> str:
+        """Take the weights of another run (its folder or a checkpoint) or of a generator file; says which.
+
+        Raises UserError when there are none, or when they belong to networks of another shape.
+        """
+        if source.is_file():
+            weights.load_into(self.generator.network, source.read_bytes(), str(source))
+            taken = "generator (its critic is not in the file and starts fresh)"
+        else:
+            folder = source if (source / CRITIC_FILE).exists() else checkpoint.newest(source / artifact.CHECKPOINTS)
+            self._load_networks(folder, checkpoint.read(folder))
+            taken = f"generator and critic of {folder}"
+        self.average.restart()
+        return taken

@@ -1,0 +1,35 @@
+"""Named tensors ↔ the bytes of a safetensors file, and into a network."""
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from wgan_dist.errors import UserError
+
+
+def to_bytes(tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
+    """A safetensors file's content; the same tensors and at most one metadata key give the same bytes."""
+    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    return safetensors.torch.save(plain, metadata)
+
+
+def from_bytes(content: bytes, source: str) -> dict[str, Tensor]:
+    """The tensors of a safetensors file's content; raises UserError naming `source` if it is none."""
+    try:
+        return safetensors.torch.load(content)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise UserError(f"{source}: not a safetensors file, or damaged: {error}") from error
+
+
+def load_into(network: nn.Module, content: bytes, source: str) -> None:
+    """Copy the weights of a safetensors file's content into `network`, keeping its dtype and device.
+
+    Raises UserError naming `source` unless names and shapes are the network's own.
+    """
+    state = from_bytes(content, source)
+    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in state.items()}
+    if expected != found:
+        name, shape = sorted(set(expected.items()) ^ set(found.items()))[0]
+        raise UserError(f"{source}: weights of another network: {name} {list(shape)} is on one side only")
+    network.load_state_dict(state)
