@@ -1,0 +1,84 @@
+"""Artifact → the network to be exported, and what the file will say about it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from wgan_dist import artifact
+from wgan_dist.artifact import Artifact, Description
+from wgan_dist.errors import UserError
+from wgan_dist.settings import setting
+
+METADATA_PREFIX = "wgan_dist."
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """What every export is told."""
+
+    ckpt: str = setting("", "run folder, checkpoint folder or generator.safetensors")
+    out: str = setting("", "file to write; beside the generator if not given")
+    weights: str = setting("ema", "averaged or last weights", choices=("ema", "raw"))
+    generator: str = setting("", "module:Class, for a network of your own")
+    uint8: bool = setting(False, "output uint8 [n, h, w, c] ready to save, instead of float32 [n, c, h, w] in [-1, 1]")
+    tolerance: float = setting(1e-4, "greatest difference from the network, in images of [-1, 1]", least=0)
+
+
+class Uint8Images(nn.Module):
+    """A generator whose output is ready to save."""
+
+    def __init__(self, generator: nn.Module) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, z: Tensor) -> Tensor:
+        """z [n, latent_dim] → uint8 [n, h, w, c] in 0…255, rounded to nearest."""
+        levels = ((self.generator(z) + 1.0) * 127.5).round().clamp(0.0, 255.0)
+        return levels.to(torch.uint8).permute(0, 2, 3, 1)
+
+
+@dataclass(frozen=True)
+class Export:
+    """A network to be exported in float32, where it came from, and where it goes."""
+
+    network: nn.Module
+    source: Artifact
+    out: Path
+
+
+def load(settings: ExportSettings, suffix: str) -> Export:
+    """The generator that the settings name; `suffix` is that of the file to be written.
+
+    Raises UserError when there is none, or when it cannot be read.
+    """
+    if not settings.ckpt:
+        raise UserError("ckpt: expected --ckpt=, a run folder, a checkpoint folder or a generator.safetensors")
+    path = artifact.locate(settings.ckpt, settings.weights)
+    source = artifact.load(path, settings.generator)
+    network = source.network.float()
+    out = Path(settings.out) if settings.out else path.with_suffix(suffix)
+    return Export(Uint8Images(network) if settings.uint8 else network, source, out)
+
+
+def metadata(source: Artifact, uint8: bool) -> dict[str, str]:
+    """What a stranger needs to use the file, as texts."""
+    about: Description = source.description
+    values = {
+        "latent_dim": about.latent_dim,
+        "latent_distribution": about.latent_distribution,
+        "image_size": about.image_size,
+        "channels": about.channels,
+        "value_range": "0,255" if uint8 else "-1,1",
+        "layout": "nhwc" if uint8 else "nchw",
+        "network": about.network.name,
+        "weights": about.weights,
+        "generator_steps": about.steps,
+        "data": about.data,
+        "description": about.description,
+        "license": about.license,
+        "package_version": about.package_version,
+        "source_sha256": source.sha256,
+    }
+    return {f"{METADATA_PREFIX}{name}": str(value) for name, value in values.items()}

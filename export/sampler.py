@@ -1,0 +1,211 @@
+"""Graph file → images, with numpy and onnxruntime alone. This file stands by itself: copy it into any program.
+
+    from export.sampler import Sampler
+
+    images = Sampler("generator.onnx").sample(16, seed=0)  # uint8 [16, height, width, channels]
+
+On the command line: `python -m export.sampler generator.onnx --count=64 --seed=0 --out=grid.png` (needs Pillow).
+"""
+
+import argparse
+import ctypes
+import hashlib
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+logger = logging.getLogger("export.sampler")
+
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+BATCH_SIZE = 32
+METADATA_PREFIX = "wgan_dist."
+LATENT_STREAM = "sample.z"
+FILE_DIGITS = 6
+
+
+class SamplerError(Exception):
+    """A graph file, provider or argument that cannot be used; the message says what is accepted."""
+
+
+def latents(count: int, latent_dim: int, distribution: str = "normal", seed: int = 0) -> NDArray[np.float32]:
+    """Latent vectors z float32 [count, latent_dim]: `normal`, N(0, 1), or `uniform`, U[-1, 1).
+
+    The first k of a seed are the same whatever the count. Philox bits under a SHA-256 key, then Box and Muller
+    1958: written out because it must stay the same for ever and everywhere.
+    """
+    size = count * latent_dim
+    key = hashlib.sha256(f"{seed}/{LATENT_STREAM}/0".encode()).digest()[:16]
+    bits = np.random.Philox(key=int.from_bytes(key, "little")).random_raw(size + size % 2)
+    unit = (bits >> np.uint64(11)) * 2.0**-53
+    if distribution == "uniform":
+        return (2.0 * unit[:size] - 1.0).astype(np.float32).reshape(count, latent_dim)
+    radius, angle = np.sqrt(-2.0 * np.log1p(-unit[::2])), 2.0 * np.pi * unit[1::2]
+    pairs = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+    return pairs.reshape(-1)[:size].astype(np.float32).reshape(count, latent_dim)
+
+
+def to_uint8(images: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Images [n, c, h, w] in [−1, 1] → uint8 [n, h, w, c] in 0…255, rounded to nearest."""
+    levels = np.rint((images + 1.0) * 127.5).clip(0, 255).astype(np.uint8)
+    return np.ascontiguousarray(levels.transpose(0, 2, 3, 1))
+
+
+def _has_cuda_device() -> bool:
+    """Whether the driver sees a device: onnxruntime lists its CUDA provider on machines that have none."""
+    name = "nvcuda.dll" if os.name == "nt" else "libcuda.so.1"
+    try:
+        driver = ctypes.CDLL(name)
+    except OSError:
+        return False
+    count = ctypes.c_int(0)
+    return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+
+
+def _choose_provider(provider: str) -> str:
+    if provider == "auto":
+        provider = "cuda" if PROVIDERS["cuda"] in _available() and _has_cuda_device() else "cpu"
+    name = PROVIDERS.get(provider, provider)
+    if name not in _available():
+        raise SamplerError(f"provider={provider}: expected auto or one of {', '.join(_available())}")
+    return name
+
+
+def _available() -> list[str]:
+    found: list[str] = onnxruntime.get_available_providers()
+    return found
+
+
+class Sampler:
+    """A generator in a graph file written by `python -m export.onnx`, ready to draw images.
+
+    Attributes: latent_dim, latent_distribution, image_size, channels, provider, metadata (all the file says about
+    itself, as text).
+    """
+
+    def __init__(self, path: str | os.PathLike[str], provider: str = "auto", threads: int = 0) -> None:
+        """`provider` is auto, cpu, cuda or one of onnxruntime's names; `threads` 0 is onnxruntime's choice.
+
+        Raises SamplerError for a file that is not such a graph, or a provider that is not there.
+        """
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        self.provider = _choose_provider(provider)
+        self._session = self._open(Path(path), options)
+        self.metadata = self._read_metadata(path)
+        self.latent_dim = int(self.metadata["latent_dim"])
+        self.latent_distribution = self.metadata["latent_distribution"]
+        self.image_size, self.channels = int(self.metadata["image_size"]), int(self.metadata["channels"])
+        self._is_uint8: bool = self._session.get_outputs()[0].type == "tensor(uint8)"
+        logger.info("%s on %s", path, self.provider)
+
+    def _open(self, path: Path, options: Any) -> Any:
+        if not path.is_file():
+            raise SamplerError(f"{path}: there is no such file")
+        try:
+            session = onnxruntime.InferenceSession(str(path), options, providers=[self.provider])
+        except Exception as error:  # onnxruntime's own exceptions have no public common base
+            raise SamplerError(f"{path}: onnxruntime cannot load it: {error}") from error
+        if session.get_providers()[0] != self.provider:
+            raise SamplerError(f"provider={self.provider}: onnxruntime could not start it; see its message above")
+        return session
+
+    def _read_metadata(self, path: object) -> dict[str, str]:
+        stored: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        found = {name.removeprefix(METADATA_PREFIX): stored[name] for name in stored if name.startswith(METADATA_PREFIX)}
+        if "latent_dim" not in found or [each.name for each in self._session.get_inputs()] != ["z"]:
+            raise SamplerError(f"{path}: not a generator written by export.onnx")
+        return found
+
+    def latents(self, count: int, seed: int = 0) -> NDArray[np.float32]:
+        """z float32 [count, latent_dim], the same for the same seed, everywhere."""
+        return latents(count, self.latent_dim, self.latent_distribution, seed)
+
+    def images(self, z: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """uint8 [n, h, w, c] of the latent vectors z [n, latent_dim], in one batch."""
+        if z.ndim != 2 or z.shape[1] != self.latent_dim:
+            raise SamplerError(f"z of shape {list(z.shape)}: expected [n, {self.latent_dim}]")
+        output = self._session.run(None, {"z": np.ascontiguousarray(z, np.float32)})[0]
+        result: NDArray[np.uint8] = output if self._is_uint8 else to_uint8(output)
+        return result
+
+    def sample(self, count: int, seed: int = 0) -> NDArray[np.uint8]:
+        """`count` images, uint8 [count, h, w, c]; the same for the same seed, and the first k for any count."""
+        if count < 1:
+            raise SamplerError(f"count={count}: expected at least 1")
+        images = np.empty((count, self.image_size, self.image_size, self.channels), np.uint8)
+        z = self.latents(count, seed)
+        for start in range(0, count, BATCH_SIZE):
+            images[start : start + BATCH_SIZE] = self.images(z[start : start + BATCH_SIZE])
+        return images
+
+
+def grid(images: NDArray[np.uint8], columns: int = 0) -> NDArray[np.uint8]:
+    """Images [n, h, w, c] side by side, [rows · h, columns · w, c]; about square unless `columns` is given."""
+    count, height, width, channels = images.shape
+    columns = columns or round(count**0.5) or 1
+    rows = -(-count // columns)
+    cells = np.zeros((rows * columns, height, width, channels), np.uint8)
+    cells[:count] = images
+    ordered = cells.reshape(rows, columns, height, width, channels).transpose(0, 2, 1, 3, 4)
+    return ordered.reshape(rows * height, columns * width, channels)
+
+
+def write_picture(picture: NDArray[np.uint8], path: Path) -> None:
+    """One picture uint8 [h, w, c] as an image file, whole or not at all; raises SamplerError if it cannot."""
+    from PIL import Image
+
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image = Image.fromarray(picture.squeeze(-1) if picture.shape[-1] == 1 else picture)
+        image.save(partial, format=Image.registered_extensions().get(path.suffix.lower(), "PNG"))
+        partial.replace(path)
+    except OSError as error:
+        raise SamplerError(f"out={path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_images(images: NDArray[np.uint8], out: str) -> Iterator[Path]:
+    """A grid if `out` names a picture (has a suffix), else one file per image in the folder `out`."""
+    if Path(out).suffix:
+        write_picture(grid(images), Path(out))
+        yield Path(out)
+        return
+    for number, image in enumerate(images):
+        path = Path(out) / f"{number:0{FILE_DIGITS}d}.png"
+        write_picture(image, path)
+        yield path
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m export.sampler", description="Draw images from a graph file.")
+    parser.add_argument("model", help="file written by python -m export.onnx")
+    parser.add_argument("--count", type=int, default=64, help="number of images (default 64)")
+    parser.add_argument("--seed", type=int, default=0, help="same seed, same images (default 0)")
+    parser.add_argument("--out", default="grid.png", help="picture of a grid, or folder for single files")
+    parser.add_argument("--provider", default="auto", help="auto, cpu, cuda or an onnxruntime provider")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """The command line; bad input is one line on standard error and exit status 2."""
+    arguments = _arguments()
+    try:
+        sampler = Sampler(arguments.model, arguments.provider)
+        written = list(write_images(sampler.sample(arguments.count, arguments.seed), arguments.out))
+    except SamplerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    print(f"{arguments.count} images by {sampler.provider}: {written[0] if len(written) == 1 else arguments.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""The command line of sampling with torch: grids, single files, and ways from seed to seed."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from export.sampler import SamplerError, grid, latents, to_uint8, write_images, write_picture
+from wgan_dist import artifact, cli
+from wgan_dist.artifact import Artifact
+from wgan_dist.errors import UserError
+from wgan_dist.files import whole_file
+from wgan_dist.settings import from_flags, setting
+
+USAGE = """
+Draw images from a trained generator.
+
+  python -m wgan_dist.sample --ckpt=runs/0001 --count=64 --seed=0 --out=grid.png   a grid
+  python -m wgan_dist.sample --ckpt=runs/0001 --count=1000 --out=images/           single files
+  python -m wgan_dist.sample --ckpt=runs/0001 --interpolate=1,2,3 --out=way.png    from seed to seed, and way.gif
+"""
+BATCH_SIZE = 64
+GIF_MILLISECONDS = 80
+
+
+@dataclass(frozen=True)
+class SampleSettings:
+    """What sampling is told."""
+
+    ckpt: str = setting("", "run folder, checkpoint folder or generator.safetensors")
+    count: int = setting(64, "number of images", least=1)
+    seed: int = setting(0, "same seed, same images", least=0)
+    out: str = setting("grid.png", "picture of a grid, or folder for single files")
+    weights: str = setting("ema", "averaged or last weights", choices=("ema", "raw"))
+    interpolate: tuple[int, ...] = setting((), "seeds to go between, as 1,2,3", least=0)
+    frames: int = setting(8, "images from one seed to the next", least=2)
+    generator: str = setting("", "module:Class, for a network of your own")
+
+
+@torch.no_grad()
+def images_of(source: Artifact, z: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """uint8 [n, h, w, c] of the latent vectors z [n, latent_dim]."""
+    network = source.network.float()
+    parts = [to_uint8(network(part).numpy()) for part in torch.from_numpy(z).split(BATCH_SIZE)]
+    return np.concatenate(parts)
+
+
+def between(start: NDArray[np.float32], end: NDArray[np.float32], share: float, distribution: str) -> NDArray[np.float32]:
+    """The latent vector at `share` of the way from start to end, both [latent_dim].
+
+    Along the great circle for normal latents (White 2016), whose length is nearly constant; straight for uniform.
+    """
+    if distribution == "uniform":
+        return (1.0 - share) * start + share * end
+    cosine = np.dot(start, end) / (np.linalg.norm(start) * np.linalg.norm(end))
+    angle = np.arccos(np.clip(cosine, -1.0, 1.0))
+    if np.isclose(np.sin(angle), 0.0):
+        return (1.0 - share) * start + share * end
+    return (np.sin((1.0 - share) * angle) * start + np.sin(share * angle) * end) / np.sin(angle)
+
+
+def way(source: Artifact, seeds: tuple[int, ...], frames: int) -> NDArray[np.float32]:
+    """Latent vectors [n, latent_dim] that pass through the first of each seed, `frames` to a leg, ends included."""
+    about = source.description
+    stops = [latents(1, about.latent_dim, about.latent_distribution, seed)[0] for seed in seeds]
+    legs = [
+        between(start, end, step / frames, about.latent_distribution)
+        for start, end in zip(stops, stops[1:], strict=False)
+        for step in range(frames)
+    ]
+    return np.stack([*legs, stops[-1]]).astype(np.float32)
+
+
+def write_gif(images: NDArray[np.uint8], path: Path) -> None:
+    """Images [n, h, w, c] as an endless animation."""
+    frames = [Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image) for image in images]
+    with whole_file(path) as partial:
+        frames[0].save(partial, "GIF", save_all=True, append_images=frames[1:], duration=GIF_MILLISECONDS, loop=0)
+
+
+def _interpolate(source: Artifact, settings: SampleSettings) -> str:
+    if len(settings.interpolate) < 2:
+        raise UserError("interpolate: expected at least two seeds, as 1,2")
+    images = images_of(source, way(source, settings.interpolate, settings.frames))
+    strip = Path(settings.out).with_suffix(".png")
+    write_picture(grid(images, columns=len(images)), strip)
+    write_gif(images, strip.with_suffix(".gif"))
+    return f"{strip} and {strip.with_suffix('.gif')}"
+
+
+def sample(flags: dict[str, str]) -> None:
+    """Write the images that the texts of settings describe; what the command line does."""
+    settings = from_flags(SampleSettings, flags)
+    if not settings.ckpt:
+        raise UserError("ckpt: expected --ckpt=, a run folder, a checkpoint folder or a generator.safetensors")
+    source = artifact.load(artifact.locate(settings.ckpt, settings.weights), settings.generator)
+    about = source.description
+    try:
+        if settings.interpolate:
+            print(_interpolate(source, settings))
+            return
+        z = latents(settings.count, about.latent_dim, about.latent_distribution, settings.seed)
+        written = list(write_images(images_of(source, z), settings.out))
+    except SamplerError as error:
+        raise UserError(str(error)) from error
+    print(f"{settings.count} images: {written[0] if len(written) == 1 else settings.out}")
+
+
+if __name__ == "__main__":
+    cli.run(sample, SampleSettings, USAGE)
