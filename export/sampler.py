@@ -118,7 +118,9 @@ class Sampler:
 
     def _read_metadata(self, path: object) -> dict[str, str]:
         stored: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
-        found = {name.removeprefix(METADATA_PREFIX): stored[name] for name in stored if name.startswith(METADATA_PREFIX)}
+        found = {
+            name.removeprefix(METADATA_PREFIX): stored[name] for name in stored if name.startswith(METADATA_PREFIX)
+        }
         if "latent_dim" not in found or [each.name for each in self._session.get_inputs()] != ["z"]:
             raise SamplerError(f"{path}: not a generator written by export.onnx")
         return found

@@ -85,7 +85,9 @@ def optimizer_state(optimizer: Optimizer) -> tuple[dict[str, Tensor], list[dict[
     """An optimizer's state as tensors named `number.key`, and its groups as plain values."""
     state = optimizer.state_dict()
     tensors = {
-        f"{number}.{key}": torch.as_tensor(value) for number, each in state["state"].items() for key, value in each.items()
+        f"{number}.{key}": torch.as_tensor(value)
+        for number, each in state["state"].items()
+        for key, value in each.items()
     }
     return tensors, state["param_groups"]
 

@@ -22,7 +22,7 @@ def read_flags(arguments: list[str]) -> dict[str, str]:
     flags: dict[str, str] = {}
     stray: list[str] = []
 
-    @SetParseFn(str)
+    @SetParseFn(str)  # type: ignore[untyped-decorator]
     def collect(*positional: str, **named: str) -> None:
         stray.extend(positional)
         flags.update(named)

@@ -67,7 +67,7 @@ class Config:
 
     recipe: str = setting("", "recipe name or YAML file; digits if no --data is given", group="run")
     run_dir: str = setting("", "folder of the run; a new numbered one below runs/ if not given")
-    resume: str = setting("false", "continue the run in --run_dir: true, false, or auto: if there is one", parse=_parse_resume)
+    resume: str = setting("false", "continue the run in --run_dir; auto: if there is one", parse=_parse_resume)
     init_from: str = setting("", "run or checkpoint folder, or generator.safetensors, whose weights to start from")
     seed: int = setting(0, "seed of every random draw", parse=_parse_seed)
     max_steps: int | str = setting(100_000, "length of the run", parse=parse_duration)

@@ -1,5 +1,8 @@
 """The world of processes: who computes which part, and what they must agree on. All of torch.distributed is here."""
 
+import os
+import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +35,8 @@ def start(mixed_precision: str | None) -> Accelerator:
     Raises UserError for fp16 without a GPU.
     """
     without_gpu = not torch.cuda.is_available()
+    # Its successor is not in every torch that we allow.
+    warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
     # BatchNorm is synchronised in its forward, so there is nothing to broadcast.
     wrapping = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
     try:
@@ -43,10 +48,18 @@ def start(mixed_precision: str | None) -> Accelerator:
     return accelerator
 
 
-def stop() -> None:
-    """Leave the world in order, so that no process reports the others as lost."""
-    if dist.is_initialized():
+def leave() -> None:
+    """Leave the world in order; where there were several processes, end this one with status 0.
+
+    The teardown of the interpreter is skipped then: torch's threads abort it now and then (torch 2.14.1 with gloo:
+    "terminate called without an active exception"), and the launcher would report a finished run as failed.
+    """
+    if world().size > 1:
+        dist.barrier()
         dist.destroy_process_group()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def world() -> World:
@@ -69,9 +82,8 @@ def shares(batch_size: int, accumulation: int, world: World) -> list[slice]:
     """
     parts = accumulation * world.size
     if batch_size % parts:
-        raise UserError(
-            f"batch_size={batch_size}: expected a multiple of {parts} ({world.size} processes × accumulation {accumulation})"
-        )
+        needed = f"a multiple of {parts} ({world.size} processes × accumulation {accumulation})"
+        raise UserError(f"batch_size={batch_size}: expected {needed}")
     length = batch_size // parts
     starts = [(micro * world.size + world.rank) * length for micro in range(accumulation)]
     return [slice(start, start + length) for start in starts]
@@ -137,7 +149,7 @@ class _NormaliseGlobally(torch.autograd.Function):
         return normalised, mean, variance
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         gradient = gradients[0]
         normalised, scale = ctx.saved_tensors
         dims = [d for d in range(gradient.dim()) if d != 1]
@@ -159,14 +171,16 @@ class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
         if not self.training:
             return super().forward(input)
         precise = input.to(self.weight.dtype)  # statistics never in half precision
-        normalised, mean, variance = _NormaliseGlobally.apply(precise, self.eps)  # type: ignore[no-untyped-call]
+        normalised, mean, variance = _NormaliseGlobally.apply(precise, self.eps)
         self._track(mean, variance, input.numel() // input.shape[1] * world().size)
         return (normalised * _per_channel(self.weight, input) + _per_channel(self.bias, input)).to(input.dtype)
 
     @torch.no_grad()
     def _track(self, mean: Tensor, variance: Tensor, count: int) -> None:
-        assert self.running_mean is not None and self.running_var is not None
-        assert self.num_batches_tracked is not None and self.momentum is not None
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
         self.num_batches_tracked.add_(1)
         self.running_mean.lerp_(mean, self.momentum)
         self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)

@@ -37,7 +37,7 @@ def whole_file(path: Path | str) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
         sync(partial)
-        os.replace(partial, path)
+        partial.replace(path)
         sync(path.parent)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
@@ -59,7 +59,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
         for file in partial.iterdir():
             sync(file)
         sync(partial)
-        os.rename(partial, path)
+        partial.rename(path)
         sync(path.parent)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error

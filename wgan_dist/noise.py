@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 def _bits(seed: int, stream: str, counter: int, count: int) -> NDArray[np.uint64]:
     key = hashlib.sha256(f"{seed}/{stream}/{counter}".encode()).digest()[:16]
-    return np.random.Philox(key=int.from_bytes(key, "little")).random_raw(count)  # type: ignore[no-any-return]
+    return np.random.Philox(key=int.from_bytes(key, "little")).random_raw(count)
 
 
 def _unit(bits: NDArray[np.uint64]) -> NDArray[np.float64]:
-    return (bits >> np.uint64(11)) * 2.0**-53
+    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def uniform(seed: int, stream: str, counter: int, shape: tuple[int, ...]) -> NDArray[np.float64]:

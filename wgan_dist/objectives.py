@@ -44,7 +44,7 @@ def input_gradient(critic: Scorer, samples: Tensor, scale: Tensor | None = None)
         scores = critic(points).to(points.dtype).sum()
         return scores if scale is None else scores * scale
 
-    gradient: Tensor = torch.func.grad(total)(samples)
+    gradient = torch.func.grad(total)(samples)
     return gradient if scale is None else gradient / scale
 
 
@@ -67,7 +67,7 @@ PENALTIES: dict[str, Callable[[Tensor], Tensor]] = {"gp": two_sided_penalty, "lp
 
 
 @torch.no_grad()
-def clip_weights(parameters: list[nn.Parameter], bound: float) -> None:
+def clip_weights(parameters: list[Tensor], bound: float) -> None:
     """Clamp every weight to [−bound, bound], in place (Arjovsky et al. 2017, algorithm 1)."""
     torch._foreach_clamp_min_(parameters, -bound)
     torch._foreach_clamp_max_(parameters, bound)
@@ -102,11 +102,16 @@ class CriticObjective(nn.Module):
 def frozen(critic: nn.Module) -> Scorer:
     """The critic as a function of its input alone: gradients pass through it and never into it.
 
-    Shares the critic's memory, so it follows every later in-place update. Switching requires_grad instead
-    would stall the buckets of a wrapped critic.
+    Detached anew at every call: preparing a network for distribution may give its parameters other memory.
+    Switching requires_grad instead would stall the buckets of a wrapped critic.
     """
-    state = {name: value.detach() for name, value in [*critic.named_parameters(), *critic.named_buffers()]}
-    return lambda samples: functional_call(critic, state, (samples,))
+    state = dict([*critic.named_parameters(), *critic.named_buffers()])
+
+    def score(samples: Tensor) -> Tensor:
+        detached = {name: value.detach() for name, value in state.items()}
+        return functional_call(critic, detached, (samples,))
+
+    return score
 
 
 class GeneratorObjective(nn.Module):

@@ -7,7 +7,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import make_grid, save_image
@@ -59,15 +58,12 @@ class Progress:
     On a terminal the line is rewritten in place; in a file or a pipe each is a line of its own, without colour.
     """
 
-    def __init__(self, total_steps: int) -> None:
-        self.total = total_steps
-        self.started, self.first_step = time.monotonic(), -1
+    def __init__(self, first_step: int, total_steps: int) -> None:
+        self.first_step, self.total = first_step, total_steps
+        self.started = time.monotonic()
         self.live = sys.stdout.isatty()
 
     def _left(self, step: int) -> str:
-        if self.first_step < 0:
-            self.first_step, self.started = step, time.monotonic()
-            return "?"
         per_step = (time.monotonic() - self.started) / (step - self.first_step)
         return duration_text(per_step * (self.total - step))
 
@@ -96,7 +92,7 @@ class Observer:
 
     def __init__(self, run_dir: Path, config: Config, step: int, total_steps: int) -> None:
         self.run_dir = run_dir
-        self.progress = Progress(total_steps)
+        self.progress = Progress(step, total_steps)
         self.writer = SummaryWriter(str(run_dir / "tensorboard"), purge_step=step + 1 if step else None)
         if not step:
             self.writer.add_text("config", f"```yaml\n{to_yaml(config)}\n```")

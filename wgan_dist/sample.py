@@ -48,7 +48,9 @@ def images_of(source: Artifact, z: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.concatenate(parts)
 
 
-def between(start: NDArray[np.float32], end: NDArray[np.float32], share: float, distribution: str) -> NDArray[np.float32]:
+def between(
+    start: NDArray[np.float32], end: NDArray[np.float32], share: float, distribution: str
+) -> NDArray[np.float32]:
     """The latent vector at `share` of the way from start to end, both [latent_dim].
 
     Along the great circle for normal latents (White 2016), whose length is nearly constant; straight for uniform.

@@ -33,7 +33,8 @@ def setting(
     `group` starts a new heading in the help. `parse` replaces the conversion by the field's type and
     raises ValueError with the words for what is accepted.
     """
-    metadata = dict(help=help, group=group, choices=choices, least=least, above=above, below=below, parse=parse)
+    bounds = {"least": least, "above": above, "below": below}
+    metadata = {"help": help, "group": group, "choices": choices, "parse": parse} | bounds
     return dataclasses.field(default=default, metadata=metadata)
 
 

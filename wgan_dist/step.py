@@ -90,11 +90,11 @@ def critic_iteration(
 
     def generate(z: Tensor) -> Tensor:
         with torch.no_grad(), engine.autocast():
-            images: Tensor = generator(z)
-        return images.to(z.dtype)
+            return generator(z).to(z.dtype)
 
     latents, alphas = draws.latents("critic.z", iteration), draws.alphas("critic.alpha", iteration)
-    batches = ((real, generate(z), alpha, engine.scale()) for real, z, alpha in zip(reals, latents, alphas, strict=True))
+    parts = zip(reals, latents, alphas, strict=True)
+    batches = ((real, generate(z), alpha, engine.scale()) for real, z, alpha in parts)
     return update(critic, batches, len(reals), engine)
 
 

@@ -1,6 +1,8 @@
 """The command line of training: `accelerate launch -m wgan_dist.train`, torchrun or plain python alike."""
 
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:  # torch takes seconds to import; --help and a wrong flag shou
     from wgan_dist.data import Images
     from wgan_dist.trainer import Trainer
 
+SECONDS_BETWEEN_WORDS = 2.0
 USAGE = """
 Train a Wasserstein GAN.
 
@@ -25,8 +28,18 @@ Durations are generator steps (500) or epochs (1epoch). Batch sizes are global.
 """
 
 
-def _say_decoding(done: int, total: int) -> None:
-    print(f"decoded {done:,} of {total:,} images", file=sys.stderr)
+def _decoding_voice() -> Callable[[int, int], None]:
+    """Says how far decoding is, at most every two seconds."""
+    started = spoken = time.monotonic()
+
+    def say(done: int, total: int) -> None:
+        nonlocal spoken
+        if time.monotonic() - spoken >= SECONDS_BETWEEN_WORDS:
+            spoken = time.monotonic()
+            left = (spoken - started) / done * (total - done)
+            print(f"decoded {done:,} of {total:,} images, {left:.0f} s left", file=sys.stderr, flush=True)
+
+    return say
 
 
 def _open_images(config: Config) -> "Images":
@@ -41,7 +54,7 @@ def _open_images(config: Config) -> "Images":
             config.background,
             config.skip_bad_images,
             config.cache_dir,
-            *([_say_decoding] if notify else []),
+            *([_decoding_voice()] if notify else []),
         )
 
     # The first process fills the cache, and its error is everyone's; then all of them map it.
@@ -118,7 +131,7 @@ def train(flags: dict[str, str]) -> None:
         trainer.run(run_dir)
         if distributed.world().is_main:
             _say_results(run_dir)
-    distributed.stop()
+    distributed.leave()
 
 
 if __name__ == "__main__":

@@ -41,7 +41,9 @@ def _make_optimizer(config: Config, parameters: Iterator[nn.Parameter], lr: floa
     return torch.optim.RMSprop(parameters, lr, alpha=RMSPROP_SMOOTHING)
 
 
-def _make_player(accelerator: Accelerator, config: Config, network: nn.Module, objective: nn.Module, lr: float) -> Player:
+def _make_player(
+    accelerator: Accelerator, config: Config, network: nn.Module, objective: nn.Module, lr: float
+) -> Player:
     optimizer = _make_optimizer(config, network.parameters(), lr)
     if config.compile:
         objective = torch.compile(objective, fullgraph=True)  # type: ignore[assignment]

@@ -58,15 +58,13 @@ class _Gather(Dataset[Tensor]):
     def __init__(self, images: Images) -> None:
         self.pixels = images.pixels
 
-    def __getitem__(self, indices: NDArray[np.int64]) -> Tensor:  # type: ignore[override]
+    def __getitem__(self, indices: NDArray[np.int64]) -> Tensor:
         return torch.from_numpy(np.asarray(self.pixels[indices]))
 
 
 def micro_batches(images: Images, sampler: ShareSampler, workers: int, pin_memory: bool) -> Iterator[Tensor]:
     """uint8 [micro-batch / processes, channels, size, size], in the sampler's order, without end."""
-    loader = DataLoader(
-        _Gather(images), sampler=sampler, batch_size=None, num_workers=workers, pin_memory=pin_memory
-    )
+    loader = DataLoader(_Gather(images), sampler=sampler, batch_size=None, num_workers=workers, pin_memory=pin_memory)
     return iter(loader)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from wgan_dist.data.sources import BadImage, Source, open_source, read
+from wgan_dist.data.sources import BadImageError, Source, open_source, read
 from wgan_dist.data.transform import GREY, natural_channels, to_pixels
 from wgan_dist.errors import UserError
 from wgan_dist.files import whole_file, write_text
@@ -49,15 +49,15 @@ class Images:
 
 
 def _each(sources: list[Source], use: Callable[[Image.Image], object], notify: Notify) -> Iterator[object]:
-    """`use(picture)` for every picture in order, or the BadImage with the picture's name."""
+    """`use(picture)` for every picture in order, or the BadImageError with the picture's name."""
     pictures = [(source, index) for source in sources for index in range(len(source.names))]
 
     def one(item: tuple[Source, int]) -> object:
         source, index = item
         try:
             return read(source, index, use)
-        except BadImage as error:
-            return BadImage(f"{source.names[index]!r}: {error}")
+        except BadImageError as error:
+            return BadImageError(f"{source.names[index]!r}: {error}")
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(pictures), CHUNK):
@@ -76,7 +76,7 @@ def _write_pixels(file: Path, rows: Iterator[object], shape: tuple[int, ...]) ->
     digest, bad, count = hashlib.sha256(repr(shape).encode()), [], 0
     with file.open("wb") as out:
         for row in rows:
-            if isinstance(row, BadImage):
+            if isinstance(row, BadImageError):
                 bad.append(str(row))
                 continue
             assert isinstance(row, np.ndarray)

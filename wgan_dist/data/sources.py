@@ -26,7 +26,7 @@ DIGITS = Path(__file__).parent / "digits"
 Result = TypeVar("Result")
 
 
-class BadImage(Exception):
+class BadImageError(Exception):
     """A picture that cannot be decoded; the message says why."""
 
 
@@ -45,20 +45,20 @@ class Source:
 
 def _read(picture: Image.Image, use: Callable[[Image.Image], Result]) -> Result:
     if picture.width * picture.height > MAX_PIXELS:
-        raise BadImage(f"{picture.width}×{picture.height} pixels, more than {MAX_PIXELS:,}")
+        raise BadImageError(f"{picture.width}×{picture.height} pixels, more than {MAX_PIXELS:,}")
     return use(picture)
 
 
 def read(source: Source, index: int, use: Callable[[Image.Image], Result]) -> Result:
-    """Open picture `index` and give it to `use`; whatever Pillow dislikes about it becomes a BadImage."""
+    """Open picture `index` and give it to `use`; whatever Pillow dislikes about it becomes a BadImageError."""
     try:
         with warnings.catch_warnings(), source.open(index) as picture:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is the limit here
             return _read(picture, use)
     except UnidentifiedImageError:
-        raise BadImage("not a PNG, JPEG, WebP or BMP image") from None
+        raise BadImageError("not a PNG, JPEG, WebP or BMP image") from None
     except (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as error:
-        raise BadImage(" ".join(str(error).split()) or type(error).__name__) from None
+        raise BadImageError(" ".join(str(error).split()) or type(error).__name__) from None
 
 
 def _is_hidden(name: str) -> bool:
@@ -164,7 +164,9 @@ def torchvision_source(name: str, cache_dir: Path) -> Source:
         images = getattr(torchvision.datasets, class_name)(cache_dir / "torchvision", download=True, **arguments)
     except (OSError, RuntimeError, ImportError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"data={name}: cannot be had: {reason}; files already downloaded go below {cache_dir}/torchvision") from error
+        raise UserError(
+            f"data={name}: cannot be had: {reason}; files already downloaded go below {cache_dir}/torchvision"
+        ) from error
     identity = _digest([name, len(images)])
     return Source(name, [f"{name}[{i}]" for i in range(len(images))], identity, lambda i: images[i][0])
 

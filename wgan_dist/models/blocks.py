@@ -45,5 +45,4 @@ class Critic(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """images [n, channels, size, size] in [−1, 1] → scores [n], unbounded."""
-        scores: Tensor = self.body(images)
-        return scores.flatten()
+        return self.body(images).flatten()

@@ -30,8 +30,7 @@ class DCGANGenerator(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """z [n, latent_dim] → images [n, channels, size, size] in [−1, 1]."""
-        images: Tensor = self.body(z[:, :, None, None])
-        return images
+        return self.body(z[:, :, None, None])
 
 
 class DCGANCritic(Critic):

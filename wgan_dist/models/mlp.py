@@ -21,8 +21,7 @@ class MLPGenerator(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """z [n, latent_dim] → images [n, channels, size, size] in [−1, 1]."""
-        images: Tensor = self.body(z)
-        return images.unflatten(1, self.shape)
+        return self.body(z).unflatten(1, self.shape)
 
 
 class MLPBatchNormGenerator(nn.Module):
@@ -41,8 +40,7 @@ class MLPBatchNormGenerator(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """z [n, latent_dim] → images [n, channels, size, size] in [−1, 1]."""
-        images: Tensor = self.body(z)
-        return images.unflatten(1, self.shape)
+        return self.body(z).unflatten(1, self.shape)
 
 
 class MLPCritic(Critic):
