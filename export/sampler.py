@@ -8,6 +8,7 @@ On the command line: `python -m export.sampler generator.onnx --count=64 --seed=
 """
 
 import argparse
+import contextlib
 import ctypes
 import hashlib
 import logging
@@ -172,7 +173,8 @@ def write_picture(picture: NDArray[np.uint8], path: Path) -> None:
     except OSError as error:
         raise SamplerError(f"out={path}: cannot be written: {error.strerror or error}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
 
 
 def write_images(images: NDArray[np.uint8], out: str) -> Iterator[Path]:

@@ -107,6 +107,7 @@ class Config:
 
     dtype: str = setting("float32", "of weights and data", choices=("float32", "float64"), group="arithmetic")
     mixed_precision: str = setting("auto", "auto: as accelerate says", choices=("auto", "no", "bf16", "fp16"))
+    threads: int | None = setting(None, "CPU threads of each process; auto: its share of the cores", least=1)
     compile: bool = setting(False, "compile the objectives with torch.compile")
 
     log_every: int | str = setting(50, "record metrics", parse=parse_duration, group="what it leaves behind")
@@ -132,6 +133,7 @@ FREE_ON_RESUME = (
     "cache_dir",
     "skip_bad_images",
     "workers",
+    "threads",
     "log_every",
     "sample_every",
     "evaluate_every",

@@ -28,13 +28,21 @@ class World:
         return self.rank == 0
 
 
-def start(mixed_precision: str | None) -> Accelerator:
+def _share_of_cores() -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def start(mixed_precision: str | None, threads: int | None) -> Accelerator:
     """Join the processes that the launcher started; `mixed_precision` None is the launcher's choice.
 
-    Without a GPU it says so explicitly: accelerate's launcher would otherwise start independent runs.
+    Without a GPU it says so explicitly, since accelerate's launcher would otherwise start independent runs, and
+    computes with `threads`, or with all cores shared among the processes: launchers set one thread unasked.
     Raises UserError for fp16 without a GPU.
     """
     without_gpu = not torch.cuda.is_available()
+    if threads or without_gpu:
+        torch.set_num_threads(threads or _share_of_cores())
     # Its successor is not in every torch that we allow.
     warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
     # BatchNorm is synchronised in its forward, so there is nothing to broadcast.

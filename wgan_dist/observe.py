@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import make_grid, save_image
@@ -103,8 +104,8 @@ class Observer:
     def graph(self, generator: nn.Module, z: Tensor) -> None:
         """The generator's graph, for TensorBoard; a network that cannot be traced is left out with a word."""
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*torch.jit.*")
-            warnings.filterwarnings("ignore", category=FutureWarning, message=".*torch.jit.*")
+            warnings.filterwarnings("ignore", message=".*torch.jit.*")  # TensorBoard has no other way
+            warnings.simplefilter("ignore", torch.jit.TracerWarning)
             try:
                 self.writer.add_graph(generator, z)
             except RuntimeError as error:

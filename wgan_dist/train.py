@@ -121,7 +121,8 @@ def train(flags: dict[str, str]) -> None:
     from wgan_dist import distributed
     from wgan_dist.trainer import Trainer
 
-    accelerator = distributed.start(None if config.mixed_precision == "auto" else config.mixed_precision)
+    mixed_precision = None if config.mixed_precision == "auto" else config.mixed_precision
+    accelerator = distributed.start(mixed_precision, config.threads)
     images = _open_images(config)
     config = dataclasses.replace(config, channels=images.channels, mixed_precision=accelerator.mixed_precision)
     _say_first_line(config, accelerator, images)

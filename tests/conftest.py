@@ -1,0 +1,50 @@
+"""One short run, trained once, that the tests of everything behind training read from."""
+
+from pathlib import Path
+
+import pytest
+
+from wgan_dist.config import Config
+from wgan_dist.data import Images, open_images
+from wgan_dist.train import train
+
+# Small enough for seconds, complete enough to have BatchNorm, a penalty and several checkpoints.
+TINY = {
+    "generator_features": "4",
+    "critic_features": "4",
+    "batch_size": "32",
+    "latent_dim": "8",
+    "max_steps": "6",
+    "log_every": "2",
+    "sample_every": "3",
+    "checkpoint_every": "2",
+    "seed": "1",
+    "threads": "1",  # several tests may share the cores, and tiny networks gain nothing from two
+}
+
+
+@pytest.fixture(scope="session")
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where decoded images are kept between tests."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def tiny(cache_dir: Path) -> dict[str, str]:
+    """Settings of a run of seconds on the embedded digits."""
+    return TINY | {"cache_dir": str(cache_dir)}
+
+
+@pytest.fixture(scope="session")
+def run_dir(tiny: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    train(tiny | {"run_dir": str(folder)})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def digits(cache_dir: Path) -> Images:
+    """The embedded digits at 32×32."""
+    config = Config()
+    return open_images(("digits",), 32, None, config.background, False, str(cache_dir))

@@ -1,0 +1,261 @@
+"""The portable generator: equal content is equal bytes, nothing foreign runs, and every damage has a name."""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import safetensors
+import safetensors.torch
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import wgan_dist
+from wgan_dist import artifact
+from wgan_dist.artifact import Description
+from wgan_dist.errors import UserError
+from wgan_dist.models import GENERATORS, build_generator, generator_spec
+
+DESCRIPTION = Description(
+    network=generator_spec("dcgan", 3, 16, 1, 2, "batch"),
+    latent_distribution="uniform",
+    weights="ema",
+    steps=7,
+    seen_images=448,
+    data="digits",
+    description="handwritten digits, “0” to “9”",
+    license="CC-BY-4.0",
+    package_version="0.9",
+)
+FUZZ = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def example_network() -> nn.Module:
+    return build_generator(DESCRIPTION.network, seed=5)
+
+
+def example_bytes() -> bytes:
+    return artifact.to_bytes(example_network().state_dict(), DESCRIPTION)
+
+
+def with_metadata(about: object) -> bytes:
+    """The example with another description, as a newer or a damaged writer leaves it."""
+    return safetensors.torch.save(example_network().state_dict(), {"wgan_dist": json.dumps(about)})
+
+
+def about() -> dict[str, object]:
+    """The JSON that describes the example."""
+    return dataclasses.asdict(DESCRIPTION) | {"format_version": 1, "value_range": [-1.0, 1.0]}
+
+
+def write(folder: Path, content: bytes) -> Path:
+    path = folder / "generator.safetensors"
+    path.write_bytes(content)
+    return path
+
+
+def refuse(folder: Path, content: bytes, reason: str) -> None:
+    path = write(folder, content)
+    with pytest.raises(UserError, match=f"{path}: .*{reason}"):
+        artifact.load(path)
+
+
+def test_equal_content_is_equal_bytes_in_every_process() -> None:
+    assert example_bytes() == example_bytes()
+    package = str(Path(wgan_dist.__file__).parents[1])
+    environment = os.environ | {"PYTHONHASHSEED": "12345", "PYTHONPATH": package}
+    there = subprocess.run([sys.executable, __file__], env=environment, capture_output=True, text=True, check=True)
+    assert there.stdout.split() == [hashlib.sha256(example_bytes()).hexdigest()]
+
+
+def test_the_metadata_is_one_key_with_the_description_and_nothing_else(tmp_path: Path) -> None:
+    # Several keys are written in random order; a date, path or host would make equal runs unequal.
+    with safetensors.safe_open(write(tmp_path, example_bytes()), "pt") as file:
+        metadata = file.metadata()
+    assert metadata.keys() == {"wgan_dist"}
+    assert json.loads(metadata["wgan_dist"]) == about()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", GENERATORS)
+def test_a_generator_comes_back_with_its_weights_dtype_and_description(
+    tmp_path: Path, name: str, dtype: torch.dtype
+) -> None:
+    spec = generator_spec(name, 3, 16, 2, 4, "auto")
+    network = build_generator(spec, seed=5).to(dtype)
+    network(torch.randn(4, 3, dtype=dtype))  # running statistics that are not the initial ones
+    description = dataclasses.replace(DESCRIPTION, network=spec)
+    content = artifact.to_bytes(network.state_dict(), description)
+    loaded = artifact.load(write(tmp_path, content))
+    assert loaded.description == description
+    assert (description.latent_dim, description.image_size, description.channels) == (3, 16, 2)
+    assert loaded.sha256 == hashlib.sha256(content).hexdigest()
+    z = torch.randn(4, 3, dtype=dtype)
+    assert torch.equal(loaded.network(z), network.eval()(z))
+    assert not any(parameter.requires_grad for parameter in loaded.network.parameters())
+    assert all(value.dtype == dtype for value in loaded.network.parameters())
+
+
+def test_a_newer_format_is_refused_with_both_versions(tmp_path: Path) -> None:
+    newer = about() | {"format_version": 2, "package_version": "3.1"}
+    refuse(tmp_path, with_metadata(newer), "format version 2, .*wgan_dist 3.1.* up to 1")
+    # Even if it describes itself in other words.
+    refuse(tmp_path, with_metadata({"format_version": 2, "package_version": "3.1"}), "format version 2")
+
+
+def test_a_missing_part_of_the_description_is_named(tmp_path: Path) -> None:
+    incomplete = {key: value for key, value in about().items() if key != "latent_distribution"}
+    refuse(tmp_path, with_metadata(incomplete), "description .* damaged.*latent_distribution")
+
+
+FOREIGN = {
+    "empty": b"",
+    "text": b"A generator, believe me.\n" * 100,
+    "pickle": pickle.dumps({"weight": [1.0]}),
+    "json": json.dumps({"__metadata__": {"wgan_dist": "{}"}}).encode(),
+    "no metadata": safetensors.torch.save(example_network().state_dict()),
+    "metadata of another program": safetensors.torch.save(example_network().state_dict(), {"format": "pt"}),
+    "no version": with_metadata({}),
+    "version of another type": with_metadata(about() | {"format_version": "1"}),
+    "a list": with_metadata([1]),
+    "deeply nested": (100_000).to_bytes(8, "little") + b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("content", FOREIGN.values(), ids=FOREIGN.keys())
+def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes) -> None:
+    refuse(tmp_path, content, "not a generator file of wgan_dist, or damaged")
+
+
+def test_a_pickle_is_never_run(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return (os.mkdir, (str(tmp_path / "sprung"),))
+
+    torch.save({"weight": Trap()}, tmp_path / "trap")
+    refuse(tmp_path, (tmp_path / "trap").read_bytes(), "not a generator file")
+    assert not (tmp_path / "sprung").exists()
+
+
+@given(share=st.floats(0, 1, exclude_max=True))
+@FUZZ
+def test_a_truncated_file_is_refused(tmp_path: Path, share: float) -> None:
+    content = example_bytes()
+    refuse(tmp_path, content[: int(share * len(content))], "")
+
+
+@given(data=st.data())
+@FUZZ
+def test_a_changed_byte_of_the_header_is_read_or_refused_but_nothing_else(tmp_path: Path, data: st.DataObject) -> None:
+    content = bytearray(example_bytes())
+    header = 8 + int.from_bytes(content[:8], "little")
+    content[data.draw(st.integers(0, header - 1))] = data.draw(st.sampled_from(range(32, 127)) | st.integers(0, 255))
+    path = write(tmp_path, bytes(content))
+    with contextlib.suppress(UserError):  # a letter of the description may well have changed unseen
+        artifact.load(path)
+
+
+ARGUMENTS: dict[str, object] = {
+    "text for a number": {"features": "2"},
+    "a fraction": {"latent_dim": 3.0},
+    "a list": {"channels": [1]},
+    "nothing": {"latent_dim": None},
+    "negative": {"features": -2},
+    "zero": {"latent_dim": 0},
+    "another name": {"colour": 1},
+    "a number for text": {"norm": 1},
+}
+
+
+@pytest.mark.parametrize("changed", ARGUMENTS.values(), ids=ARGUMENTS.keys())
+def test_an_impossible_network_is_refused(tmp_path: Path, changed: dict[str, object]) -> None:
+    network = {"name": "dcgan", "arguments": DESCRIPTION.network.arguments | changed}
+    refuse(tmp_path, with_metadata(about() | {"network": network}), "")
+
+
+@pytest.mark.parametrize("network", [{"name": 1, "arguments": {}}, {"name": "dcgan", "arguments": []}, [], "dcgan"])
+def test_a_network_of_the_wrong_type_is_refused(tmp_path: Path, network: object) -> None:
+    refuse(tmp_path, with_metadata(about() | {"network": network}), "")
+
+
+def test_weights_of_another_width_are_refused(tmp_path: Path) -> None:
+    wider = build_generator(generator_spec("dcgan", 3, 16, 1, 3, "batch")).state_dict()
+    refuse(tmp_path, artifact.to_bytes(wider, DESCRIPTION), "weights of another network")
+
+
+OWN_NETWORK = """
+from pathlib import Path
+from torch import nn
+
+Path(__file__).with_name("imported").touch()
+
+class Own(nn.Module):
+    def __init__(self, latent_dim, image_size, channels, features, norm):
+        super().__init__()
+        self.body = nn.Linear(latent_dim, channels * image_size**2)
+
+    def forward(self, z):
+        return self.body(z).reshape(len(z), -1, 2, 2)
+"""
+
+
+def test_a_file_never_chooses_code_to_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_artifact_network.py").write_text(OWN_NETWORK)
+    monkeypatch.syspath_prepend(tmp_path)
+    name = "own_artifact_network:Own"
+    description = dataclasses.replace(DESCRIPTION, network=generator_spec(name, 3, 2, 1, None, "auto"))
+    weights = nn.Linear(3, 4).state_dict()
+    path = write(tmp_path, artifact.to_bytes({f"body.{key}": each for key, each in weights.items()}, description))
+    for given_name in ("", "own_artifact_network:Other", "dcgan"):
+        with pytest.raises(UserError, match=f"{path}: needs the network {name}; .*--generator={name}"):
+            artifact.load(path, given_name)
+    assert not (tmp_path / "imported").exists()
+    z = torch.randn(5, 3)
+    images = artifact.load(path, name).network(z)
+    torch.testing.assert_close(images.flatten(1), z @ weights["weight"].T + weights["bias"])
+
+
+def make_run(folder: Path) -> Path:
+    """A finished run: an averaged generator, and checkpoints of steps 9 and 10, the newer one damaged."""
+    places = ["", "checkpoints/step-00000009", "checkpoints/step-00000010", "checkpoints/step-00000011.damaged"]
+    for place in places:
+        (folder / place).mkdir(parents=True, exist_ok=True)
+        (folder / place / "generator.safetensors").touch()
+        if place:
+            (folder / place / "generator_raw.safetensors").touch()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("ckpt", "kind", "found"),
+    [
+        ("", "ema", "generator.safetensors"),
+        ("", "raw", "checkpoints/step-00000010/generator_raw.safetensors"),
+        ("checkpoints/step-00000009", "ema", "checkpoints/step-00000009/generator.safetensors"),
+        ("checkpoints/step-00000009", "raw", "checkpoints/step-00000009/generator_raw.safetensors"),
+        ("generator.safetensors", "ema", "generator.safetensors"),
+    ],
+)
+def test_a_run_a_checkpoint_or_a_file_stands_for_a_generator(tmp_path: Path, ckpt: str, kind: str, found: str) -> None:
+    run = make_run(tmp_path / "run")
+    assert artifact.locate(str(run / ckpt), kind) == run / found
+
+
+@pytest.mark.parametrize("kind", ["ema", "raw"])
+@pytest.mark.parametrize("ckpt", ["missing", ".", "missing/generator.safetensors"])
+def test_where_no_generator_is_the_message_says_what_is_accepted(tmp_path: Path, ckpt: str, kind: str) -> None:
+    path = str(tmp_path / ckpt)
+    with pytest.raises(UserError, match=f"ckpt={path}: expected a run folder, a checkpoint folder or a generator"):
+        artifact.locate(path, kind)
+
+
+if __name__ == "__main__":  # the other process of the first test
+    print(hashlib.sha256(example_bytes()).hexdigest())

@@ -1,0 +1,131 @@
+"""Two processes compute what one does: BatchNorm, whole runs, and the same errors."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+
+from tests.processes import ACCELERATE_2, PYTHON, TORCHRUN_2, metrics, run
+from wgan_dist.artifact import CHECKPOINTS, RAW_FILE
+from wgan_dist.distributed import World, shares
+from wgan_dist.errors import UserError
+from wgan_dist.trainer import CRITIC_FILE
+
+STEPS = 10
+
+
+@given(length=st.integers(1, 5), accumulation=st.integers(1, 4), size=st.integers(1, 8))
+def test_shares_tile_the_batch_in_order(length: int, accumulation: int, size: int) -> None:
+    batch = list(range(length * accumulation * size))
+    mine = [shares(len(batch), accumulation, World(rank, size)) for rank in range(size)]
+    assert [
+        index for micro in range(accumulation) for rank in range(size) for index in batch[mine[rank][micro]]
+    ] == batch
+
+
+def test_a_batch_that_cannot_be_shared_equally_is_refused() -> None:
+    with pytest.raises(UserError, match=r"batch_size=30: expected a multiple of 8 \(4 processes × accumulation 2\)"):
+        shares(30, 2, World(0, 4))
+
+
+# Run by every process; the first prints. Compares GlobalBatchNorm on its share with torch's own on the whole batch.
+BATCHNORM = """
+import torch
+from torch import nn
+from wgan_dist import distributed
+
+distributed.start("no", None)
+world = distributed.world()
+worst = {}
+for name, norm, shape in [("2d", nn.BatchNorm2d(3), (8, 3, 4, 4)), ("1d", nn.BatchNorm1d(3, eps=0.8), (8, 3))]:
+    generator = torch.Generator().manual_seed(0)
+    x = 5 + 3 * torch.randn(*shape, generator=generator, dtype=torch.float64)
+    weighting = torch.randn(*shape, generator=generator, dtype=torch.float64)
+    norm = norm.double()
+    with torch.no_grad():
+        norm.weight.copy_(torch.randn(3, generator=generator)); norm.bias.copy_(torch.randn(3, generator=generator))
+    import copy
+    alone, ours = copy.deepcopy(norm), distributed.synchronise_batchnorm(nn.Sequential(copy.deepcopy(norm)))
+    assert type(ours[0]).__name__ == "GlobalBatchNorm"
+    mine = distributed.shares(8, 1, world)[0]
+    whole = x.clone().requires_grad_(); part = x[mine].clone().requires_grad_()
+    expected, found = alone(whole), ours(part)
+    (expected * weighting).sum().backward(); (found * weighting[mine]).sum().backward()
+    difference = lambda a, b: float((a - b).abs().max())
+    worst[name] = max(
+        difference(expected[mine], found),
+        difference(whole.grad[mine], part.grad),
+        difference(alone.weight.grad, world.size * distributed.mean(ours[0].weight.grad)),
+        difference(alone.bias.grad, world.size * distributed.mean(ours[0].bias.grad)),
+        difference(alone.running_mean, ours[0].running_mean),
+        difference(alone.running_var, ours[0].running_var),
+        difference(alone.num_batches_tracked, ours[0].num_batches_tracked),
+        difference(alone.eval()(x), ours.eval()(x)),
+    )
+if world.is_main:
+    print("WORST", max(worst.values()), world.size)
+distributed.leave()
+"""
+
+
+def test_global_batchnorm_equals_torchs_own_over_the_whole_batch(tmp_path: Path) -> None:
+    (tmp_path / "batchnorm.py").write_text(BATCHNORM)
+    done = run(*TORCHRUN_2, "batchnorm.py", cwd=tmp_path)
+    _, worst, size = next(line for line in done.stdout.splitlines() if line.startswith("WORST")).split()
+    assert size == "2"
+    assert float(worst) < 1e-12
+
+
+def train_with(launcher: tuple[str, ...], settings: dict[str, str], folder: Path, cwd: Path) -> str:
+    flags = [f"--{name}={value}" for name, value in settings.items()]
+    return run(*launcher, "-m", "wgan_dist.train", *flags, f"--run_dir={folder}", cwd=cwd).stdout
+
+
+@pytest.mark.parametrize(
+    ("launcher", "settings"),
+    [
+        (TORCHRUN_2, {}),
+        (ACCELERATE_2, {"accumulation": "2", "critic_norm": "layer", "penalty": "lp", "real_batch_per": "generator"}),
+    ],
+    ids=["torchrun", "accelerate"],
+)
+def test_two_processes_train_the_network_that_one_does(
+    launcher: tuple[str, ...], settings: dict[str, str], tiny: dict[str, str], tmp_path: Path
+) -> None:
+    every = {
+        "dtype": "float64",
+        "max_steps": str(STEPS),
+        "checkpoint_every": "0",
+        "evaluate_every": "5",
+        "log_every": "1",
+    }
+    both = tiny | every | settings
+    one = train_with((*PYTHON,), both, tmp_path / "one", tmp_path)
+    two = train_with(launcher, both, tmp_path / "two", tmp_path)
+    assert one.startswith("1 process (cpu")
+    assert "2 processes (cpu" in two
+    for alone, together in zip(metrics(tmp_path / "one"), metrics(tmp_path / "two"), strict=True):
+        assert alone == pytest.approx(together, rel=1e-9, abs=1e-12)
+    for file in (RAW_FILE, CRITIC_FILE):
+        name = f"{CHECKPOINTS}/step-{STEPS:08d}/{file}"
+        alone, together = load_file(tmp_path / "one" / name), load_file(tmp_path / "two" / name)
+        assert max(float((alone[key] - together[key]).abs().max()) for key in alone) < 1e-9
+
+
+def test_every_process_ends_on_an_error_of_the_first(tiny: dict[str, str], tmp_path: Path) -> None:
+    flags = [f"--{name}={value}" for name, value in (tiny | {"data": "no/such/folder"}).items()]
+    done = run(*TORCHRUN_2, "-m", "wgan_dist.train", *flags, cwd=tmp_path, fails=1)
+    assert done.stderr.count("error: data=no/such/folder: there is no such folder") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_autocast_keeps_weights_and_statistics_in_single_precision(tiny: dict[str, str], tmp_path: Path) -> None:
+    flags = [f"--{name}={value}" for name, value in (tiny | {"mixed_precision": "bf16", "run_dir": "run"}).items()]
+    done = run(*TORCHRUN_2, "-m", "wgan_dist.train", *flags, cwd=tmp_path)
+    assert "float32 with bf16 autocast" in done.stdout
+    state = load_file(tmp_path / f"run/{CHECKPOINTS}/step-00000006/{RAW_FILE}")
+    assert {value.dtype for value in state.values()} == {torch.float32, torch.int64}
+    assert all(torch.isfinite(value).all() for value in state.values())

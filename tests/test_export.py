@@ -1,0 +1,141 @@
+"""Exports equal the network, say what they are, and leave nothing behind when they fail."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from export import graph
+from export.onnx import export_onnx
+from export.parity import BATCHES, greatest_difference, prove
+from export.torchscript import METADATA_FILE, export_torchscript
+from wgan_dist import artifact
+from wgan_dist.errors import UserError
+
+
+def network_images(run_dir: Path, z: np.ndarray, kind: str = "ema") -> np.ndarray:
+    network = artifact.load(artifact.locate(str(run_dir), kind)).network
+    with torch.no_grad():
+        images: np.ndarray = network(torch.from_numpy(z)).numpy()
+    return images
+
+
+def latents(count: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((count, 8), dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def onnx_file(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("onnx") / "generator.onnx"
+    export_onnx({"ckpt": str(run_dir), "out": str(out)})
+    return out
+
+
+def test_onnx_equals_the_network_at_a_batch_it_was_not_proved_at(onnx_file: Path, run_dir: Path) -> None:
+    session = onnxruntime.InferenceSession(onnx_file, providers=["CPUExecutionProvider"])
+    assert [(each.name, each.type, each.shape) for each in session.get_inputs()] == [("z", "tensor(float)", ["n", 8])]
+    assert [(each.name, each.shape) for each in session.get_outputs()] == [("images", ["n", 1, 32, 32])]
+    assert 7 not in BATCHES
+    np.testing.assert_allclose(session.run(None, {"z": latents(7)})[0], network_images(run_dir, latents(7)), atol=1e-5)
+
+
+def test_onnx_is_one_file_that_describes_itself(onnx_file: Path, run_dir: Path) -> None:
+    assert list(onnx_file.parent.iterdir()) == [onnx_file]
+    about = {each.key: each.value for each in onnx.load(onnx_file).metadata_props}
+    source = artifact.load(run_dir / artifact.EMA_FILE)
+    assert about["wgan_dist.source_sha256"] == source.sha256
+    assert about["wgan_dist.latent_dim"] == "8"
+    assert about["wgan_dist.latent_distribution"] == "normal"
+    assert about["wgan_dist.value_range"] == "-1,1"
+    assert about["wgan_dist.image_size"] == "32"
+    assert about["wgan_dist.description"] == "handwritten digits"
+    assert str(run_dir) not in str(about)
+
+
+def test_the_same_generator_gives_the_same_file(onnx_file: Path, run_dir: Path, tmp_path: Path) -> None:
+    export_onnx({"ckpt": str(run_dir / artifact.EMA_FILE), "out": str(tmp_path / "again.onnx")})
+    assert (tmp_path / "again.onnx").read_bytes() == onnx_file.read_bytes()
+
+
+def test_uint8_output_is_the_rounded_float_output(run_dir: Path, tmp_path: Path) -> None:
+    export_onnx({"ckpt": str(run_dir), "out": str(tmp_path / "g.onnx"), "uint8": "true"})
+    session = onnxruntime.InferenceSession(tmp_path / "g.onnx", providers=["CPUExecutionProvider"])
+    found = session.run(None, {"z": latents(9)})[0]
+    assert found.dtype == np.uint8
+    assert found.shape == (9, 32, 32, 1)
+    expected = (network_images(run_dir, latents(9)).astype(np.float64) + 1) * 127.5
+    assert np.abs(found - expected.transpose(0, 2, 3, 1)).max() <= 0.5 + 1e-3
+
+
+def test_torchscript_equals_the_network_and_describes_itself(run_dir: Path, tmp_path: Path) -> None:
+    export_torchscript({"ckpt": str(run_dir), "out": str(tmp_path / "g.pt")})
+    extra = {METADATA_FILE: ""}
+    script = torch.jit.load(str(tmp_path / "g.pt"), _extra_files=extra)
+    np.testing.assert_allclose(
+        script(torch.from_numpy(latents(7))).numpy(), network_images(run_dir, latents(7)), atol=1e-5
+    )
+    assert json.loads(extra[METADATA_FILE])["wgan_dist.latent_dim"] == "8"
+
+
+def test_raw_weights_are_the_last_ones_not_the_averaged(run_dir: Path, tmp_path: Path) -> None:
+    export_onnx({"ckpt": str(run_dir), "out": str(tmp_path / "raw.onnx"), "weights": "raw"})
+    session = onnxruntime.InferenceSession(tmp_path / "raw.onnx", providers=["CPUExecutionProvider"])
+    found = session.run(None, {"z": latents(3)})[0]
+    np.testing.assert_allclose(found, network_images(run_dir, latents(3), "raw"), atol=1e-5)
+    assert np.abs(found - network_images(run_dir, latents(3), "ema")).max() > 1e-3
+
+
+@pytest.mark.parametrize("export", [export_onnx, export_torchscript])
+def test_beyond_tolerance_there_is_no_file(
+    export: object, run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network is changed behind the exporter's back: the proof has to notice."""
+    assert callable(export)
+    monkeypatch.setattr("export.parity.BATCHES", (1, 2))
+    original = graph.load
+
+    def load_and_disturb(*arguments: object) -> graph.Export:
+        found = original(*arguments)  # type: ignore[arg-type]
+        return graph.Export(Drifting(found.network), found.source, found.out)
+
+    monkeypatch.setattr(f"{export.__module__}.load", load_and_disturb)
+    with pytest.raises(UserError, match=r"not written: greatest difference .*; tolerance=0.0001"):
+        export({"ckpt": str(run_dir), "out": str(tmp_path / "g.out")})
+    assert list(tmp_path.iterdir()) == []
+
+
+class Drifting(torch.nn.Module):
+    """A network whose eager output is off by 1e-3 from what it is traced as."""
+
+    def __init__(self, inner: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        traced = torch.jit.is_tracing() or torch.compiler.is_compiling()
+        return self.inner(z) if traced else self.inner(z) + 1e-3
+
+
+def test_nan_and_wrong_shapes_are_infinitely_different(run_dir: Path) -> None:
+    export = graph.load(graph.ExportSettings(ckpt=str(run_dir)), ".x")
+    about = export.source.description
+    shape = (about.channels, about.image_size, about.image_size)
+    assert greatest_difference(export, lambda z: np.full((len(z), *shape), np.nan, np.float32)) == float("inf")
+    assert greatest_difference(export, lambda z: np.zeros((1, *shape), np.float32)) == float("inf")
+    with pytest.raises(UserError, match="not written"):
+        prove(export, lambda z: np.zeros((1, *shape), np.float32), 1e9 * 0 + 1e-4, uint8=False)
+
+
+def test_missing_and_unreadable_sources_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--ckpt="):
+        export_onnx({})
+    with pytest.raises(UserError, match="no/run"):
+        export_onnx({"ckpt": "no/run"})
+    (tmp_path / "g.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(UserError, match=r"g\.safetensors: not a generator file"):
+        export_onnx({"ckpt": str(tmp_path / "g.safetensors")})
+    assert [path.name for path in tmp_path.iterdir()] == ["g.safetensors"]

@@ -1,0 +1,121 @@
+"""The sampler draws what the network draws, without torch, and refuses what it cannot use."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from PIL import Image
+
+from export.onnx import export_onnx
+from export.sampler import Sampler, SamplerError, grid, to_uint8, write_images
+from tests.processes import REPOSITORY, run
+from wgan_dist import artifact
+
+# Makes `import torch` fail as on a machine without it.
+WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; sys.modules['wgan_dist'] = None; "
+
+
+@pytest.fixture(scope="module")
+def graph(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("graph") / "generator.onnx"
+    export_onnx({"ckpt": str(run_dir), "out": str(out)})
+    return out
+
+
+def test_sampler_equals_the_network(graph: Path, run_dir: Path) -> None:
+    sampler = Sampler(graph)
+    network = artifact.load(artifact.locate(str(run_dir), "ema")).network
+    with torch.no_grad():
+        expected = network(torch.from_numpy(sampler.latents(70, seed=5)))
+    levels = ((expected.double() + 1) * 127.5).round().clamp(0, 255).permute(0, 2, 3, 1).numpy()
+    drawn = sampler.sample(70, seed=5)
+    assert drawn.shape == (70, 32, 32, 1)
+    assert drawn.dtype == np.uint8
+    # Rounding of a value within float error of a half may go either way.
+    assert np.abs(drawn - levels).max() <= 1
+    assert (drawn == levels).mean() > 0.999
+
+
+def test_the_first_images_of_a_seed_do_not_depend_on_the_count(graph: Path) -> None:
+    sampler = Sampler(graph)
+    assert (sampler.sample(40, seed=3)[:7] == sampler.sample(7, seed=3)).all()
+    assert (sampler.sample(7, seed=3) != sampler.sample(7, seed=4)).any()
+
+
+def test_it_draws_without_torch_and_without_the_package(graph: Path, tmp_path: Path) -> None:
+    (tmp_path / "sampler.py").write_text((REPOSITORY / "export/sampler.py").read_text())
+    code = WITHOUT_TORCH + f"from sampler import Sampler; print(Sampler({str(graph)!r}).sample(3, seed=1).sum())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert int(done.stdout) == int(Sampler(graph).sample(3, seed=1).sum())
+
+
+def test_command_line_without_torch_writes_the_same_grid_as_the_sampler(graph: Path, tmp_path: Path) -> None:
+    main = WITHOUT_TORCH + "import runpy; runpy.run_module('export.sampler', run_name='__main__')"
+    done = run(sys.executable, "-c", main, str(graph), "--count=10", "--seed=2", "--out=grid.png", cwd=tmp_path)
+    assert "CPUExecutionProvider" in done.stdout
+    assert (np.asarray(Image.open(tmp_path / "grid.png")) == grid(Sampler(graph).sample(10, seed=2)).squeeze(-1)).all()
+
+
+def test_single_files_hold_the_images_in_order(graph: Path, tmp_path: Path) -> None:
+    images = Sampler(graph).sample(3)
+    paths = list(write_images(images, str(tmp_path / "single")))
+    assert [path.name for path in paths] == ["000000.png", "000001.png", "000002.png"]
+    assert all(
+        (np.asarray(Image.open(path)) == image.squeeze(-1)).all() for path, image in zip(paths, images, strict=True)
+    )
+
+
+def test_levels_are_rounded_to_nearest_and_kept_in_range() -> None:
+    values = np.array([-1.5, -1.0, 0.0, 1 / 127.5 - 1 + 1e-6, 1.0, 2.0], np.float32).reshape(1, 1, 1, 6)
+    assert to_uint8(values).ravel().tolist() == [0, 0, 128, 1, 255, 255]
+
+
+def test_grid_places_images_row_by_row() -> None:
+    images = np.arange(1, 6, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 3, 1), np.uint8)
+    picture = grid(images)
+    assert picture.shape == (6, 6, 1)
+    assert picture[::2, ::3, 0].tolist() == [[1, 2], [3, 4], [5, 0]]
+
+
+@pytest.mark.parametrize("provider", ["cuda", "CUDAExecutionProvider", "nonsense"])
+def test_an_absent_provider_is_refused_not_replaced(graph: Path, provider: str) -> None:
+    if torch.cuda.is_available() and provider != "nonsense":
+        pytest.skip("this machine has the provider")
+    with pytest.raises(SamplerError, match=r"provider="):
+        Sampler(graph, provider=provider)
+
+
+def test_wrong_latents_and_counts_are_refused(graph: Path) -> None:
+    sampler = Sampler(graph)
+    with pytest.raises(SamplerError, match=r"\[2, 9\]: expected \[n, 8\]"):
+        sampler.images(np.zeros((2, 9), np.float32))
+    with pytest.raises(SamplerError, match="count=0"):
+        sampler.sample(0)
+
+
+def test_files_that_are_not_its_graphs_are_refused(graph: Path, tmp_path: Path) -> None:
+    text = tmp_path / "text.onnx"
+    text.write_text("not a graph")
+    stranger = onnx.load(graph)
+    del stranger.metadata_props[:]
+    onnx.save(stranger, tmp_path / "stranger.onnx")
+    for path, reason in (
+        (text, "cannot load"),
+        (tmp_path / "stranger.onnx", "not a generator"),
+        (tmp_path / "no", "no such file"),
+    ):
+        with pytest.raises(SamplerError, match=reason):
+            Sampler(path)
+
+
+def test_bad_command_line_is_one_line_and_status_2(graph: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for arguments in (["missing.onnx"], [str(graph), "--count=0"], [str(graph), "--out=file/grid.png"]):
+        done = run(sys.executable, "-m", "export.sampler", *arguments, cwd=tmp_path, fails=2)
+        assert done.stderr.startswith("error: ")
+        assert done.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
