@@ -18,6 +18,7 @@ TINY = {
     "log_every": "2",
     "sample_every": "3",
     "checkpoint_every": "2",
+    "lr_decay": "none",
     "seed": "1",
     "threads": "1",  # several tests may share the cores, and tiny networks gain nothing from two
 }

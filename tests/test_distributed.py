@@ -107,8 +107,8 @@ def test_two_processes_train_the_network_that_one_does(
     two = train_with(launcher, both, tmp_path / "two", tmp_path)
     assert one.startswith("1 process (cpu")
     assert "2 processes (cpu" in two
-    for alone, together in zip(metrics(tmp_path / "one"), metrics(tmp_path / "two"), strict=True):
-        assert alone == pytest.approx(together, rel=1e-9, abs=1e-12)
+    for record, other in zip(metrics(tmp_path / "one"), metrics(tmp_path / "two"), strict=True):
+        assert record == pytest.approx(other, rel=1e-9, abs=1e-12)
     for file in (RAW_FILE, CRITIC_FILE):
         name = f"{CHECKPOINTS}/step-{STEPS:08d}/{file}"
         alone, together = load_file(tmp_path / "one" / name), load_file(tmp_path / "two" / name)

@@ -97,6 +97,15 @@ def test_colour_channels_are_normalised_each_by_itself() -> None:
     assert Reference.of(images).distance(scale * images + shift) == pytest.approx(0.0, abs=1e-6)
 
 
+@pytest.mark.parametrize("row", [0, -1])
+@pytest.mark.parametrize("column", [0, -1])
+def test_patches_reach_every_corner_of_the_images(row: int, column: int) -> None:
+    images = draw(20, 1, 16, 16)
+    spotted = images.clone()
+    spotted[:, :, row, column] = 5.0
+    assert Reference.of(images).distance(spotted) > 1e-3
+
+
 def test_equal_sets_are_at_distance_zero() -> None:
     assert Reference.of(digits()).distance(digits().clone()) == 0.0
 

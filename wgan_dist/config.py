@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from wgan_dist.errors import UserError
-from wgan_dist.settings import setting, show, typed_values, unknown_name
+from wgan_dist.settings import AUTO, setting, show, typed_values, unknown_name
 
 RECIPES = Path(__file__).parent / "recipes"
 DEFAULT_RECIPE = "digits"
@@ -38,6 +38,14 @@ def _parse_resume(value: Any) -> str:
     if text not in ("true", "false", "auto"):
         raise ValueError("true, false or auto")
     return text
+
+
+def _parse_channels(value: Any) -> int | None:
+    if value is None or value == AUTO:
+        return None
+    if str(value) not in ("1", "3", "4"):
+        raise ValueError("1, 3, 4 or auto")
+    return int(value)
 
 
 def _parse_background(value: Any) -> str:
@@ -75,7 +83,7 @@ class Config:
 
     data: tuple[str, ...] = setting(("digits",), "folder, idx folder, or name; several are merged: a/,b/", group="data")
     image_size: int = setting(64, "height and width in pixels; images are resized and centre-cropped", least=1)
-    channels: int | None = setting(None, "1 grey, 3 RGB, 4 RGBA; auto: as the data", least=1, below=5)
+    channels: int | None = setting(None, "1 grey, 3 RGB, 4 RGBA; auto: as the data", parse=_parse_channels)
     background: str = setting("ffffff", "colour under transparent pixels", parse=_parse_background)
     skip_bad_images: bool = setting(False, "leave unreadable files out instead of stopping")
     cache_dir: str = setting("~/.cache/wgan_dist", "folder of decoded and downloaded images")
@@ -140,17 +148,20 @@ FREE_ON_RESUME = (
     "checkpoint_every",
     "keep_checkpoints",
     "weight_histograms",
+    "description",
+    "license",
 )
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        # Texts alone, as flags are: YAML's own types read `no` as false and 000000 as 0.
+        content = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if content is None:
+    if content in (None, ""):
         return {}
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected lines of the form setting: value")
@@ -209,7 +220,7 @@ def load_config(flags: Mapping[str, str]) -> Config:
     try:
         recipe = typed_values(Config, _recipe_values(given))
     except UserError as error:
-        source = given.get("recipe") or given.get("run_dir") or DEFAULT_RECIPE
+        source = (_continues(given) and given.get("run_dir")) or given.get("recipe") or DEFAULT_RECIPE
         raise UserError(f"{error} (in {source})" if str(source) not in str(error) else str(error)) from error
     config = Config(**(recipe | given))
     _check_together(config)
@@ -224,7 +235,8 @@ def as_dict(config: Config) -> dict[str, Any]:
 
 def to_yaml(config: Config) -> str:
     """The saved form of a config; usable as a recipe."""
-    return str(yaml.safe_dump(as_dict(config), sort_keys=False))
+    values = {name: AUTO if value is None else value for name, value in as_dict(config).items()}
+    return str(yaml.safe_dump(values, sort_keys=False))
 
 
 def summary(config: Config) -> str:

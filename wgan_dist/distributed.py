@@ -41,6 +41,9 @@ def start(mixed_precision: str | None, threads: int | None) -> Accelerator:
     Raises UserError for fp16 without a GPU.
     """
     without_gpu = not torch.cuda.is_available()
+    asked = mixed_precision or os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if asked == "fp16" and without_gpu:
+        raise UserError("mixed_precision=fp16: needs a GPU; without one expected no or bf16")
     if threads or without_gpu:
         torch.set_num_threads(threads or _share_of_cores())
     # Its successor is not in every torch that we allow.
@@ -48,12 +51,9 @@ def start(mixed_precision: str | None, threads: int | None) -> Accelerator:
     # BatchNorm is synchronised in its forward, so there is nothing to broadcast.
     wrapping = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
     try:
-        accelerator = Accelerator(cpu=without_gpu, mixed_precision=mixed_precision, kwargs_handlers=[wrapping])
+        return Accelerator(cpu=without_gpu, mixed_precision=mixed_precision, kwargs_handlers=[wrapping])
     except ValueError as error:
-        raise UserError(f"mixed_precision={mixed_precision or 'auto'}: {error}") from error
-    if accelerator.mixed_precision == "fp16" and without_gpu:
-        raise UserError("mixed_precision=fp16: needs a GPU; without one expected no or bf16")
-    return accelerator
+        raise UserError(f"mixed_precision={asked}: {error}") from error
 
 
 def leave() -> None:

@@ -105,7 +105,7 @@ class Observer:
         """The generator's graph, for TensorBoard; a network that cannot be traced is left out with a word."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*torch.jit.*")  # TensorBoard has no other way
-            warnings.simplefilter("ignore", torch.jit.TracerWarning)
+            warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
             try:
                 self.writer.add_graph(generator, z)
             except RuntimeError as error:

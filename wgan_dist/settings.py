@@ -63,7 +63,7 @@ def _number(value: Any) -> float:
         if isinstance(value, bool) or not math.isfinite(number):
             raise ValueError
         return number
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError("a number") from None
 
 
@@ -78,7 +78,8 @@ CONVERSIONS: dict[Any, Callable[[Any], Any]] = {bool: _boolean, int: _whole, flo
 
 def _items(value: Any) -> list[Any]:
     if isinstance(value, str):
-        return [item.strip() for item in value.strip("()[]").split(",") if item.strip()]
+        enclosed = value[:1] + value[-1:] in ("()", "[]")
+        return [item.strip() for item in (value[1:-1] if enclosed else value).split(",") if item.strip()]
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
@@ -157,7 +158,7 @@ def show(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, tuple):
         return ",".join(show(item) for item in value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def help_text(cls: type[Any], usage: str) -> str:
@@ -168,6 +169,6 @@ def help_text(cls: type[Any], usage: str) -> str:
         if rules["group"]:
             lines += ["", f"{rules['group']}:"]
         choices = f" [{'|'.join(rules['choices'])}]" if rules["choices"] else ""
-        default = f" (default {show(field.default)})" if field.default not in ("", False) else ""
+        default = f" (default {show(field.default)})" if field.default != "" and field.default is not False else ""
         lines.append(f"  --{field.name:<24} {rules['help']}{choices}{default}")
     return "\n".join(lines)

@@ -4,7 +4,7 @@ import gzip
 import hashlib
 import os
 import struct
-import warnings
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +18,6 @@ from wgan_dist.errors import UserError
 from wgan_dist.settings import unknown_name
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
-# A picture larger than this would be several gigabytes once decoded; far above any camera.
-MAX_PIXELS = 200_000_000
 DIGITS = Path(__file__).parent / "digits"
 
 
@@ -43,18 +41,14 @@ class Source:
     open: Callable[[int], Image.Image]
 
 
-def _read(picture: Image.Image, use: Callable[[Image.Image], Result]) -> Result:
-    if picture.width * picture.height > MAX_PIXELS:
-        raise BadImageError(f"{picture.width}×{picture.height} pixels, more than {MAX_PIXELS:,}")
-    return use(picture)
-
-
 def read(source: Source, index: int, use: Callable[[Image.Image], Result]) -> Result:
-    """Open picture `index` and give it to `use`; whatever Pillow dislikes about it becomes a BadImageError."""
+    """Open picture `index` and give it to `use`; whatever Pillow dislikes about it becomes a BadImageError.
+
+    Pillow itself refuses pictures of more than about 179 million pixels.
+    """
     try:
-        with warnings.catch_warnings(), source.open(index) as picture:
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is the limit here
-            return _read(picture, use)
+        with source.open(index) as picture:
+            return use(picture)
     except UnidentifiedImageError:
         raise BadImageError("not a PNG, JPEG, WebP or BMP image") from None
     except (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as error:
@@ -92,7 +86,8 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 def _name_of(path: Path) -> str:
-    return path.resolve().name or "images"
+    name = path.resolve().name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return name or "images"
 
 
 def folder_source(folder: Path) -> Source:
@@ -116,16 +111,17 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
             header = file.read(16)
             zero, kind, dimensions, *shape = struct.unpack(">HBBIII", header)
             content = file.read()
-    except (OSError, EOFError, struct.error) as error:
+    except (OSError, EOFError, struct.error, zlib.error) as error:
         raise UserError(f"{path}: not a readable idx file ({error})") from error
-    if (zero, kind, dimensions) != (0, 8, 3) or len(content) != int(np.prod(shape, dtype=object)):
+    if (zero, kind, dimensions) != (0, 8, 3) or 0 in shape[1:] or len(content) != int(np.prod(shape, dtype=object)):
         raise UserError(f"{path}: expected an idx file of grey images, three dimensions of unsigned bytes")
     return np.frombuffer(content, np.uint8).reshape(shape)
 
 
 def _idx_files(folder: Path) -> list[Path]:
     """The idx image files of a folder; of MNIST's pair the training part alone, the other is for tests."""
-    found = sorted([*folder.glob("*idx3-ubyte"), *folder.glob("*idx3-ubyte.gz")])
+    plain = list(folder.glob("*idx3-ubyte"))
+    found = sorted([*plain, *(file for file in folder.glob("*idx3-ubyte.gz") if file.with_suffix("") not in plain)])
     return [file for file in found if file.name.startswith("train")] or found
 
 
@@ -162,7 +158,7 @@ def torchvision_source(name: str, cache_dir: Path) -> Source:
     class_name, arguments = TORCHVISION[name]
     try:
         images = getattr(torchvision.datasets, class_name)(cache_dir / "torchvision", download=True, **arguments)
-    except (OSError, RuntimeError, ImportError) as error:
+    except (OSError, RuntimeError, ImportError, ValueError, AssertionError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
             f"data={name}: cannot be had: {reason}; files already downloaded go below {cache_dir}/torchvision"
@@ -175,7 +171,10 @@ def open_source(data: str, cache_dir: Path) -> Source:
     """`data`, one of the names known here or a path, as a Source; raises UserError naming it."""
     if data == "digits":
         return idx_source(DIGITS, _idx_files(DIGITS), data)
-    path = Path(data).expanduser()
+    try:
+        path = Path(data).expanduser()
+    except RuntimeError:  # ~name of an unknown user
+        raise UserError(f"data={data}: there is no such folder") from None
     if path.is_dir():
         idx = _idx_files(path)
         return idx_source(path, idx, _name_of(path)) if idx else folder_source(path)

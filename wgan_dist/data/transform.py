@@ -17,7 +17,12 @@ def natural_channels(picture: Image.Image) -> int:
 def _eight_bits(picture: Image.Image) -> Image.Image:
     """16-bit grey to 8: Pillow's own conversion clips at 255."""
     if picture.mode in ("I", "I;16", "I;16B", "I;16L"):
-        return Image.fromarray((np.asarray(picture, dtype=np.int64).clip(0, 65535) // 257).astype(np.uint8))
+        levels = np.asarray(picture, dtype=np.int64).clip(0, 65535)
+        eight = (levels // 257).astype(np.uint8)
+        if not _has_alpha(picture):
+            return Image.fromarray(eight)
+        alpha = np.where(levels == picture.info["transparency"], 0, 255).astype(np.uint8)
+        return Image.fromarray(np.dstack([eight, alpha]))
     return picture
 
 
@@ -36,10 +41,10 @@ def to_pixels(picture: Image.Image, image_size: int, channels: int, background: 
 
     The shorter side becomes image_size (Lanczos down, bicubic up) and the longer one is cropped.
     """
-    picture = ImageOps.exif_transpose(picture)
+    picture = _eight_bits(ImageOps.exif_transpose(picture))
     if channels != RGBA and _has_alpha(picture):
         picture = _flatten(picture, background)
-    picture = _eight_bits(picture).convert(MODES[channels])
+    picture = picture.convert(MODES[channels])
     method = Image.Resampling.LANCZOS if min(picture.size) > image_size else Image.Resampling.BICUBIC
     picture = ImageOps.fit(picture, (image_size, image_size), method)
     pixels = np.asarray(picture).reshape(image_size, image_size, channels)

@@ -1,0 +1,80 @@
+"""Sampling with torch: the same images as the sampler's, and ways between seeds."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from export.onnx import export_onnx
+from export.sampler import Sampler, grid, latents
+from tests.processes import PYTHON, run
+from wgan_dist import artifact
+from wgan_dist.errors import UserError
+from wgan_dist.sample import between, sample, way
+
+
+def pixels(path: Path) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
+    with Image.open(path) as picture:
+        return np.asarray(picture)
+
+
+def test_the_same_seed_gives_the_same_images_with_and_without_torch(run_dir: Path, tmp_path: Path) -> None:
+    export_onnx({"ckpt": str(run_dir), "out": str(tmp_path / "g.onnx")})
+    run(*PYTHON, "-m", "wgan_dist.sample", f"--ckpt={run_dir}", "--count=9", "--seed=4", "--out=g.png", cwd=tmp_path)
+    expected = grid(Sampler(tmp_path / "g.onnx").sample(9, seed=4)).squeeze(-1).astype(int)
+    found = pixels(tmp_path / "g.png").astype(int)
+    assert np.abs(found - expected).max() <= 1  # rounding of values within float error of a half
+    assert (found == expected).mean() > 0.999
+
+
+def test_single_files_and_checkpoint_folders_and_files_are_taken(run_dir: Path, tmp_path: Path) -> None:
+    sample({"ckpt": str(run_dir / "checkpoints/step-00000006"), "count": "3", "out": str(tmp_path / "a")})
+    sample({"ckpt": str(run_dir / artifact.EMA_FILE), "count": "3", "out": str(tmp_path / "b")})
+    for name in ("000000.png", "000001.png", "000002.png"):
+        assert (pixels(tmp_path / "a" / name) == pixels(tmp_path / "b" / name)).all()
+
+
+def test_raw_and_averaged_weights_draw_different_images(run_dir: Path, tmp_path: Path) -> None:
+    for kind in ("ema", "raw"):
+        sample({"ckpt": str(run_dir), "weights": kind, "count": "4", "out": str(tmp_path / f"{kind}.png")})
+    assert (pixels(tmp_path / "ema.png") != pixels(tmp_path / "raw.png")).any()
+
+
+def test_great_circle_keeps_the_length_and_passes_through_both_ends() -> None:
+    start, end = np.array([3.0, 0.0], np.float32), np.array([0.0, 3.0], np.float32)
+    for share in (0.0, 0.25, 0.5, 1.0):
+        angle = share * np.pi / 2
+        np.testing.assert_allclose(
+            between(start, end, share, "normal"), 3 * np.array([np.cos(angle), np.sin(angle)]), atol=1e-6
+        )
+    np.testing.assert_allclose(between(start, end, 0.5, "uniform"), [1.5, 1.5])
+    np.testing.assert_allclose(between(start, start, 0.3, "normal"), start, atol=1e-6)
+
+
+def test_a_way_visits_the_first_image_of_every_seed(run_dir: Path, tmp_path: Path) -> None:
+    source = artifact.load(run_dir / artifact.EMA_FILE)
+    stops = way(source, (1, 5, 2), frames=4)
+    assert stops.shape == (9, 8)
+    for place, seed in ((0, 1), (4, 5), (8, 2)):
+        np.testing.assert_allclose(stops[place], latents(1, 8, "normal", seed)[0], atol=1e-6)
+    sample({"ckpt": str(run_dir), "interpolate": "1,5,2", "frames": "4", "out": str(tmp_path / "way.png")})
+    assert pixels(tmp_path / "way.png").shape == (32, 9 * 32)
+    with Image.open(tmp_path / "way.gif") as gif:
+        assert getattr(gif, "n_frames", 1) == 9
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({}, "--ckpt="),
+        ({"ckpt": "nowhere"}, "nowhere"),
+        ({"interpolate": "1"}, "two seeds"),
+        ({"out": "{file}/x.png"}, "cannot be written"),
+    ],
+)
+def test_bad_requests_are_named(flags: dict[str, str], message: str, run_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    given = {name: value.replace("{file}", str(tmp_path / "file")) for name, value in flags.items()}
+    with pytest.raises(UserError, match=message):
+        sample(given if not flags or "ckpt" in flags else {"ckpt": str(run_dir)} | given)

@@ -1,0 +1,179 @@
+"""The training command as a person types it: what it prints, what it leaves, how it refuses."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.processes import ACCELERATE, PYTHON, TORCHRUN_2, run
+from wgan_dist.artifact import CHECKPOINTS, EMA_FILE
+from wgan_dist.config import Config, is_run
+from wgan_dist.errors import UserError
+from wgan_dist.train import train
+
+TRAIN = (*PYTHON, "-m", "wgan_dist.train")
+WITHOUT_TORCH = """
+import runpy, sys
+sys.modules["torch"] = None
+runpy.run_module("wgan_dist.train", run_name="__main__")
+"""
+
+
+def as_flags(settings: dict[str, str]) -> list[str]:
+    return [f"--{name}={value}" for name, value in settings.items()]
+
+
+def test_help_names_every_setting_without_importing_torch(tmp_path: Path) -> None:
+    done = run(sys.executable, "-c", WITHOUT_TORCH, "--help", cwd=tmp_path)
+    for name in Config.__dataclass_fields__:
+        assert f"--{name} " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--batchsize=3"], "unknown setting batchsize; did you mean batch_size?"),
+        (["--n_critic=many"], "n_critic=many: expected a whole number"),
+        (["--n_critic=0"], "n_critic=0: expected at least 1"),
+        (["--penalty=gpp"], "penalty=gpp: expected one of gp, lp, clip"),
+        (["64"], "unexpected argument 64: settings are given as --name=value"),
+        (["--recipe=digit"], "unknown recipe digit; did you mean digits?"),
+        (["--resume"], "resume=true: expected --run_dir, the folder of the run to continue"),
+        (["--resume", "--run_dir=none"], "cannot read none/config.yaml: No such file or directory"),
+    ],
+)
+def test_a_wrong_flag_is_one_line_and_status_2_before_torch_is_imported(
+    flags: list[str], message: str, tmp_path: Path
+) -> None:
+    done = run(sys.executable, "-c", WITHOUT_TORCH, *flags, cwd=tmp_path, fails=2)
+    assert done.stderr == f"error: {message}\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batch_size": "1798"}, "batch_size=1798: expected at most the number of images, 1797"),
+        ({"image_size": "48"}, "image_size=48: the dcgan generator makes 16, 32, 64, 128, 256"),
+        ({"generator": "dcgam"}, "unknown generator dcgam; did you mean dcgan?"),
+        ({"generator": "no_such_module:G"}, "generator=no_such_module:G: cannot be imported"),
+        ({"critic": "mlp", "critic_norm": "layer"}, "critic_norm=layer: the mlp critic takes none"),
+        ({"init_from": "nowhere"}, "nowhere"),
+        ({"data": "digit"}, "did you mean digits?"),
+        ({"mixed_precision": "fp16"}, "mixed_precision=fp16: needs a GPU"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_written(
+    settings: dict[str, str], message: str, tiny: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=message.replace("?", r"\?")):
+        train(tiny | settings)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_dry_run_checks_everything_and_writes_nothing(tiny: dict[str, str], tmp_path: Path) -> None:
+    done = run(*TRAIN, *as_flags(tiny), "--dry_run", cwd=tmp_path)
+    assert done.stdout.startswith("1 process (cpu, 1 threads each), float32\n1,797 images of digits; recipe=digits ")
+    assert list(tmp_path.iterdir()) == []
+    done = run(*TRAIN, *as_flags(tiny), "--dry_run", "--image_size=48", cwd=tmp_path, fails=2)
+    assert done.stderr == "error: image_size=48: the dcgan generator makes 16, 32, 64, 128, 256\n"
+
+
+def test_users_own_command_makes_the_run_folder(tiny: dict[str, str], tmp_path: Path) -> None:
+    done = run(*ACCELERATE, "-m", "wgan_dist.train", *as_flags(tiny), cwd=tmp_path)
+    folder = tmp_path / "runs" / "0001"
+    found = {path.name for path in folder.iterdir()}
+    assert found == {"config.yaml", "metrics.jsonl", "samples", "tensorboard", "checkpoints", "generator.safetensors"}
+    assert sorted(path.name for path in (folder / CHECKPOINTS).iterdir()) == [f"step-0000000{n}" for n in (2, 4, 6)]
+    names = [f"step-0000000{step}-{kind}.png" for step in (3, 6) for kind in ("ema", "raw")]
+    assert sorted(path.name for path in (folder / "samples").iterdir()) == names
+    saved = yaml.safe_load((folder / "config.yaml").read_text())
+    assert set(saved) == set(Config.__dataclass_fields__) - {"run_dir", "resume", "dry_run"}
+    lines = [line for line in done.stdout.splitlines() if line.startswith("step ")]
+    assert [line.split()[1] for line in lines] == ["2/6", "4/6", "6/6"]
+    assert all(word in lines[-1] for word in ("W ", "penalty ", "|∇D| ", "img/s ", "left"))
+    assert "\x1b" not in done.stdout
+    assert "\r" not in done.stdout
+
+
+def test_tensorboard_holds_what_metrics_and_samples_hold(run_dir: Path) -> None:
+    events = EventAccumulator(str(run_dir / "tensorboard"), size_guidance={"images": 0, "scalars": 0})
+    events.Reload()
+    records = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    drawn = [(event.step, event.value) for event in events.Scalars("critic/wasserstein_estimate")]
+    assert drawn == [(record["step"], pytest.approx(record["wasserstein"], rel=1e-6)) for record in records]
+    assert [event.step for event in events.Images("fixed_noise/ema")] == [3, 6]
+    assert events.Tags()["graph"]
+    assert b"n_critic" in events.Tensors("config/text_summary")[0].tensor_proto.string_val[0]
+
+
+def test_averaged_weights_differ_from_the_initial_ones_after_a_short_run(run_dir: Path) -> None:
+    grids = [(run_dir / "samples" / f"step-0000000{step}-ema.png").read_bytes() for step in (3, 6)]
+    assert grids[0] != grids[1]
+
+
+def test_an_existing_run_is_never_written_over(tiny: dict[str, str], run_dir: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in run_dir.rglob("*")}
+    with pytest.raises(UserError, match="exists already; --resume continues it"):
+        train(tiny | {"run_dir": str(run_dir)})
+    assert {path: path.stat().st_mtime_ns for path in run_dir.rglob("*")} == before
+
+
+def test_resume_auto_begins_where_there_is_none_and_goes_on_where_there_is(
+    tiny: dict[str, str], tmp_path: Path
+) -> None:
+    flags = [*as_flags(tiny), "--run_dir=run", "--resume=auto"]
+    assert "fresh weights" in run(*TRAIN, *flags, cwd=tmp_path).stdout
+    assert "step 6 of run/checkpoints/step-00000006" in run(*TRAIN, *flags, "--max_steps=8", cwd=tmp_path).stdout
+    assert is_run(tmp_path / "run")
+
+
+def test_own_pictures_of_every_kind_train(tiny: dict[str, str], tmp_path: Path) -> None:
+    photos = tmp_path / "photos" / "nested"
+    photos.mkdir(parents=True)
+    for number, (mode, suffix) in enumerate(
+        [("RGB", "jpg"), ("RGBA", "png"), ("L", "bmp"), ("P", "png"), ("RGB", "webp")] * 7
+    ):
+        Image.new(mode, (40 + number, 50)).save(photos / f"{number}.{suffix}")
+    (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut short")
+    own = {name: value for name, value in tiny.items() if name != "seed"} | {"data": "photos", "image_size": "16"}
+    refused = run(*TRAIN, *as_flags(own), cwd=tmp_path, fails=2)
+    assert refused.stderr.startswith("error: 1 unreadable images: 'nested/broken.jpg': ")
+    assert not (tmp_path / "runs").exists()
+    done = run(*TRAIN, *as_flags(own), "--skip_bad_images", cwd=tmp_path)
+    assert "left out 1 unreadable images, the first: 'nested/broken.jpg'" in done.stderr
+    assert "35 images of photos" in done.stdout
+    assert "channels=3" in done.stdout
+
+
+def test_a_batch_that_processes_cannot_share_is_refused(tiny: dict[str, str], tmp_path: Path) -> None:
+    done = run(*TORCHRUN_2, "-m", "wgan_dist.train", *as_flags(tiny | {"batch_size": "31"}), cwd=tmp_path, fails=1)
+    assert "error: batch_size=31: expected a multiple of 2 (2 processes × accumulation 1)" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_a_full_disk_is_one_line_and_keeps_the_last_checkpoint(tiny: dict[str, str], tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", disk], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("this machine does not permit mounting")
+    try:
+        many = tiny | {"run_dir": "disk/run", "checkpoint_every": "1", "keep_checkpoints": "99", "max_steps": "99"}
+        done = run(*TRAIN, *as_flags(many), cwd=tmp_path, fails=2)
+        assert done.stderr.splitlines()[-1].startswith("error: cannot write disk/run/")
+        assert done.stderr.splitlines()[-1].endswith("No space left on device")
+        assert not [path for path in disk.rglob("*") if path.name.endswith(".partial")]
+        assert (disk / "run" / EMA_FILE).exists()
+        resumed = run(*TRAIN, "--run_dir=disk/run", "--resume", "--dry_run", cwd=tmp_path)
+        assert "digits" in resumed.stdout
+    finally:
+        subprocess.run(["umount", disk], check=True)
