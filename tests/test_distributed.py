@@ -105,8 +105,8 @@ def test_two_processes_train_the_network_that_one_does(
     both = tiny | every | settings
     one = train_with((*PYTHON,), both, tmp_path / "one", tmp_path)
     two = train_with(launcher, both, tmp_path / "two", tmp_path)
-    assert one.startswith("1 process (cpu")
-    assert "2 processes (cpu" in two
+    assert one.startswith("1 process on cpu")
+    assert "2 processes on cpu" in two
     for record, other in zip(metrics(tmp_path / "one"), metrics(tmp_path / "two"), strict=True):
         assert record == pytest.approx(other, rel=1e-9, abs=1e-12)
     for file in (RAW_FILE, CRITIC_FILE):

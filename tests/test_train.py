@@ -80,7 +80,9 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
 
 def test_dry_run_checks_everything_and_writes_nothing(tiny: dict[str, str], tmp_path: Path) -> None:
     done = run(*TRAIN, *as_flags(tiny), "--dry_run", cwd=tmp_path)
-    assert done.stdout.startswith("1 process (cpu, 1 threads each), float32\n1,797 images of digits; recipe=digits ")
+    assert done.stdout.startswith(
+        "1 process on cpu (1 CPU thread each), float32\n1,797 images of digits; recipe=digits "
+    )
     assert list(tmp_path.iterdir()) == []
     done = run(*TRAIN, *as_flags(tiny), "--dry_run", "--image_size=48", cwd=tmp_path, fails=2)
     assert done.stderr == "error: image_size=48: the dcgan generator makes 16, 32, 64, 128, 256\n"

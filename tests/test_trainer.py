@@ -69,6 +69,14 @@ def forget_after_step_3(run_dir: Path) -> None:
         records.write('{"step": 7, "half a rec')
 
 
+def test_resuming_a_finished_run_leaves_it_as_it_is(tiny: dict[str, str], tmp_path: Path) -> None:
+    train(tiny | {"run_dir": str(tmp_path / "run"), "checkpoint_every": "4"})
+    before = contents(tmp_path / "run" / LAST)
+    train({"run_dir": str(tmp_path / "run"), "resume": "true"})
+    assert contents(tmp_path / "run" / LAST) == before
+    assert [record["step"] for record in metrics(tmp_path / "run")] == [2, 4, 6]
+
+
 def test_a_killed_process_is_resumed_to_the_same_end(tiny: dict[str, str], tmp_path: Path) -> None:
     settings = tiny | {"max_steps": "40", "checkpoint_every": "5"}
     train(settings | {"run_dir": str(tmp_path / "straight")})

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from wgan_dist import cli
 from wgan_dist.config import CONFIG_FILE, Config, load_config, summary, to_yaml
+from wgan_dist.errors import UserError
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help and a wrong flag should not wait for it
     from accelerate import Accelerator
@@ -73,8 +74,9 @@ def _say_first_line(config: Config, accelerator: "Accelerator", images: "Images"
     if not world.is_main:
         return
     autocast = "" if config.mixed_precision == "no" else f" with {config.mixed_precision} autocast"
-    place = f"{accelerator.device.type}, {torch.get_num_threads()} threads each"
-    print(f"{world.size} process{'es' * (world.size > 1)} ({place}), {config.dtype}{autocast}", flush=True)
+    processes = f"{world.size} process{'es' * (world.size > 1)}"
+    threads = f"{torch.get_num_threads()} CPU thread{'s' * (torch.get_num_threads() > 1)} each"
+    print(f"{processes} on {accelerator.device.type} ({threads}), {config.dtype}{autocast}", flush=True)
     print(f"{len(images):,} images of {images.name}; {summary(config)}", flush=True)
 
 
@@ -113,6 +115,13 @@ def _say_results(run_dir: Path) -> None:
     )
 
 
+def _run(trainer: "Trainer", run_dir: Path) -> None:
+    try:
+        trainer.run(run_dir)
+    except OSError as error:  # what a run reads and writes while it trains: a full disk, a folder gone
+        raise UserError(f"run_dir={run_dir}: training stopped at step {trainer.step}: {error}") from error
+
+
 def train(flags: dict[str, str]) -> None:
     """Train a run from texts of settings; what the command line does."""
     import dataclasses
@@ -129,7 +138,7 @@ def train(flags: dict[str, str]) -> None:
     trainer = Trainer(config, accelerator, images)
     if not config.dry_run:
         run_dir = _start(config, trainer)
-        trainer.run(run_dir)
+        _run(trainer, run_dir)
         if distributed.world().is_main:
             _say_results(run_dir)
     distributed.leave()

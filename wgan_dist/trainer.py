@@ -92,8 +92,8 @@ class Trainer:
             device=self.device,
             dtype=self.dtype,
         )
-        self.step = 0
-        self.critic_iterations = 0
+        self.step = self.critic_iterations = 0
+        self.saved_step = -1
         self._build_networks()
         self.reference: Reference | None = None
 
@@ -132,7 +132,7 @@ class Trainer:
         reals = self._real_batches()
         while self.step < self.schedule.max_steps:
             self._after_step(run_dir, self._train_step(reals))
-        if not is_due(self.step, self.schedule.checkpoint):
+        if self.saved_step != self.step:
             self._save(run_dir)
         if not is_due(self.step, self.schedule.sample):
             self._draw()
@@ -273,6 +273,7 @@ class Trainer:
         return files | {STATE_FILE: json.dumps(state, indent=1).encode()}
 
     def _save(self, run_dir: Path) -> None:
+        self.saved_step = self.step
         if not self.is_main:
             return
         files = self._snapshot()
@@ -298,6 +299,7 @@ class Trainer:
         if self.accelerator.scaler is not None and state["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.step, self.critic_iterations = state["step"], state["critic_iterations"]
+        self.saved_step = self.step
 
     def _check_same_run(self, folder: Path, state: dict[str, Any]) -> None:
         if state["format_version"] > CHECKPOINT_VERSION:
