@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from export.onnx import export_onnx
 from wgan_dist.config import Config
 from wgan_dist.data import Images, open_images
 from wgan_dist.train import train
@@ -42,6 +43,14 @@ def run_dir(tiny: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> P
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     train(tiny | {"run_dir": str(folder)})
     return folder
+
+
+@pytest.fixture(scope="session")
+def onnx_file(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The finished run's generator, alone in its folder."""
+    out = tmp_path_factory.mktemp("onnx") / "generator.onnx"
+    export_onnx({"ckpt": str(run_dir), "out": str(out)})
+    return out
 
 
 @pytest.fixture(scope="session")

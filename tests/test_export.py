@@ -28,13 +28,6 @@ def latents(count: int) -> np.ndarray:
     return np.random.default_rng(0).standard_normal((count, 8), dtype=np.float32)
 
 
-@pytest.fixture(scope="module")
-def onnx_file(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("onnx") / "generator.onnx"
-    export_onnx({"ckpt": str(run_dir), "out": str(out)})
-    return out
-
-
 def test_onnx_equals_the_network_at_a_batch_it_was_not_proved_at(onnx_file: Path, run_dir: Path) -> None:
     session = onnxruntime.InferenceSession(onnx_file, providers=["CPUExecutionProvider"])
     assert [(each.name, each.type, each.shape) for each in session.get_inputs()] == [("z", "tensor(float)", ["n", 8])]

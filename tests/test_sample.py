@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export.onnx import export_onnx
 from export.sampler import Sampler, grid, latents
 from tests.processes import PYTHON, run
 from wgan_dist import artifact
@@ -19,10 +18,11 @@ def pixels(path: Path) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
         return np.asarray(picture)
 
 
-def test_the_same_seed_gives_the_same_images_with_and_without_torch(run_dir: Path, tmp_path: Path) -> None:
-    export_onnx({"ckpt": str(run_dir), "out": str(tmp_path / "g.onnx")})
+def test_the_same_seed_gives_the_same_images_with_and_without_torch(
+    run_dir: Path, onnx_file: Path, tmp_path: Path
+) -> None:
     run(*PYTHON, "-m", "wgan_dist.sample", f"--ckpt={run_dir}", "--count=9", "--seed=4", "--out=g.png", cwd=tmp_path)
-    expected = grid(Sampler(tmp_path / "g.onnx").sample(9, seed=4)).squeeze(-1).astype(int)
+    expected = grid(Sampler(onnx_file).sample(9, seed=4)).squeeze(-1).astype(int)
     found = pixels(tmp_path / "g.png").astype(int)
     assert np.abs(found - expected).max() <= 1  # rounding of values within float error of a half
     assert (found == expected).mean() > 0.999

@@ -10,7 +10,6 @@ import pytest
 import torch
 from PIL import Image
 
-from export.onnx import export_onnx
 from export.sampler import Sampler, SamplerError, grid, to_uint8, write_images
 from tests.processes import REPOSITORY, run
 from wgan_dist import artifact
@@ -19,15 +18,8 @@ from wgan_dist import artifact
 WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; sys.modules['wgan_dist'] = None; "
 
 
-@pytest.fixture(scope="module")
-def graph(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("graph") / "generator.onnx"
-    export_onnx({"ckpt": str(run_dir), "out": str(out)})
-    return out
-
-
-def test_sampler_equals_the_network(graph: Path, run_dir: Path) -> None:
-    sampler = Sampler(graph)
+def test_sampler_equals_the_network(onnx_file: Path, run_dir: Path) -> None:
+    sampler = Sampler(onnx_file)
     network = artifact.load(artifact.locate(str(run_dir), "ema")).network
     with torch.no_grad():
         expected = network(torch.from_numpy(sampler.latents(70, seed=5)))
@@ -40,28 +32,30 @@ def test_sampler_equals_the_network(graph: Path, run_dir: Path) -> None:
     assert (drawn == levels).mean() > 0.999
 
 
-def test_the_first_images_of_a_seed_do_not_depend_on_the_count(graph: Path) -> None:
-    sampler = Sampler(graph)
+def test_the_first_images_of_a_seed_do_not_depend_on_the_count(onnx_file: Path) -> None:
+    sampler = Sampler(onnx_file)
     assert (sampler.sample(40, seed=3)[:7] == sampler.sample(7, seed=3)).all()
     assert (sampler.sample(7, seed=3) != sampler.sample(7, seed=4)).any()
 
 
-def test_it_draws_without_torch_and_without_the_package(graph: Path, tmp_path: Path) -> None:
+def test_it_draws_without_torch_and_without_the_package(onnx_file: Path, tmp_path: Path) -> None:
     (tmp_path / "sampler.py").write_text((REPOSITORY / "export/sampler.py").read_text())
-    code = WITHOUT_TORCH + f"from sampler import Sampler; print(Sampler({str(graph)!r}).sample(3, seed=1).sum())"
+    code = WITHOUT_TORCH + f"from sampler import Sampler; print(Sampler({str(onnx_file)!r}).sample(3, seed=1).sum())"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert int(done.stdout) == int(Sampler(graph).sample(3, seed=1).sum())
+    assert int(done.stdout) == int(Sampler(onnx_file).sample(3, seed=1).sum())
 
 
-def test_command_line_without_torch_writes_the_same_grid_as_the_sampler(graph: Path, tmp_path: Path) -> None:
+def test_command_line_without_torch_writes_the_same_grid_as_the_sampler(onnx_file: Path, tmp_path: Path) -> None:
     main = WITHOUT_TORCH + "import runpy; runpy.run_module('export.sampler', run_name='__main__')"
-    done = run(sys.executable, "-c", main, str(graph), "--count=10", "--seed=2", "--out=grid.png", cwd=tmp_path)
+    done = run(sys.executable, "-c", main, str(onnx_file), "--count=10", "--seed=2", "--out=grid.png", cwd=tmp_path)
     assert "CPUExecutionProvider" in done.stdout
-    assert (np.asarray(Image.open(tmp_path / "grid.png")) == grid(Sampler(graph).sample(10, seed=2)).squeeze(-1)).all()
+    assert (
+        np.asarray(Image.open(tmp_path / "grid.png")) == grid(Sampler(onnx_file).sample(10, seed=2)).squeeze(-1)
+    ).all()
 
 
-def test_single_files_hold_the_images_in_order(graph: Path, tmp_path: Path) -> None:
-    images = Sampler(graph).sample(3)
+def test_single_files_hold_the_images_in_order(onnx_file: Path, tmp_path: Path) -> None:
+    images = Sampler(onnx_file).sample(3)
     paths = list(write_images(images, str(tmp_path / "single")))
     assert [path.name for path in paths] == ["000000.png", "000001.png", "000002.png"]
     assert all(
@@ -82,25 +76,25 @@ def test_grid_places_images_row_by_row() -> None:
 
 
 @pytest.mark.parametrize("provider", ["cuda", "CUDAExecutionProvider", "nonsense"])
-def test_an_absent_provider_is_refused_not_replaced(graph: Path, provider: str) -> None:
+def test_an_absent_provider_is_refused_not_replaced(onnx_file: Path, provider: str) -> None:
     if torch.cuda.is_available() and provider != "nonsense":
         pytest.skip("this machine has the provider")
     with pytest.raises(SamplerError, match=r"provider="):
-        Sampler(graph, provider=provider)
+        Sampler(onnx_file, provider=provider)
 
 
-def test_wrong_latents_and_counts_are_refused(graph: Path) -> None:
-    sampler = Sampler(graph)
+def test_wrong_latents_and_counts_are_refused(onnx_file: Path) -> None:
+    sampler = Sampler(onnx_file)
     with pytest.raises(SamplerError, match=r"\[2, 9\]: expected \[n, 8\]"):
         sampler.images(np.zeros((2, 9), np.float32))
     with pytest.raises(SamplerError, match="count=0"):
         sampler.sample(0)
 
 
-def test_files_that_are_not_its_graphs_are_refused(graph: Path, tmp_path: Path) -> None:
+def test_files_that_are_not_its_graphs_are_refused(onnx_file: Path, tmp_path: Path) -> None:
     text = tmp_path / "text.onnx"
     text.write_text("not a graph")
-    stranger = onnx.load(graph)
+    stranger = onnx.load(onnx_file)
     del stranger.metadata_props[:]
     onnx.save(stranger, tmp_path / "stranger.onnx")
     for path, reason in (
@@ -112,9 +106,9 @@ def test_files_that_are_not_its_graphs_are_refused(graph: Path, tmp_path: Path) 
             Sampler(path)
 
 
-def test_bad_command_line_is_one_line_and_status_2(graph: Path, tmp_path: Path) -> None:
+def test_bad_command_line_is_one_line_and_status_2(onnx_file: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for arguments in (["missing.onnx"], [str(graph), "--count=0"], [str(graph), "--out=file/grid.png"]):
+    for arguments in (["missing.onnx"], [str(onnx_file), "--count=0"], [str(onnx_file), "--out=file/grid.png"]):
         done = run(sys.executable, "-m", "export.sampler", *arguments, cwd=tmp_path, fails=2)
         assert done.stderr.startswith("error: ")
         assert done.stderr.count("\n") == 1

@@ -91,6 +91,15 @@ def test_one_level_of_one_patch_is_scipys_distance_over_the_directions() -> None
     assert Reference.of(real).distance(fake) == pytest.approx(1e3 * expected, rel=1e-4)
 
 
+def test_the_distance_is_the_mean_over_levels_and_directions() -> None:
+    real, fake = Reference.of(draw(4, 1, 32, 32, seed=1)), draw(4, 1, 32, 32, seed=2) ** 3
+    levels = list(zip(real.projections, Reference.of(fake).projections, strict=True))
+    columns = [pair for ours, theirs in levels for pair in zip(ours.T.numpy(), theirs.T.numpy(), strict=True)]
+    assert len(columns) == 2 * 256
+    expected = np.mean([wasserstein_distance(ours, theirs) for ours, theirs in columns])
+    assert real.distance(fake) == pytest.approx(1e3 * expected, rel=1e-9)
+
+
 def test_colour_channels_are_normalised_each_by_itself() -> None:
     images = draw(20, 3, 7, 7)
     scale, shift = torch.tensor([0.1, 1.0, 10.0]).view(3, 1, 1), torch.tensor([-5.0, 0.0, 5.0]).view(3, 1, 1)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from wgan_dist.errors import UserError
-from wgan_dist.files import whole_folder
+from wgan_dist.files import PARTIAL_SUFFIX, whole_folder
 
 MANIFEST = "manifest.json"
 PREFIX = "step-"
@@ -43,7 +43,8 @@ def save(checkpoints: Path, step: int, files: dict[str, bytes], keep: int) -> Pa
         for name, content in files.items():
             (partial / name).write_bytes(content)
         (partial / MANIFEST).write_bytes(_manifest(files))
-    for old in _folders(checkpoints)[:-keep]:
+    # What a killed process left goes too: there is one writer, and it has just finished.
+    for old in [*_folders(checkpoints)[:-keep], *checkpoints.glob(f".*{PARTIAL_SUFFIX}")]:
         shutil.rmtree(old)
     return folder
 

@@ -26,6 +26,14 @@ def _partial(path: Path) -> Path:
 
 
 @contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+@contextmanager
 def whole_file(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path; when the block ends well it is flushed and renamed to `path`, else removed.
 
@@ -34,13 +42,12 @@ def whole_file(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     partial = _partial(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        sync(partial)
-        partial.replace(path)
-        sync(path.parent)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+        with _named_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield partial
+            sync(partial)
+            partial.replace(path)
+            sync(path.parent)
     finally:
         with suppress(OSError):
             partial.unlink()
@@ -55,15 +62,15 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """
     partial = _partial(path)
     try:
-        partial.mkdir(parents=True)
-        yield partial
-        for file in partial.iterdir():
-            sync(file)
-        sync(partial)
-        partial.rename(path)
-        sync(path.parent)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+        with _named_errors(path):
+            shutil.rmtree(partial, ignore_errors=True)  # of a killed process that had our number
+            partial.mkdir(parents=True)
+            yield partial
+            for file in partial.iterdir():
+                sync(file)
+            sync(partial)
+            partial.rename(path)
+            sync(path.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
