@@ -3,11 +3,15 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from export.onnx import export_onnx
 from wgan_dist.config import Config
 from wgan_dist.data import Images, open_images
 from wgan_dist.train import train
+
+# Idle threads of several processes slow each other many times over, and tiny networks gain nothing from two.
+torch.set_num_threads(1)
 
 # Small enough for seconds, complete enough to have BatchNorm, a penalty and several checkpoints.
 TINY = {
@@ -21,7 +25,7 @@ TINY = {
     "checkpoint_every": "2",
     "lr_decay": "none",
     "seed": "1",
-    "threads": "1",  # several tests may share the cores, and tiny networks gain nothing from two
+    "threads": "1",
 }
 
 

@@ -19,6 +19,8 @@ FORMAT_VERSION = 1
 METADATA_KEY = "wgan_dist"
 EMA_FILE, RAW_FILE = "generator.safetensors", "generator_raw.safetensors"
 CHECKPOINTS = "checkpoints"
+# features may be null for a class of one's own.
+ARGUMENT_TYPES = {"latent_dim": int, "image_size": int, "channels": int, "features": int, "norm": str}
 VALUE_RANGE = [-1.0, 1.0]
 
 
@@ -58,15 +60,22 @@ class Artifact:
     sha256: str
 
 
+def _digest(about: dict[str, Any], state: dict[str, Tensor]) -> str:
+    """The SHA-256 of everything a generator file says, its own value apart."""
+    described = json.dumps({name: value for name, value in about.items() if name != "sha256"}, sort_keys=True)
+    return hashlib.sha256(f"{described}{weights.digest(state)}".encode()).hexdigest()
+
+
 def to_bytes(state: dict[str, Tensor], description: Description) -> bytes:
     """The file's content; the same weights and description give the same bytes."""
     about = dataclasses.asdict(description) | {"format_version": FORMAT_VERSION, "value_range": VALUE_RANGE}
+    about["sha256"] = _digest(about, state)
     return weights.to_bytes(state, {METADATA_KEY: json.dumps(about, sort_keys=True)})
 
 
 def _latest_raw(folder: Path) -> Path:
-    found = sorted(folder.glob(f"{CHECKPOINTS}/step-*[0-9]/{RAW_FILE}"))
-    return found[-1] if found else folder / RAW_FILE
+    found = folder.glob(f"{CHECKPOINTS}/step-*[0-9]/{RAW_FILE}")
+    return max(found, key=lambda file: (len(file.parent.name), file.parent.name), default=folder / RAW_FILE)
 
 
 def locate(ckpt: str, kind: str) -> Path:
@@ -104,16 +113,25 @@ def _read_description(path: Path, about: dict[str, Any]) -> Description:
         )
     try:
         values = {field.name: about[field.name] for field in dataclasses.fields(Description)}
-        return Description(**values | {"network": NetworkSpec(**values["network"])})
-    except (KeyError, TypeError) as error:
+        spec = NetworkSpec(**values["network"])
+        types = {name: type(value) for name, value in spec.arguments.items()}
+        if not isinstance(spec.name, str) or (types | {"features": int}) != ARGUMENT_TYPES:
+            raise TypeError("not the name and arguments of a generator")
+        return Description(**values | {"network": spec})
+    except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: the description of the generator is damaged: {error}") from error
 
 
-def _checked_spec(path: Path, spec: NetworkSpec, own_class: str) -> NetworkSpec:
-    """What to build. A file never chooses code to import: a class of one's own is named again by who loads it."""
-    if is_own_class(spec.name) and own_class != spec.name:
-        raise UserError(f"{path}: needs the network {spec.name}; if you trust it: --generator={spec.name}")
-    return spec if is_own_class(spec.name) else generator_spec(spec.name, **spec.arguments)
+def _build(path: Path, spec: NetworkSpec, own_class: str) -> nn.Module:
+    """The network. A file never chooses code to import: a class of one's own is named again by who loads it."""
+    if is_own_class(spec.name):
+        if own_class != spec.name:
+            raise UserError(f"{path}: needs the network {spec.name}; if you trust it: --generator={spec.name}")
+        return build_generator(spec)
+    try:
+        return build_generator(generator_spec(spec.name, **spec.arguments))
+    except (UserError, TypeError, RuntimeError) as error:  # names and numbers that no generator has
+        raise UserError(f"{path}: describes a generator that cannot be built: {error}") from error
 
 
 def _stored_dtype(state: dict[str, Tensor]) -> torch.dtype:
@@ -126,8 +144,12 @@ def load(path: Path, own_class: str = "") -> Artifact:
     Raises UserError for a file that is not one, is damaged, or was written by a newer version.
     """
     content = path.read_bytes()
-    description = _read_description(path, _parse_about(path, content))
-    network = build_generator(_checked_spec(path, description.network, own_class))
-    network.to(_stored_dtype(weights.from_bytes(content, str(path))))
+    about = _parse_about(path, content)
+    description = _read_description(path, about)
+    network = _build(path, description.network, own_class)
+    state = weights.from_bytes(content, str(path))
+    if about.get("sha256") != _digest(about, state):
+        raise UserError(f"{path}: damaged: its content is not what its checksum says")
+    network.to(_stored_dtype(state))
     weights.load_into(network, content, str(path))
     return Artifact(network.eval().requires_grad_(False), description, hashlib.sha256(content).hexdigest())

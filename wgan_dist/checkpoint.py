@@ -30,7 +30,8 @@ def _manifest(files: dict[str, bytes]) -> bytes:
 
 def _folders(checkpoints: Path) -> list[Path]:
     """Checkpoint folders, oldest first."""
-    return sorted(folder for folder in checkpoints.glob(f"{PREFIX}*") if folder.name.removeprefix(PREFIX).isdecimal())
+    found = [folder for folder in checkpoints.glob(f"{PREFIX}*") if folder.name.removeprefix(PREFIX).isdecimal()]
+    return sorted(found, key=lambda folder: int(folder.name.removeprefix(PREFIX)))
 
 
 def save(checkpoints: Path, step: int, files: dict[str, bytes], keep: int) -> Path:
@@ -52,18 +53,21 @@ def save(checkpoints: Path, step: int, files: dict[str, bytes], keep: int) -> Pa
 def read(folder: Path) -> dict[str, bytes]:
     """The files of a checkpoint, each held against the manifest; raises UserError naming what is wrong."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_bytes())
+        stored = (folder / MANIFEST).read_bytes()
+        manifest = json.loads(stored)
         files = {name: (folder / name).read_bytes() for name in manifest}
         wrong = [name for name in manifest if _sha256(files[name]) != manifest[name]["sha256"]]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"checkpoint {folder}: damaged: {error}") from error
-    if wrong:
-        raise UserError(f"checkpoint {folder}: damaged: {', '.join(wrong)} differs from the manifest")
+    # Written out again, the manifest must be what it is: so its own damage shows as well.
+    if wrong or stored != _manifest(files):
+        raise UserError(f"checkpoint {folder}: damaged: {', '.join(wrong) or MANIFEST} is not as it was written")
     return files
 
 
 def _set_aside(folder: Path, reason: UserError) -> None:
-    aside = folder.with_name(folder.name + DAMAGED_SUFFIX)
+    number = len(list(folder.parent.glob(f"{folder.name}{DAMAGED_SUFFIX}*")))
+    aside = folder.with_name(f"{folder.name}{DAMAGED_SUFFIX}{f'-{number + 1}' if number else ''}")
     folder.rename(aside)
     print(f"{reason}; kept as {aside}, trying an older one", file=sys.stderr)
 

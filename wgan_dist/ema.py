@@ -17,7 +17,9 @@ class AveragedGenerator:
     def __init__(self, generator: nn.Module, decay: float) -> None:
         self.decay = decay
         self.network = copy.deepcopy(generator).eval().requires_grad_(False)
-        pairs = list(zip(self.network.state_dict().values(), generator.state_dict().values(), strict=True))
+        # A tensor used in two places comes once from parameters() and buffers(), and must move once.
+        mine, theirs = ([*each.parameters(), *each.buffers()] for each in (self.network, generator))
+        pairs = list(zip(mine, (tensor.detach() for tensor in theirs), strict=True))
         # Both sides share memory with the networks, so the lists need making only once.
         self._averaged = [mine for mine, _ in pairs if mine.is_floating_point()]
         self._followed = [theirs for mine, theirs in pairs if mine.is_floating_point()]
@@ -26,8 +28,7 @@ class AveragedGenerator:
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Move towards the generator as it is after generator step number `step` (from 0); whole numbers are copied."""
-        decay = warmed_up_decay(self.decay, step) if self.decay else 0.0
-        torch._foreach_lerp_(self._averaged, self._followed, 1.0 - decay)
+        torch._foreach_lerp_(self._averaged, self._followed, 1.0 - warmed_up_decay(self.decay, step))
         for mine, theirs in self._counts:
             mine.copy_(theirs)
 

@@ -1,6 +1,9 @@
 """Named tensors ↔ the bytes of a safetensors file, and into a network."""
 
+import hashlib
+
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
@@ -9,8 +12,19 @@ from wgan_dist.errors import UserError
 
 def to_bytes(tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
     """A safetensors file's content; the same tensors and at most one metadata key give the same bytes."""
-    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    # Copies: safetensors refuses a tensor that is used in two places.
+    plain = {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
     return safetensors.torch.save(plain, metadata)
+
+
+def digest(tensors: dict[str, Tensor]) -> str:
+    """The SHA-256 of names, types, shapes and values: safetensors itself loads a flipped bit without a word."""
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        value = tensors[name].detach().cpu().contiguous()
+        total.update(f"{name} {value.dtype} {list(value.shape)} ".encode())
+        total.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
 
 
 def from_bytes(content: bytes, source: str) -> dict[str, Tensor]:

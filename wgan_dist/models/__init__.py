@@ -50,7 +50,7 @@ def _import_class(setting: str, name: str) -> Callable[..., nn.Module]:
     module_name, _, class_name = name.partition(":")
     try:
         found = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise UserError(f"{setting}={name}: cannot be imported: {error}") from error
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         raise UserError(f"{setting}={name}: expected a class derived from torch.nn.Module")
@@ -107,7 +107,7 @@ def _build(setting: str, known: dict[str, Network], spec: NetworkSpec, seed: int
     build = _import_class(setting, spec.name) if is_own_class(spec.name) else known[spec.name].build
     # torch's initialisers draw from the global generator: lend it a state of ours, and give it back.
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(noise.integer(seed, f"init.{setting}"))
+        torch.default_generator.manual_seed(noise.integer(seed, f"init.{setting}"))
         try:
             return build(**spec.arguments)
         except TypeError as error:

@@ -6,17 +6,33 @@ from torch import Tensor, nn
 LEAKY_SLOPE = 0.2
 
 
-def norm_2d(kind: str, channels: int) -> list[nn.Module]:
-    """The normalisation `kind` over feature maps [n, channels, h, w]; none gives no layer.
+class InstanceNorm2d(nn.InstanceNorm2d):
+    """torch's, in the precision of its weights, not of its input: fp16 overflows in its double backward."""
 
-    `layer` is over all values of a sample with a scale per channel, as WGAN-GP critics use it.
-    """
+    def forward(self, input: Tensor) -> Tensor:
+        """[n, c, h, w] → the same shape and dtype, each map normalised by itself."""
+        return super().forward(input.to(self.weight.dtype)).to(input.dtype)
+
+
+class LayerNorm2d(nn.GroupNorm):
+    """Over all values of a sample, with a scale per channel, in the precision of its weights as InstanceNorm2d."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(1, channels)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """[n, c, h, w] → the same shape and dtype, each sample normalised by itself."""
+        return super().forward(input.to(self.weight.dtype)).to(input.dtype)
+
+
+def norm_2d(kind: str, channels: int) -> list[nn.Module]:
+    """The normalisation `kind` over feature maps [n, channels, h, w]; none gives no layer."""
     if kind == "batch":
         return [nn.BatchNorm2d(channels)]
     if kind == "instance":
-        return [nn.InstanceNorm2d(channels, affine=True)]
+        return [InstanceNorm2d(channels, affine=True)]
     if kind == "layer":
-        return [nn.GroupNorm(1, channels)]
+        return [LayerNorm2d(channels)]
     return []
 
 
