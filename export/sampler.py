@@ -29,6 +29,7 @@ BATCH_SIZE = 32
 METADATA_PREFIX = "wgan_dist."
 LATENT_STREAM = "sample.z"
 FILE_DIGITS = 6
+GAP = 2
 
 
 class SamplerError(Exception):
@@ -150,14 +151,15 @@ class Sampler:
 
 
 def grid(images: NDArray[np.uint8], columns: int = 0) -> NDArray[np.uint8]:
-    """Images [n, h, w, c] side by side, [rows · h, columns · w, c]; about square unless `columns` is given."""
+    """Images [n, h, w, c] side by side in one picture, 2 dark pixels apart; about square unless `columns` is given."""
     count, height, width, channels = images.shape
     columns = columns or round(count**0.5) or 1
     rows = -(-count // columns)
+    height, width = height + GAP, width + GAP
     cells = np.zeros((rows * columns, height, width, channels), np.uint8)
-    cells[:count] = images
+    cells[:count, :-GAP, :-GAP] = images
     ordered = cells.reshape(rows, columns, height, width, channels).transpose(0, 2, 1, 3, 4)
-    return ordered.reshape(rows * height, columns * width, channels)
+    return ordered.reshape(rows * height, columns * width, channels)[:-GAP, :-GAP]
 
 
 def write_picture(picture: NDArray[np.uint8], path: Path) -> None:

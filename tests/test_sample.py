@@ -59,7 +59,7 @@ def test_a_way_visits_the_first_image_of_every_seed(run_dir: Path, tmp_path: Pat
     for place, seed in ((0, 1), (4, 5), (8, 2)):
         np.testing.assert_allclose(stops[place], latents(1, 8, "normal", seed)[0], atol=1e-6)
     sample({"ckpt": str(run_dir), "interpolate": "1,5,2", "frames": "4", "out": str(tmp_path / "way.png")})
-    assert pixels(tmp_path / "way.png").shape == (32, 9 * 32)
+    assert pixels(tmp_path / "way.png").shape == (32, 9 * 32 + 8 * 2)
     with Image.open(tmp_path / "way.gif") as gif:
         assert getattr(gif, "n_frames", 1) == 9
 

@@ -71,8 +71,11 @@ def test_levels_are_rounded_to_nearest_and_kept_in_range() -> None:
 def test_grid_places_images_row_by_row() -> None:
     images = np.arange(1, 6, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 3, 1), np.uint8)
     picture = grid(images)
-    assert picture.shape == (6, 6, 1)
-    assert picture[::2, ::3, 0].tolist() == [[1, 2], [3, 4], [5, 0]]
+    assert picture.shape == (3 * 2 + 2 * 2, 2 * 3 + 2, 1)
+    assert picture[::4, ::5, 0].tolist() == [[1, 2], [3, 4], [5, 0]]
+    assert picture[4:6, 5:8, 0].tolist() == [[4, 4, 4]] * 2
+    assert (picture[2:4] == 0).all()
+    assert (picture[:, 3:5] == 0).all()
 
 
 @pytest.mark.parametrize("provider", ["cuda", "CUDAExecutionProvider", "nonsense"])

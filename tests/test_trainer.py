@@ -168,7 +168,10 @@ def test_fine_tuning_starts_from_the_trained_pair(tiny: dict[str, str], run_dir:
     """With a vanishing learning rate the new run's networks are the old ones."""
     still = tiny | {"critic_lr": "1e-30", "generator_lr": "1e-30", "seed": "9", "max_steps": "1"}
     train(still | {"run_dir": str(tmp_path / "pair"), "init_from": str(run_dir)})
-    train(still | {"run_dir": str(tmp_path / "file"), "init_from": str(run_dir / EMA_FILE)})
+    (tmp_path / "copy.safetensors").write_bytes((run_dir / EMA_FILE).read_bytes())
+    train(still | {"run_dir": str(tmp_path / "file"), "init_from": str(tmp_path / "copy.safetensors")})
+    (tmp_path / "copy.safetensors").unlink()  # once begun, a run does not need what it began from
+    train({"run_dir": str(tmp_path / "file"), "resume": "true"})
     new = tmp_path / "pair" / CHECKPOINTS / "step-00000001"
     for file in (RAW_FILE, CRITIC_FILE):
         old, now = load_file(run_dir / LAST / file), load_file(new / file)

@@ -72,6 +72,11 @@ def _set_aside(folder: Path, reason: UserError) -> None:
     print(f"{reason}; kept as {aside}, trying an older one", file=sys.stderr)
 
 
+def any_in(checkpoints: Path) -> bool:
+    """Whether there is a checkpoint folder, damaged or not."""
+    return bool(_folders(checkpoints))
+
+
 def newest(checkpoints: Path) -> Path:
     """The newest undamaged checkpoint folder; damaged newer ones are renamed, never deleted.
 

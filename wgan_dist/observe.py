@@ -94,7 +94,7 @@ class Observer:
     def __init__(self, run_dir: Path, config: Config, step: int, total_steps: int) -> None:
         self.run_dir = run_dir
         self.progress = Progress(step, total_steps)
-        self.writer = SummaryWriter(str(run_dir / "tensorboard"), purge_step=step + 1 if step else None)
+        self.writer = SummaryWriter(str(run_dir / "tensorboard"), purge_step=step + 1)
         if not step:
             self.writer.add_text("config", f"```yaml\n{to_yaml(config)}\n```")
         self.metrics_path = run_dir / METRICS_FILE

@@ -80,29 +80,32 @@ def _say_first_line(config: Config, accelerator: "Accelerator", images: "Images"
     print(f"{len(images):,} images of {images.name}; {summary(config)}", flush=True)
 
 
+def _find_checkpoint(config: Config) -> str:
+    """The checkpoint to go on from, or nothing for a run that starts."""
+    from wgan_dist import artifact, checkpoint
+
+    checkpoints = Path(config.run_dir) / artifact.CHECKPOINTS
+    if config.resume == "false" or (config.resume == "auto" and not checkpoint.any_in(checkpoints)):
+        return ""
+    return str(checkpoint.newest(checkpoints))
+
+
 def _start(config: Config, trainer: "Trainer") -> Path:
     """The run folder, with its config in it and the trainer at its place in the run."""
-    from wgan_dist import artifact, checkpoint, distributed
+    from wgan_dist import distributed
     from wgan_dist.files import write_text
     from wgan_dist.run_folder import claim
 
-    def find_checkpoint(run_dir: str) -> str:
-        checkpoints = Path(run_dir) / artifact.CHECKPOINTS
-        if config.resume == "false" or (config.resume == "auto" and not checkpoints.exists()):
-            return ""
-        return str(checkpoint.newest(checkpoints))
-
-    if config.init_from:
-        taken = trainer.start_from(Path(config.init_from))
-    run_dir = distributed.from_main(lambda: str(claim(config)))
-    folder = distributed.from_main(lambda: find_checkpoint(run_dir))
-    if folder:
-        trainer.resume(Path(folder))
+    began = "fresh weights"
+    if folder := distributed.from_main(lambda: _find_checkpoint(config)):
+        began = trainer.resume(Path(folder))
+    elif config.init_from:
+        began = trainer.start_from(Path(config.init_from))
+    run_dir = Path(distributed.from_main(lambda: str(claim(config))))
     if distributed.world().is_main:
-        write_text(Path(run_dir) / CONFIG_FILE, to_yaml(config))
-        began = f"step {trainer.step} of {folder}" if folder else taken if config.init_from else "fresh weights"
+        write_text(run_dir / CONFIG_FILE, to_yaml(config))
         print(f"{run_dir}: {began}", flush=True)
-    return Path(run_dir)
+    return run_dir
 
 
 def _say_results(run_dir: Path) -> None:

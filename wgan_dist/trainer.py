@@ -282,8 +282,8 @@ class Trainer:
 
     # --- where it starts ---
 
-    def resume(self, folder: Path) -> None:
-        """Continue from a checkpoint folder.
+    def resume(self, folder: Path) -> str:
+        """Continue from a checkpoint folder; says where that is.
 
         Raises UserError when it is damaged, was written by a newer version, or belongs to a run whose data or
         mathematics were others.
@@ -300,6 +300,7 @@ class Trainer:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.step, self.critic_iterations = state["step"], state["critic_iterations"]
         self.saved_step = self.step
+        return f"step {self.step} of {folder}"
 
     def _check_same_run(self, folder: Path, state: dict[str, Any]) -> None:
         if state["format_version"] > CHECKPOINT_VERSION:
