@@ -23,7 +23,7 @@ class ExportSettings:
     weights: str = setting("ema", "averaged or last weights", choices=("ema", "raw"))
     generator: str = setting("", "module:Class, for a network of your own")
     uint8: bool = setting(False, "output uint8 [n, h, w, c] ready to save, instead of float32 [n, c, h, w] in [-1, 1]")
-    tolerance: float = setting(1e-4, "greatest difference from the network, in images of [-1, 1]", least=0)
+    tolerance: float = setting(1e-4, "greatest difference from the network, in float images of [-1, 1]", least=0)
 
 
 class Uint8Images(nn.Module):
@@ -48,6 +48,12 @@ class Export:
     out: Path
 
 
+def _beside(path: Path) -> Path:
+    """Where an export goes unless told: beside the generator, but not into a checkpoint, which is pruned one day."""
+    run_dir = path.parent.parent.parent
+    return run_dir / path.name if path.parent.parent.name == artifact.CHECKPOINTS else path
+
+
 def load(settings: ExportSettings, suffix: str) -> Export:
     """The generator that the settings name; `suffix` is that of the file to be written.
 
@@ -58,7 +64,7 @@ def load(settings: ExportSettings, suffix: str) -> Export:
     path = artifact.locate(settings.ckpt, settings.weights)
     source = artifact.load(path, settings.generator)
     network = source.network.float()
-    out = Path(settings.out) if settings.out else path.with_suffix(suffix)
+    out = Path(settings.out) if settings.out else _beside(path).with_suffix(suffix)
     return Export(Uint8Images(network) if settings.uint8 else network, source, out)
 
 

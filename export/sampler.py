@@ -30,6 +30,7 @@ METADATA_PREFIX = "wgan_dist."
 LATENT_STREAM = "sample.z"
 FILE_DIGITS = 6
 GAP = 2
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
 class SamplerError(Exception):
@@ -71,17 +72,27 @@ def _has_cuda_device() -> bool:
 
 
 def _choose_provider(provider: str) -> str:
+    available: list[str] = onnxruntime.get_available_providers()
     if provider == "auto":
-        provider = "cuda" if PROVIDERS["cuda"] in _available() and _has_cuda_device() else "cpu"
+        provider = "cuda" if PROVIDERS["cuda"] in available and _has_cuda_device() else "cpu"
     name = PROVIDERS.get(provider, provider)
-    if name not in _available():
-        raise SamplerError(f"provider={provider}: expected auto or one of {', '.join(_available())}")
+    if name not in available:
+        raise SamplerError(f"provider={provider}: expected auto or one of {', '.join(available)}")
     return name
 
 
-def _available() -> list[str]:
-    found: list[str] = onnxruntime.get_available_providers()
-    return found
+def _open_session(path: Path, options: Any, provider: str) -> Any:
+    """A session on `provider`, or None if onnxruntime could not start that one and took another."""
+    settings: dict[str, str] = {}
+    if provider == PROVIDERS["cuda"]:
+        settings["use_tf32"] = "0"  # the images of a CPU, not nearly so
+        if hasattr(onnxruntime, "preload_dlls"):
+            onnxruntime.preload_dlls()  # CUDA as pip installs it is on no search path
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=[(provider, settings)])
+    except Exception as error:  # onnxruntime's own exceptions have no public common base
+        raise SamplerError(f"{path}: onnxruntime cannot load it: {error}") from error
+    return session if session.get_providers()[0] == provider else None
 
 
 class Sampler:
@@ -99,7 +110,7 @@ class Sampler:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         self.provider = _choose_provider(provider)
-        self._session = self._open(Path(path), options)
+        self._session = self._open(Path(path), options, may_change=provider == "auto")
         self.metadata = self._read_metadata(path)
         self.latent_dim = int(self.metadata["latent_dim"])
         self.latent_distribution = self.metadata["latent_distribution"]
@@ -107,14 +118,15 @@ class Sampler:
         self._is_uint8: bool = self._session.get_outputs()[0].type == "tensor(uint8)"
         logger.info("%s on %s", path, self.provider)
 
-    def _open(self, path: Path, options: Any) -> Any:
+    def _open(self, path: Path, options: Any, may_change: bool) -> Any:
         if not path.is_file():
             raise SamplerError(f"{path}: there is no such file")
-        try:
-            session = onnxruntime.InferenceSession(str(path), options, providers=[self.provider])
-        except Exception as error:  # onnxruntime's own exceptions have no public common base
-            raise SamplerError(f"{path}: onnxruntime cannot load it: {error}") from error
-        if session.get_providers()[0] != self.provider:
+        session = _open_session(path, options, self.provider)
+        if session is None and may_change:
+            logger.warning("%s could not be started; using %s", self.provider, PROVIDERS["cpu"])
+            self.provider = PROVIDERS["cpu"]
+            session = _open_session(path, options, self.provider)
+        if session is None:
             raise SamplerError(f"provider={self.provider}: onnxruntime could not start it; see its message above")
         return session
 
@@ -143,6 +155,8 @@ class Sampler:
         """`count` images, uint8 [count, h, w, c]; the same for the same seed, and the first k for any count."""
         if count < 1:
             raise SamplerError(f"count={count}: expected at least 1")
+        if seed < 0:
+            raise SamplerError(f"seed={seed}: expected at least 0")
         images = np.empty((count, self.image_size, self.image_size, self.channels), np.uint8)
         z = self.latents(count, seed)
         for start in range(0, count, BATCH_SIZE):
@@ -164,13 +178,16 @@ def grid(images: NDArray[np.uint8], columns: int = 0) -> NDArray[np.uint8]:
 
 def write_picture(picture: NDArray[np.uint8], path: Path) -> None:
     """One picture uint8 [h, w, c] as an image file, whole or not at all; raises SamplerError if it cannot."""
-    from PIL import Image
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise SamplerError("writing a picture needs Pillow: pip install pillow") from error
 
     partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         image = Image.fromarray(picture.squeeze(-1) if picture.shape[-1] == 1 else picture)
-        image.save(partial, format=Image.registered_extensions().get(path.suffix.lower(), "PNG"))
+        image.save(partial, format=Image.registered_extensions()[path.suffix.lower()])
         partial.replace(path)
     except OSError as error:
         raise SamplerError(f"out={path}: cannot be written: {error.strerror or error}") from error
@@ -180,8 +197,8 @@ def write_picture(picture: NDArray[np.uint8], path: Path) -> None:
 
 
 def write_images(images: NDArray[np.uint8], out: str) -> Iterator[Path]:
-    """A grid if `out` names a picture (has a suffix), else one file per image in the folder `out`."""
-    if Path(out).suffix:
+    """A grid if `out` names a picture (as grid.png), else one file per image in the folder `out`."""
+    if Path(out).suffix.lower() in PICTURES and not out.endswith(("/", os.sep)):
         write_picture(grid(images), Path(out))
         yield Path(out)
         return

@@ -3,20 +3,24 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-if [ -z "${VIRTUAL_ENV:-}" ] && [ -z "${CONDA_PREFIX:-}" ]; then
-    python="${PYTHON:-python3}"
-    if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
-        echo "error: $python is older than Python 3.11; PYTHON=/path/to/python names another" >&2
-        exit 2
-    fi
-    [ -x .venv/bin/python ] || "$python" -m venv .venv
+active="${VIRTUAL_ENV:-}"
+if [ -z "$active" ] && [ "${CONDA_DEFAULT_ENV:-base}" != base ]; then
+    active="${CONDA_PREFIX:-}"
+fi
+if [ -z "$active" ]; then
+    [ -x .venv/bin/pip ] || "${PYTHON:-python3}" -m venv --clear .venv
     . .venv/bin/activate
+    active="$VIRTUAL_ENV"
+fi
+if ! python -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+    echo "error: $(command -v python) is older than Python 3.11; PYTHON=/path/to/python names one to make .venv with" >&2
+    exit 2
 fi
 
 # Installing again takes seconds even where nothing is missing: once per change of pyproject.toml is enough.
-installed="${VIRTUAL_ENV:-$CONDA_PREFIX}/.wgan_dist-installed-$(printf %s "$1$PWD" | cksum | cut -d' ' -f1)"
-if [ ! -e "$installed" ] || [ pyproject.toml -nt "$installed" ]; then
-    echo "installing $1 into ${VIRTUAL_ENV:-$CONDA_PREFIX} (several GB on Linux, most of it torch)"
+installed="$active/.wgan_dist-$(printf %s "$(realpath wgan_dist)" | cksum | cut -d' ' -f1)"
+if [ ! -e "$installed$1" ] || [ pyproject.toml -nt "$installed$1" ]; then
+    echo "installing $1 into $active (several GB on Linux, most of it torch)"
     python -m pip install --quiet --editable "$1"
-    touch "$installed"
+    touch "$installed." "$installed$1"
 fi

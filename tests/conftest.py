@@ -20,6 +20,7 @@ TINY = {
     "batch_size": "32",
     "latent_dim": "8",
     "max_steps": "6",
+    "n_critic": "5",
     "log_every": "2",
     "sample_every": "3",
     "checkpoint_every": "2",

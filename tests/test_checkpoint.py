@@ -38,7 +38,7 @@ def test_a_checkpoint_is_read_as_it_was_saved(tmp_path: Path) -> None:
     old, new = save_old_and_new(tmp_path / "checkpoints")
     assert checkpoint.read(old) == OLD
     assert checkpoint.read(new) == NEW
-    assert checkpoint.newest(tmp_path / "checkpoints") == new
+    assert checkpoint.newest(tmp_path / "checkpoints", set_aside=True) == new
 
 
 def test_the_manifest_can_be_checked_with_other_tools(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_any_flipped_bit_of_any_file_is_found_and_the_older_checkpoint_taken(dat
         damaged = content(new)
         with pytest.raises(UserError, match=f"checkpoint {new}: damaged"):
             checkpoint.read(new)
-        assert checkpoint.newest(checkpoints) == old
+        assert checkpoint.newest(checkpoints, set_aside=True) == old
         # Kept for a person to look at, under a name that is no checkpoint's.
         assert names(checkpoints) == [old.name, f"{new.name}.damaged"]
         assert content(checkpoints / f"{new.name}.damaged") == damaged
@@ -85,7 +85,7 @@ def test_a_damaged_checkpoint_is_set_aside_with_a_word(
 ) -> None:
     old, new = save_old_and_new(tmp_path)
     damage(new)
-    assert checkpoint.newest(tmp_path) == old
+    assert checkpoint.newest(tmp_path, set_aside=True) == old
     message = capsys.readouterr().err
     assert f"checkpoint {new}: damaged" in message
     assert f"{new}.damaged" in message
@@ -97,21 +97,21 @@ def test_a_step_that_is_damaged_a_second_time_is_set_aside_too(tmp_path: Path) -
         if not old.exists():
             checkpoint.save(tmp_path, 1, OLD, keep=5)
         (new / "state.json").write_bytes(b"")
-        assert checkpoint.newest(tmp_path) == old
+        assert checkpoint.newest(tmp_path, set_aside=True) == old
     assert len([name for name in names(tmp_path) if "damaged" in name]) == 2
 
 
 @pytest.mark.parametrize("place", ["", "missing"])
 def test_no_checkpoint_at_all_is_a_user_error(tmp_path: Path, place: str) -> None:
-    with pytest.raises(UserError, match=f"{tmp_path / place}: no complete checkpoint to resume from"):
-        checkpoint.newest(tmp_path / place)
+    with pytest.raises(UserError, match=f"{tmp_path / place}: there is no complete checkpoint"):
+        checkpoint.newest(tmp_path / place, set_aside=True)
 
 
 def test_only_damaged_checkpoints_are_a_user_error_and_are_kept(tmp_path: Path) -> None:
     for folder in save_old_and_new(tmp_path):
         (folder / "state.json").unlink()
-    with pytest.raises(UserError, match="no complete checkpoint to resume from"):
-        checkpoint.newest(tmp_path)
+    with pytest.raises(UserError, match="there is no complete checkpoint"):
+        checkpoint.newest(tmp_path, set_aside=True)
     assert names(tmp_path) == ["step-00000001.damaged", "step-00000002.damaged"]
 
 
@@ -121,7 +121,7 @@ def test_only_damaged_checkpoints_are_a_user_error_and_are_kept(tmp_path: Path) 
 def test_the_newest_are_kept_and_the_newest_of_them_is_found(steps: list[int], keep: int) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folders = [checkpoint.save(Path(scratch), step, {"state.json": b"%d" % step}, keep) for step in steps]
-        assert checkpoint.newest(Path(scratch)) == folders[-1]
+        assert checkpoint.newest(Path(scratch), set_aside=True) == folders[-1]
         assert names(Path(scratch)) == sorted(folder.name for folder in folders[-keep:])
 
 
@@ -131,7 +131,7 @@ def test_nothing_is_pruned_when_the_new_checkpoint_cannot_be_written(tmp_path: P
     with pytest.raises(UserError, match="cannot write .*step-00000003"):
         checkpoint.save(tmp_path, 3, {"first": b"1", "missing/second": b"2", "third": b"3"}, keep=1)
     assert names(tmp_path) == [old.name, new.name]
-    assert checkpoint.newest(tmp_path) == new
+    assert checkpoint.newest(tmp_path, set_aside=True) == new
 
 
 def test_pruning_leaves_alone_what_is_not_a_checkpoint(tmp_path: Path) -> None:
@@ -152,9 +152,9 @@ def test_what_a_killed_process_left_behind_is_neither_found_nor_in_the_way(tmp_p
     _, new = save_old_and_new(tmp_path)
     for name in partials(3):
         shutil.copytree(new, tmp_path / name)
-    assert checkpoint.newest(tmp_path) == new
+    assert checkpoint.newest(tmp_path, set_aside=True) == new
     newer = checkpoint.save(tmp_path, 3, NEW, keep=2)
-    assert checkpoint.newest(tmp_path) == newer
+    assert checkpoint.newest(tmp_path, set_aside=True) == newer
     # And once a checkpoint is written, it goes.
     assert names(tmp_path) == [new.name, newer.name]
 

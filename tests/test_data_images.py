@@ -293,3 +293,18 @@ def test_a_tilde_in_the_cache_is_the_home_folder(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("HOME", str(tmp_path))
     opened(Path("~/cache"), "digits", size=8)
     assert files_in(tmp_path / "cache") == [".json", ".pixels"]
+
+
+@pytest.mark.parametrize("damage", ["pixels cut short", "index cut short", "index of something else"])
+def test_a_damaged_cache_is_built_again(tmp_path: Path, damage: str) -> None:
+    def load() -> Images:
+        return open_images(("digits",), 8, None, "ffffff", False, str(tmp_path))
+
+    fingerprint = load().fingerprint
+    pixels, index = next(tmp_path.glob("*.pixels")), next(tmp_path.glob("*.json"))
+    if damage.startswith("pixels"):
+        pixels.write_bytes(pixels.read_bytes()[:-1])
+    else:
+        index.write_text(index.read_text()[:-5] if "cut" in damage else "[]")
+    assert load().fingerprint == fingerprint
+    assert len(load()) == 1797

@@ -1,6 +1,7 @@
 """Exports equal the network, say what they are, and leave nothing behind when they fail."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 
 from export import graph
 from export.onnx import export_onnx
-from export.parity import BATCHES, greatest_difference, prove
+from export.parity import BATCHES, compare, prove
 from export.torchscript import METADATA_FILE, export_torchscript
 from wgan_dist import artifact
 from wgan_dist.errors import UserError
@@ -117,10 +118,32 @@ def test_nan_and_wrong_shapes_are_infinitely_different(run_dir: Path) -> None:
     export = graph.load(graph.ExportSettings(ckpt=str(run_dir)), ".x")
     about = export.source.description
     shape = (about.channels, about.image_size, about.image_size)
-    assert greatest_difference(export, lambda z: np.full((len(z), *shape), np.nan, np.float32)) == float("inf")
-    assert greatest_difference(export, lambda z: np.zeros((1, *shape), np.float32)) == float("inf")
+    assert compare(export, lambda z: np.full((len(z), *shape), np.nan, np.float32))[0] == float("inf")
+    assert compare(export, lambda z: np.zeros((1, *shape), np.float32))[0] == float("inf")
     with pytest.raises(UserError, match="not written"):
-        prove(export, lambda z: np.zeros((1, *shape), np.float32), 1e9 * 0 + 1e-4, uint8=False)
+        prove(export, lambda z: np.zeros((1, *shape), np.float32), 1e-4, uint8=False)
+
+
+def test_uint8_may_differ_by_a_level_in_few_values_and_not_in_all(run_dir: Path) -> None:
+    export = graph.load(graph.ExportSettings(ckpt=str(run_dir), uint8=True), ".x")
+
+    def shifted(every: int) -> Callable[[np.ndarray], np.ndarray]:
+        def run(z: np.ndarray) -> np.ndarray:
+            with torch.no_grad():
+                levels = export.network(torch.from_numpy(z)).numpy().copy()
+            levels.reshape(-1)[::every] += 1
+            return levels
+
+        return run
+
+    assert "in 0.098% of the values" in prove(export, shifted(1024), 0.0, uint8=True)
+    with pytest.raises(UserError, match="not written: greatest difference 1 levels"):
+        prove(export, shifted(1), 1e-4, uint8=True)
+
+
+def test_an_export_of_a_checkpoint_goes_where_pruning_does_not(run_dir: Path) -> None:
+    for ckpt in (run_dir / "checkpoints/step-00000006", run_dir):
+        assert graph.load(graph.ExportSettings(ckpt=str(ckpt)), ".onnx").out == run_dir / "generator.onnx"
 
 
 def test_missing_and_unreadable_sources_are_named(tmp_path: Path) -> None:

@@ -90,8 +90,16 @@ def test_wrong_latents_and_counts_are_refused(onnx_file: Path) -> None:
     sampler = Sampler(onnx_file)
     with pytest.raises(SamplerError, match=r"\[2, 9\]: expected \[n, 8\]"):
         sampler.images(np.zeros((2, 9), np.float32))
-    with pytest.raises(SamplerError, match="count=0"):
-        sampler.sample(0)
+    for count, seed in ((0, 0), (1, -1)):
+        with pytest.raises(SamplerError, match="expected at least"):
+            sampler.sample(count, seed)
+
+
+def test_a_folder_may_have_a_dot_in_its_name(tmp_path: Path) -> None:
+    images = np.zeros((2, 2, 2, 3), np.uint8)
+    assert len(list(write_images(images, f"{tmp_path}/my.images/"))) == 2
+    assert len(list(write_images(images, f"{tmp_path}/run.1"))) == 2
+    assert list(write_images(images, f"{tmp_path}/grid.JPG")) == [tmp_path / "grid.JPG"]
 
 
 def test_files_that_are_not_its_graphs_are_refused(onnx_file: Path, tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """A run ends where it should whether it went straight, was interrupted, or was computed in other parts."""
 
 import json
+import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.processes import HANG_SECONDS, PYTHON, REPOSITORY, metrics, run
-from wgan_dist import artifact
+from wgan_dist import artifact, checkpoint
 from wgan_dist.artifact import CHECKPOINTS, EMA_FILE, RAW_FILE
 from wgan_dist.errors import UserError
 from wgan_dist.schedule import critic_iterations_at
@@ -71,9 +73,11 @@ def forget_after_step_3(run_dir: Path) -> None:
 
 def test_resuming_a_finished_run_leaves_it_as_it_is(tiny: dict[str, str], tmp_path: Path) -> None:
     train(tiny | {"run_dir": str(tmp_path / "run"), "checkpoint_every": "4"})
-    before = contents(tmp_path / "run" / LAST)
+    before, published = contents(tmp_path / "run" / LAST), (tmp_path / "run" / EMA_FILE).read_bytes()
+    (tmp_path / "run" / EMA_FILE).unlink()  # killed between the last checkpoint and this file
     train({"run_dir": str(tmp_path / "run"), "resume": "true"})
     assert contents(tmp_path / "run" / LAST) == before
+    assert (tmp_path / "run" / EMA_FILE).read_bytes() == published
     assert [record["step"] for record in metrics(tmp_path / "run")] == [2, 4, 6]
 
 
@@ -181,6 +185,67 @@ def test_fine_tuning_starts_from_the_trained_pair(tiny: dict[str, str], run_dir:
     assert torch.equal(averaged[first], load_file(run_dir / EMA_FILE)[first])
 
 
+def test_fine_tuning_reads_and_never_touches_what_it_starts_from(
+    tiny: dict[str, str], run_dir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(run_dir, source)
+    (source / LAST / CRITIC_FILE).write_bytes(b"damaged")
+    before = {path: path.stat().st_mtime_ns for path in source.rglob("*")}
+    train(tiny | {"init_from": str(source), "run_dir": str(tmp_path / "run"), "max_steps": "1"})
+    said = capfd.readouterr()
+    assert "step-00000006: damaged: critic.safetensors" in said.err
+    assert f"generator and critic of {source}/{CHECKPOINTS}/step-00000004" in said.out
+    assert {path: path.stat().st_mtime_ns for path in source.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"init_from": "nowhere"}, "init_from=nowhere: there is no such file or folder"),
+        ({"latent_distribution": "uniform"}, "latent_distribution=uniform: .* was trained with normal"),
+    ],
+)
+def test_fine_tuning_from_what_does_not_fit_is_refused(
+    change: dict[str, str], message: str, tiny: dict[str, str], run_dir: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=message):
+        train(tiny | {"init_from": str(run_dir / EMA_FILE), "run_dir": str(tmp_path / "run")} | change)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_divergence_stops_the_run_and_keeps_the_last_good_generator(tiny: dict[str, str], tmp_path: Path) -> None:
+    train(tiny | {"run_dir": str(tmp_path / "run"), "max_steps": "2"})
+    good = (tmp_path / "run" / EMA_FILE).read_bytes()
+    config = (tmp_path / "run" / "config.yaml").read_text()
+    (tmp_path / "run" / "config.yaml").write_text(config.replace("gp_weight: 10.0", "gp_weight: 1.0e+38"))
+    state = tmp_path / "run" / CHECKPOINTS / "step-00000002"
+    rewrite_setting(state, "gp_weight", 1e38)
+    with pytest.raises(UserError, match="training has diverged: weights at step 4 are not finite"):
+        train({"run_dir": str(tmp_path / "run"), "resume": "true", "max_steps": "6"})
+    assert (tmp_path / "run" / EMA_FILE).read_bytes() == good
+    assert [path.name for path in (tmp_path / "run" / CHECKPOINTS).iterdir()] == ["step-00000002"]
+    assert [record["step"] for record in metrics(tmp_path / "run")] == [2, 4]
+
+
+def rewrite_setting(folder: Path, name: str, value: float) -> None:
+    """As if the run had been trained with another value from the start."""
+    files = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != checkpoint.MANIFEST}
+    state = json.loads(files["state.json"])
+    state["config"][name] = value
+    shutil.rmtree(folder)
+    checkpoint.save(folder.parent, state["step"], files | {"state.json": json.dumps(state).encode()}, keep=9)
+
+
+def test_compiled_training_equals_eager(tiny: dict[str, str], tmp_path: Path) -> None:
+    """In fp64, where fusing changes the last digit alone; the penalty's double backward is inside."""
+    small = tiny | {"generator": "mlp", "critic": "mlp", "dtype": "float64", "generator_features": "8"}
+    for compiled in ("false", "true"):
+        train(small | {"run_dir": str(tmp_path / compiled), "compile": compiled, "max_steps": "6"})
+    for record, other in zip(metrics(tmp_path / "false"), metrics(tmp_path / "true"), strict=True):
+        assert record == pytest.approx(other, rel=1e-9)
+
+
 def test_fine_tuning_from_networks_of_another_width_is_refused(
     tiny: dict[str, str], run_dir: Path, tmp_path: Path
 ) -> None:
@@ -192,7 +257,7 @@ def test_fine_tuning_from_networks_of_another_width_is_refused(
 
 def test_resume_refuses_other_mathematics_and_other_images(tiny: dict[str, str], run_dir: Path, tmp_path: Path) -> None:
     again = {"run_dir": str(run_dir), "resume": "true"}
-    with pytest.raises(UserError, match=r"n_critic=3 \(was 5\); critic_lr=0.5 \(was 0.001\)"):
+    with pytest.raises(UserError, match=r"n_critic=3 \(was 5\); critic_lr=0.5 \(was 0.0007\)"):
         train(again | {"n_critic": "3", "critic_lr": "0.5"})
     from PIL import Image
 
@@ -215,8 +280,7 @@ def test_the_artifact_says_nothing_of_where_or_when(run_dir: Path) -> None:
 def test_own_networks_train_export_and_are_never_imported_unasked(
     tiny: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "own_networks.py").write_text(OWN_NETWORKS)
-    monkeypatch.syspath_prepend(tmp_path)
+    make_own_networks(tmp_path, monkeypatch)
     named = {"generator": "own_networks:Generator", "critic": "own_networks:Critic"}
     plain = {name: value for name, value in tiny.items() if not name.endswith("features")}
     train(plain | named | {"run_dir": str(tmp_path / "run"), "image_size": "8"})
@@ -225,6 +289,24 @@ def test_own_networks_train_export_and_are_never_imported_unasked(
         artifact.load(file)
     loaded = artifact.load(file, "own_networks:Generator")
     assert loaded.network(torch.zeros(3, 8)).shape == (3, 1, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("setting", "name", "message"),
+    [
+        ("generator", "Flat", r"generator=own_networks:Flat: gives \[2, 64\] for \[2, 8\]: expected \[2, 1, 8, 8\]"),
+        ("critic", "Mixing", "critic=own_networks:Mixing: BatchNorm mixes samples"),
+        ("critic", "Broken", r"critic=own_networks:Broken: fails on an input of \[2, 1, 8, 8\]"),
+    ],
+)
+def test_own_networks_that_do_not_fit_are_refused_before_the_run_exists(
+    setting: str, name: str, message: str, tiny: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_own_networks(tmp_path, monkeypatch)
+    named = {"generator": "own_networks:Generator", "critic": "own_networks:Critic", "image_size": "8"}
+    with pytest.raises(UserError, match=message):
+        train(tiny | named | {setting: f"own_networks:{name}", "run_dir": str(tmp_path / "run")})
+    assert not (tmp_path / "run").exists()
 
 
 OWN_NETWORKS = """
@@ -246,4 +328,23 @@ class Critic(nn.Module):
 
     def forward(self, images):
         return self.body(images).flatten()
+
+class Flat(Generator):
+    def forward(self, z):
+        return self.body(z)
+
+class Mixing(Critic):
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self.body.append(nn.BatchNorm1d(1))
+
+class Broken(Critic):
+    def forward(self, images):
+        return self.body(images[:, :, 1:])
 """
+
+
+def make_own_networks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "own_networks.py").write_text(OWN_NETWORKS)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, "own_networks", raising=False)  # of an earlier test

@@ -143,7 +143,10 @@ def load(path: Path, own_class: str = "") -> Artifact:
 
     Raises UserError for a file that is not one, is damaged, or was written by a newer version.
     """
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
     about = _parse_about(path, content)
     description = _read_description(path, about)
     network = _build(path, description.network, own_class)
@@ -151,5 +154,5 @@ def load(path: Path, own_class: str = "") -> Artifact:
     if about.get("sha256") != _digest(about, state):
         raise UserError(f"{path}: damaged: its content is not what its checksum says")
     network.to(_stored_dtype(state))
-    weights.load_into(network, content, str(path))
+    weights.copy_into(network, state, str(path))
     return Artifact(network.eval().requires_grad_(False), description, hashlib.sha256(content).hexdigest())

@@ -46,7 +46,7 @@ def save(checkpoints: Path, step: int, files: dict[str, bytes], keep: int) -> Pa
         (partial / MANIFEST).write_bytes(_manifest(files))
     # What a killed process left goes too: there is one writer, and it has just finished.
     for old in [*_folders(checkpoints)[:-keep], *checkpoints.glob(f".*{PARTIAL_SUFFIX}")]:
-        shutil.rmtree(old)
+        shutil.rmtree(old, ignore_errors=True)
     return folder
 
 
@@ -65,11 +65,14 @@ def read(folder: Path) -> dict[str, bytes]:
     return files
 
 
-def _set_aside(folder: Path, reason: UserError) -> None:
+def _set_aside(folder: Path) -> None:
     number = len(list(folder.parent.glob(f"{folder.name}{DAMAGED_SUFFIX}*")))
     aside = folder.with_name(f"{folder.name}{DAMAGED_SUFFIX}{f'-{number + 1}' if number else ''}")
-    folder.rename(aside)
-    print(f"{reason}; kept as {aside}, trying an older one", file=sys.stderr)
+    try:
+        folder.rename(aside)
+    except OSError as error:
+        raise UserError(f"{folder}: damaged, and cannot be set aside: {error.strerror}") from error
+    print(f"kept as {aside}", file=sys.stderr)
 
 
 def any_in(checkpoints: Path) -> bool:
@@ -77,18 +80,20 @@ def any_in(checkpoints: Path) -> bool:
     return bool(_folders(checkpoints))
 
 
-def newest(checkpoints: Path) -> Path:
-    """The newest undamaged checkpoint folder; damaged newer ones are renamed, never deleted.
+def newest(checkpoints: Path, set_aside: bool) -> Path:
+    """The newest undamaged checkpoint folder; damaged newer ones are named, and renamed if `set_aside`.
 
-    Raises UserError when there is none.
+    Nothing is ever deleted. Raises UserError when there is none.
     """
     for folder in reversed(_folders(checkpoints)):
         try:
             read(folder)
             return folder
         except UserError as reason:
-            _set_aside(folder, reason)
-    raise UserError(f"{checkpoints}: no complete checkpoint to resume from")
+            print(f"{reason}; trying an older one", file=sys.stderr)
+            if set_aside:
+                _set_aside(folder)
+    raise UserError(f"{checkpoints}: there is no complete checkpoint")
 
 
 def optimizer_state(optimizer: Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:

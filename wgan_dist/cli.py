@@ -1,24 +1,30 @@
 """What every command line shares: flags by fire, help, and errors as one line with exit status 2."""
 
+import functools
 import os
 import sys
 from collections.abc import Callable
 from typing import Any
 
 from wgan_dist.errors import UserError
-from wgan_dist.settings import help_text
+from wgan_dist.settings import help_text, needs_value
 
 EXIT_USAGE = 2
 
 
-def read_flags(arguments: list[str]) -> dict[str, str]:
+def read_flags(arguments: list[str], needs_value: Callable[[str], bool]) -> dict[str, str]:
     """`--name=value`, `--name value`, `--name` and `--noname` to a dict of texts.
 
-    Texts, not fire's guesses: `--run_dir=1e5` names a folder, and only the setting's own type knows.
+    Texts, not fire's guesses: `--run_dir=1e5` names a folder, and only the setting's own type knows. `--name` alone
+    is true; where `needs_value(name)`, it is a UserError.
     """
     import fire
     from fire.decorators import SetParseFn
 
+    for argument, following in zip(arguments, [*arguments[1:], "--"], strict=True):
+        name = argument.removeprefix("--")
+        if "=" not in argument and argument.startswith("--") and following.startswith("--") and needs_value(name):
+            raise UserError(f"{name}: expected a value, as --{name}=…")
     flags: dict[str, str] = {}
     stray: list[str] = []
 
@@ -50,7 +56,7 @@ def run(command: Callable[[dict[str, str]], None], settings: type[Any], usage: s
         print(help_text(settings, usage))
         return
     try:
-        command(read_flags(arguments))
+        command(read_flags(arguments, functools.partial(needs_value, settings)))
     except UserError as error:
         _say_error(error)
         sys.exit(EXIT_USAGE)

@@ -177,14 +177,14 @@ def _recipe_path(recipe: str) -> Path:
     return path
 
 
-def _check_together(config: Config) -> None:
+def check_together(config: Config) -> None:
     """Settings that are each fine and make no sense together."""
     if config.dtype == "float64" and config.mixed_precision not in ("auto", "no"):
         raise UserError(f"mixed_precision={config.mixed_precision} with dtype=float64: expected no")
     if config.batch_size % config.accumulation:
         raise UserError(f"batch_size={config.batch_size}: expected a multiple of accumulation={config.accumulation}")
-    if config.resume == "true" and not config.run_dir:
-        raise UserError("resume=true: expected --run_dir, the folder of the run to continue")
+    if config.resume != "false" and not config.run_dir:
+        raise UserError(f"resume={config.resume}: expected --run_dir, the folder of the run to continue")
 
 
 def is_run(folder: Path) -> bool:
@@ -223,7 +223,7 @@ def load_config(flags: Mapping[str, str]) -> Config:
         source = (_continues(given) and given.get("run_dir")) or given.get("recipe") or DEFAULT_RECIPE
         raise UserError(f"{error} (in {source})" if str(source) not in str(error) else str(error)) from error
     config = Config(**(recipe | given))
-    _check_together(config)
+    check_together(config)
     return config
 
 

@@ -10,10 +10,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin
 from torch import Tensor, nn
 
 from wgan_dist.errors import UserError
+
+PRECISIONS = ("no", "bf16", "fp16")
 
 
 @dataclass(frozen=True)
@@ -33,25 +35,40 @@ def _share_of_cores() -> int:
     return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
+def _is_launched() -> bool:
+    """Whether torchrun or accelerate started this process; they set one thread unasked."""
+    return "LOCAL_RANK" in os.environ or "ACCELERATE_MIXED_PRECISION" in os.environ
+
+
 def start(mixed_precision: str | None, threads: int | None) -> Accelerator:
     """Join the processes that the launcher started; `mixed_precision` None is the launcher's choice.
 
     Without a GPU it says so explicitly, since accelerate's launcher would otherwise start independent runs, and
-    computes with `threads`, or with all cores shared among the processes: launchers set one thread unasked.
-    Raises UserError for fp16 without a GPU.
+    computes with `threads`, or with all cores shared among the processes.
+    Raises UserError for fp16 without a GPU, and for a precision that is not offered.
     """
     without_gpu = not torch.cuda.is_available()
     asked = mixed_precision or os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if asked not in PRECISIONS:
+        raise UserError(f"mixed_precision={asked}: expected one of {', '.join(PRECISIONS)}")
     if asked == "fp16" and without_gpu:
         raise UserError("mixed_precision=fp16: needs a GPU; without one expected no or bf16")
-    if threads or without_gpu:
+    if threads or (without_gpu and _is_launched()):
         torch.set_num_threads(threads or _share_of_cores())
+    # float32 is to mean float32, on any device.
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     # Its successor is not in every torch that we allow.
     warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
     # BatchNorm is synchronised in its forward, so there is nothing to broadcast.
     wrapping = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
     try:
-        return Accelerator(cpu=without_gpu, mixed_precision=mixed_precision, kwargs_handlers=[wrapping])
+        return Accelerator(
+            cpu=without_gpu,
+            mixed_precision=mixed_precision,
+            kwargs_handlers=[wrapping],
+            # Accelerate keeps one counter for all networks; ours accumulates in step.update.
+            gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+        )
     except ValueError as error:
         raise UserError(f"mixed_precision={asked}: {error}") from error
 
@@ -75,11 +92,6 @@ def world() -> World:
     if dist.is_available() and dist.is_initialized():
         return World(dist.get_rank(), dist.get_world_size())
     return World(0, 1)
-
-
-def backend() -> str:
-    """gloo, nccl, …, or none."""
-    return str(dist.get_backend()) if world().size > 1 else "none"
 
 
 def shares(batch_size: int, accumulation: int, world: World) -> list[slice]:
@@ -107,16 +119,22 @@ def mean(values: Tensor) -> Tensor:
 
 
 def from_main(function: Callable[[], Any]) -> Any:
-    """What `function` returns on the first process, on every process; its UserError is raised on every process."""
+    """What `function` returns on the first process, on every process.
+
+    What it raises is raised there, and on the others as a UserError with the same words.
+    """
     here = world()
     box: list[Any] = [None, None]
+    failure: Exception | None = None
     if here.is_main:
         try:
             box[0] = function()
-        except UserError as error:
-            box[1] = str(error)
+        except Exception as error:
+            failure, box[1] = error, str(error)
     if here.size > 1:
-        dist.broadcast_object_list(box, src=0)
+        dist.broadcast_object_list(box, src=0)  # also of what went wrong: nobody must wait for a process that is gone
+    if failure is not None:
+        raise failure
     if box[1] is not None:
         raise UserError(box[1])
     return box[0]
@@ -169,7 +187,7 @@ class _NormaliseGlobally(torch.autograd.Function):
 
 
 class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
-    """BatchNorm over the batch of all processes, on any backend; torch's SyncBatchNorm refuses CPU tensors."""
+    """BatchNorm over the batch of all processes, on any backend: torch's own refuses CPU tensors, and one is enough."""
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.dim() < 2:
@@ -207,8 +225,6 @@ def synchronise_batchnorm(network: nn.Module) -> nn.Module:
     """Let every BatchNorm of `network` use the statistics of the global batch; parameter names stay the same."""
     if world().size == 1:
         return network
-    if backend() == "nccl":
-        return nn.SyncBatchNorm.convert_sync_batchnorm(network)
     for name, child in network.named_children():
         if isinstance(child, nn.modules.batchnorm._BatchNorm):
             setattr(network, name, _as_global(child))

@@ -1,6 +1,7 @@
 """What a run shows: a progress line, metrics.jsonl, TensorBoard, picture grids."""
 
 import json
+import math
 import sys
 import time
 import warnings
@@ -50,7 +51,7 @@ def duration_text(seconds: float) -> str:
 def grid(images: Tensor) -> Tensor:
     """Images [n, c, h, w] in [−1, 1] as one picture [c, …] in [0, 1], about as wide as high."""
     columns = max(1, round(len(images) ** 0.5))
-    return make_grid(images.float().cpu(), columns, normalize=True, value_range=(-1, 1))
+    return make_grid(images.float().nan_to_num().cpu(), columns, normalize=True, value_range=(-1, 1))
 
 
 class Progress:
@@ -112,13 +113,16 @@ class Observer:
                 print(f"no model graph in TensorBoard: {error}", file=sys.stderr)
 
     def record(self, record: dict[str, Any]) -> None:
-        """One record of metrics: a line of metrics.jsonl, points in TensorBoard, the progress line."""
+        """One record of metrics: a line of metrics.jsonl, points in TensorBoard, the progress line.
+
+        None stands for what is not a finite number.
+        """
         self.metrics.write(json.dumps(record) + "\n")
         self.metrics.flush()
-        for name, value in record.items():
-            if name in TENSORBOARD_NAMES:
-                self.writer.add_scalar(TENSORBOARD_NAMES[name], value, record["step"])
-        self.progress.show(record)
+        shown = {name: math.nan if value is None else value for name, value in record.items()}
+        for name in shown.keys() & TENSORBOARD_NAMES.keys():
+            self.writer.add_scalar(TENSORBOARD_NAMES[name], shown[name], record["step"])
+        self.progress.show(shown)
 
     def images(self, name: str, step: int, images: Tensor) -> Path:
         """A grid as samples/step-…-name.png and in TensorBoard."""

@@ -8,34 +8,42 @@ from wgan_dist.errors import UserError
 RUNS = Path("runs")
 
 
-def _make(folder: Path) -> Path:
+def check(config: Config) -> None:
+    """Raises UserError when a new run's folder exists and is not empty, or when there is no run to continue."""
+    if not config.run_dir:
+        return
+    folder = Path(config.run_dir)
+    if config.resume == "true" and not is_run(folder):
+        raise UserError(f"run_dir={folder}: there is no run to resume: no {CONFIG_FILE} in it")
+    if is_run(folder) and config.resume != "false":
+        return
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UserError(f"run_dir={folder}: exists already; --resume continues it, another name starts a new run")
+
+
+def _make_numbered() -> Path:
+    RUNS.mkdir(exist_ok=True)
+    while True:
+        numbers = [int(folder.name) for folder in RUNS.glob("*") if folder.name.isdecimal()]
+        folder = RUNS / f"{max(numbers, default=0) + 1:04d}"
+        try:
+            folder.mkdir()
+            return folder
+        except FileExistsError:  # another run took the number meanwhile
+            continue
+
+
+def make(config: Config) -> Path:
+    """The folder of the run, made if it is new; without a name the next number below runs/.
+
+    Raises UserError as `check` does, and when the folder cannot be made.
+    """
+    check(config)
+    folder = Path(config.run_dir) if config.run_dir else RUNS
     try:
-        folder.mkdir(parents=True)
+        if not config.run_dir:
+            return _make_numbered()
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"run_dir={folder}: cannot be made: {error.strerror}") from error
     return folder
-
-
-def _next_numbered() -> Path:
-    numbers = [int(folder.name) for folder in RUNS.glob("*") if folder.name.isdecimal()]
-    return RUNS / f"{max(numbers, default=0) + 1:04d}"
-
-
-def claim(config: Config) -> Path:
-    """Make the folder of a new run, or check that of a run to be continued.
-
-    Raises UserError when a new run's folder exists and is not empty, when there is no run to continue, or when
-    the folder cannot be made.
-    """
-    if not config.run_dir:
-        return _make(_next_numbered())
-    folder = Path(config.run_dir)
-    if is_run(folder) and config.resume != "false":
-        return folder
-    if config.resume == "true":
-        raise UserError(f"run_dir={folder}: there is no run to resume: no {CONFIG_FILE} in it")
-    if folder.is_dir() and not any(folder.iterdir()):
-        return folder
-    if folder.exists():
-        raise UserError(f"run_dir={folder}: exists already; --resume continues it, another name starts a new run")
-    return _make(folder)

@@ -6,6 +6,7 @@ import math
 import types
 import typing
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from wgan_dist.errors import UserError
@@ -48,6 +49,8 @@ def _boolean(value: Any) -> bool:
 
 
 def _whole(value: Any) -> int:
+    with suppress(ValueError):
+        return int(str(value))  # exactly: a float would round a large seed
     try:
         number = float(value)
         if isinstance(value, bool) or not number.is_integer():
@@ -148,6 +151,13 @@ def typed_values(cls: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
 def from_flags(cls: type[Settings], flags: Mapping[str, str]) -> Settings:
     """Build a dataclass of settings from the texts of a command line."""
     return cls(**typed_values(cls, flags))
+
+
+def needs_value(cls: type[Any], name: str) -> bool:
+    """Whether a setting cannot be given as `--name` alone: one that would take the word true for a text."""
+    kind = typing.get_type_hints(cls).get(name)
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    return kind in (str, tuple[str, ...]) and fields[name].metadata["parse"] is None
 
 
 def show(value: Any) -> str:

@@ -1,5 +1,6 @@
 """The command line of training: `accelerate launch -m wgan_dist.train`, torchrun or plain python alike."""
 
+import dataclasses
 import sys
 import time
 from collections.abc import Callable
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wgan_dist import cli
-from wgan_dist.config import CONFIG_FILE, Config, load_config, summary, to_yaml
+from wgan_dist.config import CONFIG_FILE, Config, check_together, load_config, summary, to_yaml
 from wgan_dist.errors import UserError
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help and a wrong flag should not wait for it
@@ -65,19 +66,25 @@ def _open_images(config: Config) -> "Images":
     return build(notify=False)
 
 
-def _say_first_line(config: Config, accelerator: "Accelerator", images: "Images") -> None:
+def _say_where(config: Config, accelerator: "Accelerator") -> None:
+    """What computes, before anything takes long: launchers may start fewer processes than were asked for."""
     import torch
 
     from wgan_dist import distributed
 
-    world = distributed.world()
-    if not world.is_main:
-        return
-    autocast = "" if config.mixed_precision == "no" else f" with {config.mixed_precision} autocast"
-    processes = f"{world.size} process{'es' * (world.size > 1)}"
-    threads = f"{torch.get_num_threads()} CPU thread{'s' * (torch.get_num_threads() > 1)} each"
-    print(f"{processes} on {accelerator.device.type} ({threads}), {config.dtype}{autocast}", flush=True)
-    print(f"{len(images):,} images of {images.name}; {summary(config)}", flush=True)
+    size, count = distributed.world().size, torch.get_num_threads()
+    precision = accelerator.mixed_precision
+    autocast = "" if precision == "no" else f" with {precision} autocast"
+    processes = f"{size} process{'es' * (size > 1)} on {accelerator.device.type}"
+    _say(f"{processes} ({count} CPU thread{'s' * (count > 1)} each), {config.dtype}{autocast}")
+
+
+def _say(text: str) -> None:
+    """One voice over many processes."""
+    from wgan_dist import distributed
+
+    if distributed.world().is_main:
+        print(text, flush=True)
 
 
 def _find_checkpoint(config: Config) -> str:
@@ -87,34 +94,38 @@ def _find_checkpoint(config: Config) -> str:
     checkpoints = Path(config.run_dir) / artifact.CHECKPOINTS
     if config.resume == "false" or (config.resume == "auto" and not checkpoint.any_in(checkpoints)):
         return ""
-    return str(checkpoint.newest(checkpoints))
+    return str(checkpoint.newest(checkpoints, set_aside=not config.dry_run))
 
 
-def _start(config: Config, trainer: "Trainer") -> Path:
-    """The run folder, with its config in it and the trainer at its place in the run."""
+def _place(config: Config, trainer: "Trainer") -> str:
+    """Bring the trainer to where the run begins; says where that is."""
+    from wgan_dist import distributed
+
+    if folder := distributed.from_main(lambda: _find_checkpoint(config)):
+        return trainer.resume(Path(folder))
+    return trainer.start_from(Path(config.init_from)) if config.init_from else "fresh weights"
+
+
+def _make_run_folder(config: Config) -> Path:
+    """The folder of the run, with its settings in it."""
     from wgan_dist import distributed
     from wgan_dist.files import write_text
-    from wgan_dist.run_folder import claim
+    from wgan_dist.run_folder import make
 
-    began = "fresh weights"
-    if folder := distributed.from_main(lambda: _find_checkpoint(config)):
-        began = trainer.resume(Path(folder))
-    elif config.init_from:
-        began = trainer.start_from(Path(config.init_from))
-    run_dir = Path(distributed.from_main(lambda: str(claim(config))))
-    if distributed.world().is_main:
-        write_text(run_dir / CONFIG_FILE, to_yaml(config))
-        print(f"{run_dir}: {began}", flush=True)
-    return run_dir
+    def make_on_main() -> str:
+        folder = make(config)
+        write_text(folder / CONFIG_FILE, to_yaml(config))
+        return str(folder)
+
+    return Path(distributed.from_main(make_on_main))
 
 
 def _say_results(run_dir: Path) -> None:
-    print(
+    _say(
         f"done: {run_dir}/generator.safetensors, pictures in {run_dir}/samples/\n"
         f"  python -m wgan_dist.sample --ckpt={run_dir} --out=grid.png\n"
         f"  python -m export.onnx --ckpt={run_dir} --out=generator.onnx\n"
-        f"  tensorboard --logdir {run_dir}/tensorboard",
-        flush=True,
+        f"  tensorboard --logdir {run_dir}/tensorboard"
     )
 
 
@@ -127,23 +138,27 @@ def _run(trainer: "Trainer", run_dir: Path) -> None:
 
 def train(flags: dict[str, str]) -> None:
     """Train a run from texts of settings; what the command line does."""
-    import dataclasses
-
     config = load_config(flags)
     from wgan_dist import distributed
+    from wgan_dist.run_folder import check
     from wgan_dist.trainer import Trainer
 
-    mixed_precision = None if config.mixed_precision == "auto" else config.mixed_precision
-    accelerator = distributed.start(mixed_precision, config.threads)
+    accelerator = distributed.start(
+        None if config.mixed_precision == "auto" else config.mixed_precision, config.threads
+    )
+    _say_where(config, accelerator)
+    distributed.from_main(lambda: check(config))
     images = _open_images(config)
     config = dataclasses.replace(config, channels=images.channels, mixed_precision=accelerator.mixed_precision)
-    _say_first_line(config, accelerator, images)
+    check_together(config)
+    _say(f"{len(images):,} images of {images.name}; {summary(config)}")
     trainer = Trainer(config, accelerator, images)
+    began = _place(config, trainer)
     if not config.dry_run:
-        run_dir = _start(config, trainer)
+        run_dir = _make_run_folder(config)
+        _say(f"{run_dir}: {began}")
         _run(trainer, run_dir)
-        if distributed.world().is_main:
-            _say_results(run_dir)
+        _say_results(run_dir)
     distributed.leave()
 
 

@@ -1,6 +1,9 @@
 """The course of a run: critic × n_critic, generator × 1, and what is logged, drawn, measured and saved on the way."""
 
 import json
+import math
+import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +22,7 @@ from wgan_dist.data import Images, Order, ShareSampler, micro_batches, to_unit_r
 from wgan_dist.ema import AveragedGenerator
 from wgan_dist.errors import UserError
 from wgan_dist.files import write_bytes
-from wgan_dist.metrics.sliced_wasserstein import Reference
+from wgan_dist.metrics.sliced_wasserstein import PATCH, Reference
 from wgan_dist.models import build_critic, build_generator, critic_spec, generator_spec
 from wgan_dist.observe import Observer
 from wgan_dist.schedule import critic_iterations_at, is_due, learning_rate, make_schedule
@@ -70,6 +73,20 @@ def _sample(generator: nn.Module, z: Tensor) -> Tensor:
     return images
 
 
+def _expect(setting: str, name: str, network: nn.Module, given: Tensor, shape: tuple[int, ...]) -> None:
+    try:
+        found = tuple(network(given).shape)
+    except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise UserError(f"{setting}={name}: fails on an input of {list(given.shape)}: {error}") from error
+    if found != shape:
+        raise UserError(f"{setting}={name}: gives {list(found)} for {list(given.shape)}: expected {list(shape)}")
+
+
+def _check_compiler(device: torch.device) -> None:
+    if device.type == "cpu" and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++"))):
+        raise UserError("compile=true: needs a C++ compiler, g++ or clang++, and there is none; without: compile=false")
+
+
 class Trainer:
     """Two networks, their data, and where they are in the schedule."""
 
@@ -83,6 +100,10 @@ class Trainer:
         if not self.order.batches_per_epoch:
             raise UserError(f"batch_size={config.batch_size}: expected at most the number of images, {len(images)}")
         self.schedule = make_schedule(config, self.order.batches_per_epoch)
+        if self.schedule.evaluate and config.image_size < PATCH:
+            raise UserError(f"evaluate_every={config.evaluate_every}: needs an image_size of at least {PATCH}")
+        if config.compile:
+            _check_compiler(self.device)
         self.draws = Draws(
             seed=config.seed,
             batch_size=config.batch_size,
@@ -106,9 +127,24 @@ class Trainer:
         generator = build_generator(self.spec, config.seed).to(self.device, self.dtype)
         generator = distributed.synchronise_batchnorm(generator)
         critic = build_critic(critic_network, config.seed).to(self.device, self.dtype)
+        self._try_networks(generator, critic)
         self.engine = _make_engine(self.accelerator)
         self._make_players(generator, critic)
         self.average = AveragedGenerator(generator, config.ema_decay)
+
+    @torch.no_grad()
+    def _try_networks(self, generator: nn.Module, critic: nn.Module) -> None:
+        """Two samples through both: a network of one's own may not fit, and should not fail in the first step."""
+        config, modes = self.config, (generator.training, critic.training)
+        if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in critic.modules()):
+            raise UserError(f"critic={config.critic}: BatchNorm mixes samples, and each must be scored by itself")
+        shape = (2, self.images.channels, config.image_size, config.image_size)
+        z = torch.zeros(2, config.latent_dim, device=self.device, dtype=self.dtype)
+        images = torch.zeros(shape, device=self.device, dtype=self.dtype)
+        _expect("generator", config.generator, generator.eval(), z, shape)
+        _expect("critic", config.critic, critic.eval(), images, (2,))
+        generator.train(modes[0])
+        critic.train(modes[1])
 
     def _make_players(self, generator: nn.Module, critic: nn.Module) -> None:
         config = self.config
@@ -129,6 +165,8 @@ class Trainer:
         """Train from where the networks are to max_steps; leaves a checkpoint and generator.safetensors."""
         self.observer = self._observe(run_dir) if self.is_main else None
         self.clock, self.clock_images = time.monotonic(), self.seen_images
+        if self.step and self.is_main:
+            self._publish(run_dir)  # a kill may have come between the checkpoint and this
         reals = self._real_batches()
         while self.step < self.schedule.max_steps:
             self._after_step(run_dir, self._train_step(reals))
@@ -207,7 +245,9 @@ class Trainer:
         self.clock, self.clock_images = time.monotonic(), self.seen_images
         record: dict[str, Any] = {"step": self.step, "seen_images": self.seen_images}
         record |= {"seconds": seconds, "images_per_second": images / seconds}
-        record |= dict(zip(terms, values, strict=True)) | self._rates()
+        # JSON has no word for what is not a number.
+        numbers = (value if math.isfinite(value) else None for value in values)
+        record |= dict(zip(terms, numbers, strict=True)) | self._rates()
         if is_due(self.step, self.schedule.evaluate):
             record["sliced_wasserstein"] = self._evaluate()
         self.observer.record(record)
@@ -272,13 +312,26 @@ class Trainer:
             files[OPTIMIZER_FILE.format(name)] = weights.to_bytes(tensors)
         return files | {STATE_FILE: json.dumps(state, indent=1).encode()}
 
+    def _publish(self, run_dir: Path) -> None:
+        content = artifact.to_bytes(self.average.network.state_dict(), self._describe("ema"))
+        write_bytes(run_dir / artifact.EMA_FILE, content)
+
+    def _check_finite(self) -> None:
+        """Broken weights must not replace good ones. Every process has the same, so every process stops."""
+        for network in (self.average.network, self.generator.network, self.critic.network):
+            if not all(bool(torch.isfinite(value).all()) for value in network.state_dict().values()):
+                raise UserError(
+                    f"training has diverged: weights at step {self.step} are not finite; nothing was overwritten. "
+                    f"Lower critic_lr={self.config.critic_lr:g} and generator_lr={self.config.generator_lr:g}"
+                )
+
     def _save(self, run_dir: Path) -> None:
+        self._check_finite()
         self.saved_step = self.step
         if not self.is_main:
             return
-        files = self._snapshot()
-        checkpoint.save(run_dir / artifact.CHECKPOINTS, self.step, files, self.config.keep_checkpoints)
-        write_bytes(run_dir / artifact.EMA_FILE, files[artifact.EMA_FILE])
+        checkpoint.save(run_dir / artifact.CHECKPOINTS, self.step, self._snapshot(), self.config.keep_checkpoints)
+        self._publish(run_dir)
 
     # --- where it starts ---
 
@@ -320,12 +373,28 @@ class Trainer:
 
         Raises UserError when there are none, or when they belong to networks of another shape.
         """
-        if source.is_file():
-            weights.load_into(self.generator.network, source.read_bytes(), str(source))
-            taken = "generator (its critic is not in the file and starts fresh)"
-        else:
-            folder = source if (source / CRITIC_FILE).exists() else checkpoint.newest(source / artifact.CHECKPOINTS)
-            self._load_networks(folder, checkpoint.read(folder))
-            taken = f"generator and critic of {folder}"
+        taken = self._take_generator(source) if source.is_file() else self._take_pair(source)
         self.average.restart()
         return taken
+
+    def _take_generator(self, source: Path) -> str:
+        loaded = artifact.load(source, self.config.generator)
+        distribution = loaded.description.latent_distribution
+        if distribution != self.config.latent_distribution:
+            raise UserError(
+                f"latent_distribution={self.config.latent_distribution}: {source} was trained with {distribution}"
+            )
+        weights.copy_into(self.generator.network, loaded.network.state_dict(), str(source))
+        return f"generator of {source}; its critic is not in the file and starts fresh"
+
+    def _take_pair(self, source: Path) -> str:
+        def find() -> str:
+            if (source / CRITIC_FILE).exists():
+                return str(source)
+            if not source.is_dir():
+                raise UserError(f"init_from={source}: there is no such file or folder")
+            return str(checkpoint.newest(source / artifact.CHECKPOINTS, set_aside=False))
+
+        folder = Path(distributed.from_main(find))  # a run that goes on may save another meanwhile
+        self._load_networks(folder, checkpoint.read(folder))
+        return f"generator and critic of {folder}"

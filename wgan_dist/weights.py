@@ -40,7 +40,14 @@ def load_into(network: nn.Module, content: bytes, source: str) -> None:
 
     Raises UserError naming `source` unless names and shapes are the network's own.
     """
-    state = from_bytes(content, source)
+    copy_into(network, from_bytes(content, source), source)
+
+
+def copy_into(network: nn.Module, state: dict[str, Tensor], source: str) -> None:
+    """Copy `state` into `network`, keeping its dtype and device.
+
+    Raises UserError naming `source` unless names and shapes are the network's own.
+    """
     expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in state.items()}
     if expected != found:

@@ -3,11 +3,13 @@
 import functools
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,6 +99,16 @@ def _build(
     write_text(index, json.dumps(description))
 
 
+def _read_index(pixels: Path, index: Path) -> dict[str, Any] | None:
+    """What describes the cached pixels, or None if there are none or they are not whole."""
+    try:
+        description: dict[str, Any] = json.loads(index.read_text(encoding="utf-8"))
+        whole = pixels.stat().st_size == math.prod(description["shape"])
+        return description if whole and {"fingerprint", "bad"} <= set(description) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def _check_bad(bad: tuple[str, ...], skip_bad_images: bool) -> None:
     if bad and not skip_bad_images:
         shown = "; ".join(bad[:BAD_SHOWN])
@@ -130,9 +142,10 @@ def open_images(
     parts = [CACHE_VERSION, [source.identity for source in sources], image_size, channels, background]
     key = hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
     pixels, index = folder / f"{key}.pixels", folder / f"{key}.json"
-    if not index.is_file() or not pixels.is_file():
+    description = _read_index(pixels, index)
+    if description is None:
         _build(sources, pixels, index, image_size, channels, background, notify)
-    description = json.loads(index.read_text(encoding="utf-8"))
+        description = json.loads(index.read_text(encoding="utf-8"))
     bad = tuple(description["bad"])
     _check_bad(bad, skip_bad_images)
     if not description["shape"][0]:
