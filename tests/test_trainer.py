@@ -257,7 +257,7 @@ def test_fine_tuning_from_networks_of_another_width_is_refused(
 
 def test_resume_refuses_other_mathematics_and_other_images(tiny: dict[str, str], run_dir: Path, tmp_path: Path) -> None:
     again = {"run_dir": str(run_dir), "resume": "true"}
-    with pytest.raises(UserError, match=r"n_critic=3 \(was 5\); critic_lr=0.5 \(was 0.0007\)"):
+    with pytest.raises(UserError, match=r"n_critic=3 \(was 5\); critic_lr=0.5 \(was 0.0003\)"):
         train(again | {"n_critic": "3", "critic_lr": "0.5"})
     from PIL import Image
 
