@@ -10,6 +10,7 @@ from wgan_dist.errors import UserError
 from wgan_dist.settings import help_text, needs_value
 
 EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130  # as shells have it: 128 + SIGINT
 
 
 def read_flags(arguments: list[str], needs_value: Callable[[str], bool]) -> dict[str, str]:
@@ -48,8 +49,8 @@ def _say_error(error: UserError) -> None:
 def run(command: Callable[[dict[str, str]], None], settings: type[Any], usage: str) -> None:
     """Run a command line: print the help, or call `command` with its flags.
 
-    A UserError ends as one line on standard error and exit status 2; any other exception is a bug and
-    keeps its traceback.
+    A UserError ends as one line on standard error and exit status 2, Ctrl-C as one word and 130; any other
+    exception is a bug and keeps its traceback.
     """
     arguments = sys.argv[1:]
     if {"-h", "--help"} & set(arguments):
@@ -60,3 +61,6 @@ def run(command: Callable[[dict[str, str]], None], settings: type[Any], usage: s
     except UserError as error:
         _say_error(error)
         sys.exit(EXIT_USAGE)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)

@@ -173,7 +173,7 @@ def show(value: Any) -> str:
 
 def help_text(cls: type[Any], usage: str) -> str:
     """`usage`, then a line for every setting of `cls`: flag, meaning, accepted values, default."""
-    lines = [usage.strip(), ""]
+    lines = [usage.strip()]
     for field in dataclasses.fields(cls):
         rules = field.metadata
         if rules["group"]:
