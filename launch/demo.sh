@@ -14,4 +14,5 @@ through training:     $run/samples/
 the trained network:  $run/generator.safetensors
 for applications:     $run/generator.onnx  (numpy and onnxruntime suffice, see export/sampler.py)
 curves:               tensorboard --logdir $run/tensorboard
+environment:          $active
 END

@@ -46,7 +46,8 @@ def test_every_command_works_in_the_readmes_order(empty_folder: Path, cache_dir:
         words = shlex.split(command)
         if "wgan_dist.train" in words:
             words += [*shlex.split(SHORT), f"--cache_dir={cache_dir}"]
-            words = [word for word in words if "--resume" not in command or "features" not in word]
+            if "--resume" in command:  # a continued run keeps its networks, and its length as the command has it
+                words = [word for word in words if "features" not in word and word != "--max_steps=120000"]
         if words[:2] == ["bash", "launch/demo.sh"]:
             words += [*shlex.split(SHORT), f"--cache_dir={cache_dir}"]
         run(*words, cwd=empty_folder)
@@ -66,6 +67,8 @@ def test_the_python_in_the_readme_runs(empty_folder: Path, run_dir: Path) -> Non
 def test_commands_that_are_not_run_exist() -> None:
     for command in commands(dry=True):
         words = shlex.split(command)
+        if words[0] == ".":
+            continue  # the environment that these tests run in
         if words[0] == "bash":
             subprocess.run(["bash", "-n", REPOSITORY / words[1]], check=True)
         else:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.processes import ACCELERATE, PYTHON, TORCHRUN_2, run
+from tests.processes import ACCELERATE, PYTHON, TORCHRUN_2, metrics, run
 from wgan_dist.artifact import CHECKPOINTS, EMA_FILE
 from wgan_dist.config import Config, is_run
 from wgan_dist.errors import UserError
@@ -102,6 +103,7 @@ def test_users_own_command_makes_the_run_folder(tiny: dict[str, str], tmp_path: 
     assert sorted(path.name for path in (folder / "samples").iterdir()) == names
     saved = yaml.safe_load((folder / "config.yaml").read_text())
     assert set(saved) == set(Config.__dataclass_fields__) - {"run_dir", "resume", "dry_run"}
+    assert "\nfirst step " in done.stdout
     lines = [line for line in done.stdout.splitlines() if line.startswith("step ")]
     assert [line.split()[1] for line in lines] == ["2/6", "4/6", "6/6"]
     assert all(word in lines[-1] for word in ("W ", "penalty ", "|∇D| ", "img/s ", "left"))
@@ -146,6 +148,15 @@ def test_resume_auto_begins_where_there_is_none_and_goes_on_where_there_is(
     assert "fresh weights" in run(*TRAIN, *flags, cwd=tmp_path).stdout
     assert "step 6 of run/checkpoints/step-00000006" in run(*TRAIN, *flags, "--max_steps=8", cwd=tmp_path).stdout
     assert is_run(tmp_path / "run")
+
+
+def test_a_run_that_saved_nothing_says_how_to_start_it_again(tiny: dict[str, str], tmp_path: Path) -> None:
+    train(tiny | {"run_dir": str(tmp_path / "run")})
+    shutil.rmtree(tmp_path / "run" / CHECKPOINTS)
+    with pytest.raises(UserError, match="nothing was saved yet; --resume=auto starts it again"):
+        train({"run_dir": str(tmp_path / "run"), "resume": "true"})
+    train({"run_dir": str(tmp_path / "run"), "resume": "auto"})
+    assert [record["step"] for record in metrics(tmp_path / "run")] == [2, 4, 6]
 
 
 def test_own_pictures_of_every_kind_train(tiny: dict[str, str], tmp_path: Path) -> None:

@@ -47,6 +47,8 @@ def start(mixed_precision: str | None, threads: int | None) -> Accelerator:
     computes with `threads`, or with all cores shared among the processes.
     Raises UserError for fp16 without a GPU, and for a precision that is not offered.
     """
+    # One convolution of the critic; copying its gradient once costs nothing that matters.
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides", UserWarning)
     without_gpu = not torch.cuda.is_available()
     asked = mixed_precision or os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if asked not in PRECISIONS:

@@ -69,6 +69,12 @@ class Progress:
         per_step = (time.monotonic() - self.started) / (step - self.first_step)
         return duration_text(per_step * (self.total - step))
 
+    def first(self, step: int) -> None:
+        """Tell after the first step of this process what the whole run will take: the first record may be far off."""
+        if step - self.first_step == 1 and step < self.total:
+            seconds = time.monotonic() - self.started
+            print(f"first step {seconds:.2g} s; at this rate {self._left(step)} for the rest", flush=True)
+
     def show(self, record: dict[str, Any]) -> None:
         """Print the line for a record of metrics."""
         values = " ".join(f"{short} {record[name]:.4g}" for name, short in PROGRESS_NAMES.items() if name in record)

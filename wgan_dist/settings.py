@@ -179,6 +179,8 @@ def help_text(cls: type[Any], usage: str) -> str:
         if rules["group"]:
             lines += ["", f"{rules['group']}:"]
         choices = f" [{'|'.join(rules['choices'])}]" if rules["choices"] else ""
-        default = f" (default {show(field.default)})" if field.default != "" and field.default is not False else ""
+        default = (
+            f" (default {show(field.default)})" if field.default not in ("", ()) and field.default is not False else ""
+        )
         lines.append(f"  --{field.name:<24} {rules['help']}{choices}{default}")
     return "\n".join(lines)

@@ -94,6 +94,8 @@ def _find_checkpoint(config: Config) -> str:
     checkpoints = Path(config.run_dir) / artifact.CHECKPOINTS
     if config.resume == "false" or (config.resume == "auto" and not checkpoint.any_in(checkpoints)):
         return ""
+    if not checkpoint.any_in(checkpoints):
+        raise UserError(f"run_dir={config.run_dir}: nothing was saved yet; --resume=auto starts it again")
     return str(checkpoint.newest(checkpoints, set_aside=not config.dry_run))
 
 
@@ -120,11 +122,12 @@ def _make_run_folder(config: Config) -> Path:
     return Path(distributed.from_main(make_on_main))
 
 
-def _say_results(run_dir: Path) -> None:
+def _say_results(run_dir: Path, config: Config) -> None:
+    own = f" --generator={config.generator}" if ":" in config.generator else ""
     _say(
         f"done: {run_dir}/generator.safetensors, pictures in {run_dir}/samples/\n"
-        f"  python -m wgan_dist.sample --ckpt={run_dir} --out=grid.png\n"
-        f"  python -m export.onnx --ckpt={run_dir} --out=generator.onnx\n"
+        f"  python -m wgan_dist.sample --ckpt={run_dir}{own} --out=grid.png\n"
+        f"  python -m export.onnx --ckpt={run_dir}{own} --out=generator.onnx\n"
         f"  tensorboard --logdir {run_dir}/tensorboard"
     )
 
@@ -158,7 +161,7 @@ def train(flags: dict[str, str]) -> None:
         run_dir = _make_run_folder(config)
         _say(f"{run_dir}: {began}")
         _run(trainer, run_dir)
-        _say_results(run_dir)
+        _say_results(run_dir, config)
     distributed.leave()
 
 

@@ -227,6 +227,8 @@ class Trainer:
 
     def _after_step(self, run_dir: Path, terms: objectives.Terms) -> None:
         step, every = self.step, self.schedule
+        if self.observer:
+            self.observer.progress.first(step)
         if is_due(step, every.log) or is_due(step, every.evaluate):
             self._record(terms)
         if is_due(step, every.sample):
@@ -353,7 +355,8 @@ class Trainer:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.step, self.critic_iterations = state["step"], state["critic_iterations"]
         self.saved_step = self.step
-        return f"step {self.step} of {folder}"
+        end = " (the end: a greater --max_steps goes on)" if self.step >= self.schedule.max_steps else ""
+        return f"step {self.step} of {folder}{end}"
 
     def _check_same_run(self, folder: Path, state: dict[str, Any]) -> None:
         if state["format_version"] > CHECKPOINT_VERSION:
