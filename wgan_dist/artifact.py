@@ -74,8 +74,10 @@ def to_bytes(state: dict[str, Tensor], description: Description) -> bytes:
 
 
 def _latest_raw(folder: Path) -> Path:
-    found = folder.glob(f"{CHECKPOINTS}/step-*[0-9]/{RAW_FILE}")
-    return max(found, key=lambda file: (len(file.parent.name), file.parent.name), default=folder / RAW_FILE)
+    steps = {file: file.parent.name.removeprefix("step-") for file in folder.glob(f"{CHECKPOINTS}/step-*/{RAW_FILE}")}
+    # Damaged checkpoints that were set aside carry more than a number in their name.
+    whole = [file for file, step in steps.items() if step.isdecimal()]
+    return max(whole, key=lambda file: int(steps[file]), default=folder / RAW_FILE)
 
 
 def locate(ckpt: str, kind: str) -> Path:

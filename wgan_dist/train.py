@@ -92,9 +92,11 @@ def _find_checkpoint(config: Config) -> str:
     from wgan_dist import artifact, checkpoint
 
     checkpoints = Path(config.run_dir) / artifact.CHECKPOINTS
-    if config.resume == "false" or (config.resume == "auto" and not checkpoint.any_in(checkpoints)):
+    if config.resume == "false":
         return ""
     if not checkpoint.any_in(checkpoints):
+        if config.resume == "auto":
+            return ""
         raise UserError(f"run_dir={config.run_dir}: nothing was saved yet; --resume=auto starts it again")
     return str(checkpoint.newest(checkpoints, set_aside=not config.dry_run))
 
@@ -123,7 +125,9 @@ def _make_run_folder(config: Config) -> Path:
 
 
 def _say_results(run_dir: Path, config: Config) -> None:
-    own = f" --generator={config.generator}" if ":" in config.generator else ""
+    from wgan_dist.models import is_own_class
+
+    own = f" --generator={config.generator}" if is_own_class(config.generator) else ""
     _say(
         f"done: {run_dir}/generator.safetensors, pictures in {run_dir}/samples/\n"
         f"  python -m wgan_dist.sample --ckpt={run_dir}{own} --out=grid.png\n"

@@ -166,7 +166,9 @@ class Trainer:
         self.observer = self._observe(run_dir) if self.is_main else None
         self.clock, self.clock_images = time.monotonic(), self.seen_images
         if self.step and self.is_main:
-            self._publish(run_dir)  # a kill may have come between the checkpoint and this
+            write_bytes(
+                run_dir / artifact.EMA_FILE, self._averaged()
+            )  # a kill may have come between the checkpoint and this
         reals = self._real_batches()
         while self.step < self.schedule.max_steps:
             self._after_step(run_dir, self._train_step(reals))
@@ -301,10 +303,14 @@ class Trainer:
             "scaler": scaler.state_dict() if scaler is not None else None,
         }
 
+    def _averaged(self) -> bytes:
+        """The content of generator.safetensors as it is now."""
+        return artifact.to_bytes(self.average.network.state_dict(), self._describe("ema"))
+
     def _snapshot(self) -> dict[str, bytes]:
         """The files of a checkpoint: everything that decides how the run goes on."""
         files = {
-            artifact.EMA_FILE: artifact.to_bytes(self.average.network.state_dict(), self._describe("ema")),
+            artifact.EMA_FILE: self._averaged(),
             artifact.RAW_FILE: artifact.to_bytes(self.generator.network.state_dict(), self._describe("raw")),
             CRITIC_FILE: weights.to_bytes(self.critic.network.state_dict()),
         }
@@ -313,10 +319,6 @@ class Trainer:
             tensors, state[f"{name}_optimizer"] = checkpoint.optimizer_state(player.optimizer)
             files[OPTIMIZER_FILE.format(name)] = weights.to_bytes(tensors)
         return files | {STATE_FILE: json.dumps(state, indent=1).encode()}
-
-    def _publish(self, run_dir: Path) -> None:
-        content = artifact.to_bytes(self.average.network.state_dict(), self._describe("ema"))
-        write_bytes(run_dir / artifact.EMA_FILE, content)
 
     def _check_finite(self) -> None:
         """Broken weights must not replace good ones. Every process has the same, so every process stops."""
@@ -332,8 +334,9 @@ class Trainer:
         self.saved_step = self.step
         if not self.is_main:
             return
-        checkpoint.save(run_dir / artifact.CHECKPOINTS, self.step, self._snapshot(), self.config.keep_checkpoints)
-        self._publish(run_dir)
+        files = self._snapshot()
+        checkpoint.save(run_dir / artifact.CHECKPOINTS, self.step, files, self.config.keep_checkpoints)
+        write_bytes(run_dir / artifact.EMA_FILE, files[artifact.EMA_FILE])
 
     # --- where it starts ---
 
