@@ -46,21 +46,25 @@ def _say_error(error: UserError) -> None:
         print(f"error: {error}", file=sys.stderr)
 
 
-def run(command: Callable[[dict[str, str]], None], settings: type[Any], usage: str) -> None:
-    """Run a command line: print the help, or call `command` with its flags.
+def guarded(command: Callable[[], None]) -> None:
+    """Run `command`; a UserError ends as one line on standard error and exit status 2, Ctrl-C as one word and 130.
 
-    A UserError ends as one line on standard error and exit status 2, Ctrl-C as one word and 130; any other
-    exception is a bug and keeps its traceback.
+    Any other exception is a bug and keeps its traceback.
     """
-    arguments = sys.argv[1:]
-    if {"-h", "--help"} & set(arguments):
-        print(help_text(settings, usage))
-        return
     try:
-        command(read_flags(arguments, functools.partial(needs_value, settings)))
+        command()
     except UserError as error:
         _say_error(error)
         sys.exit(EXIT_USAGE)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
+
+
+def run(command: Callable[[dict[str, str]], None], settings: type[Any], usage: str) -> None:
+    """Run a command line, guarded: print the help, or call `command` with its flags."""
+    arguments = sys.argv[1:]
+    if {"-h", "--help"} & set(arguments):
+        print(help_text(settings, usage))
+        return
+    guarded(lambda: command(read_flags(arguments, functools.partial(needs_value, settings))))
