@@ -96,7 +96,7 @@ def world() -> World:
     return World(0, 1)
 
 
-def shares(setting: str, batch_size: int, accumulation: int, world: World) -> list[slice]:
+def shares(batch_size: int, accumulation: int, world: World, setting: str = "batch_size") -> list[slice]:
     """This process's part of each micro-batch of a global batch.
 
     The parts of all processes make a micro-batch and the micro-batches make the batch, without overlap and in

@@ -4,6 +4,7 @@ A module whose one forward returns the whole loss is what gets wrapped for distr
 penalty's inner gradient stays inside it, so the double backward compiles and gradients are averaged exactly.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -214,13 +215,14 @@ class CriticObjective(nn.Module):
 def frozen(critic: nn.Module) -> Scorer:
     """The critic as a function of its input alone: gradients pass through it and never into it.
 
-    Detached anew at every call: preparing a network for distribution may give its parameters other memory.
-    Switching requires_grad instead would stall the buckets of a wrapped critic.
+    Its tensors are looked up and detached anew at every call: preparing a network for distribution may give its
+    parameters other memory, and its buffers, as spectral norm's, other tensors. Switching requires_grad instead would
+    stall the buckets of a wrapped critic.
     """
-    state = dict([*critic.named_parameters(), *critic.named_buffers()])
 
     def score(samples: Tensor, masks: Masks) -> Tensor:
-        detached = {name: value.detach() for name, value in state.items()}
+        state = itertools.chain(critic.named_parameters(), critic.named_buffers())
+        detached = {name: value.detach() for name, value in state}
         return functional_call(critic, detached, (samples, masks) if masks else (samples,))
 
     return score

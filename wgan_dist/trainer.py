@@ -117,7 +117,7 @@ class Trainer:
             batch_size=batch_size,
             latent_dim=config.latent_dim,
             distribution=config.latent_distribution,
-            shares=distributed.shares(setting, batch_size, config.accumulation, distributed.world()),
+            shares=distributed.shares(batch_size, config.accumulation, distributed.world(), setting),
             device=self.device,
             dtype=self.dtype,
         )

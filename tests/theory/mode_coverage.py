@@ -19,7 +19,7 @@ from wgan_dist.data.points import DRAWS, MIXTURES
 from wgan_dist.metrics.points import exact_wasserstein, good_of_mode
 from wgan_dist.observe import METRICS_FILE
 
-STEPS = {"25gaussians": 4000, "8gaussians": 1500, "swissroll": 2000}
+STEPS = {"25gaussians": 3000, "8gaussians": 1000, "swissroll": 1500}
 METHODS = {"WGAN-GP": [], "BCE": ["--loss=bce", "--penalty=none"]}
 SCHEDULE = ["--n_critic=2", "--critic_lr=1e-3", "--generator_lr=1e-3", "--lr_decay=linear", "--ema_decay=0.995"]
 RECORDS = 8
