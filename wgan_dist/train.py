@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wgan_dist import cli
+from wgan_dist import cli, signals
 from wgan_dist.config import CONFIG_FILE, Config, check_together, load_config, summary, to_yaml
 from wgan_dist.errors import UserError
 
@@ -89,9 +89,10 @@ def _say(text: str) -> None:
 
 def _find_checkpoint(config: Config) -> str:
     """The checkpoint to go on from, or nothing for a run that starts."""
-    from wgan_dist import artifact, checkpoint
+    from wgan_dist import checkpoint
+    from wgan_dist.run_folder import CHECKPOINTS
 
-    checkpoints = Path(config.run_dir) / artifact.CHECKPOINTS
+    checkpoints = Path(config.run_dir) / CHECKPOINTS
     if config.resume == "false":
         return ""
     if not checkpoint.any_in(checkpoints):
@@ -170,4 +171,5 @@ def train(flags: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
+    signals.listen()
     cli.run(train, Config, USAGE)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from wgan_dist import noise
+from wgan_dist import noise, signals
 from wgan_dist.data.images import Images
 
 
@@ -62,9 +62,20 @@ class _Gather(Dataset[Tensor]):
         return torch.from_numpy(np.asarray(self.pixels[indices]))
 
 
+def _begin_worker(number: int) -> None:
+    signals.ignore()
+
+
 def micro_batches(images: Images, sampler: ShareSampler, workers: int, pin_memory: bool) -> Iterator[Tensor]:
     """uint8 [micro-batch / processes, channels, size, size], in the sampler's order, without end."""
-    loader = DataLoader(_Gather(images), sampler=sampler, batch_size=None, num_workers=workers, pin_memory=pin_memory)
+    loader = DataLoader(
+        _Gather(images),
+        sampler=sampler,
+        batch_size=None,
+        num_workers=workers,
+        pin_memory=pin_memory,
+        worker_init_fn=_begin_worker,
+    )
     return iter(loader)
 
 
