@@ -36,6 +36,13 @@ def remove_folder(path: Path) -> None:
     shutil.rmtree(partial, ignore_errors=True)
 
 
+def remove_partial_files(folder: Path) -> None:
+    """Remove what a killed process left half-written in a folder that nobody else writes to now."""
+    for left in folder.glob(f".*{PARTIAL_SUFFIX}"):
+        with suppress(OSError):
+            left.unlink()
+
+
 def _partial(path: Path) -> Path:
     # The process number keeps two writers of one path out of each other's way.
     return path.with_name(f".{path.name}.{os.getpid()}{PARTIAL_SUFFIX}")

@@ -17,7 +17,7 @@ from wgan_dist.config import Config, to_yaml
 from wgan_dist.errors import UserError
 from wgan_dist.files import sync, whole_file, write_text
 
-METRICS_FILE = "metrics.jsonl"
+METRICS_FILE, SAMPLES = "metrics.jsonl", "samples"
 # The only keys in which two runs of the same settings may differ.
 WALL_CLOCK_KEYS = ("images_per_second", "seconds")
 # Names in TensorBoard: groups that belong together are drawn together.
@@ -114,6 +114,7 @@ class Observer:
         if fresh:
             for begun in self.writer_dir.glob("events.*"):  # by a start that was stopped before it trained
                 begun.unlink()
+        self.written_before = set(self.writer_dir.glob("*"))
         self.writer = SummaryWriter(str(self.writer_dir), purge_step=0 if fresh else step + 1)
         if fresh:
             self.writer.add_text("config", f"```yaml\n{to_yaml(config)}\n```")
@@ -146,7 +147,7 @@ class Observer:
     def images(self, name: str, step: int, images: Tensor) -> Path:
         """A grid as samples/step-…-name.png and in TensorBoard."""
         picture = grid(images)
-        path = self.run_dir / "samples" / f"step-{step:08d}-{name}.png"
+        path = self.run_dir / SAMPLES / f"step-{step:08d}-{name}.png"
         with whole_file(path) as partial:
             save_image(picture, partial, format="png")
         self.writer.add_image(f"fixed_noise/{name}", picture, step)
@@ -161,7 +162,7 @@ class Observer:
     def sync(self) -> None:
         """Bring to the disk what was recorded: a checkpoint must not outlive the records before it."""
         self.writer.flush()
-        for path in (self.metrics_path, *self.writer_dir.iterdir()):
+        for path in {self.metrics_path, *self.writer_dir.glob("*")} - self.written_before:
             sync(path)
 
     def close(self) -> None:

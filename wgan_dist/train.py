@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -170,6 +171,18 @@ def train(flags: dict[str, str]) -> None:
     distributed.leave()
 
 
-if __name__ == "__main__":
+def _report_in_thread(about: threading.ExceptHookArgs) -> None:
+    # TensorBoard's thread hands its error to its next caller, who tells it in one line.
+    if type(about.thread).__name__ != "_AsyncWriterThread":
+        threading.__excepthook__(about)
+
+
+def main() -> None:
+    """The process of the command line: what signals and threads do in it is its own."""
     signals.listen()
+    threading.excepthook = _report_in_thread
     cli.run(train, Config, USAGE)
+
+
+if __name__ == "__main__":
+    main()

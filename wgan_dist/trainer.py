@@ -22,10 +22,10 @@ from wgan_dist.config import Config, as_dict, differences
 from wgan_dist.data import Images, Order, ShareSampler, micro_batches, to_unit_range
 from wgan_dist.ema import AveragedGenerator
 from wgan_dist.errors import Stopped, UserError
-from wgan_dist.files import write_bytes
+from wgan_dist.files import remove_partial_files, write_bytes
 from wgan_dist.metrics.sliced_wasserstein import PATCH, Reference
 from wgan_dist.models import build_critic, build_generator, critic_spec, generator_spec
-from wgan_dist.observe import Observer
+from wgan_dist.observe import SAMPLES, Observer
 from wgan_dist.run_folder import CHECKPOINTS, checkpoint_name
 from wgan_dist.schedule import critic_iterations_at, is_due, learning_rate, make_schedule
 from wgan_dist.step import Draws, Engine, Player, critic_iteration, generator_step
@@ -182,9 +182,6 @@ class Trainer:
                     self._after_step(run_dir, self._train_step(run_dir, reals))
             if self.saved != (self.step, self.iteration):
                 self._save(run_dir)
-            if not is_due(self.step, self.schedule.sample):
-                with self.behind.keeping_errors():
-                    self._draw()
             distributed.from_main(self._finish)
         finally:
             self.behind.wait()
@@ -194,6 +191,8 @@ class Trainer:
 
     def _begin(self, run_dir: Path) -> None:
         """On the first process, before it trains: a kill may have come between a checkpoint and what is published."""
+        for folder in (run_dir, run_dir / SAMPLES):
+            remove_partial_files(folder)
         self.observer = self._observe(run_dir)
         if self.critic_iterations:
             write_bytes(run_dir / artifact.EMA_FILE, self._averaged())
@@ -283,7 +282,7 @@ class Trainer:
         if is_due(step, every.log) or is_due(step, every.evaluate):
             with self.behind.keeping_errors():
                 self._record(terms)
-        if is_due(step, every.sample):
+        if is_due(step, every.sample) or step == every.max_steps:
             with self.behind.keeping_errors():
                 self._draw()
         improved = is_due(step, every.evaluate) and self._note_best()

@@ -15,13 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+import wgan_dist.train
 import wgan_dist.trainer
 from tests.faults import Row
 from tests.faults.tiny import SETTINGS, differences, flags
 from tests.processes import TORCHRUN_2, run
-from wgan_dist import cli, distributed, signals
+from wgan_dist import distributed, signals
 from wgan_dist.cli import EXIT_STOPPED
-from wgan_dist.config import Config
 from wgan_dist.errors import Stopped
 from wgan_dist.train import train
 
@@ -176,7 +176,7 @@ def main() -> None:
     at = sys.argv.pop(1)
     is_last = os.environ["RANK"] == "1"
     with watched(int(at) if is_last and at != "none" else None):
-        cli.run(train, Config, "")
+        wgan_dist.train.main()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,9 @@ SETTINGS = {
     "threads": "1",
 }
 
+# A run may be continued to another length than the one its settings in TensorBoard began with.
+LENGTH = re.compile("max_steps: [0-9]+")
+
 
 def flags(settings: dict[str, str]) -> list[str]:
     """As a person types them."""
@@ -47,12 +52,15 @@ def records(run_dir: Path) -> list[dict[str, Any]]:
 
 def curves(run_dir: Path) -> dict[str, list[tuple[int, Any]]]:
     """Everything in TensorBoard but speeds, as a person sees it: (step, value) by tag."""
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it tells of every purge
     events = EventAccumulator(str(run_dir / "tensorboard"), size_guidance=dict.fromkeys(("scalars", "images"), 0))
     events.Reload()
     tags = events.Tags()
     scalars = {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in tags["scalars"]}
     images = {tag: [(e.step, e.encoded_image_string) for e in events.Images(tag)] for tag in tags["images"]}
-    texts = {tag: [(e.step, str(e.tensor_proto)) for e in events.Tensors(tag)] for tag in tags["tensors"]}
+    texts = {
+        tag: [(e.step, LENGTH.sub("", str(e.tensor_proto))) for e in events.Tensors(tag)] for tag in tags["tensors"]
+    }
     return {tag: found for tag, found in (scalars | images | texts).items() if not tag.startswith("speed/images_per")}
 
 
