@@ -28,6 +28,7 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 BATCH_SIZE = 32
 METADATA_PREFIX = "wgan_dist."
 LATENT_STREAM = "sample.z"
+DISTRIBUTIONS = ("normal", "uniform")
 FILE_DIGITS = 6
 GAP = 2
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -89,7 +90,8 @@ def _open_session(path: Path, options: Any, provider: str) -> Any:
         if hasattr(onnxruntime, "preload_dlls"):
             onnxruntime.preload_dlls()  # CUDA as pip installs it is on no search path
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=[(provider, settings)])
+        # The content, not the path: a graph then has no folder from which it could name other files as its weights.
+        session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=[(provider, settings)])
     except Exception as error:  # onnxruntime's own exceptions have no public common base
         raise SamplerError(f"{path}: onnxruntime cannot load it: {error}") from error
     return session if session.get_providers()[0] == provider else None
@@ -111,11 +113,15 @@ class Sampler:
         options.intra_op_num_threads = threads
         self.provider = _choose_provider(provider)
         self._session = self._open(Path(path), options, may_change=provider == "auto")
-        self.metadata = self._read_metadata(path)
-        self.latent_dim = int(self.metadata["latent_dim"])
-        self.latent_distribution = self.metadata["latent_distribution"]
-        self.image_size, self.channels = int(self.metadata["image_size"]), int(self.metadata["channels"])
         self._is_uint8: bool = self._session.get_outputs()[0].type == "tensor(uint8)"
+        self.metadata = self._read_metadata()
+        try:
+            self.latent_dim = int(self.metadata["latent_dim"])
+            self.latent_distribution = self.metadata["latent_distribution"]
+            self.image_size, self.channels = int(self.metadata["image_size"]), int(self.metadata["channels"])
+            self._check_graph()
+        except (KeyError, ValueError) as error:
+            raise SamplerError(f"{path}: not a generator written by export.onnx: {error}") from error
         logger.info("%s on %s", path, self.provider)
 
     def _open(self, path: Path, options: Any, may_change: bool) -> Any:
@@ -130,14 +136,22 @@ class Sampler:
             raise SamplerError(f"provider={self.provider}: onnxruntime could not start it; see its message above")
         return session
 
-    def _read_metadata(self, path: object) -> dict[str, str]:
+    def _read_metadata(self) -> dict[str, str]:
         stored: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
-        found = {
-            name.removeprefix(METADATA_PREFIX): stored[name] for name in stored if name.startswith(METADATA_PREFIX)
-        }
-        if "latent_dim" not in found or [each.name for each in self._session.get_inputs()] != ["z"]:
-            raise SamplerError(f"{path}: not a generator written by export.onnx")
-        return found
+        return {name.removeprefix(METADATA_PREFIX): stored[name] for name in stored if name.startswith(METADATA_PREFIX)}
+
+    def _image_shape(self) -> tuple[int, ...]:
+        height = width = self.image_size
+        return (height, width, self.channels) if self._is_uint8 else (self.channels, height, width)
+
+    def _check_graph(self) -> None:
+        """Raises ValueError unless the graph takes and gives what the metadata says."""
+        if self.latent_distribution not in DISTRIBUTIONS:
+            raise ValueError(f"latent_distribution={self.latent_distribution}")
+        inputs = [(each.name, each.type, each.shape[1:]) for each in self._session.get_inputs()]
+        outputs = [tuple(each.shape[1:]) for each in self._session.get_outputs()]
+        if inputs != [("z", "tensor(float)", [self.latent_dim])] or outputs != [self._image_shape()]:
+            raise ValueError(f"takes {inputs} and gives {outputs}")
 
     def latents(self, count: int, seed: int = 0) -> NDArray[np.float32]:
         """z float32 [count, latent_dim], the same for the same seed, everywhere."""
@@ -147,7 +161,12 @@ class Sampler:
         """uint8 [n, h, w, c] of the latent vectors z [n, latent_dim], in one batch."""
         if z.ndim != 2 or z.shape[1] != self.latent_dim:
             raise SamplerError(f"z of shape {list(z.shape)}: expected [n, {self.latent_dim}]")
-        output = self._session.run(None, {"z": np.ascontiguousarray(z, np.float32)})[0]
+        try:
+            output = self._session.run(None, {"z": np.ascontiguousarray(z, np.float32)})[0]
+        except Exception as error:  # onnxruntime's own exceptions have no public common base
+            raise SamplerError(f"the graph cannot be computed: {error}") from error
+        if output.shape != (len(z), *self._image_shape()):
+            raise SamplerError(f"the graph gave {list(output.shape)}: expected {[len(z), *self._image_shape()]}")
         result: NDArray[np.uint8] = output if self._is_uint8 else to_uint8(output)
         return result
 
@@ -157,8 +176,11 @@ class Sampler:
             raise SamplerError(f"count={count}: expected at least 1")
         if seed < 0:
             raise SamplerError(f"seed={seed}: expected at least 0")
-        images = np.empty((count, self.image_size, self.image_size, self.channels), np.uint8)
-        z = self.latents(count, seed)
+        try:
+            images = np.empty((count, self.image_size, self.image_size, self.channels), np.uint8)
+            z = self.latents(count, seed)
+        except (MemoryError, ValueError) as error:
+            raise SamplerError(f"count={count}: more than memory holds: {error}") from error
         for start in range(0, count, BATCH_SIZE):
             images[start : start + BATCH_SIZE] = self.images(z[start : start + BATCH_SIZE])
         return images
