@@ -10,6 +10,7 @@ from torch.nn.utils import parametrize
 from wgan_dist import artifact
 from wgan_dist.artifact import Artifact, Description
 from wgan_dist.errors import UserError
+from wgan_dist.run_folder import CHECKPOINTS
 from wgan_dist.settings import setting
 
 METADATA_PREFIX = "wgan_dist."
@@ -52,7 +53,7 @@ class Export:
 def _beside(path: Path) -> Path:
     """Where an export goes unless told: beside the generator, but not into a checkpoint, which is pruned one day."""
     run_dir = path.parent.parent.parent
-    return run_dir / path.name if path.parent.parent.name == artifact.CHECKPOINTS else path
+    return run_dir / path.name if path.parent.parent.name == CHECKPOINTS else path
 
 
 def _without_spectral_norm(network: nn.Module) -> nn.Module:

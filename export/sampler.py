@@ -29,6 +29,7 @@ BATCH_SIZE = 32
 METADATA_PREFIX = "wgan_dist."
 LATENT_STREAM = "sample.z"
 POINT_LAYOUT = "nc"
+DISTRIBUTIONS = ("normal", "uniform")
 FILE_DIGITS = 6
 GAP = 2
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -90,7 +91,8 @@ def _open_session(path: Path, options: Any, provider: str) -> Any:
         if hasattr(onnxruntime, "preload_dlls"):
             onnxruntime.preload_dlls()  # CUDA as pip installs it is on no search path
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=[(provider, settings)])
+        # The content, not the path: a graph then has no folder from which it could name other files as its weights.
+        session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=[(provider, settings)])
     except Exception as error:  # onnxruntime's own exceptions have no public common base
         raise SamplerError(f"{path}: onnxruntime cannot load it: {error}") from error
     return session if session.get_providers()[0] == provider else None
@@ -112,12 +114,16 @@ class Sampler:
         options.intra_op_num_threads = threads
         self.provider = _choose_provider(provider)
         self._session = self._open(Path(path), options, may_change=provider == "auto")
-        self.metadata = self._read_metadata(path)
-        self.latent_dim = int(self.metadata["latent_dim"])
-        self.latent_distribution = self.metadata["latent_distribution"]
-        self.image_size, self.channels = int(self.metadata["image_size"]), int(self.metadata["channels"])
-        self.makes_points = self.metadata.get("layout") == POINT_LAYOUT
         self._is_uint8: bool = self._session.get_outputs()[0].type == "tensor(uint8)"
+        self.metadata = self._read_metadata()
+        try:
+            self.latent_dim = int(self.metadata["latent_dim"])
+            self.latent_distribution = self.metadata["latent_distribution"]
+            self.image_size, self.channels = int(self.metadata["image_size"]), int(self.metadata["channels"])
+            self.makes_points = self.metadata.get("layout") == POINT_LAYOUT
+            self._check_graph()
+        except (KeyError, ValueError) as error:
+            raise SamplerError(f"{path}: not a generator written by export.onnx: {error}") from error
         logger.info("%s on %s", path, self.provider)
 
     def _open(self, path: Path, options: Any, may_change: bool) -> Any:
@@ -132,24 +138,39 @@ class Sampler:
             raise SamplerError(f"provider={self.provider}: onnxruntime could not start it; see its message above")
         return session
 
-    def _read_metadata(self, path: object) -> dict[str, str]:
+    def _read_metadata(self) -> dict[str, str]:
         stored: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
-        found = {
-            name.removeprefix(METADATA_PREFIX): stored[name] for name in stored if name.startswith(METADATA_PREFIX)
-        }
-        if "latent_dim" not in found or [each.name for each in self._session.get_inputs()] != ["z"]:
-            raise SamplerError(f"{path}: not a generator written by export.onnx")
-        return found
+        return {name.removeprefix(METADATA_PREFIX): stored[name] for name in stored if name.startswith(METADATA_PREFIX)}
+
+    def _sample_shape(self) -> tuple[int, ...]:
+        if self.makes_points:
+            return (self.channels,)
+        height = width = self.image_size
+        return (height, width, self.channels) if self._is_uint8 else (self.channels, height, width)
+
+    def _check_graph(self) -> None:
+        """Raises ValueError unless the graph takes and gives what the metadata says."""
+        if self.latent_distribution not in DISTRIBUTIONS:
+            raise ValueError(f"latent_distribution={self.latent_distribution}")
+        inputs = [(each.name, each.type, each.shape[1:]) for each in self._session.get_inputs()]
+        outputs = [tuple(each.shape[1:]) for each in self._session.get_outputs()]
+        if inputs != [("z", "tensor(float)", [self.latent_dim])] or outputs != [self._sample_shape()]:
+            raise ValueError(f"takes {inputs} and gives {outputs}")
 
     def latents(self, count: int, seed: int = 0) -> NDArray[np.float32]:
         """z float32 [count, latent_dim], the same for the same seed, everywhere."""
         return latents(count, self.latent_dim, self.latent_distribution, seed)
 
-    def images(self, z: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """uint8 [n, h, w, c] of the latent vectors z [n, latent_dim], in one batch."""
+    def images(self, z: NDArray[np.float32]) -> NDArray[Any]:
+        """uint8 [n, h, w, c] of the latent vectors z [n, latent_dim], in one batch; points float32 [n, 2]."""
         if z.ndim != 2 or z.shape[1] != self.latent_dim:
             raise SamplerError(f"z of shape {list(z.shape)}: expected [n, {self.latent_dim}]")
-        output = self._session.run(None, {"z": np.ascontiguousarray(z, np.float32)})[0]
+        try:
+            output = self._session.run(None, {"z": np.ascontiguousarray(z, np.float32)})[0]
+        except Exception as error:  # onnxruntime's own exceptions have no public common base
+            raise SamplerError(f"the graph cannot be computed: {error}") from error
+        if output.shape != (len(z), *self._sample_shape()):
+            raise SamplerError(f"the graph gave {list(output.shape)}: expected {[len(z), *self._sample_shape()]}")
         result: NDArray[Any] = output if self._is_uint8 or self.makes_points else to_uint8(output)
         return result
 
@@ -162,11 +183,12 @@ class Sampler:
             raise SamplerError(f"count={count}: expected at least 1")
         if seed < 0:
             raise SamplerError(f"seed={seed}: expected at least 0")
-        if self.makes_points:
-            samples: NDArray[Any] = np.empty((count, self.channels), np.float32)
-        else:
-            samples = np.empty((count, self.image_size, self.image_size, self.channels), np.uint8)
-        z = self.latents(count, seed)
+        shape = (self.channels,) if self.makes_points else (self.image_size, self.image_size, self.channels)
+        try:
+            samples = np.empty((count, *shape), np.float32 if self.makes_points else np.uint8)
+            z = self.latents(count, seed)
+        except (MemoryError, ValueError) as error:
+            raise SamplerError(f"count={count}: more than memory holds: {error}") from error
         for start in range(0, count, BATCH_SIZE):
             samples[start : start + BATCH_SIZE] = self.images(z[start : start + BATCH_SIZE])
         return samples
@@ -239,9 +261,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("model", help="file written by python -m export.onnx")
     parser.add_argument("--count", type=int, default=64, help="number of images (default 64)")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same images (default 0)")
-    parser.add_argument(
-        "--out", default="grid.png", help="grid picture, folder for single files, or .csv for points"
-    )
+    parser.add_argument("--out", default="grid.png", help="grid picture, folder for single files, or .csv for points")
     parser.add_argument("--provider", default="auto", help="auto, cpu, cuda or an onnxruntime provider")
     return parser.parse_args()
 

@@ -17,13 +17,20 @@ from torch.optim import Optimizer
 
 from wgan_dist import checkpoint, weights
 from wgan_dist.errors import UserError
+from wgan_dist.run_folder import checkpoint_name
 
 NEW = {"state.json": b'{"step": 2}', "generator.safetensors": bytes(range(40)), "empty": b""}
 OLD = {"state.json": b'{"step": 1}', "generator.safetensors": bytes(40), "empty": b""}
 
 
+def save(checkpoints: Path, step: int, files: dict[str, bytes], keep: int) -> Path:
+    folder = checkpoints / checkpoint_name(step, 0)
+    checkpoint.save(folder, files, keep)
+    return folder
+
+
 def save_old_and_new(checkpoints: Path) -> tuple[Path, Path]:
-    return checkpoint.save(checkpoints, 1, OLD, keep=5), checkpoint.save(checkpoints, 2, NEW, keep=5)
+    return save(checkpoints, 1, OLD, keep=5), save(checkpoints, 2, NEW, keep=5)
 
 
 def names(checkpoints: Path) -> list[str]:
@@ -42,7 +49,7 @@ def test_a_checkpoint_is_read_as_it_was_saved(tmp_path: Path) -> None:
 
 
 def test_the_manifest_can_be_checked_with_other_tools(tmp_path: Path) -> None:
-    folder = checkpoint.save(tmp_path, 1, {"file": b"abc"}, keep=1)
+    folder = save(tmp_path, 1, {"file": b"abc"}, keep=1)
     # SHA-256 of "abc": FIPS 180-2, appendix B.1.
     digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert json.loads((folder / "manifest.json").read_text()) == {"file": {"bytes": 3, "sha256": digest}}
@@ -93,9 +100,9 @@ def test_a_damaged_checkpoint_is_set_aside_with_a_word(
 
 def test_a_step_that_is_damaged_a_second_time_is_set_aside_too(tmp_path: Path) -> None:
     for _ in range(2):
-        old, new = tmp_path / "step-00000001", checkpoint.save(tmp_path, 2, NEW, keep=5)
+        old, new = tmp_path / "step-00000001", save(tmp_path, 2, NEW, keep=5)
         if not old.exists():
-            checkpoint.save(tmp_path, 1, OLD, keep=5)
+            save(tmp_path, 1, OLD, keep=5)
         (new / "state.json").write_bytes(b"")
         assert checkpoint.newest(tmp_path, set_aside=True) == old
     assert len([name for name in names(tmp_path) if "damaged" in name]) == 2
@@ -120,7 +127,7 @@ def test_only_damaged_checkpoints_are_a_user_error_and_are_kept(tmp_path: Path) 
 @settings(deadline=None, max_examples=25)
 def test_the_newest_are_kept_and_the_newest_of_them_is_found(steps: list[int], keep: int) -> None:
     with tempfile.TemporaryDirectory() as scratch:
-        folders = [checkpoint.save(Path(scratch), step, {"state.json": b"%d" % step}, keep) for step in steps]
+        folders = [save(Path(scratch), step, {"state.json": b"%d" % step}, keep) for step in steps]
         assert checkpoint.newest(Path(scratch), set_aside=True) == folders[-1]
         assert names(Path(scratch)) == sorted(folder.name for folder in folders[-keep:])
 
@@ -129,7 +136,7 @@ def test_nothing_is_pruned_when_the_new_checkpoint_cannot_be_written(tmp_path: P
     old, new = save_old_and_new(tmp_path)
     # A file in a folder that is not there: the second of three cannot be written.
     with pytest.raises(UserError, match="cannot write .*step-00000003"):
-        checkpoint.save(tmp_path, 3, {"first": b"1", "missing/second": b"2", "third": b"3"}, keep=1)
+        save(tmp_path, 3, {"first": b"1", "missing/second": b"2", "third": b"3"}, keep=1)
     assert names(tmp_path) == [old.name, new.name]
     assert checkpoint.newest(tmp_path, set_aside=True) == new
 
@@ -139,7 +146,7 @@ def test_pruning_leaves_alone_what_is_not_a_checkpoint(tmp_path: Path) -> None:
     for name in others:
         (tmp_path / name).mkdir()
     for step in (1, 2, 3):
-        checkpoint.save(tmp_path, step, NEW, keep=1)
+        save(tmp_path, step, NEW, keep=1)
     assert names(tmp_path) == sorted([*others, "step-00000003"])
 
 
@@ -153,7 +160,7 @@ def test_what_a_killed_process_left_behind_is_neither_found_nor_in_the_way(tmp_p
     for name in partials(3):
         shutil.copytree(new, tmp_path / name)
     assert checkpoint.newest(tmp_path, set_aside=True) == new
-    newer = checkpoint.save(tmp_path, 3, NEW, keep=2)
+    newer = save(tmp_path, 3, NEW, keep=2)
     assert checkpoint.newest(tmp_path, set_aside=True) == newer
     # And once a checkpoint is written, it goes.
     assert names(tmp_path) == [new.name, newer.name]

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from tests.processes import ACCELERATE_2, PYTHON, TORCHRUN_2, metrics, run
-from wgan_dist.artifact import CHECKPOINTS, RAW_FILE
+from wgan_dist.artifact import RAW_FILE
 from wgan_dist.distributed import World, shares
 from wgan_dist.errors import UserError
+from wgan_dist.run_folder import CHECKPOINTS
 from wgan_dist.trainer import CRITIC_FILE
 
 STEPS = 10

@@ -12,6 +12,7 @@ from tests.processes import REPOSITORY
 LAYERS = [
     ["wgan_dist", "wgan_dist.errors", "export"],
     ["wgan_dist.files", "wgan_dist.settings", "wgan_dist.noise", "wgan_dist.ema", "wgan_dist.objectives"],
+    ["wgan_dist.signals", "wgan_dist.behind"],
     ["wgan_dist.cli", "wgan_dist.config", "wgan_dist.weights", "wgan_dist.distributed"],
     ["wgan_dist.run_folder", "wgan_dist.schedule", "wgan_dist.data.transform", "wgan_dist.data.sources"],
     ["wgan_dist.data.images", "wgan_dist.data.points", "wgan_dist.models.blocks", "wgan_dist.recipes"],
@@ -21,6 +22,8 @@ LAYERS = [
     ["wgan_dist.metrics.points", "wgan_dist.metrics.sliced_wasserstein", "wgan_dist.step", "wgan_dist.observe"],
     ["wgan_dist.networks", "wgan_dist.evaluation", "wgan_dist.pictures"],
     ["wgan_dist.artifact", "wgan_dist.checkpoint"],
+    ["wgan_dist.best"],
+    ["wgan_dist.state"],
     ["wgan_dist.trainer"],
     ["export.graph"],
     ["export.parity"],
@@ -38,7 +41,14 @@ ACCELERATE = {"wgan_dist.distributed", "wgan_dist.trainer", "wgan_dist.train"}
 TORCH_DISTRIBUTED = {"wgan_dist.distributed"}
 # A file that others vendor whole, and what must start within a second.
 WITHOUT_OURS = {"export.sampler"}
-WITHOUT_TORCH = {"wgan_dist.config", "wgan_dist.settings", "wgan_dist.cli", "wgan_dist.noise", "wgan_dist.files"}
+WITHOUT_TORCH = {
+    "wgan_dist.config",
+    "wgan_dist.settings",
+    "wgan_dist.cli",
+    "wgan_dist.noise",
+    "wgan_dist.files",
+    "wgan_dist.signals",
+}
 
 
 def imports(path: Path) -> set[str]:

@@ -14,10 +14,11 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.processes import ACCELERATE, PYTHON, TORCHRUN_2, metrics, run
-from wgan_dist.artifact import CHECKPOINTS, EMA_FILE
+from wgan_dist.artifact import EMA_FILE
 from wgan_dist.config import Config, is_run
 from wgan_dist.errors import UserError
 from wgan_dist.models import build_generator, generator_spec
+from wgan_dist.run_folder import CHECKPOINTS
 from wgan_dist.train import train
 
 TRAIN = (*PYTHON, "-m", "wgan_dist.train")

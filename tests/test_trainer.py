@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 
 from tests.processes import HANG_SECONDS, PYTHON, REPOSITORY, metrics, run
 from wgan_dist import artifact, checkpoint
-from wgan_dist.artifact import CHECKPOINTS, EMA_FILE, RAW_FILE
+from wgan_dist.artifact import EMA_FILE, RAW_FILE
 from wgan_dist.errors import UserError
+from wgan_dist.run_folder import CHECKPOINTS
 from wgan_dist.schedule import critic_iterations_at
 from wgan_dist.train import train
 from wgan_dist.trainer import CRITIC_FILE
@@ -236,7 +237,7 @@ def rewrite_setting(folder: Path, name: str, value: float) -> None:
     state = json.loads(files["state.json"])
     state["config"][name] = value
     shutil.rmtree(folder)
-    checkpoint.save(folder.parent, state["step"], files | {"state.json": json.dumps(state).encode()}, keep=9)
+    checkpoint.save(folder, files | {"state.json": json.dumps(state).encode()}, keep=9)
 
 
 def test_compiled_training_equals_eager(tiny: dict[str, str], tmp_path: Path) -> None:

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from wgan_dist import weights
 from wgan_dist.errors import UserError
 from wgan_dist.models import NetworkSpec, build_generator, generator_spec, is_own_class
+from wgan_dist.run_folder import CHECKPOINTS, checkpoint_position
 
 # 2 says whether a network's weights are spectrally normalised; 1 had none that were.
 FORMAT_VERSION = 2
 # One key: safetensors writes several in random order, and equal content must be equal bytes.
 METADATA_KEY = "wgan_dist"
 EMA_FILE, RAW_FILE = "generator.safetensors", "generator_raw.safetensors"
-CHECKPOINTS = "checkpoints"
 # features may be null for a class of one's own.
 ARGUMENT_TYPES = {"latent_dim": int, "image_size": int, "channels": int, "features": int, "norm": str}
 IMAGE_RANGE = [-1.0, 1.0]
@@ -81,10 +81,9 @@ def to_bytes(state: dict[str, Tensor], description: Description) -> bytes:
 
 
 def _latest_raw(folder: Path) -> Path:
-    steps = {file: file.parent.name.removeprefix("step-") for file in folder.glob(f"{CHECKPOINTS}/step-*/{RAW_FILE}")}
-    # Damaged checkpoints that were set aside carry more than a number in their name.
-    whole = [file for file, step in steps.items() if step.isdecimal()]
-    return max(whole, key=lambda file: int(steps[file]), default=folder / RAW_FILE)
+    places = [(checkpoint_position(file.parent.name), file) for file in folder.glob(f"{CHECKPOINTS}/*/{RAW_FILE}")]
+    # Damaged checkpoints that were set aside have no position.
+    return max(((place, file) for place, file in places if place), default=(None, folder / RAW_FILE))[1]
 
 
 def locate(ckpt: str, kind: str) -> Path:

@@ -3,7 +3,9 @@
 import hashlib
 import json
 import shutil
+import stat
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,12 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from wgan_dist.errors import UserError
-from wgan_dist.files import PARTIAL_SUFFIX, whole_folder
+from wgan_dist.files import PARTIAL_SUFFIX, remove_folder, whole_folder
+from wgan_dist.run_folder import checkpoint_position
 
 MANIFEST = "manifest.json"
-PREFIX = "step-"
+# A few files' names; no honest one comes near.
+MANIFEST_LIMIT = 1 << 20
 DAMAGED_SUFFIX = ".damaged"
 
 
@@ -30,39 +34,58 @@ def _manifest(files: dict[str, bytes]) -> bytes:
 
 def _folders(checkpoints: Path) -> list[Path]:
     """Checkpoint folders, oldest first."""
-    found = [folder for folder in checkpoints.glob(f"{PREFIX}*") if folder.name.removeprefix(PREFIX).isdecimal()]
-    return sorted(found, key=lambda folder: int(folder.name.removeprefix(PREFIX)))
+    places = {folder: checkpoint_position(folder.name) for folder in checkpoints.glob("*")}
+    return [folder for _, folder in sorted((place, folder) for folder, place in places.items() if place)]
 
 
-def save(checkpoints: Path, step: int, files: dict[str, bytes], keep: int) -> Path:
-    """Write `files` as the checkpoint of `step`; older ones beyond the newest `keep` go once it is safe.
+def save(folder: Path, files: dict[str, bytes], keep: int, spared: Collection[str] = ()) -> None:
+    """Write `files` as the checkpoint `folder`; older ones beyond the newest `keep` go once it is safe.
 
-    Raises UserError naming the folder when the disk is full, read-only or not permitted.
+    Those named in `spared` stay. Raises UserError naming the folder when the disk is full, read-only or not permitted.
     """
-    folder = checkpoints / f"{PREFIX}{step:08d}"
     with whole_folder(folder) as partial:
         for name, content in files.items():
             (partial / name).write_bytes(content)
         (partial / MANIFEST).write_bytes(_manifest(files))
     # What a killed process left goes too: there is one writer, and it has just finished.
-    for old in [*_folders(checkpoints)[:-keep], *checkpoints.glob(f".*{PARTIAL_SUFFIX}")]:
-        shutil.rmtree(old, ignore_errors=True)
-    return folder
+    for old in _folders(folder.parent)[:-keep]:
+        if old.name not in spared:
+            remove_folder(old)
+    for left in folder.parent.glob(f".*{PARTIAL_SUFFIX}"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _content(folder: Path, name: str, size: int | None = None) -> bytes:
+    """A file of a checkpoint. A manifest may come from a stranger: it names no other place, and no device."""
+    path = folder / name
+    status = path.lstat()
+    if path.name != name or not stat.S_ISREG(status.st_mode):
+        raise ValueError(f"{name!r} is not a file in it")
+    if status.st_size != (min(status.st_size, MANIFEST_LIMIT) if size is None else size):
+        raise ValueError(f"{name} has {status.st_size} bytes, {size or 'too many'} were expected")
+    return path.read_bytes()
 
 
 def read(folder: Path) -> dict[str, bytes]:
     """The files of a checkpoint, each held against the manifest; raises UserError naming what is wrong."""
     try:
-        stored = (folder / MANIFEST).read_bytes()
+        stored = _content(folder, MANIFEST)
         manifest = json.loads(stored)
-        files = {name: (folder / name).read_bytes() for name in manifest}
+        files = {name: _content(folder, name, manifest[name]["bytes"]) for name in manifest}
         wrong = [name for name in manifest if _sha256(files[name]) != manifest[name]["sha256"]]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"checkpoint {folder}: damaged: {error}") from error
     # Written out again, the manifest must be what it is: so its own damage shows as well.
     if wrong or stored != _manifest(files):
         raise UserError(f"checkpoint {folder}: damaged: {', '.join(wrong) or MANIFEST} is not as it was written")
     return files
+
+
+def part(files: dict[str, bytes], name: str, folder: Path) -> bytes:
+    """One file of a checkpoint that was read; raises UserError if it has none of that name."""
+    if name not in files:
+        raise UserError(f"checkpoint {folder}: damaged: there is no {name}")
+    return files[name]
 
 
 def _set_aside(folder: Path) -> None:
@@ -107,11 +130,26 @@ def optimizer_state(optimizer: Optimizer) -> tuple[dict[str, Tensor], list[dict[
     return tensors, state["param_groups"]
 
 
+def _check_shapes(optimizer: Optimizer) -> None:
+    """torch itself would find out in the next step, in the words of a kernel."""
+    for parameter, values in optimizer.state.items():
+        for key, value in values.items():
+            if value.dim() and value.shape != parameter.shape:
+                raise UserError(f"the state of an optimizer of other networks: {key} {list(value.shape)}")
+
+
 def load_optimizer_state(optimizer: Optimizer, tensors: dict[str, Tensor], groups: list[dict[str, Any]]) -> None:
-    """The inverse of optimizer_state, after its groups went through JSON."""
+    """The inverse of optimizer_state, after its groups went through JSON.
+
+    Raises UserError when it is not the state of such an optimizer.
+    """
     state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        number, key = name.split(".", 1)
-        state.setdefault(int(number), {})[key] = value
-    groups = [{key: tuple(value) if key == "betas" else value for key, value in group.items()} for group in groups]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    try:
+        for name, value in tensors.items():
+            number, key = name.split(".", 1)
+            state.setdefault(int(number), {})[key] = value
+        groups = [{key: tuple(value) if key == "betas" else value for key, value in group.items()} for group in groups]
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise UserError(f"the state of an optimizer of other networks, or damaged: {error}") from error
+    _check_shapes(optimizer)

@@ -6,11 +6,12 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from wgan_dist.errors import UserError
+from wgan_dist.errors import Stopped, UserError
 from wgan_dist.settings import help_text, needs_value
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130  # as shells have it: 128 + SIGINT
+EXIT_STOPPED = 75  # as sysexits.h has it: EX_TEMPFAIL, the same command goes on where this one stopped
 
 
 def read_flags(arguments: list[str], needs_value: Callable[[str], bool]) -> dict[str, str]:
@@ -40,22 +41,33 @@ def read_flags(arguments: list[str], needs_value: Callable[[str], bool]) -> dict
     return flags
 
 
-def _say_error(error: UserError) -> None:
+def _say(words: str) -> None:
     # Every rank meets the same error; one voice is enough.
     if os.environ.get("LOCAL_RANK", "0") == "0":
-        print(f"error: {error}", file=sys.stderr)
+        print(words, file=sys.stderr)
+
+
+def _leave(status: int) -> None:
+    """End at once: while the interpreter is torn down, a second signal would kill it, and threads may abort it."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def guarded(command: Callable[[], None]) -> None:
-    """Run `command`; a UserError ends as one line on standard error and exit status 2, Ctrl-C as one word and 130.
+    """Run `command`, and end as the outcome asks for.
 
-    Any other exception is a bug and keeps its traceback.
+    A UserError ends as one line on standard error and exit status 2, a run that a signal stopped as one line and 75,
+    Ctrl-C elsewhere as one word and 130; any other exception is a bug and keeps its traceback.
     """
     try:
         command()
     except UserError as error:
-        _say_error(error)
+        _say(f"error: {error}")
         sys.exit(EXIT_USAGE)
+    except Stopped as stopped:
+        _say(str(stopped))
+        _leave(EXIT_STOPPED)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)

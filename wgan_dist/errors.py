@@ -1,5 +1,12 @@
-"""The one exception a person is meant to read: the command lines print it as one line and exit 2."""
+"""The exceptions that a person is meant to read: the command lines print them as one line, without a traceback."""
 
 
 class UserError(Exception):
     """A setting, file or folder that cannot be used; the message names it, its value and what is accepted."""
+
+
+class Stopped(BaseException):
+    """A signal asked the run to stop; the message says what was saved and how to go on.
+
+    Not an Exception, as KeyboardInterrupt is none: it may arrive in the middle of a library that catches those.
+    """

@@ -29,6 +29,8 @@ def _choice(seed: int, count: int, size: int) -> np.ndarray:
 class ImageEvaluation:
     """Sliced Wasserstein distance × 10³ to the same 1,024 real images, or to all if there are fewer."""
 
+    best_metric = "sliced_wasserstein"
+
     def __init__(self, images: Images, seed: int) -> None:
         """Raises UserError for images that are too small."""
         if images.shape[-1] < PATCH:
@@ -52,6 +54,7 @@ class PointEvaluation:
 
     points: Points
     seed: int
+    best_metric: str = "exact_wasserstein"
 
     def measure(self, generate: Generate, score: Score | None) -> dict[str, float]:
         """Values by name; the estimate only where `score`, whose differences are meant to be distances, is given."""

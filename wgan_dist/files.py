@@ -20,6 +20,29 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, as far as they are missing; each name is on the disk before this returns."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        sync(path.parent)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder, which loses its name before its first file; one that cannot be removed stays."""
+    partial = _partial(path)
+    with suppress(OSError):
+        path.rename(partial)
+    shutil.rmtree(partial, ignore_errors=True)
+
+
+def remove_partial_files(folder: Path) -> None:
+    """Remove what a killed process left half-written in a folder that nobody else writes to now."""
+    for left in folder.glob(f".*{PARTIAL_SUFFIX}"):
+        with suppress(OSError):
+            left.unlink()
+
+
 def _partial(path: Path) -> Path:
     # The process number keeps two writers of one path out of each other's way.
     return path.with_name(f".{path.name}.{os.getpid()}{PARTIAL_SUFFIX}")
@@ -43,7 +66,7 @@ def whole_file(path: Path | str) -> Iterator[Path]:
     partial = _partial(path)
     try:
         with _named_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             yield partial
             sync(partial)
             partial.replace(path)
@@ -64,7 +87,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
     try:
         with _named_errors(path):
             shutil.rmtree(partial, ignore_errors=True)  # of a killed process that had our number
-            partial.mkdir(parents=True)
+            make_folder(path.parent)
+            partial.mkdir()
             yield partial
             for file in partial.iterdir():
                 sync(file)

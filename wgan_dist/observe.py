@@ -14,10 +14,10 @@ from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import save_image
 
 from wgan_dist.config import Config, to_yaml
-from wgan_dist.files import whole_file, write_text
+from wgan_dist.errors import UserError
+from wgan_dist.files import sync, whole_file, write_text
 
-METRICS_FILE = "metrics.jsonl"
-SAMPLES = "samples"
+METRICS_FILE, SAMPLES = "metrics.jsonl", "samples"
 # The only keys in which two runs of the same settings may differ.
 WALL_CLOCK_KEYS = ("images_per_second", "seconds")
 # Names in TensorBoard: groups that belong together are drawn together.
@@ -98,22 +98,35 @@ class Progress:
             print(flush=True)
 
 
+def _step_of(line: str, path: Path) -> int:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: a line is damaged: {line[:80]!r}; move the file away to go on without it") from error
+
+
 def _keep_until(path: Path, step: int) -> None:
     """Drop the records after `step`: the run that continues writes them again."""
     if path.exists():
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         complete = [line for line in lines if line.endswith("\n")]
-        write_text(path, "".join(line for line in complete if json.loads(line)["step"] <= step))
+        write_text(path, "".join(line for line in complete if _step_of(line, path) <= step))
 
 
 class Observer:
     """Writes everything a person watches, on the first process only."""
 
-    def __init__(self, run_dir: Path, config: Config, step: int, total_steps: int) -> None:
+    def __init__(self, run_dir: Path, config: Config, step: int, total_steps: int, fresh: bool) -> None:
+        """Go on after generator step `step`; a `fresh` run, trained by nothing yet, begins with its settings."""
         self.run_dir = run_dir
         self.progress = Progress(step, total_steps)
-        self.writer = SummaryWriter(str(run_dir / "tensorboard"), purge_step=step + 1)
-        if not step:
+        self.writer_dir = run_dir / "tensorboard"
+        if fresh:
+            for begun in self.writer_dir.glob("events.*"):  # by a start that was stopped before it trained
+                begun.unlink()
+        self.written_before = set(self.writer_dir.glob("*"))
+        self.writer = SummaryWriter(str(self.writer_dir), purge_step=0 if fresh else step + 1)
+        if fresh:
             self.writer.add_text("config", f"```yaml\n{to_yaml(config)}\n```")
         self.metrics_path = run_dir / METRICS_FILE
         _keep_until(self.metrics_path, step)
@@ -154,6 +167,12 @@ class Observer:
         for name, network in networks.items():
             for parameter_name, parameter in network.named_parameters():
                 self.writer.add_histogram(f"{name}/{parameter_name}", parameter.detach().float().cpu(), step)
+
+    def sync(self) -> None:
+        """Bring to the disk what was recorded: a checkpoint must not outlive the records before it."""
+        self.writer.flush()
+        for path in {self.metrics_path, *self.writer_dir.glob("*")} - self.written_before:
+            sync(path)
 
     def close(self) -> None:
         """Flush everything to disk."""

@@ -1,11 +1,25 @@
-"""The folder of a run: a new one is made, an existing one is never written over."""
+"""The folder of a run: a new one is made, an existing one is never written over; what its checkpoints are called."""
 
+import re
 from pathlib import Path
 
 from wgan_dist.config import CONFIG_FILE, Config, is_run
 from wgan_dist.errors import UserError
 
 RUNS = Path("runs")
+CHECKPOINTS = "checkpoints"
+_CHECKPOINT_NAME = re.compile(r"step-([0-9]+)(?:\.([0-9]+))?")
+
+
+def checkpoint_name(step: int, iteration: int) -> str:
+    """The folder of a checkpoint after `step` generator steps and `iteration` critic iterations of the next one."""
+    return f"step-{step:08d}" + (f".{iteration:03d}" if iteration else "")
+
+
+def checkpoint_position(name: str) -> tuple[int, int] | None:
+    """The (step, iteration) of a checkpoint's folder, None for any other name, as a damaged one's."""
+    found = _CHECKPOINT_NAME.fullmatch(name)
+    return (int(found[1]), int(found[2] or 0)) if found else None
 
 
 def check(config: Config) -> None:

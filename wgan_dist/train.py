@@ -2,12 +2,13 @@
 
 import dataclasses
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wgan_dist import cli
+from wgan_dist import cli, signals
 from wgan_dist.config import CONFIG_FILE, Config, check_together, load_config, summary, to_yaml
 from wgan_dist.errors import UserError
 
@@ -91,9 +92,10 @@ def _say(text: str) -> None:
 
 def _find_checkpoint(config: Config) -> str:
     """The checkpoint to go on from, or nothing for a run that starts."""
-    from wgan_dist import artifact, checkpoint
+    from wgan_dist import checkpoint
+    from wgan_dist.run_folder import CHECKPOINTS
 
-    checkpoints = Path(config.run_dir) / artifact.CHECKPOINTS
+    checkpoints = Path(config.run_dir) / CHECKPOINTS
     if config.resume == "false":
         return ""
     if not checkpoint.any_in(checkpoints):
@@ -175,5 +177,18 @@ def train(flags: dict[str, str]) -> None:
     distributed.leave()
 
 
-if __name__ == "__main__":
+def _report_in_thread(about: threading.ExceptHookArgs) -> None:
+    # TensorBoard's thread hands its error to its next caller, who tells it in one line.
+    if type(about.thread).__name__ != "_AsyncWriterThread":
+        threading.__excepthook__(about)
+
+
+def main() -> None:
+    """The process of the command line: what signals and threads do in it is its own."""
+    signals.listen()
+    threading.excepthook = _report_in_thread
     cli.run(train, Config, USAGE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,11 +1,11 @@
 """The course of a run: critic × n_critic, generator × 1, and what is logged, drawn, measured and saved on the way."""
 
-import json
+import contextlib
 import math
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +15,29 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 import wgan_dist
-from wgan_dist import artifact, checkpoint, distributed, noise, objectives, weights
+from wgan_dist import artifact, best, checkpoint, distributed, noise, objectives, signals, state, weights
 from wgan_dist.artifact import Description
+from wgan_dist.behind import Behind
 from wgan_dist.config import Config, as_dict, differences
 from wgan_dist.data import DataSet, Order, Points, ShareSampler, as_inputs, micro_batches
 from wgan_dist.ema import AveragedGenerator
-from wgan_dist.errors import UserError
+from wgan_dist.errors import Stopped, UserError
 from wgan_dist.evaluation import make_evaluation
-from wgan_dist.files import write_bytes
+from wgan_dist.files import remove_partial_files, write_bytes
 from wgan_dist.models import build_critic, build_generator
 from wgan_dist.networks import network_specs
 from wgan_dist.observe import SAMPLES, Observer
 from wgan_dist.pictures import ImageGallery, PointGallery
+from wgan_dist.run_folder import CHECKPOINTS, checkpoint_name
 from wgan_dist.schedule import critic_iterations_at, is_due, learning_rate, make_schedule
 from wgan_dist.step import CriticDraws, Draws, Engine, Player, critic_draws, critic_iteration, generator_step
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 RMSPROP_SMOOTHING = 0.99
 SAMPLING_BATCH = 64
-STATE_FILE, CRITIC_FILE = "state.json", "critic.safetensors"
-OPTIMIZER_FILE = "{}_optimizer.safetensors"
-CHECKPOINT_VERSION = 1
+CRITIC_FILE = "critic.safetensors"
+# What a process tells the others at a boundary, above the numbers of all signals.
+FAILED = 1000
 
 
 def _make_optimizer(config: Config, parameters: Iterator[nn.Parameter], lr: float) -> Optimizer:
@@ -106,8 +108,12 @@ class Trainer:
         self.generator_draws = self._make_draws(
             "generator_batch_size", config.generator_batch_size or config.batch_size
         )
-        self.step = self.critic_iterations = 0
-        self.saved_step = -1
+        self.step = self.iteration = self.critic_iterations = 0
+        self.saved: tuple[int, int] | None = None
+        self.best: best.Best | None = None
+        self.measured: float | None = None
+        self.observer: Observer | None = None
+        self.behind = Behind()
         self._build_networks()
 
     def _make_draws(self, setting: str, batch_size: int) -> Draws:
@@ -167,35 +173,75 @@ class Trainer:
     # --- the schedule ---
 
     def run(self, run_dir: Path) -> None:
-        """Train from where the networks are to max_steps; leaves a checkpoint and generator.safetensors."""
-        self.observer = self._observe(run_dir) if self.is_main else None
+        """Train from where the networks are to max_steps; leaves a checkpoint and generator.safetensors.
+
+        Raises Stopped, with everything saved, when a signal asked any process to stop.
+        """
+        signals.wait_for_boundary()
+        distributed.from_main(lambda: self._begin(run_dir))
         self.clock, self.clock_images = time.monotonic(), self.seen_images
-        if self.step and self.is_main:
-            write_bytes(
-                run_dir / artifact.EMA_FILE, self._averaged()
-            )  # a kill may have come between the checkpoint and this
-        reals = self._real_batches()
-        while self.step < self.schedule.max_steps:
-            self._after_step(run_dir, self._train_step(reals))
-        if self.saved_step != self.step:
-            self._save(run_dir)
-        if not is_due(self.step, self.schedule.sample):
-            self._draw()
+        try:
+            with contextlib.closing(self._real_batches()) as reals:
+                while self.step < self.schedule.max_steps:
+                    self._after_step(run_dir, self._train_step(run_dir, reals))
+            if self.saved != (self.step, self.iteration):
+                self._save(run_dir)
+            distributed.from_main(self._finish)
+        finally:
+            self.behind.wait()
+            if self.observer:  # an error or a signal is under way, and the last checkpoint's records are on the disk
+                with contextlib.suppress(OSError):
+                    self.observer.close()
+
+    def _begin(self, run_dir: Path) -> None:
+        """On the first process, before it trains: a kill may have come between a checkpoint and what is published."""
+        for folder in (run_dir, run_dir / SAMPLES):
+            remove_partial_files(folder)
+        self.observer = self._observe(run_dir)
+        if self.critic_iterations:
+            write_bytes(run_dir / artifact.EMA_FILE, self._averaged())
+        if self.best:
+            best.publish(run_dir, self.best)
+
+    def _finish(self) -> None:
+        """On the first process, at the end: nothing is in flight any more, and nothing failed unseen."""
+        self.behind.finish()
         if self.observer:
             self.observer.close()
-        distributed.barrier()
+            self.observer = None
 
     def _observe(self, run_dir: Path) -> Observer:
-        observer = Observer(run_dir, self.config, self.step, self.schedule.max_steps)
+        fresh = not self.critic_iterations
+        observer = Observer(run_dir, self.config, self.step, self.schedule.max_steps, fresh)
         if isinstance(self.data, Points):
             self.gallery: ImageGallery | PointGallery = PointGallery(self.data.values, run_dir / SAMPLES)
         else:
             self.gallery = ImageGallery(self.config.grid_images)
-        if not self.step:
+        if fresh:
             observer.graph(self.average.network, self._fixed_noise(1))
         return observer
 
-    def _real_batches(self) -> Iterator[list[Tensor]]:
+    def _heed(self, run_dir: Path) -> None:
+        """Between critic iterations: what one process was told, or failed in, is everyone's."""
+        news = distributed.greatest(FAILED if self.behind.failed else signals.requested())
+        if news == FAILED:
+            distributed.from_main(self.behind.check)
+        elif news:
+            self._stop(run_dir, news)
+
+    def _stop(self, run_dir: Path, signal_number: int) -> None:
+        """Save what there is, wait until it is on the disk, and leave."""
+        if self.saved != (self.step, self.iteration):
+            self._save(run_dir)
+        distributed.from_main(self.behind.finish)
+        distributed.barrier()
+        within = f" and {self.iteration} critic iterations" if self.iteration else ""
+        raise Stopped(
+            f"stopped by {signals.name(signal_number)} after step {self.step}{within}; all is saved. "
+            f"To go on: the same command with --run_dir={run_dir} --resume"
+        )
+
+    def _real_batches(self) -> Generator[list[Tensor]]:
         """This process's micro-batches of each global batch, as the critic takes them, from where the run is."""
         consumed = self.critic_iterations if self.config.real_batch_per == "critic" else self.step
         shares = self.draws.shares
@@ -209,25 +255,26 @@ class Trainer:
         noise_std = self.config.dragan_std if self.penalty is not None and self.penalty.is_noise else None
         return critic_draws(self.draws, self.critic_iterations, noise_std, self.data.shape, self.dropouts)
 
-    def _train_step(self, reals: Iterator[list[Tensor]]) -> objectives.Terms:
+    def _train_step(self, run_dir: Path, reals: Iterator[list[Tensor]]) -> objectives.Terms:
         config = self.config
         self._set_learning_rates()
         iterations = critic_iterations_at(self.step, config.n_critic, config.critic_warmup)
-        batch = next(reals)
-        for number in range(iterations):
-            if number and config.real_batch_per == "critic":
+        batch: list[Tensor] = []
+        while self.iteration < iterations:
+            self._heed(run_dir)
+            if not batch or config.real_batch_per == "critic":
                 batch = next(reals)
             drawn = self._critic_draws()
             terms = critic_iteration(self.critic, self.generator.network, batch, drawn, self.engine)
             if config.penalty == "clip":
                 objectives.clip_weights(list(self.critic.network.parameters()), config.clip_value)
-            self.critic_iterations += 1
+            self.critic_iterations, self.iteration = self.critic_iterations + 1, self.iteration + 1
         draws = self.generator_draws
         latents = drawn.latents if config.reuse_latents else draws.latents("generator.z", self.step)
         masks = draws.masks("generator.dropout", self.step, self.dropouts)
         terms |= generator_step(self.generator, latents, masks, self.engine)
         self.average.update(self.step)
-        self.step += 1
+        self.step, self.iteration = self.step + 1, 0
         return terms
 
     def _rates(self) -> dict[str, float]:
@@ -248,11 +295,23 @@ class Trainer:
         if self.observer:
             self.observer.progress.first(step)
         if is_due(step, every.log) or is_due(step, every.evaluate):
-            self._record(terms)
-        if is_due(step, every.sample):
-            self._draw()
-        if is_due(step, every.checkpoint):
+            with self.behind.keeping_errors():
+                self._record(terms)
+        if is_due(step, every.sample) or step == every.max_steps:
+            with self.behind.keeping_errors():
+                self._draw()
+        improved = is_due(step, every.evaluate) and self._note_best()
+        if improved or is_due(step, every.checkpoint):
             self._save(run_dir)
+
+    def _note_best(self) -> bool:
+        """Whether the generator is now the best that was measured; then it is worth a checkpoint of its own."""
+        value = distributed.from_main(lambda: self.measured)
+        metric = self.evaluation.best_metric if self.evaluation else ""
+        if value is None or not best.improves(self.best, metric, value):
+            return False
+        self.best = best.Best(metric, value, self.step, checkpoint_name(self.step, self.iteration))
+        return True
 
     # --- what it leaves behind ---
 
@@ -270,7 +329,9 @@ class Trainer:
         record |= dict(zip(terms, numbers, strict=True)) | self._rates()
         if self.evaluation is not None and is_due(self.step, self.schedule.evaluate):
             score = self._score if self.config.loss == "wasserstein" else None
-            record |= self.evaluation.measure(self._generate_for_evaluation, score)
+            found = self.evaluation.measure(self._generate_for_evaluation, score)
+            self.measured = found[self.evaluation.best_metric]
+            record |= found
         self.observer.record(record)
 
     def _fixed_noise(self, count: int, stream: str = "grid.z") -> Tensor:
@@ -313,34 +374,47 @@ class Trainer:
             package_version=wgan_dist.__version__,
         )
 
-    def _state(self) -> dict[str, Any]:
+    def _state(self, optimizer_groups: dict[str, list[dict[str, Any]]]) -> state.State:
         scaler = self.accelerator.scaler
-        return {
-            "format_version": CHECKPOINT_VERSION,
-            "package_version": wgan_dist.__version__,
-            "step": self.step,
-            "critic_iterations": self.critic_iterations,
-            "config": as_dict(self.config),
-            "data_fingerprint": self.data.fingerprint,
-            "scaler": scaler.state_dict() if scaler is not None else None,
-        }
+        return state.State(
+            step=self.step,
+            iteration=self.iteration,
+            critic_iterations=self.critic_iterations,
+            config=as_dict(self.config),
+            data_fingerprint=self.data.fingerprint,
+            scaler=scaler.state_dict() if scaler is not None else None,
+            best=self.best,
+            optimizer_groups=optimizer_groups,
+        )
 
     def _averaged(self) -> bytes:
         """The content of generator.safetensors as it is now."""
         return artifact.to_bytes(self.average.network.state_dict(), self._describe("ema"))
 
-    def _snapshot(self) -> dict[str, bytes]:
-        """The files of a checkpoint: everything that decides how the run goes on."""
-        files = {
-            artifact.EMA_FILE: self._averaged(),
-            artifact.RAW_FILE: artifact.to_bytes(self.generator.network.state_dict(), self._describe("raw")),
-            CRITIC_FILE: weights.to_bytes(self.critic.network.state_dict()),
+    def _snapshot(self) -> Callable[[], dict[str, bytes]]:
+        """Copies, made now, of everything that decides how the run goes on; called, they become a checkpoint's files.
+
+        Copying takes a moment, what follows does not hold up training.
+        """
+        networks = (self.average.network, self.generator.network, self.critic.network)
+        averaged, raw, critic = (weights.copies(network.state_dict()) for network in networks)
+        ema_description, raw_description = self._describe("ema"), self._describe("raw")
+        tensors, groups = {}, {}
+        for name, player in self._players().items():
+            moments, groups[name] = checkpoint.optimizer_state(player.optimizer)
+            tensors[name] = weights.copies(moments)
+        now = self._state(groups)
+        return lambda: {
+            artifact.EMA_FILE: artifact.to_bytes(averaged, ema_description),
+            artifact.RAW_FILE: artifact.to_bytes(raw, raw_description),
+            CRITIC_FILE: weights.to_bytes(critic),
+            **{f"{name}.safetensors": weights.to_bytes(moments) for name, moments in tensors.items()},
+            state.STATE_FILE: state.to_bytes(now, wgan_dist.__version__),
         }
-        state = self._state()
-        for name, player in (("critic", self.critic), ("generator", self.generator)):
-            tensors, state[f"{name}_optimizer"] = checkpoint.optimizer_state(player.optimizer)
-            files[OPTIMIZER_FILE.format(name)] = weights.to_bytes(tensors)
-        return files | {STATE_FILE: json.dumps(state, indent=1).encode()}
+
+    def _players(self) -> dict[str, Player]:
+        """Both players, by the names of their optimizers' files."""
+        return {"critic_optimizer": self.critic, "generator_optimizer": self.generator}
 
     def _check_finite(self) -> None:
         """Broken weights must not replace good ones. Every process has the same, so every process stops."""
@@ -352,13 +426,28 @@ class Trainer:
                 )
 
     def _save(self, run_dir: Path) -> None:
+        """Save where the run is: the first process copies it now, and writes it while training goes on."""
         self._check_finite()
-        self.saved_step = self.step
-        if not self.is_main:
-            return
-        files = self._snapshot()
-        checkpoint.save(run_dir / artifact.CHECKPOINTS, self.step, files, self.config.keep_checkpoints)
-        write_bytes(run_dir / artifact.EMA_FILE, files[artifact.EMA_FILE])
+        self.saved = (self.step, self.iteration)
+        if self.is_main:
+            self.behind.wait()  # before the copies are made: two at a time would be twice the memory
+            folder = run_dir / CHECKPOINTS / checkpoint_name(self.step, self.iteration)
+            self.behind.start(self._writing(folder, run_dir, self._snapshot()))
+
+    def _writing(self, folder: Path, run_dir: Path, files: Callable[[], dict[str, bytes]]) -> Callable[[], None]:
+        """What the background does: nothing in it depends on what the run does meanwhile."""
+        observer, keep, chosen = self.observer, self.config.keep_checkpoints, self.best
+
+        def write() -> None:
+            if observer:
+                observer.sync()
+            content = files()
+            checkpoint.save(folder, content, keep, [chosen.checkpoint] if chosen else [])
+            write_bytes(run_dir / artifact.EMA_FILE, content[artifact.EMA_FILE])
+            if chosen and chosen.checkpoint == folder.name:
+                best.publish(run_dir, chosen)
+
+        return write
 
     # --- where it starts ---
 
@@ -369,32 +458,32 @@ class Trainer:
         mathematics were others.
         """
         files = checkpoint.read(folder)
-        state = json.loads(files[STATE_FILE])
-        self._check_same_run(folder, state)
+        saved = state.from_bytes(checkpoint.part(files, state.STATE_FILE, folder), str(folder))
+        self._check_same_run(saved)
         self._load_networks(folder, files)
-        weights.load_into(self.average.network, files[artifact.EMA_FILE], str(folder))
-        for name, player in (("critic", self.critic), ("generator", self.generator)):
-            tensors = weights.from_bytes(files[OPTIMIZER_FILE.format(name)], str(folder))
-            checkpoint.load_optimizer_state(player.optimizer, tensors, state[f"{name}_optimizer"])
-        if self.accelerator.scaler is not None and state["scaler"] is not None:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
-        self.step, self.critic_iterations = state["step"], state["critic_iterations"]
-        self.saved_step = self.step
+        weights.load_into(self.average.network, checkpoint.part(files, artifact.EMA_FILE, folder), str(folder))
+        for name, player in self._players().items():
+            tensors = weights.from_bytes(checkpoint.part(files, f"{name}.safetensors", folder), str(folder))
+            checkpoint.load_optimizer_state(player.optimizer, tensors, saved.optimizer_groups[name])
+        if self.accelerator.scaler is not None and saved.scaler is not None:
+            self.accelerator.scaler.load_state_dict(saved.scaler)
+        self.step, self.iteration, self.critic_iterations = saved.step, saved.iteration, saved.critic_iterations
+        self.saved, self.best = (saved.step, saved.iteration), saved.best
         end = " (the end: a greater --max_steps goes on)" if self.step >= self.schedule.max_steps else ""
         return f"step {self.step} of {folder}{end}"
 
-    def _check_same_run(self, folder: Path, state: dict[str, Any]) -> None:
-        if state["format_version"] > CHECKPOINT_VERSION:
-            raise UserError(f"{folder}: written by wgan_dist {state['package_version']}, newer than this one")
-        changed = differences(self.config, state["config"])
+    def _check_same_run(self, saved: state.State) -> None:
+        if saved.iteration >= critic_iterations_at(saved.step, self.config.n_critic, self.config.critic_warmup):
+            raise UserError(f"resume: {saved.iteration} critic iterations within step {saved.step}: there are fewer")
+        changed = differences(self.config, saved.config)
         if changed:
             raise UserError(f"resume: settings that decide the result differ from the run's: {'; '.join(changed)}")
-        if state["data_fingerprint"] != self.data.fingerprint:
+        if saved.data_fingerprint != self.data.fingerprint:
             raise UserError(f"resume: data={','.join(self.config.data)}: its images are not those the run began with")
 
     def _load_networks(self, source: Path, files: dict[str, bytes]) -> None:
-        weights.load_into(self.generator.network, files[artifact.RAW_FILE], f"{source}/{artifact.RAW_FILE}")
-        weights.load_into(self.critic.network, files[CRITIC_FILE], f"{source}/{CRITIC_FILE}")
+        weights.load_into(self.generator.network, checkpoint.part(files, artifact.RAW_FILE, source), str(source))
+        weights.load_into(self.critic.network, checkpoint.part(files, CRITIC_FILE, source), str(source))
 
     def start_from(self, source: Path) -> str:
         """Take the weights of another run (its folder or a checkpoint) or of a generator file; says which.
@@ -421,7 +510,7 @@ class Trainer:
                 return str(source)
             if not source.is_dir():
                 raise UserError(f"init_from={source}: there is no such file or folder")
-            return str(checkpoint.newest(source / artifact.CHECKPOINTS, set_aside=False))
+            return str(checkpoint.newest(source / CHECKPOINTS, set_aside=False))
 
         folder = Path(distributed.from_main(find))  # a run that goes on may save another meanwhile
         self._load_networks(folder, checkpoint.read(folder))

@@ -17,6 +17,11 @@ def to_bytes(tensors: dict[str, Tensor], metadata: dict[str, str] | None = None)
     return safetensors.torch.save(plain, metadata)
 
 
+def copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The values as they are now, in host memory, whatever becomes of the tensors."""
+    return {name: value.detach().to("cpu", copy=True) for name, value in tensors.items()}
+
+
 def digest(tensors: dict[str, Tensor]) -> str:
     """The SHA-256 of names, types, shapes and values: safetensors itself loads a flipped bit without a word."""
     total = hashlib.sha256()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from wgan_dist import noise
+from wgan_dist import noise, signals
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,20 @@ class _Gather(Dataset[Tensor]):
         return torch.from_numpy(np.asarray(self.values[indices]))
 
 
+def _begin_worker(number: int) -> None:
+    signals.ignore()
+
+
 def micro_batches(values: NDArray[Any], sampler: ShareSampler, workers: int, pin_memory: bool) -> Iterator[Tensor]:
     """Rows of `values` [micro-batch / processes, …], in the sampler's order, without end."""
-    loader = DataLoader(_Gather(values), sampler=sampler, batch_size=None, num_workers=workers, pin_memory=pin_memory)
+    loader = DataLoader(
+        _Gather(values),
+        sampler=sampler,
+        batch_size=None,
+        num_workers=workers,
+        pin_memory=pin_memory,
+        worker_init_fn=_begin_worker,
+    )
     return iter(loader)
 
 

@@ -1,0 +1,85 @@
+"""The smallest run that still has BatchNorm, a penalty, an average and every cadence; and what two runs share."""
+
+import hashlib
+import json
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from wgan_dist.observe import METRICS_FILE, WALL_CLOCK_KEYS
+
+SETTINGS = {
+    "data": "digits",
+    "image_size": "16",
+    "generator": "mlp_bn",
+    "critic": "mlp",
+    "generator_features": "4",
+    "critic_features": "8",
+    "latent_dim": "4",
+    "batch_size": "16",
+    "n_critic": "3",
+    "max_steps": "30",
+    "log_every": "2",
+    "sample_every": "4",
+    "checkpoint_every": "5",
+    "seed": "1",
+    "threads": "1",
+}
+
+# A run may be continued to another length than the one its settings in TensorBoard began with.
+LENGTH = re.compile("max_steps: [0-9]+")
+
+
+def flags(settings: dict[str, str]) -> list[str]:
+    """As a person types them."""
+    return [f"--{name}={value}" for name, value in settings.items()]
+
+
+def files(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below a folder, by path."""
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+def records(run_dir: Path) -> list[dict[str, Any]]:
+    """metrics.jsonl without what the clock decides."""
+    lines = (run_dir / METRICS_FILE).read_text().splitlines()
+    return [{key: value for key, value in json.loads(line).items() if key not in WALL_CLOCK_KEYS} for line in lines]
+
+
+def curves(run_dir: Path) -> dict[str, list[tuple[int, Any]]]:
+    """Everything in TensorBoard but speeds, as a person sees it: (step, value) by tag."""
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it tells of every purge
+    events = EventAccumulator(str(run_dir / "tensorboard"), size_guidance=dict.fromkeys(("scalars", "images"), 0))
+    events.Reload()
+    tags = events.Tags()
+    scalars = {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in tags["scalars"]}
+    images = {tag: [(e.step, e.encoded_image_string) for e in events.Images(tag)] for tag in tags["images"]}
+    texts = {
+        tag: [(e.step, LENGTH.sub("", str(e.tensor_proto))) for e in events.Tensors(tag)] for tag in tags["tensors"]
+    }
+    return {tag: found for tag, found in (scalars | images | texts).items() if not tag.startswith("speed/images_per")}
+
+
+def last_checkpoint(run_dir: Path) -> Path:
+    """The newest checkpoint's folder."""
+    return max((run_dir / "checkpoints").iterdir())
+
+
+def differences(run_dir: Path, straight: Path) -> list[str]:
+    """In what a run differs from one that never stopped: nothing, if resuming is exact."""
+    ends = {
+        "checkpoint": (files(last_checkpoint(run_dir)), files(last_checkpoint(straight))),
+        "generator.safetensors": (
+            files(run_dir)["generator.safetensors"],
+            files(straight)["generator.safetensors"],
+        ),
+        "best": (files(run_dir).get("best.safetensors"), files(straight).get("best.safetensors")),
+        "metrics": (records(run_dir), records(straight)),
+        "TensorBoard": (curves(run_dir), curves(straight)),
+        "pictures": (files(run_dir / "samples"), files(straight / "samples")),
+    }
+    return [name for name, (ours, theirs) in ends.items() if ours != theirs]
