@@ -324,14 +324,14 @@ class Trainer:
         self.clock, self.clock_images = time.monotonic(), self.seen_images
         record: dict[str, Any] = {"step": self.step, "seen_images": self.seen_images}
         record |= {"seconds": seconds, "images_per_second": images / seconds}
-        # JSON has no word for what is not a number.
-        numbers = (value if math.isfinite(value) else None for value in values)
-        record |= dict(zip(terms, numbers, strict=True)) | self._rates()
+        measured = dict(zip(terms, values, strict=True))
         if self.evaluation is not None and is_due(self.step, self.schedule.evaluate):
             score = self._score if self.config.loss == "wasserstein" else None
             found = self.evaluation.measure(self._generate_for_evaluation, score)
             self.measured = found[self.evaluation.best_metric]
-            record |= found
+            measured |= found
+        # JSON has no word for what is not a number.
+        record |= {name: value if math.isfinite(value) else None for name, value in measured.items()} | self._rates()
         self.observer.record(record)
 
     def _fixed_noise(self, count: int, stream: str = "grid.z") -> Tensor:

@@ -13,8 +13,13 @@ Floats = NDArray[np.floating]
 
 
 def exact_wasserstein(first: Floats, second: Floats) -> float:
-    """W₁ between two sets of as many points [n, 2], in their unit: the mean distance of the best assignment."""
+    """W₁ between two sets of as many points [n, 2], in their unit: the mean distance of the best assignment.
+
+    NaN where a point is not finite.
+    """
     distances = cdist(first, second)
+    if not np.isfinite(distances).all():
+        return float("nan")
     return float(distances[linear_sum_assignment(distances)].mean())
 
 
