@@ -1,5 +1,6 @@
 """Artifact → the network to be exported, and what the file will say about it."""
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,9 +44,10 @@ class Uint8Images(nn.Module):
 
 @dataclass(frozen=True)
 class Export:
-    """A network to be exported in float32, where it came from, and where it goes."""
+    """A network to be exported in float32, the one it must equal, where it came from, and where it goes."""
 
     network: nn.Module
+    original: nn.Module
     source: Artifact
     out: Path
 
@@ -57,7 +59,8 @@ def _beside(path: Path) -> Path:
 
 
 def _without_spectral_norm(network: nn.Module) -> nn.Module:
-    """The same function with the division by the spectral norm done once, on the weights."""
+    """A copy with the division by the spectral norm done once, on the weights."""
+    network = copy.deepcopy(network)
     for module in network.modules():
         if parametrize.is_parametrized(module, "weight"):
             parametrize.remove_parametrizations(module, "weight")
@@ -75,9 +78,12 @@ def load(settings: ExportSettings, suffix: str) -> Export:
     source = artifact.load(path, settings.generator)
     if settings.uint8 and source.description.makes_points:
         raise UserError("uint8=true: for images, and this generator makes points")
-    network = _without_spectral_norm(source.network.float())
+    original = source.network.float()
+    network = _without_spectral_norm(original)
     out = Path(settings.out) if settings.out else _beside(path).with_suffix(suffix)
-    return Export(Uint8Images(network) if settings.uint8 else network, source, out)
+    if settings.uint8:
+        return Export(Uint8Images(network), Uint8Images(original), source, out)
+    return Export(network, original, source, out)
 
 
 def _form(points: bool, uint8: bool) -> dict[str, str]:

@@ -46,7 +46,7 @@ def to_onnx(export: Export, opset: int, uint8: bool) -> onnx.ModelProto:
             export.network,
             (torch.zeros(2, latent_dim),),
             input_names=["z"],
-            output_names=["images"],
+            output_names=["points" if export.source.description.makes_points else "images"],
             dynamic_shapes=({0: torch.export.Dim("n")},),
             opset_version=opset,
             dynamo=True,

@@ -29,7 +29,7 @@ def compare(export: Export, run: Runner) -> tuple[float, float]:
         drawn = noise.latent(about.latent_distribution, 0, "parity.z", counter, (batch, about.latent_dim))
         z = drawn.astype(np.float32)
         with torch.no_grad():
-            expected = export.network(torch.from_numpy(z)).numpy()
+            expected = export.original(torch.from_numpy(z)).numpy()
         found = run(z)
         if found.shape != expected.shape or found.dtype != expected.dtype:
             return float("inf"), 1.0

@@ -21,6 +21,7 @@ fi
 installed="$active/.wgan_dist-$(printf %s "$(realpath wgan_dist)" | cksum | cut -d' ' -f1)"
 if [ ! -e "$installed$1" ] || [ pyproject.toml -nt "$installed$1" ]; then
     echo "installing $1 into $active (several GB on Linux, most of it torch)"
-    python -m pip install --quiet --editable "$1"
+    # The folder that the package is really in: this one may link to it.
+    python -m pip install --quiet --editable "$(dirname "$(realpath pyproject.toml)")${1#.}"
     touch "$installed." "$installed$1"
 fi

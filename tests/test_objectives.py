@@ -114,7 +114,7 @@ def batch(count: int = 6, shape: tuple[int, ...] = (3, 16, 16)) -> tuple[Tensor,
 
 def draws_of(penalty: Penalty, count: int, shape: tuple[int, ...]) -> Tensor:
     """What a penalty draws: α, or a noise shaped as the samples."""
-    return 0.5 * draw(count, *shape, seed=3) if penalty.is_noise else draw(count, seed=3).abs()
+    return 0.5 * draw(count, *shape, seed=3) if penalty.draws == "noise" else draw(count, seed=3).abs()
 
 
 def masks_of(critic: nn.Module, count: int) -> CriticMasks:

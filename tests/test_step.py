@@ -77,9 +77,8 @@ def drawn_for(critic: Player, iteration: int, accumulation: int = 1) -> CriticDr
     """The draws of a critic iteration, for whatever penalty and dropout the critic has."""
     penalty = critic.objective.penalty
     assert isinstance(penalty, Penalty)
-    noise_std = STD if penalty.is_noise else None
     draws = make_draws(accumulation=accumulation)
-    return critic_draws(draws, iteration, noise_std, SHAPE, dropouts_of(critic.network))
+    return critic_draws(draws, penalty, iteration, SHAPE, STD, dropouts_of(critic.network))
 
 
 def step_generator(generator: Player, critic: nn.Module, step: int, accumulation: int = 1) -> dict[str, Tensor]:
@@ -247,8 +246,12 @@ def test_the_draws_of_all_processes_and_micro_batches_make_the_draw_of_one(proce
 @pytest.mark.parametrize("accumulation", [1, 4])
 def test_the_draws_of_a_critic_iteration_are_those_of_their_streams(accumulation: int) -> None:
     draws = make_draws(accumulation=accumulation)
-    drawn = critic_draws(draws, 7, None, SHAPE, DROPOUTS)
-    noisy = critic_draws(draws, 7, STD, SHAPE, DROPOUTS)
+    drawn, noisy, plain, clipped = (
+        critic_draws(draws, penalty, 7, SHAPE, STD, DROPOUTS)
+        for penalty in (PENALTIES["gp"], PENALTIES["dragan"], PENALTIES["r1"], None)
+    )
+    assert all(each.numel() == 0 for each in (*plain.penalty, *clipped.penalty))
+    assert all(masks.penalty == [] for masks in clipped.masks)
     alphas, deltas = (torch.cat(each.penalty) for each in (drawn, noisy))
     assert torch.equal(alphas, torch.as_tensor(noise.uniform(SEED, "critic.alpha", 7, (BATCH,))))
     assert torch.equal(deltas, STD * torch.as_tensor(noise.normal(SEED, "critic.delta", 7, (BATCH, *SHAPE))))

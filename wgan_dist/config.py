@@ -107,7 +107,11 @@ class Config:
     batch_size: int = setting(64, "real images in one critic iteration, over all processes", least=1)
     generator_batch_size: int | None = setting(None, "latents in one generator step; auto: batch_size", least=1)
     real_batch_per: str = setting("critic", "a fresh real batch for each", choices=("critic", "generator"))
-    accumulation: int = setting(1, "micro-batches a batch is computed in, to save memory", least=1)
+    accumulation: int = setting(
+        1,
+        "micro-batches a batch is computed in, to save memory; BatchNorm and spectral norm see each by itself",
+        least=1,
+    )
     n_critic: int = setting(5, "critic iterations per generator step", least=1)
     critic_warmup: bool = setting(False, "100 critic iterations for the first 25 steps and every 500th")
     reuse_latents: bool = setting(False, "the generator's step takes the last critic iteration's latents")
@@ -203,13 +207,18 @@ def _check_method(config: Config) -> None:
     if config.loss == "wasserstein" and config.penalty == "none" and not normalised and ":" not in config.critic:
         raise UserError(
             "penalty=none with loss=wasserstein: without a Lipschitz constraint the estimate grows without bound; "
-            "expected a penalty, or spectral_norm=critic"
+            "expected a penalty, or spectral_norm=critic with critic_norm=none"
         )
     if config.loss != "wasserstein" and config.penalty == "clip":
         raise UserError(f"penalty=clip with loss={config.loss}: clipped weights bound the scores that it must saturate")
     if config.penalty == "clip" and normalised:
         raise UserError(
             f"penalty=clip with spectral_norm={config.spectral_norm}: the size of a normalised weight changes nothing"
+        )
+    if config.critic_warmup and (config.loss != "wasserstein" or config.real_batch_per == "generator"):
+        raise UserError(
+            f"critic_warmup=true with loss={config.loss}, real_batch_per={config.real_batch_per}: it brings a "
+            "Wasserstein critic near its optimum, on fresh batches; expected loss=wasserstein, real_batch_per=critic"
         )
     if config.critic_norm == "batch" and config.penalty not in ("clip", "none"):
         raise UserError(

@@ -34,7 +34,9 @@ class ImageEvaluation:
     def __init__(self, images: Images, seed: int) -> None:
         """Raises UserError for images that are too small."""
         if images.shape[-1] < PATCH:
-            raise UserError(f"evaluate_every: needs an image_size of at least {PATCH}")
+            raise UserError(
+                f"evaluate_every with image_size={images.shape[-1]}: expected an image_size of at least {PATCH}"
+            )
         self.images, self.seed = images, seed
         self.count = min(IMAGES, len(images))
         self.reference: Reference | None = None

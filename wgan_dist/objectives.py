@@ -133,20 +133,20 @@ def zero_centred_penalty(norms: Tensor) -> Tensor:
 class Penalty:
     """A function of the critic's gradient norms, and where they are measured.
 
-    `points(real, fake, draw)`; `draw` is what they take at random: per sample α ~ U[0, 1), or, where `is_noise`,
-    normal noise shaped as the samples.
+    `points(real, fake, draw)`; `draws` says what they take at random: alpha, U[0, 1) per sample; noise, normal and
+    shaped as the samples; nothing.
     """
 
     points: Callable[[Tensor, Tensor, Tensor], Tensor]
     of_norms: Callable[[Tensor], Tensor]
-    is_noise: bool = False
+    draws: str
 
 
 PENALTIES = {
-    "gp": Penalty(interpolate, two_sided_penalty),
-    "lp": Penalty(interpolate, one_sided_penalty),
-    "r1": Penalty(_at_real, zero_centred_penalty),
-    "dragan": Penalty(perturb, two_sided_penalty, is_noise=True),
+    "gp": Penalty(interpolate, two_sided_penalty, "alpha"),
+    "lp": Penalty(interpolate, one_sided_penalty, "alpha"),
+    "r1": Penalty(_at_real, zero_centred_penalty, "nothing"),
+    "dragan": Penalty(perturb, two_sided_penalty, "noise"),
 }
 
 

@@ -59,14 +59,31 @@ def _expect(setting: str, name: str, network: nn.Module, given: Tensor, shape: t
     network.train(was_training)
 
 
-@torch.no_grad()
-def _try_networks(config: Config, generator: nn.Module, critic: nn.Module, samples: Tensor) -> None:
-    """Two samples through both: a network of one's own may not fit, and should not fail in the first step."""
+def _check_norms(config: Config, generator: nn.Module, critic: nn.Module) -> None:
     if config.penalty in objectives.PENALTIES and objectives.mixes_samples(critic):
         raise UserError(
             f"critic={config.critic}: BatchNorm mixes samples, and penalty={config.penalty} is of each sample's "
             "own gradient"
         )
+    per_sample = any(isinstance(module, (nn.InstanceNorm2d, nn.GroupNorm, nn.LayerNorm)) for module in critic.modules())
+    if config.loss == "wasserstein" and config.penalty == "none" and per_sample:
+        raise UserError(
+            f"penalty=none with a norm in critic={config.critic}: its scale is free, which undoes spectral norm; "
+            "expected critic_norm=none, or a penalty"
+        )
+    for name, network in (("batch_size", critic), ("generator_batch_size", generator)):
+        size = getattr(config, name) or config.batch_size
+        smallest = min(size, config.batch_size) // config.accumulation
+        if smallest < 2 and objectives.mixes_samples(network):
+            raise UserError(
+                f"{name}={size} with accumulation={config.accumulation}: BatchNorm needs two samples at a time"
+            )
+
+
+@torch.no_grad()
+def _try_networks(config: Config, generator: nn.Module, critic: nn.Module, samples: Tensor) -> None:
+    """Two samples through both: a network of one's own may not fit, and should not fail in the first step."""
+    _check_norms(config, generator, critic)
     _expect("generator", config.generator, generator, samples.new_zeros(2, config.latent_dim), tuple(samples.shape))
     _expect("critic", config.critic, critic, samples, (2,))
 

@@ -64,7 +64,9 @@ def points_of(source: Artifact, z: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _write_points(points: NDArray[np.float32], data: str, out: str) -> str:
     """As text, or as a picture over the data they were learnt from."""
-    if not out.endswith(".png"):
+    if Path(out).suffix.lower() not in (".png", ".csv"):
+        raise UserError(f"out={out}: this generator makes points; expected a file ending in .png or .csv")
+    if Path(out).suffix.lower() == ".csv":
         return str(write_points(points, out))
     real = open_points(data).values[: len(points)] if are_points((data,)) else points
     with whole_file(out) as partial:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from wgan_dist import noise
-from wgan_dist.objectives import CriticMasks, Terms
+from wgan_dist.objectives import CriticMasks, Penalty, Terms
 
 # Rate and shape, of one sample's values, of each dropout layer of a network.
 Dropouts = Sequence[tuple[float, tuple[int, ...]]]
@@ -55,8 +55,8 @@ class Draws:
     dtype: torch.dtype
 
     def _mine(self, values: object) -> list[Tensor]:
-        whole = torch.as_tensor(values, dtype=self.dtype).to(self.device)
-        return [whole[share] for share in self.shares]
+        whole = torch.as_tensor(values)
+        return [whole[share].to(self.device, self.dtype) for share in self.shares]
 
     def latents(self, stream: str, counter: int) -> list[Tensor]:
         """z [micro-batch / processes, latent_dim] for each micro-batch."""
@@ -112,19 +112,34 @@ class CriticDraws:
     masks: list[CriticMasks]
 
 
+def _for_penalty(
+    draws: Draws, penalty: Penalty | None, iteration: int, shape: tuple[int, ...], noise_std: float
+) -> list[Tensor]:
+    if penalty is None or penalty.draws == "nothing":
+        return [torch.empty(0, device=draws.device, dtype=draws.dtype) for _ in draws.shares]
+    if penalty.draws == "noise":
+        return draws.deltas("critic.delta", iteration, shape, noise_std)
+    return draws.alphas("critic.alpha", iteration)
+
+
 def critic_draws(
-    draws: Draws, iteration: int, noise_std: float | None, shape: tuple[int, ...], dropouts: Dropouts
+    draws: Draws,
+    penalty: Penalty | None,
+    iteration: int,
+    shape: tuple[int, ...],
+    noise_std: float,
+    dropouts: Dropouts,
 ) -> CriticDraws:
     """The draws of a critic iteration on samples of `shape`; `noise_std` is that of a penalty at noisy points."""
-    if noise_std is None:
-        penalty = draws.alphas("critic.alpha", iteration)
-    else:
-        penalty = draws.deltas("critic.delta", iteration, shape, noise_std)
     real, fake, points = (
-        draws.masks(f"critic.dropout.{part}", iteration, dropouts) for part in ("real", "fake", "penalty")
+        draws.masks(f"critic.dropout.{part}", iteration, dropouts if used else ())
+        for part, used in (("real", True), ("fake", True), ("penalty", penalty is not None))
     )
-    masks = [CriticMasks(*each) for each in zip(real, fake, points, strict=True)]
-    return CriticDraws(draws.latents("critic.z", iteration), penalty, masks)
+    return CriticDraws(
+        latents=draws.latents("critic.z", iteration),
+        penalty=_for_penalty(draws, penalty, iteration, shape, noise_std),
+        masks=[CriticMasks(*each) for each in zip(real, fake, points, strict=True)],
+    )
 
 
 def critic_iteration(

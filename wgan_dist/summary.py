@@ -4,6 +4,7 @@ import dataclasses
 
 from wgan_dist import cli
 from wgan_dist.config import Config, load_config
+from wgan_dist.errors import UserError
 
 USAGE = """
 Show the networks that a recipe or settings describe: layers, parameters, multiply-adds.
@@ -18,7 +19,10 @@ ASSUMED_CHANNELS = 3
 
 def summarise(flags: dict[str, str]) -> None:
     """Print the tables for texts of settings; what the command line does."""
-    print("\n\n".join(f"{name}\n{table}" for name, table in tables(load_config(flags)).items()))
+    config = load_config(flags)
+    print("\n\n".join(f"{name}\n{table}" for name, table in tables(config).items()))
+    if config.spectral_norm != "none":
+        print(f"spectral_norm={config.spectral_norm}: every weight is divided by its spectral norm, not shown above")
 
 
 def tables(config: Config) -> dict[str, str]:
@@ -41,10 +45,15 @@ def tables(config: Config) -> dict[str, str]:
     }
     columns = ("input_size", "output_size", "num_params", "mult_adds")
     with torch.random.fork_rng(devices=[]):
-        return {
-            name: str(torchinfo.summary(network, shape, col_names=columns, device="cpu", verbose=0))
-            for name, (network, shape) in pairs.items()
-        }
+        try:
+            return {
+                name: str(torchinfo.summary(network, shape, col_names=columns, device="cpu", verbose=0))
+                for name, (network, shape) in pairs.items()
+            }
+        except RuntimeError as error:
+            raise UserError(
+                f"generator={config.generator}, critic={config.critic}: {error.__cause__ or error}"
+            ) from error
 
 
 if __name__ == "__main__":

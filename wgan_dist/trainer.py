@@ -20,6 +20,7 @@ from wgan_dist.data import DataSet, Order, Points, ShareSampler, as_inputs, micr
 from wgan_dist.errors import Stopped, UserError
 from wgan_dist.evaluation import make_evaluation
 from wgan_dist.files import remove_partial_files, write_bytes
+from wgan_dist.models.blocks import Critic
 from wgan_dist.observe import SAMPLES, Observer
 from wgan_dist.pictures import ImageGallery, PointGallery
 from wgan_dist.players import DTYPES, make_engine, make_players
@@ -53,7 +54,7 @@ class Trainer:
         self.is_main = distributed.world().is_main
         self.order = Order(config.seed, len(data), config.batch_size)
         if not self.order.batches_per_epoch:
-            raise UserError(f"batch_size={config.batch_size}: expected at most the number of images, {len(data)}")
+            raise UserError(f"batch_size={config.batch_size}: expected at most the number of samples, {len(data)}")
         self.schedule = make_schedule(config, self.order.batches_per_epoch)
         self.evaluation = make_evaluation(data, config.seed) if self.schedule.evaluate else None
         self.draws = self._make_draws("batch_size", config.batch_size)
@@ -70,7 +71,8 @@ class Trainer:
         players = make_players(config, accelerator, data.shape)
         self.generator, self.critic = players.generator, players.critic
         self.average, self.spec = players.average, players.spec
-        self.dropouts = getattr(self.critic.network, "dropouts", ())
+        critic = self.critic.network
+        self.dropouts = critic.dropouts if isinstance(critic, Critic) else ()
 
     def _make_draws(self, setting: str, batch_size: int) -> Draws:
         config = self.config
@@ -172,8 +174,9 @@ class Trainer:
 
     def _critic_draws(self) -> CriticDraws:
         penalty = objectives.PENALTIES.get(self.config.penalty)
-        noise_std = self.config.dragan_std if penalty is not None and penalty.is_noise else None
-        return critic_draws(self.draws, self.critic_iterations, noise_std, self.data.shape, self.dropouts)
+        return critic_draws(
+            self.draws, penalty, self.critic_iterations, self.data.shape, self.config.dragan_std, self.dropouts
+        )
 
     def _train_step(self, run_dir: Path, reals: Iterator[list[Tensor]]) -> objectives.Terms:
         config = self.config

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from wgan_dist.data.points import DRAWS
 from wgan_dist.errors import UserError
 from wgan_dist.settings import unknown_name
 
@@ -184,4 +185,4 @@ def open_source(data: str, cache_dir: Path) -> Source:
         raise UserError(f"data={data}: expected a folder, not a file")
     if os.sep in data or data.startswith((".", "~")):
         raise UserError(f"data={data}: there is no such folder")
-    raise unknown_name("data (no folder of that name, and not a data set)", data, ["digits", *TORCHVISION])
+    raise unknown_name("data (no folder of that name, and not a data set)", data, ["digits", *DRAWS, *TORCHVISION])

@@ -35,7 +35,7 @@ POINTS = (0,)
 GENERATORS = {
     "dcgan": Network(dcgan.DCGANGenerator, 64, ("batch", "instance", "none"), dcgan.SIZES),
     "dcgan_original": Network(dcgan.OriginalDCGANGenerator, 64, ("batch", "instance", "none"), dcgan.SIZES),
-    "sagan": Network(dcgan.SAGANGenerator, 64, ("batch", "instance", "none"), dcgan.SIZES),
+    "sagan": Network(dcgan.SAGANGenerator, 64, ("batch", "instance", "none"), dcgan.ATTENTIVE_SIZES),
     "resnet": Network(resnet.ResNetGenerator, 128, ("batch", "instance", "none"), resnet.SIZES),
     "upsample": Network(upsample.UpsampleGenerator, 64, ("batch",), upsample.SIZES),
     "mlp": Network(MLPGenerator, 256, ("none",), ANY_SIZE),
@@ -45,7 +45,7 @@ GENERATORS = {
 CRITICS = {
     "dcgan": Network(dcgan.DCGANCritic, 64, ("instance", "layer", "batch", "none"), dcgan.SIZES),
     "dcgan_original": Network(dcgan.OriginalDCGANCritic, 64, ("batch", "instance", "layer", "none"), dcgan.SIZES),
-    "sagan": Network(dcgan.SAGANCritic, 64, ("batch", "instance", "layer", "none"), dcgan.SIZES),
+    "sagan": Network(dcgan.SAGANCritic, 64, ("batch", "instance", "layer", "none"), dcgan.ATTENTIVE_SIZES),
     "resnet": Network(resnet.ResNetCritic, 128, ("none", "layer", "instance"), resnet.SIZES),
     "upsample": Network(upsample.UpsampleCritic, 64, ("none",), upsample.SIZES),
     "mlp": Network(MLPCritic, 512, ("none",), ANY_SIZE),
@@ -97,7 +97,9 @@ def _registered(setting: str, name: str, image_size: int, channels: int, norm: s
     network = known[name]
     wanted, made = ("points" if each else "images" for each in (channels == POINT_CHANNELS, network.sizes is POINTS))
     if wanted != made:
-        raise UserError(f"{setting}={name}: is for {made}, and the data are {wanted}")
+        fitting = [each for each in known if (known[each].sizes is POINTS) == (wanted == "points")]
+        expected = ", ".join([*fitting, "module:Class"])
+        raise UserError(f"{setting}={name}: is for {made}, and the data are {wanted}; expected {expected}")
     if made == "images" and image_size not in network.sizes:
         raise UserError(f"image_size={image_size}: the {name} {setting} makes {_sizes_text(network.sizes)}")
     if norm != AUTO and norm not in network.norms:
@@ -139,11 +141,13 @@ def critic_spec(
     return _spec("critic", name, features, norm, spectral_norm, {"image_size": image_size, "channels": channels})
 
 
-def _normalise_spectrally(network: nn.Module) -> nn.Module:
+def _normalise_spectrally(setting: str, name: str, network: nn.Module) -> nn.Module:
     """Divide every weight by a running estimate of its spectral norm (Miyato et al. 2018, algorithm 1)."""
-    for module in list(network.modules()):
-        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
-            spectral_norm(module)
+    layers = [each for each in network.modules() if isinstance(each, (nn.modules.conv._ConvNd, nn.Linear))]
+    if not layers:
+        raise UserError(f"spectral_norm: {setting}={name} has no convolution and no dense layer to normalise")
+    for layer in layers:
+        spectral_norm(layer)
     return network
 
 
@@ -154,7 +158,7 @@ def _build(setting: str, known: dict[str, Network], spec: NetworkSpec, seed: int
         torch.default_generator.manual_seed(noise.integer(seed, f"init.{setting}"))
         try:
             network = build(**spec.arguments)
-            return _normalise_spectrally(network) if spec.spectral_norm else network
+            return _normalise_spectrally(setting, spec.name, network) if spec.spectral_norm else network
         except TypeError as error:
             if not is_own_class(spec.name):
                 raise

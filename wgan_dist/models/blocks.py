@@ -1,6 +1,7 @@
 """Pieces that several networks share."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -44,11 +45,16 @@ def leaky_relu() -> nn.Module:
     return nn.LeakyReLU(LEAKY_SLOPE)
 
 
+def _no_autocast(x: Tensor) -> AbstractContextManager[object]:
+    kind = x.device.type
+    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
+
+
 class SelfAttention2d(nn.Module):
     """y = γ · v(o) + x, where o weighs every place's h by its likeness to this one (Zhang et al. 2019, eq. 1–3).
 
     γ starts at 0, so an untrained layer passes its input on. The attention is written out: torch's fused one has no
-    double backward, which a critic under a gradient penalty needs. Its softmax is never in half precision.
+    double backward, which a critic under a gradient penalty needs. Likeness and softmax are never in half precision.
     """
 
     def __init__(self, channels: int) -> None:
@@ -61,7 +67,9 @@ class SelfAttention2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[n, c, h, w] → the same shape."""
         keys, queries, values = (part(x).flatten(2) for part in (self.f, self.g, self.h))
-        likeness = (queries.transpose(1, 2) @ keys).to(self.gamma.dtype)  # [n, place, place looked at]
+        with _no_autocast(x):
+            precise = self.gamma.dtype
+            likeness = queries.to(precise).transpose(1, 2) @ keys.to(precise)  # [n, place, place looked at]
         weights = likeness.softmax(2).to(values.dtype)
         gathered = (values @ weights.transpose(1, 2)).unflatten(2, x.shape[2:])
         return self.gamma * self.v(gathered) + x

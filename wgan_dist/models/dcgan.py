@@ -6,6 +6,8 @@ from torch import Tensor, nn
 from wgan_dist.models.blocks import Critic, SelfAttention2d, init_dcgan, leaky_relu, norm_2d
 
 SIZES = (16, 32, 64, 128, 256)
+# Attention looks from every place at every other: at 256×256 a gigabyte for one map of one image.
+ATTENTIVE_SIZES = SIZES[:-1]
 # Widths double with every halving of the size up to this multiple of `features`.
 WIDEST = 8
 # The self-attention of SAGAN follows the last hidden layers, at 64×64 the third and the fourth.

@@ -21,13 +21,13 @@ Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 
 def _glorot(layer: Layer, gain: float = 1.0) -> Layer:
     nn.init.xavier_uniform_(layer.weight, gain)
-    assert layer.bias is not None
-    nn.init.zeros_(layer.bias)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
     return layer
 
 
-def _conv3(width: int, following: int, gain: float = HE_GAIN) -> nn.Conv2d:
-    return _glorot(nn.Conv2d(width, following, 3, 1, 1), gain)
+def _conv3(width: int, following: int, gain: float = HE_GAIN, bias: bool = True) -> nn.Conv2d:
+    return _glorot(nn.Conv2d(width, following, 3, 1, 1, bias=bias), gain)
 
 
 def _conv1(width: int, following: int) -> nn.Conv2d:
@@ -43,12 +43,12 @@ def _double(x: Tensor) -> Tensor:
 
 
 class UpBlock(nn.Module):
-    """Norm-ReLU-double-conv3-norm-ReLU-conv3, beside a shortcut double-conv1."""
+    """Norm-ReLU-double-conv3-norm-ReLU-conv3, beside a shortcut double-conv1; `bias` of the first convolution."""
 
-    def __init__(self, width: int, following: int, norm: str) -> None:
+    def __init__(self, width: int, following: int, norm: str, bias: bool) -> None:
         super().__init__()
         self.first = _normed_relu(norm, width)
-        self.widen = _conv3(width, following)
+        self.widen = _conv3(width, following, bias=bias)
         self.second = nn.Sequential(*_normed_relu(norm, following), _conv3(following, following))
         self.shortcut = _conv1(width, following)
 
@@ -59,12 +59,15 @@ class UpBlock(nn.Module):
 
 
 class DownBlock(nn.Module):
-    """Norm-ReLU-conv3-norm-ReLU-conv3-mean, beside a shortcut mean-conv1."""
+    """Norm-ReLU-conv3-norm-ReLU-conv3-mean, beside a shortcut mean-conv1; `bias` of the first convolution."""
 
-    def __init__(self, width: int, following: int, norm: str) -> None:
+    def __init__(self, width: int, following: int, norm: str, bias: bool) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            *_normed_relu(norm, width), _conv3(width, width), *_normed_relu(norm, width), _conv3(width, following)
+            *_normed_relu(norm, width),
+            _conv3(width, width, bias=bias),
+            *_normed_relu(norm, width),
+            _conv3(width, following),
         )
         self.shortcut = _conv1(width, following)
 
@@ -106,12 +109,14 @@ class ResNetGenerator(nn.Module):
     def __init__(self, latent_dim: int, image_size: int, channels: int, features: int, norm: str) -> None:
         super().__init__()
         widths = [features * multiple for multiple in GENERATOR_WIDTHS[image_size]]
+        # The authors' two programs differ in these.
+        bias, last_gain = (True, 1.0) if image_size == CIFAR_SIZE else (False, HE_GAIN)
         self.body = nn.Sequential(
             _glorot(nn.Linear(latent_dim, 16 * widths[0])),
             nn.Unflatten(1, (widths[0], 4, 4)),
-            *(UpBlock(width, following, norm) for width, following in zip(widths, widths[1:], strict=False)),
+            *(UpBlock(width, following, norm, bias) for width, following in zip(widths, widths[1:], strict=False)),
             *_normed_relu(norm, widths[-1]),
-            _conv3(widths[-1], channels, gain=1.0),
+            _conv3(widths[-1], channels, last_gain),
             nn.Tanh(),
         )
 
@@ -123,7 +128,7 @@ class ResNetGenerator(nn.Module):
 def _cifar_layers(channels: int, features: int, norm: str) -> list[nn.Module]:
     return [
         FirstBlock(channels, features),
-        DownBlock(features, features, norm),
+        DownBlock(features, features, norm, bias=True),
         PlainBlock(features, norm),
         PlainBlock(features, norm),
         nn.ReLU(),
@@ -137,7 +142,7 @@ def _halving_layers(image_size: int, channels: int, features: int, norm: str) ->
     widths = [features * multiple for multiple in CRITIC_WIDTHS[image_size]]
     return [
         _conv3(channels, widths[0], gain=1.0),
-        *(DownBlock(width, following, norm) for width, following in zip(widths, widths[1:], strict=False)),
+        *(DownBlock(width, following, norm, bias=False) for width, following in zip(widths, widths[1:], strict=False)),
         nn.Flatten(),
         _glorot(nn.Linear(16 * widths[-1], 1)),
     ]

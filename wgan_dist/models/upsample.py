@@ -1,10 +1,11 @@
 """Nearest-neighbour upsampling and 5×5 convolutions with dropout, for images of 28×28 or 32×32."""
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from wgan_dist.models.blocks import Critic, init_glorot, leaky_relu
-from wgan_dist.objectives import Masks
 
 SIZES = (28, 32)
 # What both networks compute at inside; images are cropped from it, or padded to it with zeros.
@@ -72,7 +73,7 @@ class UpsampleCritic(Critic):
         )
         init_glorot(self)
 
-    def forward(self, samples: Tensor, masks: Masks = ()) -> Tensor:
+    def forward(self, samples: Tensor, masks: Sequence[Tensor] = ()) -> Tensor:
         """images [n, channels, size, size] in [−1, 1], and one mask for each of `dropouts` → scores [n]."""
         x = pad(samples, [self.margin] * 4)
         # The masks of the first and the last layer multiply nothing.

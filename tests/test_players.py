@@ -1,0 +1,78 @@
+"""Networks that do not fit their batches, their constraint or their samples are refused before anything is trained."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from wgan_dist.errors import UserError
+from wgan_dist.train import train
+
+
+class Convolution1d(nn.Module):
+    """A critic whose only weight is one that images do not usually meet."""
+
+    def __init__(self, image_size: int, channels: int, features: int | None, norm: str) -> None:
+        super().__init__()
+        self.weigh = nn.Conv1d(1, 1, image_size * image_size * channels)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.weigh(images.flatten(1)[:, None]).flatten()
+
+
+class Weightless(nn.Module):
+    """A critic with nothing to normalise."""
+
+    def __init__(self, **arguments: object) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.scale * images.flatten(1).mean(1)
+
+
+UNCONSTRAINED = {"penalty": "none", "spectral_norm": "critic"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (UNCONSTRAINED, "penalty=none with a norm in critic=dcgan"),
+        (UNCONSTRAINED | {"critic_norm": "layer"}, "penalty=none with a norm in critic=dcgan"),
+        ({"critic": "sagan", "critic_norm": "auto"}, "critic=sagan: BatchNorm mixes samples, and penalty=gp"),
+        ({"batch_size": "4", "accumulation": "4"}, "generator_batch_size=4 with accumulation=4: BatchNorm needs two"),
+        (
+            {"critic": "sagan", "loss": "bce", "penalty": "none", "batch_size": "1", "generator_batch_size": "8"},
+            "batch_size=1 with accumulation=1: BatchNorm needs two",
+        ),
+        (
+            UNCONSTRAINED | {"critic": "tests.test_players:Weightless"},
+            "spectral_norm: critic=tests.test_players:Weightless has no convolution and no dense layer",
+        ),
+        (
+            {"data": "8gaussians"},
+            "generator=dcgan: is for images, and the data are points; expected points, module:Class",
+        ),
+        ({"generator": "points"}, "generator=points: is for points, and the data are images; expected dcgan, "),
+        ({"data": "8gausians"}, "did you mean 8gaussians"),
+        ({"data": "8gaussians,digits"}, "8gaussians are points, which cannot be merged"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_the_reason(
+    tiny: dict[str, str], settings: dict[str, str], words: str
+) -> None:
+    with pytest.raises(UserError) as error:
+        train(tiny | {"dry_run": "true"} | settings)
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        UNCONSTRAINED | {"critic_norm": "none"},
+        UNCONSTRAINED | {"critic": "sagan", "generator": "sagan"},
+        UNCONSTRAINED | {"critic": "tests.test_players:Convolution1d"},
+        {"generator": "dcgan", "generator_norm": "none", "batch_size": "4", "accumulation": "4"},
+    ],
+)
+def test_sensible_neighbours_are_accepted(tiny: dict[str, str], settings: dict[str, str]) -> None:
+    train(tiny | {"dry_run": "true"} | settings)
