@@ -15,7 +15,7 @@ from wgan_dist.config import Config, in_steps, load_config
 from wgan_dist.data import open_images
 from wgan_dist.trainer import Trainer
 
-STEPS_BEFORE, STEPS_AFTER = 6, 6
+STEPS_BEFORE, STEPS_AFTER = 3, 3
 
 
 class Stopwatch(Trainer):
@@ -68,8 +68,8 @@ def _say(trainer: Stopwatch, interval_steps: int, size: int) -> None:
     stall, interval = trainer.stalls[0], quiet * interval_steps
     whole = stall + max(0.0, sum(slowed))
     print(
-        f"a checkpoint of {size / 2**20:.0f} MiB; a generator step takes {quiet:.3g} s, {interval_steps} of them, from one "
-        f"record to the next, {interval:.3g} s\n"
+        f"a checkpoint of {size / 2**20:.0f} MiB; a generator step takes {quiet:.3g} s, "
+        f"from one record to the next, {interval_steps} of them, {interval:.3g} s\n"
         f"training waits {1000 * stall:.0f} ms for a save: {100 * stall / interval:.2f} % of that\n"
         f"with {len(slowed)} steps slowed while it is written: {1000 * whole:.0f} ms, {100 * whole / interval:.2f} %"
     )
