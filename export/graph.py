@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from wgan_dist import artifact
 from wgan_dist.artifact import Artifact, Description
@@ -55,6 +56,14 @@ def _beside(path: Path) -> Path:
     return run_dir / path.name if path.parent.parent.name == CHECKPOINTS else path
 
 
+def _without_spectral_norm(network: nn.Module) -> nn.Module:
+    """The same function with the division by the spectral norm done once, on the weights."""
+    for module in network.modules():
+        if parametrize.is_parametrized(module, "weight"):
+            parametrize.remove_parametrizations(module, "weight")
+    return network
+
+
 def load(settings: ExportSettings, suffix: str) -> Export:
     """The generator that the settings name; `suffix` is that of the file to be written.
 
@@ -64,9 +73,17 @@ def load(settings: ExportSettings, suffix: str) -> Export:
         raise UserError("ckpt: expected --ckpt=, a run folder, a checkpoint folder or a generator.safetensors")
     path = artifact.locate(settings.ckpt, settings.weights)
     source = artifact.load(path, settings.generator)
-    network = source.network.float()
+    if settings.uint8 and source.description.makes_points:
+        raise UserError("uint8=true: for images, and this generator makes points")
+    network = _without_spectral_norm(source.network.float())
     out = Path(settings.out) if settings.out else _beside(path).with_suffix(suffix)
     return Export(Uint8Images(network) if settings.uint8 else network, source, out)
+
+
+def _form(points: bool, uint8: bool) -> dict[str, str]:
+    if points:
+        return {"value_range": "unbounded", "layout": "nc"}
+    return {"value_range": "0,255" if uint8 else "-1,1", "layout": "nhwc" if uint8 else "nchw"}
 
 
 def metadata(source: Artifact, uint8: bool) -> dict[str, str]:
@@ -77,8 +94,7 @@ def metadata(source: Artifact, uint8: bool) -> dict[str, str]:
         "latent_distribution": about.latent_distribution,
         "image_size": about.image_size,
         "channels": about.channels,
-        "value_range": "0,255" if uint8 else "-1,1",
-        "layout": "nhwc" if uint8 else "nchw",
+        **_form(about.makes_points, uint8),
         "network": about.network.name,
         "weights": about.weights,
         "generator_steps": about.steps,

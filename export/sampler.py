@@ -28,6 +28,7 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 BATCH_SIZE = 32
 METADATA_PREFIX = "wgan_dist."
 LATENT_STREAM = "sample.z"
+POINT_LAYOUT = "nc"
 DISTRIBUTIONS = ("normal", "uniform")
 FILE_DIGITS = 6
 GAP = 2
@@ -119,6 +120,7 @@ class Sampler:
             self.latent_dim = int(self.metadata["latent_dim"])
             self.latent_distribution = self.metadata["latent_distribution"]
             self.image_size, self.channels = int(self.metadata["image_size"]), int(self.metadata["channels"])
+            self.makes_points = self.metadata.get("layout") == POINT_LAYOUT
             self._check_graph()
         except (KeyError, ValueError) as error:
             raise SamplerError(f"{path}: not a generator written by export.onnx: {error}") from error
@@ -140,7 +142,9 @@ class Sampler:
         stored: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         return {name.removeprefix(METADATA_PREFIX): stored[name] for name in stored if name.startswith(METADATA_PREFIX)}
 
-    def _image_shape(self) -> tuple[int, ...]:
+    def _sample_shape(self) -> tuple[int, ...]:
+        if self.makes_points:
+            return (self.channels,)
         height = width = self.image_size
         return (height, width, self.channels) if self._is_uint8 else (self.channels, height, width)
 
@@ -150,40 +154,44 @@ class Sampler:
             raise ValueError(f"latent_distribution={self.latent_distribution}")
         inputs = [(each.name, each.type, each.shape[1:]) for each in self._session.get_inputs()]
         outputs = [tuple(each.shape[1:]) for each in self._session.get_outputs()]
-        if inputs != [("z", "tensor(float)", [self.latent_dim])] or outputs != [self._image_shape()]:
+        if inputs != [("z", "tensor(float)", [self.latent_dim])] or outputs != [self._sample_shape()]:
             raise ValueError(f"takes {inputs} and gives {outputs}")
 
     def latents(self, count: int, seed: int = 0) -> NDArray[np.float32]:
         """z float32 [count, latent_dim], the same for the same seed, everywhere."""
         return latents(count, self.latent_dim, self.latent_distribution, seed)
 
-    def images(self, z: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """uint8 [n, h, w, c] of the latent vectors z [n, latent_dim], in one batch."""
+    def images(self, z: NDArray[np.float32]) -> NDArray[Any]:
+        """uint8 [n, h, w, c] of the latent vectors z [n, latent_dim], in one batch; points float32 [n, 2]."""
         if z.ndim != 2 or z.shape[1] != self.latent_dim:
             raise SamplerError(f"z of shape {list(z.shape)}: expected [n, {self.latent_dim}]")
         try:
             output = self._session.run(None, {"z": np.ascontiguousarray(z, np.float32)})[0]
         except Exception as error:  # onnxruntime's own exceptions have no public common base
             raise SamplerError(f"the graph cannot be computed: {error}") from error
-        if output.shape != (len(z), *self._image_shape()):
-            raise SamplerError(f"the graph gave {list(output.shape)}: expected {[len(z), *self._image_shape()]}")
-        result: NDArray[np.uint8] = output if self._is_uint8 else to_uint8(output)
+        if output.shape != (len(z), *self._sample_shape()):
+            raise SamplerError(f"the graph gave {list(output.shape)}: expected {[len(z), *self._sample_shape()]}")
+        result: NDArray[Any] = output if self._is_uint8 or self.makes_points else to_uint8(output)
         return result
 
-    def sample(self, count: int, seed: int = 0) -> NDArray[np.uint8]:
-        """`count` images, uint8 [count, h, w, c]; the same for the same seed, and the first k for any count."""
+    def sample(self, count: int, seed: int = 0) -> NDArray[Any]:
+        """`count` images, uint8 [count, h, w, c], or points float32 [count, 2] of a generator that makes these.
+
+        The same for the same seed, and the first k for any count.
+        """
         if count < 1:
             raise SamplerError(f"count={count}: expected at least 1")
         if seed < 0:
             raise SamplerError(f"seed={seed}: expected at least 0")
+        shape = (self.channels,) if self.makes_points else (self.image_size, self.image_size, self.channels)
         try:
-            images = np.empty((count, self.image_size, self.image_size, self.channels), np.uint8)
+            samples = np.empty((count, *shape), np.float32 if self.makes_points else np.uint8)
             z = self.latents(count, seed)
         except (MemoryError, ValueError) as error:
             raise SamplerError(f"count={count}: more than memory holds: {error}") from error
         for start in range(0, count, BATCH_SIZE):
-            images[start : start + BATCH_SIZE] = self.images(z[start : start + BATCH_SIZE])
-        return images
+            samples[start : start + BATCH_SIZE] = self.images(z[start : start + BATCH_SIZE])
+        return samples
 
 
 def grid(images: NDArray[np.uint8], columns: int = 0) -> NDArray[np.uint8]:
@@ -218,6 +226,24 @@ def write_picture(picture: NDArray[np.uint8], path: Path) -> None:
             partial.unlink()
 
 
+def write_points(points: NDArray[np.float32], out: str) -> Path:
+    """Points [n, 2] as lines of text, whole or not at all; raises SamplerError if `out` is no .csv or cannot be."""
+    path = Path(out)
+    if path.suffix.lower() != ".csv":
+        raise SamplerError(f"out={out}: this generator makes points; expected a file ending in .csv")
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savetxt(partial, points, fmt="%.9g", delimiter=",")
+        partial.replace(path)
+    except OSError as error:
+        raise SamplerError(f"out={path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+    return path
+
+
 def write_images(images: NDArray[np.uint8], out: str) -> Iterator[Path]:
     """A grid if `out` names a picture (as grid.png), else one file per image in the folder `out`."""
     if Path(out).suffix.lower() in PICTURES and not out.endswith(("/", os.sep)):
@@ -235,7 +261,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("model", help="file written by python -m export.onnx")
     parser.add_argument("--count", type=int, default=64, help="number of images (default 64)")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same images (default 0)")
-    parser.add_argument("--out", default="grid.png", help="picture of a grid, or folder for single files")
+    parser.add_argument("--out", default="grid.png", help="grid picture, folder for single files, or .csv for points")
     parser.add_argument("--provider", default="auto", help="auto, cpu, cuda or an onnxruntime provider")
     return parser.parse_args()
 
@@ -245,11 +271,16 @@ def main() -> None:
     arguments = _arguments()
     try:
         sampler = Sampler(arguments.model, arguments.provider)
-        written = list(write_images(sampler.sample(arguments.count, arguments.seed), arguments.out))
+        samples = sampler.sample(arguments.count, arguments.seed)
+        if sampler.makes_points:
+            written = [write_points(samples, arguments.out)]
+        else:
+            written = list(write_images(samples, arguments.out))
     except SamplerError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    print(f"{arguments.count} images by {sampler.provider}: {written[0] if len(written) == 1 else arguments.out}")
+    kind, place = "points" if sampler.makes_points else "images", written[0] if len(written) == 1 else arguments.out
+    print(f"{arguments.count} {kind} by {sampler.provider}: {place}")
 
 
 if __name__ == "__main__":

@@ -90,8 +90,16 @@ def train_with(launcher: tuple[str, ...], settings: dict[str, str], folder: Path
     [
         (TORCHRUN_2, {}),
         (ACCELERATE_2, {"accumulation": "2", "critic_norm": "layer", "penalty": "lp", "real_batch_per": "generator"}),
+        # BatchNorm in both networks, spectral norm, attention.
+        (TORCHRUN_2, {"generator": "sagan", "critic": "sagan", "spectral_norm": "both", "penalty": "none"}),
+        # Dropout, noise around real images, two batch sizes.
+        (
+            TORCHRUN_2,
+            {"generator": "upsample", "critic": "upsample", "penalty": "dragan", "loss": "bce"}
+            | {"generator_batch_size": "64", "accumulation": "2"},
+        ),
     ],
-    ids=["torchrun", "accelerate"],
+    ids=["torchrun", "accelerate", "batchnorm_in_the_critic", "dropout"],
 )
 def test_two_processes_train_the_network_that_one_does(
     launcher: tuple[str, ...], settings: dict[str, str], tiny: dict[str, str], tmp_path: Path

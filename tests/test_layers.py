@@ -15,10 +15,12 @@ LAYERS = [
     ["wgan_dist.signals", "wgan_dist.behind"],
     ["wgan_dist.cli", "wgan_dist.config", "wgan_dist.weights", "wgan_dist.distributed"],
     ["wgan_dist.run_folder", "wgan_dist.schedule", "wgan_dist.data.transform", "wgan_dist.data.sources"],
-    ["wgan_dist.data.images", "wgan_dist.models.blocks"],
-    ["wgan_dist.data.batches", "wgan_dist.models.dcgan", "wgan_dist.models.mlp"],
+    ["wgan_dist.data.images", "wgan_dist.data.points", "wgan_dist.models.blocks", "wgan_dist.recipes"],
+    ["wgan_dist.data.batches", "wgan_dist.models.dcgan", "wgan_dist.models.mlp", "wgan_dist.models.points"],
+    ["wgan_dist.models.resnet", "wgan_dist.models.upsample"],
     ["wgan_dist.data", "wgan_dist.models", "wgan_dist.metrics"],
-    ["wgan_dist.metrics.sliced_wasserstein", "wgan_dist.step", "wgan_dist.observe"],
+    ["wgan_dist.metrics.points", "wgan_dist.metrics.sliced_wasserstein", "wgan_dist.step", "wgan_dist.observe"],
+    ["wgan_dist.networks", "wgan_dist.evaluation", "wgan_dist.pictures"],
     ["wgan_dist.artifact", "wgan_dist.checkpoint"],
     ["wgan_dist.best"],
     ["wgan_dist.state"],
@@ -26,7 +28,7 @@ LAYERS = [
     ["export.graph"],
     ["export.parity"],
     ["export.onnx", "export.torchscript", "export.sampler"],
-    ["wgan_dist.train", "wgan_dist.sample"],
+    ["wgan_dist.train", "wgan_dist.sample", "wgan_dist.summary", "wgan_dist.recipes.__main__"],
 ]
 PLACE = {name: place for place, names in enumerate(LAYERS) for name in names}
 FILES = {

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from scipy.stats import wasserstein_distance  # type: ignore[import-untyped]
+from scipy.stats import wasserstein_distance
 from sklearn.datasets import load_digits
 from torch import Tensor
 

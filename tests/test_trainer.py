@@ -48,6 +48,8 @@ def weights(run_dir: Path, file: str = RAW_FILE) -> dict[str, torch.Tensor]:
         # Three batches an epoch: the halves meet in the middle of one.
         {"lr_decay": "linear", "evaluate_every": "2", "batch_size": "512"},
         {"workers": "2", "critic_norm": "layer", "penalty": "lp", "weight_histograms": "true", "ema_decay": "0"},
+        {"generator": "sagan", "critic": "sagan", "spectral_norm": "both", "penalty": "none"},
+        {"generator": "upsample", "critic": "upsample", "penalty": "dragan", "loss": "bce", "reuse_latents": "true"},
     ],
     ids=lambda settings: ",".join(settings) or "default",
 )

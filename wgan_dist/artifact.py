@@ -15,13 +15,14 @@ from wgan_dist.errors import UserError
 from wgan_dist.models import NetworkSpec, build_generator, generator_spec, is_own_class
 from wgan_dist.run_folder import CHECKPOINTS, checkpoint_position
 
-FORMAT_VERSION = 1
+# 2 says whether a network's weights are spectrally normalised; 1 had none that were.
+FORMAT_VERSION = 2
 # One key: safetensors writes several in random order, and equal content must be equal bytes.
 METADATA_KEY = "wgan_dist"
 EMA_FILE, RAW_FILE = "generator.safetensors", "generator_raw.safetensors"
 # features may be null for a class of one's own.
 ARGUMENT_TYPES = {"latent_dim": int, "image_size": int, "channels": int, "features": int, "norm": str}
-VALUE_RANGE = [-1.0, 1.0]
+IMAGE_RANGE = [-1.0, 1.0]
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,11 @@ class Description:
     def channels(self) -> int:
         return int(self.network.arguments["channels"])
 
+    @property
+    def makes_points(self) -> bool:
+        """Points [n, 2] rather than images."""
+        return len(self.network.sample_shape) == 1
+
 
 @dataclass(frozen=True)
 class Artifact:
@@ -68,7 +74,8 @@ def _digest(about: dict[str, Any], state: dict[str, Tensor]) -> str:
 
 def to_bytes(state: dict[str, Tensor], description: Description) -> bytes:
     """The file's content; the same weights and description give the same bytes."""
-    about = dataclasses.asdict(description) | {"format_version": FORMAT_VERSION, "value_range": VALUE_RANGE}
+    about = dataclasses.asdict(description) | {"format_version": FORMAT_VERSION}
+    about["value_range"] = None if description.makes_points else IMAGE_RANGE
     about["sha256"] = _digest(about, state)
     return weights.to_bytes(state, {METADATA_KEY: json.dumps(about, sort_keys=True)})
 
@@ -123,7 +130,8 @@ def _read_description(path: Path, about: dict[str, Any]) -> Description:
         values = {field.name: about[field.name] for field in dataclasses.fields(Description)}
         spec = NetworkSpec(**values["network"])
         types = {name: type(value) for name, value in spec.arguments.items()}
-        if not isinstance(spec.name, str) or (types | {"features": int}) != ARGUMENT_TYPES:
+        typed = (types | {"features": int}) == ARGUMENT_TYPES and isinstance(spec.spectral_norm, bool)
+        if not (typed and isinstance(spec.name, str)):
             raise TypeError("not the name and arguments of a generator")
         return Description(**values | {"network": spec})
     except (KeyError, TypeError, AttributeError) as error:
@@ -137,7 +145,7 @@ def _build(path: Path, spec: NetworkSpec, own_class: str) -> nn.Module:
             raise UserError(f"{path}: needs the network {spec.name}; if you trust it: --generator={spec.name}")
         return build_generator(spec)
     try:
-        return build_generator(generator_spec(spec.name, **spec.arguments))
+        return build_generator(generator_spec(spec.name, **spec.arguments, spectral_norm=spec.spectral_norm))
     except (UserError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:  # as no generator has them
         raise UserError(f"{path}: describes a generator that cannot be built: {error}") from error
 

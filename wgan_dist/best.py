@@ -11,7 +11,7 @@ from wgan_dist.files import write_bytes, write_text
 from wgan_dist.run_folder import CHECKPOINTS
 
 BEST_FILE, BEST_GENERATOR = "best.json", "best.safetensors"
-LOWER_IS_BETTER = {"sliced_wasserstein": True}
+LOWER_IS_BETTER = {"sliced_wasserstein": True, "exact_wasserstein": True}
 
 
 @dataclass(frozen=True)

@@ -54,18 +54,14 @@ def _leave(status: int) -> None:
     os._exit(status)
 
 
-def run(command: Callable[[dict[str, str]], None], settings: type[Any], usage: str) -> None:
-    """Run a command line: print the help, or call `command` with its flags.
+def guarded(command: Callable[[], None]) -> None:
+    """Run `command`, and end as the outcome asks for.
 
     A UserError ends as one line on standard error and exit status 2, a run that a signal stopped as one line and 75,
     Ctrl-C elsewhere as one word and 130; any other exception is a bug and keeps its traceback.
     """
-    arguments = sys.argv[1:]
-    if {"-h", "--help"} & set(arguments):
-        print(help_text(settings, usage))
-        return
     try:
-        command(read_flags(arguments, functools.partial(needs_value, settings)))
+        command()
     except UserError as error:
         _say(f"error: {error}")
         sys.exit(EXIT_USAGE)
@@ -75,3 +71,12 @@ def run(command: Callable[[dict[str, str]], None], settings: type[Any], usage: s
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
+
+
+def run(command: Callable[[dict[str, str]], None], settings: type[Any], usage: str) -> None:
+    """Run a command line, guarded: print the help, or call `command` with its flags."""
+    arguments = sys.argv[1:]
+    if {"-h", "--help"} & set(arguments):
+        print(help_text(settings, usage))
+        return
+    guarded(lambda: command(read_flags(arguments, functools.partial(needs_value, settings))))

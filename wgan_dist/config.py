@@ -12,6 +12,8 @@ from wgan_dist.errors import UserError
 from wgan_dist.settings import AUTO, setting, show, typed_values, unknown_name
 
 RECIPES = Path(__file__).parent / "recipes"
+# Lines of a recipe that are for people: what it trains by, where that is from, what to expect.
+RECIPE_NOTES = ("method", "source", "expect")
 DEFAULT_RECIPE = "digits"
 CONFIG_FILE = "config.yaml"
 EPOCH_SUFFIX = "epoch"
@@ -97,20 +99,32 @@ class Config:
     generator_features: int | None = setting(None, "width of the generator; auto: the network's own", least=1)
     critic_features: int | None = setting(None, "width of the critic; auto: the network's own", least=1)
     generator_norm: str = setting("auto", "auto: the network's own", choices=("auto", "batch", "instance", "none"))
-    critic_norm: str = setting("auto", "auto: the network's own", choices=("auto", "instance", "layer", "none"))
+    critic_norm: str = setting(
+        "auto", "auto: the network's own", choices=("auto", "batch", "instance", "layer", "none")
+    )
+    spectral_norm: str = setting("none", "of every weight of", choices=("none", "critic", "generator", "both"))
     latent_dim: int = setting(128, "length of the latent vector z", least=1)
     latent_distribution: str = setting("normal", "N(0, 1) or U[-1, 1)", choices=("normal", "uniform"))
 
-    batch_size: int = setting(64, "real images in one critic iteration, over all processes", least=1, group="method")
+    loss: str = setting("wasserstein", "of both networks", choices=("wasserstein", "bce", "hinge"), group="method")
+    batch_size: int = setting(64, "real images in one critic iteration, over all processes", least=1)
+    generator_batch_size: int | None = setting(None, "latents in one generator step; auto: batch_size", least=1)
     real_batch_per: str = setting("critic", "a fresh real batch for each", choices=("critic", "generator"))
     accumulation: int = setting(1, "micro-batches a batch is computed in, to save memory", least=1)
     n_critic: int = setting(5, "critic iterations per generator step", least=1)
     critic_warmup: bool = setting(False, "100 critic iterations for the first 25 steps and every 500th")
-    penalty: str = setting("gp", "Lipschitz constraint: two-sided, one-sided, clipping", choices=("gp", "lp", "clip"))
-    gp_weight: float = setting(10.0, "λ of the gradient penalty", least=0)
+    reuse_latents: bool = setting(False, "the generator's step takes the last critic iteration's latents")
+    penalty: str = setting(
+        "gp",
+        "two-sided, one-sided, on real images, around them, clipped weights, none",
+        choices=("gp", "lp", "r1", "dragan", "clip", "none"),
+    )
+    gp_weight: float = setting(10.0, "λ of gp, lp and dragan, γ of r1", above=0)
+    dragan_std: float = setting(0.25, "deviation of dragan's noise around real images, in [-1, 1]", above=0)
     clip_value: float = setting(0.01, "bound of the critic's weights under --penalty=clip", above=0)
     optimizer: str = setting("adam", "of both networks", choices=("adam", "rmsprop"))
     betas: tuple[float, float] = setting((0.0, 0.9), "of Adam", least=0, below=1)
+    adam_eps: float = setting(1e-8, "of Adam", above=0)
     critic_lr: float = setting(1e-4, "learning rate of the critic", above=0)
     generator_lr: float = setting(1e-4, "learning rate of the generator", above=0)
     lr_decay: str = setting("none", "to zero at max_steps", choices=("none", "linear"))
@@ -123,6 +137,7 @@ class Config:
 
     log_every: int | str = setting(50, "record metrics", parse=parse_duration, group="what it leaves behind")
     sample_every: int | str = setting(500, "draw the grid of fixed noise", parse=parse_duration)
+    grid_images: int = setting(64, "images in the grid", least=1)
     evaluate_every: int | str = setting(0, "measure the sliced Wasserstein distance", parse=parse_duration)
     checkpoint_every: int | str = setting(1000, "save all that resuming needs", parse=parse_duration)
     keep_checkpoints: int = setting(3, "newest checkpoints kept", least=1)
@@ -147,6 +162,7 @@ FREE_ON_RESUME = (
     "threads",
     "log_every",
     "sample_every",
+    "grid_images",
     "evaluate_every",
     "checkpoint_every",
     "keep_checkpoints",
@@ -185,21 +201,58 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
+def recipe_names() -> list[str]:
+    """The recipes that come with the package."""
+    return sorted(file.stem for file in RECIPES.glob("*.yaml"))
+
+
 def _recipe_path(recipe: str) -> Path:
     if recipe.endswith((".yaml", ".yml")):
         return Path(recipe)
-    path = RECIPES / f"{recipe}.yaml"
-    if not path.is_file():
-        raise unknown_name("recipe", recipe, sorted(file.stem for file in RECIPES.glob("*.yaml")))
-    return path
+    if recipe not in recipe_names():
+        raise unknown_name("recipe", recipe, recipe_names())
+    return RECIPES / f"{recipe}.yaml"
+
+
+def _check_method(config: Config) -> None:
+    """Losses and constraints that make no sense together."""
+    normalised = config.spectral_norm in ("critic", "both")
+    if config.loss == "wasserstein" and config.penalty == "none" and not normalised and ":" not in config.critic:
+        raise UserError(
+            "penalty=none with loss=wasserstein: without a Lipschitz constraint the estimate grows without bound; "
+            "expected a penalty, or spectral_norm=critic"
+        )
+    if config.loss != "wasserstein" and config.penalty == "clip":
+        raise UserError(f"penalty=clip with loss={config.loss}: clipped weights bound the scores that it must saturate")
+    if config.penalty == "clip" and normalised:
+        raise UserError(
+            f"penalty=clip with spectral_norm={config.spectral_norm}: the size of a normalised weight changes nothing"
+        )
+    if config.critic_norm == "batch" and config.penalty not in ("clip", "none"):
+        raise UserError(
+            f"critic_norm=batch with penalty={config.penalty}: BatchNorm mixes samples, and the penalty is of each "
+            "sample's own gradient; expected instance, layer or none"
+        )
+
+
+def _check_batches(config: Config) -> None:
+    for name in ("batch_size", "generator_batch_size"):
+        size = getattr(config, name)
+        if size is not None and size % config.accumulation:
+            raise UserError(f"{name}={size}: expected a multiple of accumulation={config.accumulation}")
+    if config.reuse_latents and config.generator_batch_size not in (None, config.batch_size):
+        raise UserError(
+            f"reuse_latents=true with generator_batch_size={config.generator_batch_size}: "
+            f"expected as many as batch_size={config.batch_size}"
+        )
 
 
 def check_together(config: Config) -> None:
     """Settings that are each fine and make no sense together."""
     if config.dtype == "float64" and config.mixed_precision not in ("auto", "no"):
         raise UserError(f"mixed_precision={config.mixed_precision} with dtype=float64: expected no")
-    if config.batch_size % config.accumulation:
-        raise UserError(f"batch_size={config.batch_size}: expected a multiple of accumulation={config.accumulation}")
+    _check_method(config)
+    _check_batches(config)
     if config.resume != "false" and not config.run_dir:
         raise UserError(f"resume={config.resume}: expected --run_dir, the folder of the run to continue")
 
@@ -214,17 +267,48 @@ def _continues(flags: Mapping[str, Any]) -> bool:
     return resume == "true" or (resume == "auto" and is_run(Path(flags.get("run_dir", ""))))
 
 
+def _base_path(recipe: Path, base: str) -> Path:
+    try:
+        path = recipe.parent / _recipe_path(base)  # an absolute one stays what it is
+    except UserError as error:
+        raise UserError(f"recipe {recipe}: base={base}: {error}") from None
+    if not path.is_file():
+        raise UserError(f"recipe {recipe}: base={base}: there is no such file")
+    return path
+
+
+def _lines_over_base(path: Path, below: tuple[Path, ...]) -> dict[str, Any]:
+    lines = _read_yaml(path)
+    base = lines.pop("base", None)
+    if base is None:
+        return lines
+    parent = _base_path(path, str(base))
+    if parent in (path, *below):
+        raise UserError(f"recipe {path}: base={base} leads back to itself")
+    return _lines_over_base(parent, (*below, path)) | lines
+
+
+def read_recipe(recipe: str) -> dict[str, Any]:
+    """The lines of a recipe, over those of its base: settings, and what RECIPE_NOTES names, as texts.
+
+    A base is a recipe's name, or a YAML file, looked for beside the file that names it. Raises UserError for a
+    recipe or base that is not there, bases that name each other, and settings that belong on the command line.
+    """
+    values = _lines_over_base(_recipe_path(recipe), ())
+    misplaced = [name for name in UNSAVED if name in values]
+    if misplaced:
+        raise UserError(f"recipe {recipe}: {misplaced[0]} is given on the command line, not in a recipe")
+    return values
+
+
 def _recipe_values(flags: Mapping[str, Any]) -> dict[str, Any]:
     if _continues(flags) and flags.get("run_dir"):
         return _read_yaml(Path(flags["run_dir"]) / CONFIG_FILE)
     recipe = flags.get("recipe") or ("" if "data" in flags else DEFAULT_RECIPE)
     if not recipe:
         return {}
-    values = _read_yaml(_recipe_path(recipe)) | {"recipe": recipe}
-    misplaced = [name for name in UNSAVED if name in values]
-    if misplaced:
-        raise UserError(f"recipe {recipe}: {misplaced[0]} is given on the command line, not in a recipe")
-    return values
+    values = read_recipe(recipe)
+    return {name: value for name, value in values.items() if name not in RECIPE_NOTES} | {"recipe": recipe}
 
 
 def load_config(flags: Mapping[str, str]) -> Config:

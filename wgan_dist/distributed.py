@@ -96,7 +96,7 @@ def world() -> World:
     return World(0, 1)
 
 
-def shares(batch_size: int, accumulation: int, world: World) -> list[slice]:
+def shares(batch_size: int, accumulation: int, world: World, setting: str = "batch_size") -> list[slice]:
     """This process's part of each micro-batch of a global batch.
 
     The parts of all processes make a micro-batch and the micro-batches make the batch, without overlap and in
@@ -105,7 +105,7 @@ def shares(batch_size: int, accumulation: int, world: World) -> list[slice]:
     parts = accumulation * world.size
     if batch_size % parts:
         needed = f"a multiple of {parts} ({world.size} processes × accumulation {accumulation})"
-        raise UserError(f"batch_size={batch_size}: expected {needed}")
+        raise UserError(f"{setting}={batch_size}: expected {needed}")
     length = batch_size // parts
     starts = [(micro * world.size + world.rank) * length for micro in range(accumulation)]
     return [slice(start, start + length) for start in starts]

@@ -44,6 +44,13 @@ def latent(distribution: str, seed: int, stream: str, counter: int, shape: tuple
     return 2.0 * uniform(seed, stream, counter, shape) - 1.0
 
 
+def keep(seed: int, stream: str, counter: int, shape: tuple[int, ...], rate: float) -> NDArray[np.bool_]:
+    """True with probability 1 − rate, to one part in 65536: what dropout keeps; rows as in `uniform`."""
+    count = int(np.prod(shape))
+    sixteen = _bits(seed, stream, counter, -(-count // 4)).astype("<u8").view("<u2")[:count]
+    return (sixteen >= round(rate * 2**16)).reshape(shape)
+
+
 def permutation(seed: int, stream: str, counter: int, size: int) -> NDArray[np.int64]:
     """A uniformly random order of range(size)."""
     return np.argsort(_bits(seed, stream, counter, size), kind="stable")

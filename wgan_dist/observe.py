@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
-from torchvision.utils import make_grid, save_image
+from torchvision.utils import save_image
 
 from wgan_dist.config import Config, to_yaml
 from wgan_dist.errors import UserError
@@ -24,20 +24,36 @@ WALL_CLOCK_KEYS = ("images_per_second", "seconds")
 TENSORBOARD_NAMES = {
     "wasserstein": "critic/wasserstein_estimate",
     "critic_loss": "critic/loss",
+    "real_probability": "critic/real_probability",
+    "fake_probability": "critic/fake_probability",
+    "real_score": "critic/real_score",
+    "fake_score": "critic/fake_score",
     "gradient_penalty": "critic/gradient_penalty",
     "gradient_norm": "critic/gradient_norm",
     "critic_lr": "critic/learning_rate",
     "generator_loss": "generator/loss",
     "generator_lr": "generator/learning_rate",
     "sliced_wasserstein": "evaluation/sliced_wasserstein",
+    "exact_wasserstein": "evaluation/exact_wasserstein",
+    "critic_wasserstein": "evaluation/critic_wasserstein",
+    "modes_covered": "evaluation/modes_covered",
+    "good_share": "evaluation/good_share",
+    "rarest_mode_share": "evaluation/rarest_mode_share",
     "images_per_second": "speed/images_per_second",
     "seen_images": "speed/seen_images",
 }
 PROGRESS_NAMES = {
     "wasserstein": "W",
+    "real_probability": "D(x)",
+    "fake_probability": "D(G(z))",
+    "real_score": "D(x)",
+    "fake_score": "D(G(z))",
     "gradient_penalty": "penalty",
     "gradient_norm": "|∇D|",
     "sliced_wasserstein": "SWD",
+    "exact_wasserstein": "exact W",
+    "modes_covered": "modes",
+    "good_share": "good",
     "images_per_second": "img/s",
 }
 
@@ -47,12 +63,6 @@ def duration_text(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def grid(images: Tensor) -> Tensor:
-    """Images [n, c, h, w] in [−1, 1] as one picture [c, …] in [0, 1], about as wide as high."""
-    columns = max(1, round(len(images) ** 0.5))
-    return make_grid(images.float().nan_to_num().cpu(), columns, normalize=True, value_range=(-1, 1))
 
 
 class Progress:
@@ -144,9 +154,8 @@ class Observer:
             self.writer.add_scalar(TENSORBOARD_NAMES[name], shown[name], record["step"])
         self.progress.show(shown)
 
-    def images(self, name: str, step: int, images: Tensor) -> Path:
-        """A grid as samples/step-…-name.png and in TensorBoard."""
-        picture = grid(images)
+    def picture(self, name: str, step: int, picture: Tensor) -> Path:
+        """A picture [c, height, width] in [0, 1] as samples/step-…-name.png and in TensorBoard."""
         path = self.run_dir / SAMPLES / f"step-{step:08d}-{name}.png"
         with whole_file(path) as partial:
             save_image(picture, partial, format="png")

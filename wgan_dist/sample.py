@@ -1,5 +1,6 @@
 """The command line of sampling with torch: grids, single files, and ways from seed to seed."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,12 +8,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torchvision.utils import save_image
 
-from export.sampler import SamplerError, grid, latents, to_uint8, write_images, write_picture
+from export.sampler import SamplerError, grid, latents, to_uint8, write_images, write_picture, write_points
 from wgan_dist import artifact, cli
 from wgan_dist.artifact import Artifact
+from wgan_dist.data import are_points, open_points
 from wgan_dist.errors import UserError
 from wgan_dist.files import whole_file
+from wgan_dist.pictures import plane
 from wgan_dist.settings import from_flags, setting
 
 USAGE = """
@@ -33,19 +37,39 @@ class SampleSettings:
     ckpt: str = setting("", "run folder, checkpoint folder or generator.safetensors")
     count: int = setting(64, "number of images", least=1)
     seed: int = setting(0, "same seed, same images", least=0)
-    out: str = setting("grid.png", "picture of a grid, or folder for single files")
+    out: str = setting("grid.png", "picture of a grid, or folder for single files; of points, picture or .csv")
     weights: str = setting("ema", "averaged or last weights", choices=("ema", "raw"))
     interpolate: tuple[int, ...] = setting((), "seeds to go between, as 1,2,3", least=0)
     frames: int = setting(8, "images from one seed to the next", least=2)
     generator: str = setting("", "module:Class, for a network of your own")
 
 
+def _outputs(source: Artifact, z: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    network = source.network.float()
+    for part in torch.from_numpy(z).split(BATCH_SIZE):
+        yield network(part).numpy()
+
+
 @torch.no_grad()
 def images_of(source: Artifact, z: NDArray[np.float32]) -> NDArray[np.uint8]:
     """uint8 [n, h, w, c] of the latent vectors z [n, latent_dim]."""
-    network = source.network.float()
-    parts = [to_uint8(network(part).numpy()) for part in torch.from_numpy(z).split(BATCH_SIZE)]
-    return np.concatenate(parts)
+    return np.concatenate([to_uint8(part) for part in _outputs(source, z)])
+
+
+@torch.no_grad()
+def points_of(source: Artifact, z: NDArray[np.float32]) -> NDArray[np.float32]:
+    """float32 [n, 2] of the latent vectors z [n, latent_dim]."""
+    return np.concatenate(list(_outputs(source, z)))
+
+
+def _write_points(points: NDArray[np.float32], data: str, out: str) -> str:
+    """As text, or as a picture over the data they were learnt from."""
+    if not out.endswith(".png"):
+        return str(write_points(points, out))
+    real = open_points(data).values[: len(points)] if are_points((data,)) else points
+    with whole_file(out) as partial:
+        save_image(plane(real, points), partial, format="png")
+    return out
 
 
 def between(
@@ -84,6 +108,8 @@ def write_gif(images: NDArray[np.uint8], path: Path) -> None:
 
 
 def _interpolate(source: Artifact, settings: SampleSettings) -> str:
+    if source.description.makes_points:
+        raise UserError("interpolate: for images, and this generator makes points")
     if len(settings.interpolate) < 2:
         raise UserError("interpolate: expected at least two seeds, as 1,2")
     images = images_of(source, way(source, settings.interpolate, settings.frames))
@@ -105,6 +131,9 @@ def sample(flags: dict[str, str]) -> None:
             print(_interpolate(source, settings))
             return
         z = latents(settings.count, about.latent_dim, about.latent_distribution, settings.seed)
+        if about.makes_points:
+            print(f"{settings.count} points: {_write_points(points_of(source, z), about.data, settings.out)}")
+            return
         written = list(write_images(images_of(source, z), settings.out))
     except SamplerError as error:
         raise UserError(str(error)) from error

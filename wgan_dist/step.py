@@ -1,15 +1,19 @@
 """One critic iteration and one generator step, as if there were one device."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from wgan_dist import noise
-from wgan_dist.objectives import Terms
+from wgan_dist.objectives import CriticMasks, Terms
+
+# Rate and shape, of one sample's values, of each dropout layer of a network.
+Dropouts = Sequence[tuple[float, tuple[int, ...]]]
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,22 @@ class Draws:
         """α ~ U[0, 1) [micro-batch / processes] for each micro-batch."""
         return self._mine(noise.uniform(self.seed, stream, counter, (self.batch_size,)))
 
+    def deltas(self, stream: str, counter: int, shape: tuple[int, ...], deviation: float) -> list[Tensor]:
+        """Noise N(0, deviation²) [micro-batch / processes, *shape] for each micro-batch."""
+        return self._mine(deviation * noise.normal(self.seed, stream, counter, (self.batch_size, *shape)))
+
+    def masks(self, stream: str, counter: int, dropouts: Dropouts) -> list[list[Tensor]]:
+        """What each dropout layer multiplies by, 0 or 1 / (1 − rate), for each micro-batch."""
+        layers = [
+            self._mine(noise.keep(self.seed, f"{stream}.{number}", counter, (self.batch_size, *shape), rate))
+            for number, (rate, shape) in enumerate(dropouts)
+        ]
+        scales = [1.0 / (1.0 - rate) for rate, _ in dropouts]
+        return [
+            [layer[micro].mul_(scale) for layer, scale in zip(layers, scales, strict=True)]
+            for micro in range(len(self.shares))
+        ]
+
 
 def _mean_terms(terms: list[Terms]) -> Terms:
     if len(terms) == 1:
@@ -70,7 +90,7 @@ def _mean_terms(terms: list[Terms]) -> Terms:
     return {name: torch.stack([each[name] for each in terms]).mean() for name in terms[0]}
 
 
-def update(player: Player, batches: Iterable[tuple[Tensor | None, ...]], count: int, engine: Engine) -> Terms:
+def update(player: Player, batches: Iterable[tuple[Any, ...]], count: int, engine: Engine) -> Terms:
     """One optimizer step on the mean gradient of `count` micro-batches; gradients are averaged on the last alone."""
     player.optimizer.zero_grad()
     terms = []
@@ -83,22 +103,44 @@ def update(player: Player, batches: Iterable[tuple[Tensor | None, ...]], count: 
     return _mean_terms(terms)
 
 
+@dataclass(frozen=True)
+class CriticDraws:
+    """What one critic iteration takes at random, for each micro-batch: latents, what its penalty draws, masks."""
+
+    latents: list[Tensor]
+    penalty: list[Tensor]
+    masks: list[CriticMasks]
+
+
+def critic_draws(
+    draws: Draws, iteration: int, noise_std: float | None, shape: tuple[int, ...], dropouts: Dropouts
+) -> CriticDraws:
+    """The draws of a critic iteration on samples of `shape`; `noise_std` is that of a penalty at noisy points."""
+    if noise_std is None:
+        penalty = draws.alphas("critic.alpha", iteration)
+    else:
+        penalty = draws.deltas("critic.delta", iteration, shape, noise_std)
+    real, fake, points = (
+        draws.masks(f"critic.dropout.{part}", iteration, dropouts) for part in ("real", "fake", "penalty")
+    )
+    masks = [CriticMasks(*each) for each in zip(real, fake, points, strict=True)]
+    return CriticDraws(draws.latents("critic.z", iteration), penalty, masks)
+
+
 def critic_iteration(
-    critic: Player, generator: nn.Module, reals: list[Tensor], draws: Draws, iteration: int, engine: Engine
+    critic: Player, generator: nn.Module, reals: list[Tensor], draws: CriticDraws, engine: Engine
 ) -> Terms:
-    """Train the critic on real images in [−1, 1] and as many generated ones."""
+    """Train the critic on real samples, images in [−1, 1], and as many generated ones."""
 
     def generate(z: Tensor) -> Tensor:
         with torch.no_grad(), engine.autocast():
             return generator(z).to(z.dtype)
 
-    latents, alphas = draws.latents("critic.z", iteration), draws.alphas("critic.alpha", iteration)
-    parts = zip(reals, latents, alphas, strict=True)
-    batches = ((real, generate(z), alpha, engine.scale()) for real, z, alpha in parts)
+    parts = zip(reals, draws.latents, draws.penalty, draws.masks, strict=True)
+    batches = ((real, generate(z), drawn, masks, engine.scale()) for real, z, drawn, masks in parts)
     return update(critic, batches, len(reals), engine)
 
 
-def generator_step(generator: Player, draws: Draws, step: int, engine: Engine) -> Terms:
-    """Train the generator on as many latents as a real batch has images."""
-    latents = draws.latents("generator.z", step)
-    return update(generator, ((z,) for z in latents), len(latents), engine)
+def generator_step(generator: Player, latents: list[Tensor], masks: list[list[Tensor]], engine: Engine) -> Terms:
+    """Train the generator on latents, and on the critic with `masks` for its dropout, for each micro-batch."""
+    return update(generator, zip(latents, masks, strict=True), len(latents), engine)

@@ -15,7 +15,7 @@ from wgan_dist.errors import UserError
 if TYPE_CHECKING:  # torch takes seconds to import; --help and a wrong flag should not wait for it
     from accelerate import Accelerator
 
-    from wgan_dist.data import Images
+    from wgan_dist.data import DataSet, Images
     from wgan_dist.trainer import Trainer
 
 SECONDS_BETWEEN_WORDS = 2.0
@@ -45,9 +45,9 @@ def _decoding_voice() -> Callable[[int, int], None]:
     return say
 
 
-def _open_images(config: Config) -> "Images":
+def _open_data(config: Config) -> "DataSet":
     from wgan_dist import distributed
-    from wgan_dist.data import open_images
+    from wgan_dist.data import are_points, open_images, open_points
 
     def build(notify: bool) -> "Images":
         return open_images(
@@ -60,6 +60,8 @@ def _open_images(config: Config) -> "Images":
             *([_decoding_voice()] if notify else []),
         )
 
+    if are_points(config.data):
+        return open_points(config.data[0])
     # The first process fills the cache, and its error is everyone's; then all of them map it.
     bad = distributed.from_main(lambda: build(notify=True).bad)
     if bad and distributed.world().is_main:
@@ -149,6 +151,7 @@ def train(flags: dict[str, str]) -> None:
     """Train a run from texts of settings; what the command line does."""
     config = load_config(flags)
     from wgan_dist import distributed
+    from wgan_dist.data import Images
     from wgan_dist.run_folder import check
     from wgan_dist.trainer import Trainer
 
@@ -157,11 +160,14 @@ def train(flags: dict[str, str]) -> None:
     )
     _say_where(config, accelerator)
     distributed.from_main(lambda: check(config))
-    images = _open_images(config)
-    config = dataclasses.replace(config, channels=images.channels, mixed_precision=accelerator.mixed_precision)
+    data = _open_data(config)
+    kind = "points"
+    if isinstance(data, Images):
+        kind, config = "images", dataclasses.replace(config, channels=data.channels)
+    config = dataclasses.replace(config, mixed_precision=accelerator.mixed_precision)
     check_together(config)
-    _say(f"{len(images):,} images of {images.name}; {summary(config)}")
-    trainer = Trainer(config, accelerator, images)
+    _say(f"{len(data):,} {kind} of {data.name}; {summary(config)}")
+    trainer = Trainer(config, accelerator, data)
     began = _place(config, trainer)
     if not config.dry_run:
         run_dir = _make_run_folder(config)

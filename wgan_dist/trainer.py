@@ -19,31 +19,30 @@ from wgan_dist import artifact, best, checkpoint, distributed, noise, objectives
 from wgan_dist.artifact import Description
 from wgan_dist.behind import Behind
 from wgan_dist.config import Config, as_dict, differences
-from wgan_dist.data import Images, Order, ShareSampler, micro_batches, to_unit_range
+from wgan_dist.data import DataSet, Order, Points, ShareSampler, as_inputs, micro_batches
 from wgan_dist.ema import AveragedGenerator
 from wgan_dist.errors import Stopped, UserError
+from wgan_dist.evaluation import make_evaluation
 from wgan_dist.files import remove_partial_files, write_bytes
-from wgan_dist.metrics.sliced_wasserstein import PATCH, Reference
-from wgan_dist.models import build_critic, build_generator, critic_spec, generator_spec
+from wgan_dist.models import build_critic, build_generator
+from wgan_dist.networks import network_specs
 from wgan_dist.observe import SAMPLES, Observer
+from wgan_dist.pictures import ImageGallery, PointGallery
 from wgan_dist.run_folder import CHECKPOINTS, checkpoint_name
 from wgan_dist.schedule import critic_iterations_at, is_due, learning_rate, make_schedule
-from wgan_dist.step import Draws, Engine, Player, critic_iteration, generator_step
+from wgan_dist.step import CriticDraws, Draws, Engine, Player, critic_draws, critic_iteration, generator_step
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 RMSPROP_SMOOTHING = 0.99
-GRID_IMAGES = 64
-EVALUATED_IMAGES = 1024
 SAMPLING_BATCH = 64
 CRITIC_FILE = "critic.safetensors"
-BEST_METRIC = "sliced_wasserstein"
 # What a process tells the others at a boundary, above the numbers of all signals.
 FAILED = 1000
 
 
 def _make_optimizer(config: Config, parameters: Iterator[nn.Parameter], lr: float) -> Optimizer:
     if config.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr, betas=config.betas, fused=True)
+        return torch.optim.Adam(parameters, lr, betas=config.betas, eps=config.adam_eps, fused=True)
     return torch.optim.RMSprop(parameters, lr, alpha=RMSPROP_SMOOTHING)
 
 
@@ -93,28 +92,21 @@ def _check_compiler(device: torch.device) -> None:
 class Trainer:
     """Two networks, their data, and where they are in the schedule."""
 
-    def __init__(self, config: Config, accelerator: Accelerator, images: Images) -> None:
+    def __init__(self, config: Config, accelerator: Accelerator, data: DataSet) -> None:
         """Raises UserError for settings that do not fit the data, the networks or the number of processes."""
-        self.config, self.accelerator, self.images = config, accelerator, images
+        self.config, self.accelerator, self.data = config, accelerator, data
         self.device, self.dtype = accelerator.device, DTYPES[config.dtype]
         self.is_main = distributed.world().is_main
-        self.shares = distributed.shares(config.batch_size, config.accumulation, distributed.world())
-        self.order = Order(config.seed, len(images), config.batch_size)
+        self.order = Order(config.seed, len(data), config.batch_size)
         if not self.order.batches_per_epoch:
-            raise UserError(f"batch_size={config.batch_size}: expected at most the number of images, {len(images)}")
+            raise UserError(f"batch_size={config.batch_size}: expected at most the number of images, {len(data)}")
         self.schedule = make_schedule(config, self.order.batches_per_epoch)
-        if self.schedule.evaluate and config.image_size < PATCH:
-            raise UserError(f"evaluate_every={config.evaluate_every}: needs an image_size of at least {PATCH}")
+        self.evaluation = make_evaluation(data, config.seed) if self.schedule.evaluate else None
         if config.compile:
             _check_compiler(self.device)
-        self.draws = Draws(
-            seed=config.seed,
-            batch_size=config.batch_size,
-            latent_dim=config.latent_dim,
-            distribution=config.latent_distribution,
-            shares=self.shares,
-            device=self.device,
-            dtype=self.dtype,
+        self.draws = self._make_draws("batch_size", config.batch_size)
+        self.generator_draws = self._make_draws(
+            "generator_batch_size", config.generator_batch_size or config.batch_size
         )
         self.step = self.iteration = self.critic_iterations = 0
         self.saved: tuple[int, int] | None = None
@@ -123,18 +115,27 @@ class Trainer:
         self.observer: Observer | None = None
         self.behind = Behind()
         self._build_networks()
-        self.reference: Reference | None = None
+
+    def _make_draws(self, setting: str, batch_size: int) -> Draws:
+        config = self.config
+        return Draws(
+            seed=config.seed,
+            batch_size=batch_size,
+            latent_dim=config.latent_dim,
+            distribution=config.latent_distribution,
+            shares=distributed.shares(batch_size, config.accumulation, distributed.world(), setting),
+            device=self.device,
+            dtype=self.dtype,
+        )
 
     def _build_networks(self) -> None:
-        config, size, channels = self.config, self.config.image_size, self.images.channels
-        self.spec = generator_spec(
-            config.generator, config.latent_dim, size, channels, config.generator_features, config.generator_norm
-        )
-        critic_network = critic_spec(config.critic, size, channels, config.critic_features, config.critic_norm)
+        config = self.config
+        self.spec, critic_spec = network_specs(config, self.data.shape[0])
         generator = build_generator(self.spec, config.seed).to(self.device, self.dtype)
-        generator = distributed.synchronise_batchnorm(generator)
-        critic = build_critic(critic_network, config.seed).to(self.device, self.dtype)
+        critic = build_critic(critic_spec, config.seed).to(self.device, self.dtype)
         self._try_networks(generator, critic)
+        generator, critic = map(distributed.synchronise_batchnorm, (generator, critic))
+        self.dropouts = getattr(critic, "dropouts", ())
         self.engine = _make_engine(self.accelerator)
         self._make_players(generator, critic)
         self.average = AveragedGenerator(generator, config.ema_decay)
@@ -143,21 +144,24 @@ class Trainer:
     def _try_networks(self, generator: nn.Module, critic: nn.Module) -> None:
         """Two samples through both: a network of one's own may not fit, and should not fail in the first step."""
         config, modes = self.config, (generator.training, critic.training)
-        if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in critic.modules()):
-            raise UserError(f"critic={config.critic}: BatchNorm mixes samples, and each must be scored by itself")
-        shape = (2, self.images.channels, config.image_size, config.image_size)
+        if config.penalty in objectives.PENALTIES and objectives.mixes_samples(critic):
+            raise UserError(
+                f"critic={config.critic}: BatchNorm mixes samples, and penalty={config.penalty} is of each sample's "
+                "own gradient"
+            )
+        shape = (2, *self.data.shape)
         z = torch.zeros(2, config.latent_dim, device=self.device, dtype=self.dtype)
-        images = torch.zeros(shape, device=self.device, dtype=self.dtype)
+        samples = torch.zeros(shape, device=self.device, dtype=self.dtype)
         _expect("generator", config.generator, generator.eval(), z, shape)
-        _expect("critic", config.critic, critic.eval(), images, (2,))
+        _expect("critic", config.critic, critic.eval(), samples, (2,))
         generator.train(modes[0])
         critic.train(modes[1])
 
     def _make_players(self, generator: nn.Module, critic: nn.Module) -> None:
         config = self.config
-        penalty = objectives.PENALTIES.get(config.penalty)
-        critic_objective = objectives.CriticObjective(critic, penalty, config.gp_weight)
-        generator_objective = objectives.GeneratorObjective(generator, objectives.frozen(critic))
+        loss, self.penalty = objectives.LOSSES[config.loss], objectives.PENALTIES.get(config.penalty)
+        critic_objective = objectives.CriticObjective(critic, loss, self.penalty, config.gp_weight)
+        generator_objective = objectives.GeneratorObjective(generator, objectives.frozen(critic), loss)
         self.critic = _make_player(self.accelerator, config, critic, critic_objective, config.critic_lr)
         self.generator = _make_player(self.accelerator, config, generator, generator_objective, config.generator_lr)
 
@@ -209,6 +213,10 @@ class Trainer:
     def _observe(self, run_dir: Path) -> Observer:
         fresh = not self.critic_iterations
         observer = Observer(run_dir, self.config, self.step, self.schedule.max_steps, fresh)
+        if isinstance(self.data, Points):
+            self.gallery: ImageGallery | PointGallery = PointGallery(self.data.values, run_dir / SAMPLES)
+        else:
+            self.gallery = ImageGallery(self.config.grid_images)
         if fresh:
             observer.graph(self.average.network, self._fixed_noise(1))
         return observer
@@ -234,13 +242,18 @@ class Trainer:
         )
 
     def _real_batches(self) -> Generator[list[Tensor]]:
-        """This process's micro-batches of each global batch, in [−1, 1], from where the run is."""
+        """This process's micro-batches of each global batch, as the critic takes them, from where the run is."""
         consumed = self.critic_iterations if self.config.real_batch_per == "critic" else self.step
-        sampler = ShareSampler(self.order, consumed, self.shares)
-        pixels = micro_batches(self.images, sampler, self.config.workers, pin_memory=self.device.type == "cuda")
+        shares = self.draws.shares
+        sampler = ShareSampler(self.order, consumed, shares)
+        values = micro_batches(self.data.values, sampler, self.config.workers, pin_memory=self.device.type == "cuda")
         while True:
-            parts = [next(pixels).to(self.device, non_blocking=True) for _ in self.shares]
-            yield [to_unit_range(part, self.dtype) for part in parts]
+            parts = [next(values).to(self.device, non_blocking=True) for _ in shares]
+            yield [as_inputs(part, self.dtype) for part in parts]
+
+    def _critic_draws(self) -> CriticDraws:
+        noise_std = self.config.dragan_std if self.penalty is not None and self.penalty.is_noise else None
+        return critic_draws(self.draws, self.critic_iterations, noise_std, self.data.shape, self.dropouts)
 
     def _train_step(self, run_dir: Path, reals: Iterator[list[Tensor]]) -> objectives.Terms:
         config = self.config
@@ -251,13 +264,15 @@ class Trainer:
             self._heed(run_dir)
             if not batch or config.real_batch_per == "critic":
                 batch = next(reals)
-            terms = critic_iteration(
-                self.critic, self.generator.network, batch, self.draws, self.critic_iterations, self.engine
-            )
+            drawn = self._critic_draws()
+            terms = critic_iteration(self.critic, self.generator.network, batch, drawn, self.engine)
             if config.penalty == "clip":
                 objectives.clip_weights(list(self.critic.network.parameters()), config.clip_value)
             self.critic_iterations, self.iteration = self.critic_iterations + 1, self.iteration + 1
-        terms |= generator_step(self.generator, self.draws, self.step, self.engine)
+        draws = self.generator_draws
+        latents = drawn.latents if config.reuse_latents else draws.latents("generator.z", self.step)
+        masks = draws.masks("generator.dropout", self.step, self.dropouts)
+        terms |= generator_step(self.generator, latents, masks, self.engine)
         self.average.update(self.step)
         self.step, self.iteration = self.step + 1, 0
         return terms
@@ -292,9 +307,10 @@ class Trainer:
     def _note_best(self) -> bool:
         """Whether the generator is now the best that was measured; then it is worth a checkpoint of its own."""
         value = distributed.from_main(lambda: self.measured)
-        if value is None or not best.improves(self.best, BEST_METRIC, value):
+        metric = self.evaluation.best_metric if self.evaluation else ""
+        if value is None or not best.improves(self.best, metric, value):
             return False
-        self.best = best.Best(BEST_METRIC, value, self.step, checkpoint_name(self.step, self.iteration))
+        self.best = best.Best(metric, value, self.step, checkpoint_name(self.step, self.iteration))
         return True
 
     # --- what it leaves behind ---
@@ -308,31 +324,39 @@ class Trainer:
         self.clock, self.clock_images = time.monotonic(), self.seen_images
         record: dict[str, Any] = {"step": self.step, "seen_images": self.seen_images}
         record |= {"seconds": seconds, "images_per_second": images / seconds}
+        measured = dict(zip(terms, values, strict=True))
+        if self.evaluation is not None and is_due(self.step, self.schedule.evaluate):
+            score = self._score if self.config.loss == "wasserstein" else None
+            found = self.evaluation.measure(self._generate_for_evaluation, score)
+            self.measured = found[self.evaluation.best_metric]
+            measured |= found
         # JSON has no word for what is not a number.
-        numbers = (value if math.isfinite(value) else None for value in values)
-        record |= dict(zip(terms, numbers, strict=True)) | self._rates()
-        if is_due(self.step, self.schedule.evaluate):
-            record[BEST_METRIC] = self.measured = self._evaluate()
+        record |= {name: value if math.isfinite(value) else None for name, value in measured.items()} | self._rates()
         self.observer.record(record)
 
     def _fixed_noise(self, count: int, stream: str = "grid.z") -> Tensor:
         z = noise.latent(self.config.latent_distribution, self.config.seed, stream, 0, (count, self.config.latent_dim))
         return torch.as_tensor(z, dtype=self.dtype).to(self.device)
 
-    def _evaluate(self) -> float:
-        count = min(EVALUATED_IMAGES, len(self.images))
-        if self.reference is None:
-            chosen = noise.permutation(self.config.seed, "evaluation.real", 0, len(self.images))[:count]
-            pixels = torch.from_numpy(self.images.pixels[chosen]).to(self.device)
-            self.reference = Reference.of(to_unit_range(pixels, torch.float32))
-        return self.reference.distance(_sample(self.average.network, self._fixed_noise(count, "evaluation.z")).float())
+    def _generate_for_evaluation(self, count: int) -> Tensor:
+        return _sample(self.average.network, self._fixed_noise(count, "evaluation.z"))
+
+    @torch.no_grad()
+    def _score(self, samples: Tensor) -> Tensor:
+        """The critic's scores in evaluation mode."""
+        critic = self.critic.network
+        was_training = critic.training
+        scores: Tensor = critic.eval()(samples.to(self.dtype))
+        critic.train(was_training)
+        return scores
 
     def _draw(self) -> None:
         if not self.observer:
             return
-        z = self._fixed_noise(GRID_IMAGES)
-        self.observer.images("raw", self.step, _sample(self.generator.network, z))
-        self.observer.images("ema", self.step, _sample(self.average.network, z))
+        z = self._fixed_noise(self.gallery.count)
+        for kind, network in (("raw", self.generator.network), ("ema", self.average.network)):
+            picture = self.gallery.picture(kind, self.step, _sample(network, z), self._score)
+            self.observer.picture(kind, self.step, picture)
         if self.config.weight_histograms:
             networks = {"generator": self.generator.network, "critic": self.critic.network}
             self.observer.weights(self.step, networks)
@@ -344,7 +368,7 @@ class Trainer:
             weights=kind,
             steps=self.step,
             seen_images=self.seen_images,
-            data=self.images.name,
+            data=self.data.name,
             description=self.config.description,
             license=self.config.license,
             package_version=wgan_dist.__version__,
@@ -357,7 +381,7 @@ class Trainer:
             iteration=self.iteration,
             critic_iterations=self.critic_iterations,
             config=as_dict(self.config),
-            data_fingerprint=self.images.fingerprint,
+            data_fingerprint=self.data.fingerprint,
             scaler=scaler.state_dict() if scaler is not None else None,
             best=self.best,
             optimizer_groups=optimizer_groups,
@@ -454,7 +478,7 @@ class Trainer:
         changed = differences(self.config, saved.config)
         if changed:
             raise UserError(f"resume: settings that decide the result differ from the run's: {'; '.join(changed)}")
-        if saved.data_fingerprint != self.images.fingerprint:
+        if saved.data_fingerprint != self.data.fingerprint:
             raise UserError(f"resume: data={','.join(self.config.data)}: its images are not those the run began with")
 
     def _load_networks(self, source: Path, files: dict[str, bytes]) -> None:

@@ -1,6 +1,21 @@
-"""Name or path → images; which images make global batch k."""
+"""Name or path → images or points; which of them make global batch k."""
 
-from wgan_dist.data.batches import Order, ShareSampler, micro_batches, to_unit_range
+from wgan_dist.data.batches import Order, ShareSampler, as_inputs, micro_batches, to_unit_range
 from wgan_dist.data.images import Images, open_images
+from wgan_dist.data.points import Points, are_points, open_points
 
-__all__ = ["Images", "Order", "ShareSampler", "micro_batches", "open_images", "to_unit_range"]
+DataSet = Images | Points
+
+__all__ = [
+    "DataSet",
+    "Images",
+    "Order",
+    "Points",
+    "ShareSampler",
+    "are_points",
+    "as_inputs",
+    "micro_batches",
+    "open_images",
+    "open_points",
+    "to_unit_range",
+]

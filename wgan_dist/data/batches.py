@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +11,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from wgan_dist import noise, signals
-from wgan_dist.data.images import Images
 
 
 @dataclass(frozen=True)
@@ -55,21 +55,21 @@ class ShareSampler(Sampler[NDArray[np.int64]]):
 
 
 class _Gather(Dataset[Tensor]):
-    def __init__(self, images: Images) -> None:
-        self.pixels = images.pixels
+    def __init__(self, values: NDArray[Any]) -> None:
+        self.values = values
 
     def __getitem__(self, indices: NDArray[np.int64]) -> Tensor:
-        return torch.from_numpy(np.asarray(self.pixels[indices]))
+        return torch.from_numpy(np.asarray(self.values[indices]))
 
 
 def _begin_worker(number: int) -> None:
     signals.ignore()
 
 
-def micro_batches(images: Images, sampler: ShareSampler, workers: int, pin_memory: bool) -> Iterator[Tensor]:
-    """uint8 [micro-batch / processes, channels, size, size], in the sampler's order, without end."""
+def micro_batches(values: NDArray[Any], sampler: ShareSampler, workers: int, pin_memory: bool) -> Iterator[Tensor]:
+    """Rows of `values` [micro-batch / processes, …], in the sampler's order, without end."""
     loader = DataLoader(
-        _Gather(images),
+        _Gather(values),
         sampler=sampler,
         batch_size=None,
         num_workers=workers,
@@ -82,3 +82,8 @@ def micro_batches(images: Images, sampler: ShareSampler, workers: int, pin_memor
 def to_unit_range(pixels: Tensor, dtype: torch.dtype) -> Tensor:
     """uint8 in 0…255 → `dtype` in [−1, 1]."""
     return pixels.to(dtype).div_(127.5).sub_(1.0)
+
+
+def as_inputs(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """What a critic is given: pixels in [−1, 1], points as they are."""
+    return to_unit_range(values, dtype) if values.dtype == torch.uint8 else values.to(dtype)

@@ -51,6 +51,16 @@ class Images:
     def channels(self) -> int:
         return int(self.pixels.shape[1])
 
+    @property
+    def values(self) -> Pixels:
+        """The samples, by the name that all kinds of data share."""
+        return self.pixels
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one sample."""
+        return tuple(self.pixels.shape[1:])
+
 
 def _each(sources: list[Source], use: Callable[[Image.Image], object], notify: Notify) -> Iterator[object]:
     """`use(picture)` for every picture in order, or the BadImageError with the picture's name."""

@@ -7,11 +7,13 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from wgan_dist import noise
 from wgan_dist.errors import UserError
-from wgan_dist.models.dcgan import SIZES, DCGANCritic, DCGANGenerator
+from wgan_dist.models import dcgan, resnet, upsample
 from wgan_dist.models.mlp import MLPBatchNormGenerator, MLPCritic, MLPGenerator
+from wgan_dist.models.points import PointCritic, PointGenerator
 from wgan_dist.settings import AUTO, unknown_name
 
 
@@ -26,24 +28,45 @@ class Network:
 
 
 ANY_SIZE = range(1, 1025)
+# Points in the plane are described as images are: of one place, with two channels, which no image has.
+POINT_SIZE, POINT_CHANNELS = 1, 2
+POINTS = (0,)
 
 GENERATORS = {
-    "dcgan": Network(DCGANGenerator, 64, ("batch", "instance", "none"), SIZES),
+    "dcgan": Network(dcgan.DCGANGenerator, 64, ("batch", "instance", "none"), dcgan.SIZES),
+    "dcgan_original": Network(dcgan.OriginalDCGANGenerator, 64, ("batch", "instance", "none"), dcgan.SIZES),
+    "sagan": Network(dcgan.SAGANGenerator, 64, ("batch", "instance", "none"), dcgan.SIZES),
+    "resnet": Network(resnet.ResNetGenerator, 128, ("batch", "instance", "none"), resnet.SIZES),
+    "upsample": Network(upsample.UpsampleGenerator, 64, ("batch",), upsample.SIZES),
     "mlp": Network(MLPGenerator, 256, ("none",), ANY_SIZE),
     "mlp_bn": Network(MLPBatchNormGenerator, 128, ("batch",), ANY_SIZE),
+    "points": Network(PointGenerator, 512, ("none",), POINTS),
 }
 CRITICS = {
-    "dcgan": Network(DCGANCritic, 64, ("instance", "layer", "none"), SIZES),
+    "dcgan": Network(dcgan.DCGANCritic, 64, ("instance", "layer", "batch", "none"), dcgan.SIZES),
+    "dcgan_original": Network(dcgan.OriginalDCGANCritic, 64, ("batch", "instance", "layer", "none"), dcgan.SIZES),
+    "sagan": Network(dcgan.SAGANCritic, 64, ("batch", "instance", "layer", "none"), dcgan.SIZES),
+    "resnet": Network(resnet.ResNetCritic, 128, ("none", "layer", "instance"), resnet.SIZES),
+    "upsample": Network(upsample.UpsampleCritic, 64, ("none",), upsample.SIZES),
     "mlp": Network(MLPCritic, 512, ("none",), ANY_SIZE),
+    "points": Network(PointCritic, 512, ("none",), POINTS),
 }
 
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """Everything that rebuilds a network: its name (or module:Class) and the plain arguments of its class."""
+    """Everything that rebuilds a network: its name (or module:Class), the plain arguments of its class, and whether
+    every weight of its convolutions and dense layers is divided by its spectral norm."""
 
     name: str
     arguments: dict[str, Any]
+    spectral_norm: bool = False
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Of one sample: (channels, image_size, image_size), or (2,) for a point."""
+        size, channels = self.arguments["image_size"], self.arguments["channels"]
+        return (channels,) if channels == POINT_CHANNELS else (channels, size, size)
 
 
 def _import_class(setting: str, name: str) -> Callable[..., nn.Module]:
@@ -66,41 +89,62 @@ def _sizes_text(sizes: Sequence[int]) -> str:
     return ", ".join(map(str, sizes)) if len(sizes) < 20 else f"{sizes[0]} to {sizes[-1]}"
 
 
-def _registered(setting: str, name: str, image_size: int, norm: str) -> Network:
+def _registered(setting: str, name: str, image_size: int, channels: int, norm: str) -> Network:
     """The registry's entry, after checking that it can make what is asked for."""
     known = GENERATORS if setting == "generator" else CRITICS
     if name not in known:
         raise unknown_name(setting, name, [*known, "module:Class"])
     network = known[name]
-    if image_size not in network.sizes:
+    wanted, made = ("points" if each else "images" for each in (channels == POINT_CHANNELS, network.sizes is POINTS))
+    if wanted != made:
+        raise UserError(f"{setting}={name}: is for {made}, and the data are {wanted}")
+    if made == "images" and image_size not in network.sizes:
         raise UserError(f"image_size={image_size}: the {name} {setting} makes {_sizes_text(network.sizes)}")
     if norm != AUTO and norm not in network.norms:
         raise UserError(f"{setting}_norm={norm}: the {name} {setting} takes {', '.join(network.norms)}")
     return network
 
 
-def _spec(setting: str, name: str, features: int | None, norm: str, arguments: dict[str, Any]) -> NetworkSpec:
+def _spec(
+    setting: str, name: str, features: int | None, norm: str, spectral_norm: bool, arguments: dict[str, Any]
+) -> NetworkSpec:
     if is_own_class(name):
-        return NetworkSpec(name, arguments | {"features": features, "norm": norm})
-    network = _registered(setting, name, arguments["image_size"], norm)
+        return NetworkSpec(name, arguments | {"features": features, "norm": norm}, spectral_norm)
+    network = _registered(setting, name, arguments["image_size"], arguments["channels"], norm)
     chosen = {"features": features or network.features, "norm": network.norms[0] if norm == AUTO else norm}
-    return NetworkSpec(name, arguments | chosen)
+    return NetworkSpec(name, arguments | chosen, spectral_norm)
 
 
 def generator_spec(
-    name: str, latent_dim: int, image_size: int, channels: int, features: int | None, norm: str
+    name: str,
+    latent_dim: int,
+    image_size: int,
+    channels: int,
+    features: int | None,
+    norm: str,
+    spectral_norm: bool = False,
 ) -> NetworkSpec:
     """The description of a generator; `features` None and `norm` auto become the network's own.
 
     Raises UserError for an unknown name, or a size or norm that the network cannot make.
     """
     arguments = {"latent_dim": latent_dim, "image_size": image_size, "channels": channels}
-    return _spec("generator", name, features, norm, arguments)
+    return _spec("generator", name, features, norm, spectral_norm, arguments)
 
 
-def critic_spec(name: str, image_size: int, channels: int, features: int | None, norm: str) -> NetworkSpec:
+def critic_spec(
+    name: str, image_size: int, channels: int, features: int | None, norm: str, spectral_norm: bool = False
+) -> NetworkSpec:
     """The description of a critic; as generator_spec."""
-    return _spec("critic", name, features, norm, {"image_size": image_size, "channels": channels})
+    return _spec("critic", name, features, norm, spectral_norm, {"image_size": image_size, "channels": channels})
+
+
+def _normalise_spectrally(network: nn.Module) -> nn.Module:
+    """Divide every weight by a running estimate of its spectral norm (Miyato et al. 2018, algorithm 1)."""
+    for module in list(network.modules()):
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+            spectral_norm(module)
+    return network
 
 
 def _build(setting: str, known: dict[str, Network], spec: NetworkSpec, seed: int) -> nn.Module:
@@ -109,7 +153,8 @@ def _build(setting: str, known: dict[str, Network], spec: NetworkSpec, seed: int
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(noise.integer(seed, f"init.{setting}"))
         try:
-            return build(**spec.arguments)
+            network = build(**spec.arguments)
+            return _normalise_spectrally(network) if spec.spectral_norm else network
         except TypeError as error:
             if not is_own_class(spec.name):
                 raise
@@ -117,7 +162,8 @@ def _build(setting: str, known: dict[str, Network], spec: NetworkSpec, seed: int
 
 
 def build_generator(spec: NetworkSpec, seed: int = 0) -> nn.Module:
-    """A generator: z [n, latent_dim] → images [n, channels, size, size] in [−1, 1]; weights drawn from `seed`.
+    """A generator: z [n, latent_dim] → images [n, channels, size, size] in [−1, 1], or points [n, 2]; weights drawn
+    from `seed`.
 
     A class of one's own is called with the keywords latent_dim, image_size, channels, features (None unless
     set) and norm ("auto" unless set).
@@ -126,7 +172,7 @@ def build_generator(spec: NetworkSpec, seed: int = 0) -> nn.Module:
 
 
 def build_critic(spec: NetworkSpec, seed: int = 0) -> nn.Module:
-    """A critic: images [n, channels, size, size] → scores [n]; weights drawn from `seed`.
+    """A critic: images [n, channels, size, size], or points [n, 2] → scores [n]; weights drawn from `seed`.
 
     A class of one's own is called with the keywords image_size, channels, features and norm.
     """

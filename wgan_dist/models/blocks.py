@@ -1,9 +1,13 @@
 """Pieces that several networks share."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 LEAKY_SLOPE = 0.2
+# Channels of an attention's keys, queries and values, as a share of the feature map's.
+ATTENTION_SHARE = 8
 
 
 class InstanceNorm2d(nn.InstanceNorm2d):
@@ -40,6 +44,29 @@ def leaky_relu() -> nn.Module:
     return nn.LeakyReLU(LEAKY_SLOPE)
 
 
+class SelfAttention2d(nn.Module):
+    """y = γ · v(o) + x, where o weighs every place's h by its likeness to this one (Zhang et al. 2019, eq. 1–3).
+
+    γ starts at 0, so an untrained layer passes its input on. The attention is written out: torch's fused one has no
+    double backward, which a critic under a gradient penalty needs. Its softmax is never in half precision.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        inner = max(1, channels // ATTENTION_SHARE)
+        self.f, self.g, self.h = (nn.Conv2d(channels, inner, 1) for _ in range(3))
+        self.v = nn.Conv2d(inner, channels, 1)
+        self.gamma = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[n, c, h, w] → the same shape."""
+        keys, queries, values = (part(x).flatten(2) for part in (self.f, self.g, self.h))
+        likeness = (queries.transpose(1, 2) @ keys).to(self.gamma.dtype)  # [n, place, place looked at]
+        weights = likeness.softmax(2).to(values.dtype)
+        gathered = (values @ weights.transpose(1, 2)).unflatten(2, x.shape[2:])
+        return self.gamma * self.v(gathered) + x
+
+
 @torch.no_grad()
 def init_dcgan(network: nn.Module) -> None:
     """Weights N(0, 0.02), norm scales N(1, 0.02), shifts 0 (Radford et al. 2016, section 3)."""
@@ -54,11 +81,26 @@ def init_dcgan(network: nn.Module) -> None:
             module.bias.zero_()
 
 
+@torch.no_grad()
+def init_glorot(network: nn.Module) -> None:
+    """Weights of dense layers and convolutions U(±√(6 / (fan in + fan out))), biases 0 (Glorot and Bengio 2010)."""
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                module.bias.zero_()
+
+
 class Critic(nn.Module):
-    """A scalar score per image; `body` must map [n, channels, size, size] to n values."""
+    """A scalar score per sample; `body` must map [n, …] to n values.
+
+    A critic with dropout lists its layers in `dropouts`, rate and shape of one sample's values each, and its forward
+    takes their masks as a second argument, without which it drops nothing: random draws are the caller's.
+    """
 
     body: nn.Module
+    dropouts: Sequence[tuple[float, tuple[int, ...]]] = ()
 
-    def forward(self, images: Tensor) -> Tensor:
-        """images [n, channels, size, size] in [−1, 1] → scores [n], unbounded."""
-        return self.body(images).flatten()
+    def forward(self, samples: Tensor) -> Tensor:
+        """images [n, channels, size, size] in [−1, 1], or points [n, 2] → scores [n], unbounded."""
+        return self.body(samples).flatten()

@@ -1,0 +1,124 @@
+"""`python -m tests.theory.mode_coverage`: modes that WGAN-GP and the BCE GAN cover on the papers' toy sets, by step.
+
+Trains the toy recipes (the papers' networks, batch and λ) on a schedule faster than the papers' 100,000 steps of five
+critic iterations, printed with the table. Real data's own figures stand above it. Writes pictures and a curve of the
+critic's estimate beside the exact distance into the output folder.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from wgan_dist.data.points import DRAWS, MIXTURES
+from wgan_dist.metrics.points import exact_wasserstein, good_of_mode
+from wgan_dist.observe import METRICS_FILE
+
+STEPS = {"25gaussians": 3000, "8gaussians": 1000, "swissroll": 1500}
+METHODS = {"WGAN-GP": [], "BCE": ["--loss=bce", "--penalty=none"]}
+SCHEDULE = ["--n_critic=2", "--critic_lr=1e-3", "--generator_lr=1e-3", "--lr_decay=linear", "--ema_decay=0.995"]
+RECORDS = 8
+MATCHED, COUNTED = 1000, 10_000
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: data, method, seed, steps, and its folder below `out`."""
+
+    data: str
+    method: str
+    seed: int
+    steps: int
+    out: Path
+
+    @property
+    def folder(self) -> Path:
+        return self.out / f"{self.data}-{self.method}-{self.seed}"
+
+    def train(self) -> None:
+        """In a process of one thread; a finished run of the same name is kept."""
+        every = self.steps // RECORDS
+        command = [sys.executable, "-m", "wgan_dist.train", f"--recipe=toy_{self.data}", f"--run_dir={self.folder}"]
+        cadences = [f"--{name}_every={every}" for name in ("log", "sample", "evaluate", "checkpoint")]
+        command += [f"--seed={self.seed}", f"--max_steps={self.steps}", "--threads=1", "--resume=auto"]
+        subprocess.run([*command, *cadences, *SCHEDULE, *METHODS[self.method]], check=True, stdout=subprocess.DEVNULL)
+        print(f"trained {self.folder}", file=sys.stderr, flush=True)
+
+    def records(self) -> list[dict[str, float]]:
+        return [json.loads(line) for line in (self.folder / METRICS_FILE).read_text().splitlines()]
+
+
+def of_real(data: str) -> str:
+    """The line of real data against other real data."""
+    real, other = (DRAWS[data](COUNTED, seed) for seed in (1, 2))
+    line = f"{data}: real data: exact W₁ {exact_wasserstein(real[:MATCHED], other[:MATCHED]):.3f}"
+    if data in MIXTURES:
+        counts = good_of_mode(other, MIXTURES[data])
+        line += f", modes {np.count_nonzero(counts)} of {len(counts)}, good {counts.sum() / COUNTED:.1%}"
+    return line
+
+
+def row(run: Run, record: dict[str, float]) -> str:
+    """One line of the table."""
+    cells = [run.data, run.method, str(run.seed), str(int(record["step"])), f"{record['exact_wasserstein']:.3f}"]
+    if "modes_covered" in record:
+        cells += [f"{record['modes_covered']:.0f}", f"{record['good_share']:.1%}", f"{record['rarest_mode_share']:.2f}"]
+    return " | ".join(cells)
+
+
+def draw_estimates(runs: list[Run], path: Path) -> None:
+    """The critic's estimate and the exact distance between the same samples, through each WGAN-GP training."""
+    from matplotlib.figure import Figure
+
+    figure = Figure((9, 3), 120, layout="constrained")
+    names = list(dict.fromkeys(run.data for run in runs))
+    for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
+        for run in (run for run in runs if run.data == name and run.method == "WGAN-GP"):
+            records = run.records()
+            steps = [record["step"] for record in records]
+            for key, color, label in (
+                ("critic_wasserstein", "tab:blue", "critic's estimate"),
+                ("exact_wasserstein", "tab:orange", "exact W₁"),
+            ):
+                values = [record[key] for record in records]
+                axes.plot(steps, values, color=color, alpha=0.8, label=label if run.seed == runs[0].seed else None)
+        axes.set(title=name, xlabel="generator steps", ylim=(0, None))
+    axes.legend()
+    figure.savefig(path)
+
+
+def main() -> None:
+    """Train whatever is missing, then print the table and draw the curves."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("runs/mode_coverage"))
+    parser.add_argument("--data", nargs="+", choices=list(STEPS), default=list(STEPS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--steps", type=int, help="instead of those of each data set")
+    parser.add_argument("--processes", type=int, default=2, help="trainings at a time")
+    given = parser.parse_args()
+    runs = [
+        Run(data, method, seed, given.steps or STEPS[data], given.out)
+        for data in given.data
+        for seed in given.seeds
+        for method in METHODS
+    ]
+    with ThreadPoolExecutor(given.processes) as pool:
+        list(pool.map(Run.train, runs))
+    print("schedule:", " ".join(SCHEDULE), "steps:", {run.data: run.steps for run in runs})
+    for data in given.data:
+        print(of_real(data))
+    print("data | method | seed | step | exact W₁ | modes | good | rarest mode, of its fair share")
+    for run in runs:
+        for record in run.records():
+            print(row(run, record))
+    draw_estimates(runs, given.out / "estimates.png")
+    print(given.out / "estimates.png")
+
+
+if __name__ == "__main__":
+    main()

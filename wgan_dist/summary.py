@@ -1,0 +1,47 @@
+"""The command line that shows both networks of a run: layers, shapes, parameters, multiply-adds."""
+
+from wgan_dist import cli
+from wgan_dist.config import Config, load_config
+
+USAGE = """
+Show the networks that a recipe or settings describe: layers, parameters, multiply-adds.
+
+  python -m wgan_dist.summary --recipe=catfaces64
+  python -m wgan_dist.summary --recipe=catfaces64 --generator_features=8 --critic_features=8 --batch_size=8
+
+Takes every setting of training. The data are not opened: --channels is 3 unless the recipe or you say otherwise.
+"""
+ASSUMED_CHANNELS = 3
+
+
+def summarise(flags: dict[str, str]) -> None:
+    """Print the tables for texts of settings; what the command line does."""
+    print("\n\n".join(f"{name}\n{table}" for name, table in tables(load_config(flags)).items()))
+
+
+def tables(config: Config) -> dict[str, str]:
+    """torchinfo's table for each network, at the batch it is trained with."""
+    import torch
+    import torchinfo
+
+    from wgan_dist.models import build_critic, build_generator
+    from wgan_dist.networks import network_specs
+
+    generator, critic = network_specs(config, config.channels or ASSUMED_CHANNELS)
+    pairs = {
+        f"generator {generator.name}": (
+            build_generator(generator, config.seed),
+            (config.generator_batch_size or config.batch_size, config.latent_dim),
+        ),
+        f"critic {critic.name}": (build_critic(critic, config.seed), (config.batch_size, *critic.sample_shape)),
+    }
+    columns = ("input_size", "output_size", "num_params", "mult_adds")
+    with torch.random.fork_rng(devices=[]):
+        return {
+            name: str(torchinfo.summary(network, shape, col_names=columns, device="cpu", verbose=0))
+            for name, (network, shape) in pairs.items()
+        }
+
+
+if __name__ == "__main__":
+    cli.run(summarise, Config, USAGE)
