@@ -9,12 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wgan_dist.config import (
+    RECIPE_NOTES,
     RECIPES,
     Config,
     as_dict,
     differences,
     in_steps,
     load_config,
+    recipe_names,
     summary,
     to_yaml,
 )
@@ -23,8 +25,9 @@ from wgan_dist.settings import help_text
 
 PUBLIC = """
 recipe data run_dir resume init_from seed max_steps batch_size real_batch_per image_size latent_dim
-latent_distribution generator_features critic_features n_critic penalty gp_weight clip_value critic_lr generator_lr
-ema_decay dtype mixed_precision compile workers log_every sample_every checkpoint_every evaluate_every
+latent_distribution generator_features critic_features spectral_norm n_critic loss penalty gp_weight dragan_std
+clip_value generator_batch_size reuse_latents adam_eps critic_lr generator_lr ema_decay dtype mixed_precision compile
+workers log_every sample_every grid_images checkpoint_every evaluate_every
 """
 
 # For every setting a value that is not its default.
@@ -49,18 +52,24 @@ OTHER: dict[str, Any] = {
     "critic_features": 8,
     "generator_norm": "none",
     "critic_norm": "none",
+    "spectral_norm": "both",
     "latent_dim": 100,
     "latent_distribution": "uniform",
+    "loss": "bce",
     "batch_size": 32,
+    "generator_batch_size": 128,
     "real_batch_per": "generator",
     "accumulation": 2,
     "n_critic": 3,
     "critic_warmup": True,
+    "reuse_latents": True,
     "penalty": "lp",
     "gp_weight": 0.1,
+    "dragan_std": 0.5,
     "clip_value": 0.02,
     "optimizer": "rmsprop",
     "betas": (0.5, 0.9),
+    "adam_eps": 1e-7,
     "critic_lr": 2e-4,
     "generator_lr": 5e-5,
     "lr_decay": "linear",
@@ -71,6 +80,7 @@ OTHER: dict[str, Any] = {
     "compile": True,
     "log_every": 1,
     "sample_every": "1epoch",
+    "grid_images": 25,
     "evaluate_every": 10,
     "checkpoint_every": 20,
     "keep_checkpoints": 1,
@@ -81,7 +91,7 @@ OTHER: dict[str, Any] = {
 # Where a run lives, how long it is and what it records: free when it is continued.
 FREE = """
 recipe run_dir resume init_from max_steps dry_run data cache_dir skip_bad_images workers threads log_every sample_every
-evaluate_every checkpoint_every keep_checkpoints weight_histograms description license
+grid_images evaluate_every checkpoint_every keep_checkpoints weight_histograms description license
 """
 
 
@@ -96,10 +106,17 @@ def make_run(folder: Path, config: Config) -> str:
     return str(folder)
 
 
+def lines_of(recipe: Path) -> dict[str, Any]:
+    """The lines of a recipe over those of its base."""
+    lines = dict(yaml.load(recipe.read_text(), yaml.BaseLoader))
+    base = lines.pop("base", None)
+    return (lines_of(recipe.parent / f"{base}.yaml") if base else {}) | lines
+
+
 def by_flags(recipe: Path) -> Config:
-    """The defaults and the lines of a recipe, each given as a flag."""
-    lines = yaml.load(recipe.read_text(), yaml.BaseLoader).items()
-    flags = {name: ",".join(value) if isinstance(value, list) else value for name, value in lines}
+    """The defaults and the lines of a recipe that are settings, each given as a flag."""
+    lines = {name: value for name, value in lines_of(recipe).items() if name not in RECIPE_NOTES}
+    flags = {name: ",".join(value) if isinstance(value, list) else value for name, value in lines.items()}
     return load_config({"data": "none"} | flags)
 
 
@@ -212,6 +229,103 @@ def test_an_unknown_recipe_suggests_the_nearest() -> None:
         load_config({"recipe": "digit"})
 
 
+# --- a recipe on another ---
+
+
+def test_a_recipe_is_read_over_its_base_and_that_over_its_own(tmp_path: Path) -> None:
+    write(tmp_path / "first.yaml", "batch_size: 16\nn_critic: 2\nlatent_dim: 7\nmethod: first")
+    write(tmp_path / "second.yaml", "base: first.yaml\nbatch_size: 32\nn_critic: 3\nsource: second")
+    third = write(tmp_path / "third.yaml", "batch_size: 48\nbase: second.yaml\nexpect: third\ndata: photos/")
+    config = load_config({"recipe": third, "seed": "5"})
+    assert config == Config(recipe=third, data=("photos/",), batch_size=48, n_critic=3, latent_dim=7, seed=5)
+    assert load_config({"recipe": third, "batch_size": "64"}).batch_size == 64
+
+
+def test_a_base_is_looked_for_beside_the_file_that_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "base.yaml", "n_critic: 9")
+    write(tmp_path / "a" / "base.yaml", "n_critic: 2")
+    write(tmp_path / "a" / "up.yaml", "base: ../base.yaml")
+    child = write(tmp_path / "a" / "child.yaml", "base: base.yaml\ndata: x")
+    for folder in (tmp_path, tmp_path / "a"):
+        monkeypatch.chdir(folder)
+        assert load_config({"recipe": child}).n_critic == 2
+        assert load_config({"recipe": str(tmp_path / "a" / "up.yaml")}).n_critic == 9
+    monkeypatch.chdir(tmp_path)
+    assert load_config({"recipe": "a/child.yaml"}).n_critic == 2
+
+
+@pytest.mark.parametrize("base", ["mnist_mlp", "{tmp_path}/elsewhere/absolute.yml"])
+def test_a_base_is_a_recipe_of_the_package_or_a_file_anywhere(tmp_path: Path, base: str) -> None:
+    write(tmp_path / "elsewhere" / "absolute.yml", "latent_dim: 100")
+    child = write(tmp_path / "child.yaml", f"base: {base.format(tmp_path=tmp_path)}\nn_critic: 2")
+    config = load_config({"recipe": child})
+    assert (config.latent_dim, config.n_critic) == (100, 2)
+
+
+@pytest.mark.parametrize(
+    ("base", "complaint"),
+    [
+        ("mnist_mpl", "unknown recipe mnist_mpl; did you mean mnist_mlp?"),
+        ("missing.yaml", "there is no such file"),
+        ("folder.yaml", "there is no such file"),
+        ("own.yaml", "leads back to itself"),
+        ("there.yaml", "leads back to itself"),
+        ("beside/there.yaml", "leads back to itself"),
+        ("broken.yaml", "broken.yaml: expected lines of the form setting: value"),
+        ("bach.yaml", "unknown setting bach_size; did you mean batch_size?"),
+        ("many.yaml", "batch_size=many: expected a whole number"),
+        ("run.yaml", "run_dir is given on the command line, not in a recipe"),
+        ("[a, b]", "unknown recipe ['a', 'b']"),
+        ("", "unknown recipe"),
+    ],
+)
+def test_a_base_that_cannot_be_is_refused_by_the_recipe_that_names_it(
+    tmp_path: Path, base: str, complaint: str
+) -> None:
+    (tmp_path / "folder.yaml").mkdir()
+    write(tmp_path / "beside" / "there.yaml", "base: ../own.yaml")
+    write(tmp_path / "there.yaml", "base: back.yaml")
+    write(tmp_path / "back.yaml", "base: own.yaml")
+    write(tmp_path / "broken.yaml", "- a")
+    write(tmp_path / "bach.yaml", "bach_size: 3")
+    write(tmp_path / "many.yaml", "batch_size: many")
+    write(tmp_path / "run.yaml", "run_dir: runs/a")
+    recipe = write(tmp_path / "own.yaml", f"base: {base}")
+    with pytest.raises(UserError) as error:
+        load_config({"recipe": recipe})
+    assert complaint in str(error.value)
+    assert str(tmp_path) in str(error.value)
+
+
+def test_the_notes_of_a_recipe_are_no_settings(tmp_path: Path) -> None:
+    recipe = write(tmp_path / "own.yaml", "method: m\nsource: s\nexpect: e\nn_critic: 2")
+    assert load_config({"recipe": recipe}) == Config(recipe=recipe, n_critic=2)
+    for note in RECIPE_NOTES:
+        with pytest.raises(UserError, match=f"unknown setting {note}"):
+            load_config({"data": "any", note: "x"})
+
+
+@pytest.mark.parametrize("name", ["run_dir", "resume", "dry_run"])
+def test_what_a_single_run_decides_has_no_place_in_a_recipe(tmp_path: Path, name: str) -> None:
+    recipe = write(tmp_path / "own.yaml", f"{name}: true")
+    with pytest.raises(UserError, match=f"recipe {recipe}: {name} is given on the command line, not in a recipe"):
+        load_config({"recipe": recipe})
+
+
+def test_the_config_of_a_run_is_a_recipe_and_may_be_a_base(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", load_config({"recipe": "sagan64", "latent_dim": "7"}))
+    recipe = f"{run}/config.yaml"
+    config = load_config({"recipe": recipe})
+    assert config == dataclasses.replace(load_config({"recipe": "sagan64"}), recipe=recipe, latent_dim=7)
+    child = write(tmp_path / "child.yaml", "base: run/config.yaml\nlatent_dim: 8")
+    assert load_config({"recipe": child}) == dataclasses.replace(config, recipe=child, latent_dim=8)
+
+
+def test_the_recipes_of_the_package_are_its_yaml_files() -> None:
+    assert recipe_names() == sorted(path.stem for path in RECIPES.iterdir() if path.suffix == ".yaml")
+    assert "catfaces64" in recipe_names()
+
+
 DURATIONS = st.integers(0, 10**9) | st.integers(0, 10**6).map(lambda epochs: f"{epochs}epoch")
 RATES = st.floats(1e-12, 10)
 WIDTHS = st.none() | st.integers(1, 4096)
@@ -286,6 +400,14 @@ def test_any_other_duration_is_refused(name: str, text: str) -> None:
         ("n_critic", "0"),
         ("latent_dim", "0"),
         ("gp_weight", "-0.1"),
+        ("gp_weight", "0"),
+        ("dragan_std", "0"),
+        ("adam_eps", "0"),
+        ("generator_batch_size", "0"),
+        ("grid_images", "0"),
+        ("loss", "mse"),
+        ("spectral_norm", "all"),
+        ("reuse_latents", "2"),
         ("clip_value", "0"),
         ("critic_lr", "0"),
         ("generator_lr", "-1"),
@@ -311,7 +433,9 @@ def test_a_value_that_makes_no_sense_is_refused(name: str, text: str) -> None:
     ("name", "text", "value"),
     [
         ("seed", "9223372036854775807", 2**63 - 1),
-        ("gp_weight", "0", 0.0),
+        ("gp_weight", "1e-9", 1e-9),
+        ("generator_batch_size", "auto", None),
+        ("generator_batch_size", "1", 1),
         ("ema_decay", "0", 0.0),
         ("betas", "0,0.999", (0.0, 0.999)),
         ("channels", "4", 4),
@@ -322,18 +446,81 @@ def test_a_value_at_the_edge_of_sense_is_accepted(name: str, text: str, value: o
     assert getattr(load_config({name: text}), name) == value
 
 
+def flags_of(text: str) -> dict[str, str]:
+    """`a=1 b=2` as flags."""
+    return dict(pair.split("=") for pair in text.split())
+
+
+PER_SAMPLE = ("gp", "lp", "r1", "dragan")
+
+
 @pytest.mark.parametrize(
     ("flags", "complaint"),
     [
-        ({"dtype": "float64", "mixed_precision": "bf16"}, "mixed_precision=bf16 with dtype=float64"),
-        ({"dtype": "float64", "mixed_precision": "fp16"}, "mixed_precision=fp16 with dtype=float64"),
-        ({"batch_size": "10", "accumulation": "4"}, "batch_size=10: expected a multiple of accumulation=4"),
-        ({"resume": "true"}, "resume=true: expected --run_dir"),
+        ("dtype=float64 mixed_precision=bf16", "mixed_precision=bf16 with dtype=float64"),
+        ("dtype=float64 mixed_precision=fp16", "mixed_precision=fp16 with dtype=float64"),
+        ("batch_size=10 accumulation=4", "batch_size=10: expected a multiple of accumulation=4"),
+        ("resume=true", "resume=true: expected --run_dir"),
+        (
+            "penalty=none",
+            "penalty=none with loss=wasserstein: without .* or spectral_norm=critic",
+        ),
+        ("penalty=none spectral_norm=generator", "penalty=none with loss=wasserstein: without a Lipschitz constraint"),
+        ("penalty=clip loss=bce", "penalty=clip with loss=bce: clipped weights bound the scores"),
+        ("penalty=clip loss=hinge", "penalty=clip with loss=hinge: clipped weights bound the scores"),
+        (
+            "penalty=clip spectral_norm=critic",
+            "penalty=clip with spectral_norm=critic: the size of a",
+        ),
+        ("penalty=clip spectral_norm=both", "penalty=clip with spectral_norm=both: the size of a"),
+        *(
+            (
+                f"critic_norm=batch penalty={penalty}",
+                f"critic_norm=batch with penalty={penalty}: BatchNorm mixes",
+            )
+            for penalty in PER_SAMPLE
+        ),
+        (
+            "generator_batch_size=6 accumulation=4 batch_size=8",
+            "^generator_batch_size=6: expected a multiple of accumulation=4",
+        ),
+        (
+            "generator_batch_size=128 batch_size=64 reuse_latents=true",
+            "reuse_latents=true with generator_batch_size=128: expected as many as batch_size=64",
+        ),
     ],
 )
-def test_settings_that_contradict_one_another_are_refused(flags: dict[str, str], complaint: str) -> None:
+def test_settings_that_contradict_one_another_are_refused(flags: str, complaint: str) -> None:
     with pytest.raises(UserError, match=complaint):
-        load_config(flags)
+        load_config({"data": "any"} | flags_of(flags))
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "penalty=none loss=wasserstein spectral_norm=critic",
+        "penalty=none loss=wasserstein spectral_norm=both",
+        "penalty=none loss=wasserstein critic=own:Critic",  # which may constrain itself
+        "penalty=none loss=bce",
+        "penalty=none loss=hinge",
+        "penalty=clip spectral_norm=generator",
+        "penalty=clip critic_norm=batch",
+        "penalty=none loss=bce critic_norm=batch",
+        *(f"penalty={penalty} loss={loss}" for penalty in PER_SAMPLE for loss in ("wasserstein", "bce", "hinge")),
+        *(f"penalty={penalty} critic_norm={norm}" for penalty in PER_SAMPLE for norm in ("instance", "layer", "none")),
+        "penalty=gp spectral_norm=both",
+        "penalty=gp generator_norm=batch",
+        "batch_size=8 generator_batch_size=12 accumulation=4",
+        "batch_size=8 generator_batch_size=6",
+        "batch_size=64 generator_batch_size=64 reuse_latents=true",
+        "reuse_latents=true",
+    ],
+)
+def test_settings_that_make_sense_together_are_accepted(flags: str) -> None:
+    config = load_config({"data": "any"} | flags_of(flags))
+    assert {name: str(getattr(config, name)).lower() for name in flags_of(flags)} == {
+        name: value.lower() for name, value in flags_of(flags).items()
+    }
 
 
 @pytest.mark.parametrize("precision", ["auto", "no"])

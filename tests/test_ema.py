@@ -115,3 +115,84 @@ def test_a_weight_used_in_two_places_is_averaged_once() -> None:
         shared.weight.add_(1.0)
     average.update(0)
     torch.testing.assert_close(average.network.state_dict()["0.weight"], before + 1.0 - DECAYS[0])
+
+
+# --- spectral norm ---
+
+
+def spectral_generator(name: str = "dcgan") -> nn.Module:
+    return build_generator(generator_spec(name, 5, 16, 1, 4, "batch", spectral_norm=True)).double()
+
+
+def vectors(network: nn.Module) -> list[Tensor]:
+    """The singular vectors of every normalised weight."""
+    return [value for name, value in network.named_buffers() if name.endswith(("._u", "._v"))]
+
+
+def effective_norms(network: nn.Module) -> list[float]:
+    """The largest singular value of every weight as it is used; a transposed convolution's outputs are its columns."""
+    norms = []
+    for module in network.modules():
+        if isinstance(module, nn.ConvTranspose2d):
+            norms.append(module.weight.transpose(0, 1).flatten(1))
+        elif isinstance(module, (nn.Conv2d, nn.Linear)):
+            norms.append(module.weight.flatten(1))
+    return [float(torch.linalg.matrix_norm(weight, ord=2)) for weight in norms]
+
+
+def drift(generator: nn.Module, steps: int) -> None:
+    """As training does: a pass, then a small change of every weight."""
+    for step in range(steps):
+        generator(draw(3, 5, seed=step))
+        with torch.no_grad():
+            for number, parameter in enumerate(generator.parameters()):
+                change = draw(*parameter.shape, seed=1000 * number + step % 2)
+                parameter.add_(change, alpha=0.03 * float(parameter.std(correction=0)))
+
+
+@pytest.mark.parametrize("name", ["dcgan", "sagan"])
+def test_the_weights_of_an_averaged_generator_have_the_spectral_norm_one(name: str) -> None:
+    generator = spectral_generator(name)
+    average = AveragedGenerator(generator, 0.9)
+    for step in range(60):
+        drift(generator, 1)
+        average.update(step)
+    norms = effective_norms(average.network)
+    assert len(norms) == (3 if name == "dcgan" else 3 + 2 * 4)
+    assert norms == pytest.approx([1.0] * len(norms), abs=0.03)
+
+
+def test_the_singular_vectors_of_an_averaged_generator_are_the_newest_and_of_unit_length() -> None:
+    generator = spectral_generator()
+    average = AveragedGenerator(generator, 0.999)
+    for step in range(3):
+        generator(draw(3, 5, seed=step))
+        with torch.no_grad():
+            for parameter in generator.parameters():
+                parameter.copy_(draw(*parameter.shape, seed=step))
+        average.update(step)
+    ours, theirs = vectors(average.network), vectors(generator)
+    assert len(ours) == 6
+    assert all(torch.equal(*pair) for pair in zip(ours, theirs, strict=True))
+    assert [float(vector.norm()) for vector in ours] == pytest.approx([1.0] * 6, rel=1e-12)
+
+
+def test_the_original_weights_under_spectral_norm_are_averaged() -> None:
+    generator = spectral_generator()
+    average = AveragedGenerator(generator, DECAY)
+    name = "body.0.parametrizations.weight.original"
+    before = copy_of(generator)[name]
+    drift(generator, 1)
+    average.update(0)
+    expected = DECAYS[0] * before + (1 - DECAYS[0]) * generator.state_dict()[name]
+    torch.testing.assert_close(average.network.state_dict()[name], expected, rtol=1e-12, atol=0)
+    assert not torch.equal(expected, before)
+
+
+def test_a_restart_takes_the_singular_vectors_too() -> None:
+    generator = spectral_generator()
+    average = AveragedGenerator(generator, 0.999)
+    drift(generator, 2)
+    average.restart()
+    state = generator.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in average.network.state_dict().items())

@@ -21,6 +21,7 @@ LAYERS = [
     ["wgan_dist.data", "wgan_dist.models", "wgan_dist.metrics"],
     ["wgan_dist.metrics.points", "wgan_dist.metrics.sliced_wasserstein", "wgan_dist.step", "wgan_dist.observe"],
     ["wgan_dist.networks", "wgan_dist.evaluation", "wgan_dist.pictures"],
+    ["wgan_dist.players"],
     ["wgan_dist.artifact", "wgan_dist.checkpoint"],
     ["wgan_dist.best"],
     ["wgan_dist.state"],
@@ -37,7 +38,7 @@ FILES = {
     for path in (REPOSITORY / folder).rglob("*.py")
 }
 # Only these may know the library that distributes, and these the processes.
-ACCELERATE = {"wgan_dist.distributed", "wgan_dist.trainer", "wgan_dist.train"}
+ACCELERATE = {"wgan_dist.distributed", "wgan_dist.players", "wgan_dist.trainer", "wgan_dist.train"}
 TORCH_DISTRIBUTED = {"wgan_dist.distributed"}
 # A file that others vendor whole, and what must start within a second.
 WITHOUT_OURS = {"export.sampler"}

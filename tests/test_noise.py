@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy import stats  # type: ignore[import-untyped]
+from scipy import stats
 
 from export import sampler
 from wgan_dist import noise
@@ -110,6 +110,44 @@ def test_draws_have_their_distribution(draw: Draw, distribution: Any) -> None:
     assert stats.kstest(drawn.reshape(-1), distribution.cdf).pvalue > 0.01
     assert stats.kstest(drawn[:, 0], distribution.cdf).pvalue > 0.01
     assert abs(np.corrcoef(drawn.T) - np.eye(10)).max() < 4 / math.sqrt(2000)
+
+
+@settings(deadline=None, max_examples=50)
+@given(SEEDS, COUNTERS, st.integers(0, 11), st.floats(0, 1))
+def test_what_is_kept_is_decided_by_sixteen_bits_each_the_lowest_first(
+    seed: int, counter: int, count: int, rate: float
+) -> None:
+    pieces = (word >> shift & 0xFFFF for word in words(seed, "dropout", counter) for shift in (0, 16, 32, 48))
+    expected = [piece / 2**16 >= round(rate * 2**16) / 2**16 for piece in islice(pieces, count)]
+    assert noise.keep(seed, "dropout", counter, (count,), rate).tolist() == expected
+
+
+@pytest.mark.parametrize("rate", [0.0, 2.0**-12, 0.2, 0.3, 0.5, 0.9, 1.0])
+def test_dropout_keeps_one_minus_its_rate(rate: float) -> None:
+    kept = noise.keep(0, "dropout", 0, (1000, 20, 50), rate)
+    assert kept.shape == (1000, 20, 50)
+    # Five standard errors of a million draws, and the rounding to one part in 65536.
+    allowed = 5 * math.sqrt(rate * (1 - rate) / kept.size) + 2.0**-17
+    assert kept.mean() == pytest.approx(1 - rate, abs=allowed)
+
+
+def test_what_is_kept_is_independent_from_draw_to_draw_and_from_counter_to_counter() -> None:
+    kept = np.stack([noise.keep(0, "dropout", counter, (8,), 0.3) for counter in range(2000)])
+    assert abs(np.corrcoef(kept.T) - np.eye(8)).max() < 4 / math.sqrt(2000)
+    pairs = [tuple(row) for row in kept[:-1, :1] * 2 + kept[1:, :1]]
+    expected = [0.09, 0.21, 0.21, 0.49]
+    counts = [pairs.count((value,)) for value in range(4)]
+    assert stats.chisquare(counts, np.array(expected) * len(pairs)).pvalue > 0.01
+
+
+@settings(deadline=None, max_examples=50)
+@given(data=st.data(), seed=SEEDS, dim=st.integers(1, 9), count=st.integers(1, 9))
+def test_the_first_rows_that_are_kept_do_not_depend_on_the_count(
+    data: st.DataObject, seed: int, dim: int, count: int
+) -> None:
+    first = data.draw(st.integers(1, count))
+    rows = noise.keep(seed, "dropout", 0, (count, dim), 0.3)[:first]
+    assert (rows == noise.keep(seed, "dropout", 0, (first, dim), 0.3)).all()
 
 
 def test_uniform_latents_fill_the_range_from_minus_one_to_one() -> None:

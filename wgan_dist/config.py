@@ -283,7 +283,7 @@ def _lines_over_base(path: Path, below: tuple[Path, ...]) -> dict[str, Any]:
     if base is None:
         return lines
     parent = _base_path(path, str(base))
-    if parent in (path, *below):
+    if parent.resolve() in [each.resolve() for each in (path, *below)]:
         raise UserError(f"recipe {path}: base={base} leads back to itself")
     return _lines_over_base(parent, (*below, path)) | lines
 

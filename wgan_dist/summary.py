@@ -1,5 +1,7 @@
 """The command line that shows both networks of a run: layers, shapes, parameters, multiply-adds."""
 
+import dataclasses
+
 from wgan_dist import cli
 from wgan_dist.config import Config, load_config
 
@@ -27,7 +29,9 @@ def tables(config: Config) -> dict[str, str]:
     from wgan_dist.models import build_critic, build_generator
     from wgan_dist.networks import network_specs
 
-    generator, critic = network_specs(config, config.channels or ASSUMED_CHANNELS)
+    # torchinfo counts no multiply-adds where a weight is computed, and spectral norm adds no parameter.
+    plain = dataclasses.replace(config, spectral_norm="none")
+    generator, critic = network_specs(plain, config.channels or ASSUMED_CHANNELS)
     pairs = {
         f"generator {generator.name}": (
             build_generator(generator, config.seed),

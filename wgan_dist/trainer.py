@@ -2,8 +2,6 @@
 
 import contextlib
 import math
-import os
-import shutil
 import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -12,7 +10,6 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 import wgan_dist
 from wgan_dist import artifact, best, checkpoint, distributed, noise, objectives, signals, state, weights
@@ -20,49 +17,20 @@ from wgan_dist.artifact import Description
 from wgan_dist.behind import Behind
 from wgan_dist.config import Config, as_dict, differences
 from wgan_dist.data import DataSet, Order, Points, ShareSampler, as_inputs, micro_batches
-from wgan_dist.ema import AveragedGenerator
 from wgan_dist.errors import Stopped, UserError
 from wgan_dist.evaluation import make_evaluation
 from wgan_dist.files import remove_partial_files, write_bytes
-from wgan_dist.models import build_critic, build_generator
-from wgan_dist.networks import network_specs
 from wgan_dist.observe import SAMPLES, Observer
 from wgan_dist.pictures import ImageGallery, PointGallery
+from wgan_dist.players import DTYPES, make_engine, make_players
 from wgan_dist.run_folder import CHECKPOINTS, checkpoint_name
 from wgan_dist.schedule import critic_iterations_at, is_due, learning_rate, make_schedule
-from wgan_dist.step import CriticDraws, Draws, Engine, Player, critic_draws, critic_iteration, generator_step
+from wgan_dist.step import CriticDraws, Draws, Player, critic_draws, critic_iteration, generator_step
 
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
-RMSPROP_SMOOTHING = 0.99
 SAMPLING_BATCH = 64
 CRITIC_FILE = "critic.safetensors"
 # What a process tells the others at a boundary, above the numbers of all signals.
 FAILED = 1000
-
-
-def _make_optimizer(config: Config, parameters: Iterator[nn.Parameter], lr: float) -> Optimizer:
-    if config.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr, betas=config.betas, eps=config.adam_eps, fused=True)
-    return torch.optim.RMSprop(parameters, lr, alpha=RMSPROP_SMOOTHING)
-
-
-def _make_player(
-    accelerator: Accelerator, config: Config, network: nn.Module, objective: nn.Module, lr: float
-) -> Player:
-    optimizer = _make_optimizer(config, network.parameters(), lr)
-    if config.compile:
-        objective = torch.compile(objective, fullgraph=True)  # type: ignore[assignment]
-    return Player(network, *accelerator.prepare(objective, optimizer))
-
-
-def _make_engine(accelerator: Accelerator) -> Engine:
-    scaler, one = accelerator.scaler, torch.ones((), device=accelerator.device)
-    return Engine(
-        backward=accelerator.backward,
-        no_sync=accelerator.no_sync,
-        autocast=accelerator.autocast,
-        scale=lambda: None if scaler is None else scaler.scale(one),
-    )
 
 
 @torch.no_grad()
@@ -73,20 +41,6 @@ def _sample(generator: nn.Module, z: Tensor) -> Tensor:
     images = torch.cat([generator(part) for part in z.split(SAMPLING_BATCH)])
     generator.train(was_training)
     return images
-
-
-def _expect(setting: str, name: str, network: nn.Module, given: Tensor, shape: tuple[int, ...]) -> None:
-    try:
-        found = tuple(network(given).shape)
-    except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise UserError(f"{setting}={name}: fails on an input of {list(given.shape)}: {error}") from error
-    if found != shape:
-        raise UserError(f"{setting}={name}: gives {list(found)} for {list(given.shape)}: expected {list(shape)}")
-
-
-def _check_compiler(device: torch.device) -> None:
-    if device.type == "cpu" and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++"))):
-        raise UserError("compile=true: needs a C++ compiler, g++ or clang++, and there is none; without: compile=false")
 
 
 class Trainer:
@@ -102,8 +56,6 @@ class Trainer:
             raise UserError(f"batch_size={config.batch_size}: expected at most the number of images, {len(data)}")
         self.schedule = make_schedule(config, self.order.batches_per_epoch)
         self.evaluation = make_evaluation(data, config.seed) if self.schedule.evaluate else None
-        if config.compile:
-            _check_compiler(self.device)
         self.draws = self._make_draws("batch_size", config.batch_size)
         self.generator_draws = self._make_draws(
             "generator_batch_size", config.generator_batch_size or config.batch_size
@@ -114,7 +66,11 @@ class Trainer:
         self.measured: float | None = None
         self.observer: Observer | None = None
         self.behind = Behind()
-        self._build_networks()
+        self.engine = make_engine(accelerator)
+        players = make_players(config, accelerator, data.shape)
+        self.generator, self.critic = players.generator, players.critic
+        self.average, self.spec = players.average, players.spec
+        self.dropouts = getattr(self.critic.network, "dropouts", ())
 
     def _make_draws(self, setting: str, batch_size: int) -> Draws:
         config = self.config
@@ -127,43 +83,6 @@ class Trainer:
             device=self.device,
             dtype=self.dtype,
         )
-
-    def _build_networks(self) -> None:
-        config = self.config
-        self.spec, critic_spec = network_specs(config, self.data.shape[0])
-        generator = build_generator(self.spec, config.seed).to(self.device, self.dtype)
-        critic = build_critic(critic_spec, config.seed).to(self.device, self.dtype)
-        self._try_networks(generator, critic)
-        generator, critic = map(distributed.synchronise_batchnorm, (generator, critic))
-        self.dropouts = getattr(critic, "dropouts", ())
-        self.engine = _make_engine(self.accelerator)
-        self._make_players(generator, critic)
-        self.average = AveragedGenerator(generator, config.ema_decay)
-
-    @torch.no_grad()
-    def _try_networks(self, generator: nn.Module, critic: nn.Module) -> None:
-        """Two samples through both: a network of one's own may not fit, and should not fail in the first step."""
-        config, modes = self.config, (generator.training, critic.training)
-        if config.penalty in objectives.PENALTIES and objectives.mixes_samples(critic):
-            raise UserError(
-                f"critic={config.critic}: BatchNorm mixes samples, and penalty={config.penalty} is of each sample's "
-                "own gradient"
-            )
-        shape = (2, *self.data.shape)
-        z = torch.zeros(2, config.latent_dim, device=self.device, dtype=self.dtype)
-        samples = torch.zeros(shape, device=self.device, dtype=self.dtype)
-        _expect("generator", config.generator, generator.eval(), z, shape)
-        _expect("critic", config.critic, critic.eval(), samples, (2,))
-        generator.train(modes[0])
-        critic.train(modes[1])
-
-    def _make_players(self, generator: nn.Module, critic: nn.Module) -> None:
-        config = self.config
-        loss, self.penalty = objectives.LOSSES[config.loss], objectives.PENALTIES.get(config.penalty)
-        critic_objective = objectives.CriticObjective(critic, loss, self.penalty, config.gp_weight)
-        generator_objective = objectives.GeneratorObjective(generator, objectives.frozen(critic), loss)
-        self.critic = _make_player(self.accelerator, config, critic, critic_objective, config.critic_lr)
-        self.generator = _make_player(self.accelerator, config, generator, generator_objective, config.generator_lr)
 
     @property
     def seen_images(self) -> int:
@@ -252,7 +171,8 @@ class Trainer:
             yield [as_inputs(part, self.dtype) for part in parts]
 
     def _critic_draws(self) -> CriticDraws:
-        noise_std = self.config.dragan_std if self.penalty is not None and self.penalty.is_noise else None
+        penalty = objectives.PENALTIES.get(self.config.penalty)
+        noise_std = self.config.dragan_std if penalty is not None and penalty.is_noise else None
         return critic_draws(self.draws, self.critic_iterations, noise_std, self.data.shape, self.dropouts)
 
     def _train_step(self, run_dir: Path, reals: Iterator[list[Tensor]]) -> objectives.Terms:

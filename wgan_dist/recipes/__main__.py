@@ -3,7 +3,7 @@
 import sys
 
 from wgan_dist import cli
-from wgan_dist.config import RECIPE_NOTES, UNSAVED, Config, load_config, read_recipe, recipe_names
+from wgan_dist.config import RECIPE_NOTES, Config, load_config, read_recipe, recipe_names
 from wgan_dist.errors import UserError
 from wgan_dist.settings import show
 
@@ -30,7 +30,7 @@ def shown(name: str) -> str:
     """A recipe's notes and settings, those of its base included, as lines of YAML; raises UserError if unknown."""
     values, config = read_recipe(name), load_config({"recipe": name})
     notes = [f"# {note}: {values[note]}" for note in RECIPE_NOTES if note in values]
-    decided = [key for key in Config.__dataclass_fields__ if key in values and key not in UNSAVED]
+    decided = [key for key in Config.__dataclass_fields__ if key in values]
     return "\n".join([*notes, *(f"{key}: {show(getattr(config, key))}" for key in decided)])
 
 
