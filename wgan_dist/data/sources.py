@@ -21,8 +21,9 @@ from wgan_dist.settings import unknown_name
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 DIGITS = Path(__file__).parent / "digits"
-# What decodes within a gigabyte, copies included: 64 million pixels of a picture, 600 MiB of an idx file.
-PIXEL_LIMIT = 1 << 26
+# What decodes within a gigabyte, copies included: 64 million pixels of a picture, half of it where there may be
+# transparency or 16 bits, and 600 MiB of an idx file.
+PIXEL_LIMIT, PLAIN_MODES = 1 << 26, ("L", "RGB")
 IDX_LIMIT = 600 << 20
 # Two zero bytes, 8 for unsigned bytes, 3 for the dimensions.
 IDX_GREY_IMAGES = 0x0803
@@ -55,8 +56,9 @@ def read(source: Source, index: int, use: Callable[[Image.Image], Result]) -> Re
     """
     try:
         with source.open(index) as picture:
-            if picture.width * picture.height > PIXEL_LIMIT:
-                raise BadImageError(f"{picture.width} x {picture.height}: more than {PIXEL_LIMIT:,} pixels")
+            limit = PIXEL_LIMIT if picture.mode in PLAIN_MODES else PIXEL_LIMIT // 2
+            if picture.width * picture.height > limit:
+                raise BadImageError(f"{picture.width} x {picture.height}: more than {limit:,} pixels")
             return use(picture)
     except UnidentifiedImageError:
         raise BadImageError("not a PNG, JPEG, WebP or BMP image") from None

@@ -15,7 +15,7 @@ TYPED, FINE, NO_ERROR, OTHER_ERROR = 0, 1, 2, 3
 
 def rows(scratch: Path, cache_dir: Path) -> Row:
     """All cases, and whether each ended as it should."""
-    row = Row("hostile input: a typed error within 5 s and 1 GiB, nothing written outside")
+    row = Row("hostile input: a typed error within 5 s of processor time and 1 GiB, nothing written outside")
     out, place = scratch / "results", scratch / "place"
     place.mkdir()
     with (scratch / "log").open("w") as said:

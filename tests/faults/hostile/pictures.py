@@ -43,9 +43,10 @@ def png(width: int, height: int, depth: int, colour: int, *more: bytes, data: by
 
 def greatest() -> Iterator[tuple[str, bytes]]:
     """Pictures of as many pixels as are taken, and as dear as they can be."""
-    side = 1 << 13
-    yield "RGBA of 8,192 x 8,192", png(side, side, 8, 6, data=zlib.compress(bytes(side * (1 + 4 * side)), 9))
-    yield "16-bit grey of 8,192 x 8,192", png(side, side, 16, 0, data=zlib.compress(bytes(side * (1 + 2 * side)), 9))
+    side, half = 1 << 13, 1 << 12
+    yield "RGB of 8,192 x 8,192", png(side, side, 8, 2, data=zlib.compress(bytes(side * (1 + 3 * side)), 9))
+    yield "RGBA of 8,192 x 4,096", png(side, half, 8, 6, data=zlib.compress(bytes(half * (1 + 4 * side)), 9))
+    yield "16-bit grey of 8,192 x 4,096", png(side, half, 16, 0, data=zlib.compress(bytes(half * (1 + 2 * side)), 9))
 
 
 def pictures() -> Iterator[tuple[str, bytes]]:
