@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from wgan_dist.errors import UserError
-from wgan_dist.files import whole_file, whole_folder, write_bytes, write_text
+from wgan_dist.files import remove_folder, remove_partial_files, whole_file, whole_folder, write_bytes, write_text
 
 INTERRUPTIONS = [RuntimeError, KeyboardInterrupt, SystemExit]
 
@@ -162,3 +162,23 @@ def test_a_read_only_disk_is_a_user_error(
     with pytest.raises(UserError, match=expected), whole(tiny_disk / "new") as partial:
         fill(partial)
     assert tree(tiny_disk) == {"file": b"old"}
+
+
+def test_a_folder_is_removed_and_what_hinders_it_is_left(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_bytes(b"")
+    remove_folder(tmp_path / "one")
+    remove_folder(tmp_path / "none")
+    assert tree(tmp_path) == {"other/file": b""}
+
+
+def test_only_halves_of_files_are_removed(tmp_path: Path) -> None:
+    with whole_file(tmp_path / "file") as partial:
+        fill(partial)
+        (tmp_path / ".hidden").write_bytes(b"")
+        partial.with_name(".other.1.partial").write_bytes(b"half")
+        (tmp_path / "named.partial").write_bytes(b"")
+    remove_partial_files(tmp_path)
+    assert sorted(tree(tmp_path)) == [".hidden", "file", "named.partial"]
+    remove_partial_files(tmp_path / "missing")

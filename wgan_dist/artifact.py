@@ -101,12 +101,19 @@ def locate(ckpt: str, kind: str) -> Path:
     return path
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; raises ValueError for a name that is given twice: readers differ in which they take."""
+    if len(dict(pairs)) != len(pairs):
+        raise ValueError("a name is given twice")
+    return dict(pairs)
+
+
 def _parse_about(path: Path, content: bytes) -> dict[str, Any]:
     length = int.from_bytes(content[:8], "little")
     try:
-        header = json.loads(content[8 : 8 + length])
+        header = json.loads(content[8 : 8 + length], object_pairs_hook=_once)
         about: dict[str, Any] = json.loads(header["__metadata__"][METADATA_KEY])
-        if not isinstance(about["format_version"], int):
+        if type(about["format_version"]) is not int or about["format_version"] < 1:
             raise TypeError
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: not a generator file of wgan_dist, or damaged") from error
@@ -139,7 +146,7 @@ def _build(path: Path, spec: NetworkSpec, own_class: str) -> nn.Module:
         return build_generator(spec)
     try:
         return build_generator(generator_spec(spec.name, **spec.arguments, spectral_norm=spec.spectral_norm))
-    except (UserError, TypeError, RuntimeError) as error:  # names and numbers that no generator has
+    except (UserError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:  # as no generator has them
         raise UserError(f"{path}: describes a generator that cannot be built: {error}") from error
 
 
@@ -158,10 +165,11 @@ def load(path: Path, own_class: str = "") -> Artifact:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
     about = _parse_about(path, content)
     description = _read_description(path, about)
-    network = _build(path, description.network, own_class)
     state = weights.from_bytes(content, str(path))
+    with torch.device("meta"):  # shapes without memory: a small file may describe a network of terabytes
+        weights.check_fits(_build(path, description.network, own_class), state, str(path))
     if about.get("sha256") != _digest(about, state):
         raise UserError(f"{path}: damaged: its content is not what its checksum says")
-    network.to(_stored_dtype(state))
+    network = _build(path, description.network, own_class).to(_stored_dtype(state))
     weights.copy_into(network, state, str(path))
     return Artifact(network.eval().requires_grad_(False), description, hashlib.sha256(content).hexdigest())

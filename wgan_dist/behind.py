@@ -17,6 +17,11 @@ class Behind:
         """Whether something went wrong that `check` has not raised yet."""
         return self._error is not None
 
+    @property
+    def busy(self) -> bool:
+        """Whether work is in flight."""
+        return self._thread is not None and self._thread.is_alive()
+
     @contextmanager
     def keeping_errors(self) -> Iterator[None]:
         """What is raised in the block is kept for `check`; after the first error later ones are dropped."""

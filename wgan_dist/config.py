@@ -17,6 +17,9 @@ RECIPE_NOTES = ("method", "source", "expect")
 DEFAULT_RECIPE = "digits"
 CONFIG_FILE = "config.yaml"
 EPOCH_SUFFIX = "epoch"
+# Characters; the longest recipe has a thousand or two.
+RECIPE_LIMIT = 1 << 16
+RECIPE_DEPTH = 8
 
 
 def parse_duration(value: Any) -> int | str:
@@ -173,13 +176,27 @@ FREE_ON_RESUME = (
 )
 
 
+def _read_recipe(path: Path) -> str:
+    """The text of a recipe; raises ValueError for one made to harm: aliases make gigabytes of a few lines."""
+    with path.open(encoding="utf-8") as file:
+        text = file.read(RECIPE_LIMIT + 1)
+    if len(text) > RECIPE_LIMIT:
+        raise ValueError(f"longer than {RECIPE_LIMIT:,} characters")
+    depth = 0
+    for event in yaml.parse(text, yaml.BaseLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.AliasEvent) or depth > RECIPE_DEPTH:
+            raise ValueError("settings are texts and lists of them, without aliases")
+    return text
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         # Texts alone, as flags are: YAML's own types read `no` as false and 000000 as 0.
-        content = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)
+        content = yaml.load(_read_recipe(path), yaml.BaseLoader)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if content in (None, ""):
         return {}

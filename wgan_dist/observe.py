@@ -15,7 +15,7 @@ from torchvision.utils import save_image
 
 from wgan_dist.config import Config, to_yaml
 from wgan_dist.errors import UserError
-from wgan_dist.files import sync, whole_file, write_text
+from wgan_dist.files import sync, whole_file, write_bytes
 
 METRICS_FILE, SAMPLES = "metrics.jsonl", "samples"
 # The only keys in which two runs of the same settings may differ.
@@ -98,7 +98,7 @@ class Progress:
             print(flush=True)
 
 
-def _step_of(line: str, path: Path) -> int:
+def _step_of(line: bytes, path: Path) -> int:
     try:
         return int(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError) as error:
@@ -108,9 +108,9 @@ def _step_of(line: str, path: Path) -> int:
 def _keep_until(path: Path, step: int) -> None:
     """Drop the records after `step`: the run that continues writes them again."""
     if path.exists():
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        complete = [line for line in lines if line.endswith("\n")]
-        write_text(path, "".join(line for line in complete if _step_of(line, path) <= step))
+        lines = path.read_bytes().splitlines(keepends=True)
+        complete = [line for line in lines if line.endswith(b"\n")]
+        write_bytes(path, b"".join(line for line in complete if _step_of(line, path) <= step))
 
 
 class Observer:

@@ -59,7 +59,7 @@ def _parse(values: dict[str, Any]) -> State:
         critic_iterations=_count(values["critic_iterations"]),
         config=dict(values["config"]),
         data_fingerprint=str(values["data_fingerprint"]),
-        scaler=values["scaler"],
+        scaler=None if values["scaler"] is None else dict(values["scaler"]),
         best=Best(**values["best"]) if values.get("best") else None,
         optimizer_groups={name: list(values[name]) for name in _OPTIMIZERS},
     )

@@ -53,9 +53,14 @@ def copy_into(network: nn.Module, state: dict[str, Tensor], source: str) -> None
 
     Raises UserError naming `source` unless names and shapes are the network's own.
     """
+    check_fits(network, state, source)
+    network.load_state_dict(state)
+
+
+def check_fits(network: nn.Module, state: dict[str, Tensor], source: str) -> None:
+    """Raises UserError naming `source` unless the names and shapes of `state` are the network's own."""
     expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in state.items()}
     if expected != found:
         name, shape = sorted(set(expected.items()) ^ set(found.items()))[0]
         raise UserError(f"{source}: weights of another network: {name} {list(shape)} is on one side only")
-    network.load_state_dict(state)

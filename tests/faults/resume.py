@@ -24,6 +24,7 @@ from wgan_dist import distributed, signals
 from wgan_dist.cli import EXIT_STOPPED
 from wgan_dist.errors import Stopped
 from wgan_dist.train import train
+from wgan_dist.trainer import Trainer
 
 BATCHES = 50
 
@@ -70,25 +71,25 @@ TWO_PROCESSES = [
 def watched(at: int | None) -> Iterator[list[str]]:
     """Yields a list that fills with the SHA-256 of every real batch; before critic iteration `at`, a real SIGTERM."""
     seen: list[str] = []
-    trainer: Any = wgan_dist.trainer
-    original = trainer.critic_iteration
+    module: Any = wgan_dist.trainer
+    iteration, heed = module.critic_iteration, Trainer._heed
 
-    def watching(critic: Any, generator: Any, reals: list[Tensor], draws: Any, number: int, engine: Any) -> Any:
+    def watching(critic: Any, generator: Any, reals: list[Tensor], *more: Any) -> Any:
         seen.append(hashlib.sha256(b"".join(part.numpy().tobytes() for part in reals)).hexdigest())
-        if at is not None and number == at - 1:
+        return iteration(critic, generator, reals, *more)
+
+    def telling(self: Trainer, run_dir: Path) -> None:
+        if self.critic_iterations == at:
             signal.raise_signal(signal.SIGTERM)
-        return original(critic, generator, reals, draws, number, engine)
+        heed(self, run_dir)
 
     before = {each: signal.getsignal(each) for each in signals.STOPPING}
     signals.listen()
-    trainer.critic_iteration = watching
+    module.critic_iteration, Trainer._heed = watching, telling  # type: ignore[method-assign]
     try:
-        if at == 0:
-            signals.wait_for_boundary()
-            signal.raise_signal(signal.SIGTERM)
         yield seen
     finally:
-        trainer.critic_iteration = original
+        module.critic_iteration, Trainer._heed = iteration, heed  # type: ignore[method-assign]
         for each, handler in before.items():
             signal.signal(each, handler)
 

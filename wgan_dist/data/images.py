@@ -23,6 +23,8 @@ from wgan_dist.files import whole_file, write_text
 # Part of every cache key: raise it when the transform changes.
 CACHE_VERSION = 1
 BAD_SHOWN = 10
+# So many are enough to know that a folder holds something else.
+BAD_LIMIT = 1000
 # Pictures decoded ahead of the writer: bounds memory, whatever the size of the set.
 CHUNK = 512
 
@@ -77,9 +79,20 @@ def _each(sources: list[Source], use: Callable[[Image.Image], object], notify: N
             notify(min(start + CHUNK, len(pictures)), len(pictures))
 
 
-def _common_channels(sources: list[Source]) -> int:
+def _until_hopeless(rows: Iterator[object], skip_bad_images: bool) -> Iterator[object]:
+    """The same rows; raises UserError at BAD_LIMIT unreadable ones that are not to be skipped."""
+    bad: list[str] = []
+    for row in rows:
+        if isinstance(row, BadImageError):
+            bad.append(str(row))
+            if len(bad) == BAD_LIMIT:
+                _check_bad(tuple(bad), skip_bad_images)
+        yield row
+
+
+def _common_channels(sources: list[Source], skip_bad_images: bool) -> int:
     """Grey if every readable picture is, RGB otherwise; from the headers alone."""
-    found = _each(sources, natural_channels, lambda done, total: None)
+    found = _until_hopeless(_each(sources, natural_channels, lambda done, total: None), skip_bad_images)
     return max((channels for channels in found if isinstance(channels, int)), default=GREY)
 
 
@@ -99,13 +112,21 @@ def _write_pixels(file: Path, rows: Iterator[object], shape: tuple[int, ...]) ->
 
 
 def _build(
-    sources: list[Source], pixels: Path, index: Path, size: int, channels: int | None, background: str, notify: Notify
+    sources: list[Source],
+    pixels: Path,
+    index: Path,
+    size: int,
+    channels: int | None,
+    background: str,
+    skip_bad_images: bool,
+    notify: Notify,
 ) -> None:
     """Decode everything into `pixels`, then write `index`, whose presence says that `pixels` is complete."""
-    depth = channels or _common_channels(sources)
+    depth = channels or _common_channels(sources, skip_bad_images)
     use = functools.partial(to_pixels, image_size=size, channels=depth, background=background)
     with whole_file(pixels) as partial:
-        description = _write_pixels(partial, _each(sources, use, notify), (depth, size, size))
+        rows = _until_hopeless(_each(sources, use, notify), skip_bad_images)
+        description = _write_pixels(partial, rows, (depth, size, size))
     write_text(index, json.dumps(description))
 
 
@@ -154,7 +175,7 @@ def open_images(
     pixels, index = folder / f"{key}.pixels", folder / f"{key}.json"
     description = _read_index(pixels, index)
     if description is None:
-        _build(sources, pixels, index, image_size, channels, background, notify)
+        _build(sources, pixels, index, image_size, channels, background, skip_bad_images, notify)
         description = json.loads(index.read_text(encoding="utf-8"))
     bad = tuple(description["bad"])
     _check_bad(bad, skip_bad_images)

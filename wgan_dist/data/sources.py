@@ -2,7 +2,9 @@
 
 import gzip
 import hashlib
+import math
 import os
+import stat
 import struct
 import zlib
 from collections.abc import Callable, Sequence
@@ -20,6 +22,12 @@ from wgan_dist.settings import unknown_name
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 DIGITS = Path(__file__).parent / "digits"
+# What decodes within a gigabyte, copies included: 64 million pixels of a picture, half of it where there may be
+# transparency or 16 bits, and 600 MiB of an idx file.
+PIXEL_LIMIT, PLAIN_MODES = 1 << 26, ("L", "RGB")
+IDX_LIMIT = 600 << 20
+# Two zero bytes, 8 for unsigned bytes, 3 for the dimensions.
+IDX_GREY_IMAGES = 0x0803
 
 
 Result = TypeVar("Result")
@@ -45,10 +53,13 @@ class Source:
 def read(source: Source, index: int, use: Callable[[Image.Image], Result]) -> Result:
     """Open picture `index` and give it to `use`; whatever Pillow dislikes about it becomes a BadImageError.
 
-    Pillow itself refuses pictures of more than about 179 million pixels.
+    Pillow itself only warns of pictures that take gigabytes to decode.
     """
     try:
         with source.open(index) as picture:
+            limit = PIXEL_LIMIT if picture.mode in PLAIN_MODES else PIXEL_LIMIT // 2
+            if picture.width * picture.height > limit:
+                raise BadImageError(f"{picture.width} x {picture.height}: more than {limit:,} pixels")
             return use(picture)
     except UnidentifiedImageError:
         raise BadImageError("not a PNG, JPEG, WebP or BMP image") from None
@@ -60,18 +71,22 @@ def _is_hidden(name: str) -> bool:
     return name.startswith(".")
 
 
-def _files_below(folder: Path) -> list[Path]:
-    """All visible files, sorted by their path below `folder`; linked folders are followed, once each."""
-    files, seen = [], set()
-    for place, folders, names in os.walk(folder, followlinks=True):
+def _files_below(folder: Path) -> list[str]:
+    """The paths below `folder` of all visible files, with /, sorted; linked folders are followed, once each.
+
+    Texts: a Path each would take a folder of 100,000 files seconds.
+    """
+    root, files, seen = os.fspath(folder), [], set()
+    for place, folders, names in os.walk(root, followlinks=True):
         real = os.path.realpath(place)
         if real in seen:
             folders.clear()
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if not _is_hidden(name))
-        files += [Path(place) / name for name in names if not _is_hidden(name)]
-    return sorted(files, key=lambda file: file.relative_to(folder).as_posix())
+        below = place[len(root) :].replace(os.sep, "/").strip("/")
+        files += [f"{below}/{name}" if below else name for name in names if not _is_hidden(name)]
+    return sorted(files)
 
 
 def _digest(parts: Sequence[object]) -> str:
@@ -91,31 +106,41 @@ def _name_of(path: Path) -> str:
     return name or "images"
 
 
+def _open_file(path: Path) -> Image.Image:
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise BadImageError("not a regular file")  # opening a pipe would wait for ever, and a device never end
+    return Image.open(path, formats=FORMATS)
+
+
 def folder_source(folder: Path) -> Source:
     """Every file below a folder, nested or flat."""
-    files = _files_below(folder)
-    if not files:
+    names = _files_below(folder)
+    if not names:
         raise UserError(f"data={folder}: the folder holds no image")
-    names = [file.relative_to(folder).as_posix() for file in files]
-    stamps = [(name, *_stamp(file)) for name, file in zip(names, files, strict=True)]
+    stamps = [(name, *_stamp(folder / name)) for name in names]
     identity = _digest([str(folder.resolve()), stamps])
-    return Source(_name_of(folder), names, identity, lambda i: Image.open(files[i], formats=FORMATS))
+    return Source(_name_of(folder), names, identity, lambda i: _open_file(folder / names[i]))
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
     """An idx or idx.gz file of unsigned bytes, as MNIST's: uint8 of shape (n, height, width).
 
-    Raises UserError when the file is not one, is cut short, or claims more than it holds.
+    Raises UserError when the file is not one, is cut short, claims more than it holds, or more than IDX_LIMIT.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise OSError("not a regular file")
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            header = file.read(16)
-            zero, kind, dimensions, *shape = struct.unpack(">HBBIII", header)
-            content = file.read()
+            kind, *shape = struct.unpack(">IIII", file.read(16))
+            size = math.prod(shape)
+            fits = kind == IDX_GREY_IMAGES and 0 not in shape[1:] and size <= IDX_LIMIT
+            content = file.read(size + 1) if fits else b""
     except (OSError, EOFError, struct.error, zlib.error) as error:
         raise UserError(f"{path}: not a readable idx file ({error})") from error
-    if (zero, kind, dimensions) != (0, 8, 3) or 0 in shape[1:] or len(content) != int(np.prod(shape, dtype=object)):
-        raise UserError(f"{path}: expected an idx file of grey images, three dimensions of unsigned bytes")
+    if not fits or len(content) != size:
+        raise UserError(
+            f"{path}: expected an idx file of grey images, three dimensions of unsigned bytes, at most {IDX_LIMIT:,}"
+        )
     return np.frombuffer(content, np.uint8).reshape(shape)
 
 

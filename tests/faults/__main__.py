@@ -1,0 +1,37 @@
+"""Prints the table of what cannot hurt a run: `python -m tests.faults`, or with the names of some rows."""
+
+import contextlib
+import io
+import logging
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from tests.faults.table import ROWS
+
+
+def main() -> int:
+    """The number of rows in which something failed."""
+    torch.set_num_threads(1)
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)
+    failed = 0
+    print("| what | tried | result |\n|---|---|---|", flush=True)
+    for name in sys.argv[1:] or ROWS:
+        began = time.monotonic()
+        with tempfile.TemporaryDirectory() as scratch:
+            cache = Path(scratch) / "cache"
+            folder = Path(scratch) / name
+            folder.mkdir()
+            with contextlib.redirect_stdout(io.StringIO()):
+                row = ROWS[name](folder, cache)
+        print(row, flush=True)
+        print(f"{name}: {time.monotonic() - began:.0f} s", *row.failures, sep="\n  ", file=sys.stderr, flush=True)
+        failed += bool(row.failures)
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

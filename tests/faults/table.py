@@ -1,0 +1,18 @@
+"""The rows of the table, in its order."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.faults import Row, damage, disk, endurance, hostile, kills, resume, signals
+
+ROWS: dict[str, Callable[[Path, Path], Row]] = {
+    "resume": resume.rows,
+    "boundaries": kills.boundaries,
+    "kills": kills.at_random,
+    "disk": disk.one_process,
+    "disk_two": disk.two_processes,
+    "damage": damage.rows,
+    "signals": signals.rows,
+    "hostile": hostile.rows,
+    "endurance": endurance.rows,
+}
