@@ -54,7 +54,8 @@ class Trainer:
         self.is_main = distributed.world().is_main
         self.order = Order(config.seed, len(data), config.batch_size)
         if not self.order.batches_per_epoch:
-            raise UserError(f"batch_size={config.batch_size}: expected at most the number of samples, {len(data)}")
+            kind = "points" if isinstance(data, Points) else "images"
+            raise UserError(f"batch_size={config.batch_size}: expected at most the number of {kind}, {len(data)}")
         self.schedule = make_schedule(config, self.order.batches_per_epoch)
         self.evaluation = make_evaluation(data, config.seed) if self.schedule.evaluate else None
         self.draws = self._make_draws("batch_size", config.batch_size)
