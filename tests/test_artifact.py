@@ -21,7 +21,7 @@ import wgan_dist
 from wgan_dist import artifact
 from wgan_dist.artifact import Description
 from wgan_dist.errors import UserError
-from wgan_dist.models import GENERATORS, NetworkSpec, build_generator, generator_spec
+from wgan_dist.models import GENERATORS, POINTS, NetworkSpec, build_generator, generator_spec
 
 DESCRIPTION = Description(
     network=generator_spec("dcgan", 3, 16, 1, 2, "batch"),
@@ -52,7 +52,7 @@ def with_metadata(about: object) -> bytes:
 
 def about() -> dict[str, object]:
     """The JSON that describes the example."""
-    return dataclasses.asdict(DESCRIPTION) | {"format_version": 1, "value_range": [-1.0, 1.0]}
+    return dataclasses.asdict(DESCRIPTION) | {"format_version": 2, "value_range": [-1.0, 1.0]}
 
 
 def write(folder: Path, content: bytes) -> Path:
@@ -63,7 +63,7 @@ def write(folder: Path, content: bytes) -> Path:
 
 def refuse(folder: Path, content: bytes, reason: str) -> None:
     path = write(folder, content)
-    with pytest.raises(UserError, match=f"{path}: .*{reason}"):
+    with pytest.raises(UserError, match=f"{path}: .*({reason})"):
         artifact.load(path)
 
 
@@ -87,31 +87,97 @@ def test_the_metadata_is_one_key_with_the_description_and_nothing_else(tmp_path:
     assert found == about()
 
 
+def spec_of(name: str, spectral_norm: bool) -> NetworkSpec:
+    """A small generator of the registry, at the least size of its own."""
+    sizes = GENERATORS[name].sizes
+    size, channels = (1, 2) if sizes is POINTS else (next(size for size in sizes if size >= 16), 3)
+    return generator_spec(name, 3, size, channels, 4, "auto", spectral_norm)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("spectral_norm", [False, True])
 @pytest.mark.parametrize("name", GENERATORS)
 def test_a_generator_comes_back_with_its_weights_dtype_and_description(
-    tmp_path: Path, name: str, dtype: torch.dtype
+    tmp_path: Path, name: str, spectral_norm: bool, dtype: torch.dtype
 ) -> None:
-    spec = generator_spec(name, 3, 16, 2, 4, "auto")
+    spec = spec_of(name, spectral_norm)
     network = build_generator(spec, seed=5).to(dtype)
-    network(torch.randn(4, 3, dtype=dtype))  # running statistics that are not the initial ones
+    # Running statistics and singular vectors that are not the initial ones.
+    optimizer = torch.optim.SGD(network.parameters(), 0.1)
+    network(torch.randn(4, 3, dtype=dtype)).square().sum().backward()
+    optimizer.step()
+    network(torch.randn(4, 3, dtype=dtype))
     description = dataclasses.replace(DESCRIPTION, network=spec)
     content = artifact.to_bytes(network.state_dict(), description)
     loaded = artifact.load(write(tmp_path, content))
     assert loaded.description == description
-    assert (description.latent_dim, description.image_size, description.channels) == (3, 16, 2)
+    assert (description.latent_dim, description.channels) == (3, spec.arguments["channels"])
+    assert description.makes_points == (name == "points")
     assert loaded.sha256 == hashlib.sha256(content).hexdigest()
+    state, found = network.state_dict(), loaded.network.state_dict()
+    assert state.keys() == found.keys()
+    assert all(torch.equal(state[key], found[key]) for key in state)
+    assert artifact.to_bytes(found, loaded.description) == content
     z = torch.randn(4, 3, dtype=dtype)
     assert torch.equal(loaded.network(z), network.eval()(z))
     assert not any(parameter.requires_grad for parameter in loaded.network.parameters())
     assert all(value.dtype == dtype for value in loaded.network.parameters())
 
 
+def test_spectral_norm_is_written_down_and_its_estimates_are_part_of_the_weights(tmp_path: Path) -> None:
+    spec = spec_of("sagan", True)
+    content = artifact.to_bytes(build_generator(spec).state_dict(), dataclasses.replace(DESCRIPTION, network=spec))
+    with safetensors.safe_open(write(tmp_path, content), "pt") as file:
+        assert json.loads(file.metadata()["wgan_dist"])["network"]["spectral_norm"] is True
+        # At 16×16 three transposed convolutions, and four convolutions in each of two attentions.
+        assert sum(key.endswith("._u") for key in list(file.keys())) == 3 + 2 * 4
+
+
+def test_points_are_said_to_have_no_range(tmp_path: Path) -> None:
+    spec = spec_of("points", False)
+    content = artifact.to_bytes(build_generator(spec).state_dict(), dataclasses.replace(DESCRIPTION, network=spec))
+    with safetensors.safe_open(write(tmp_path, content), "pt") as file:
+        assert json.loads(file.metadata()["wgan_dist"])["value_range"] is None
+
+
+VERSION_1 = Path(__file__).parent / "fixtures" / "generator_v1.safetensors"
+# What the code of commit 57cf2c6, which wrote the file, made of these latents: row 8, every third column.
+VERSION_1_ROWS = [
+    [0.006005640, -0.320615552, -0.335644586, 0.036688340, 0.346361693, -0.029696346],
+    [0.002739261, -0.190558049, -0.254819779, -0.018837213, 0.075479296, -0.083475119],
+]
+
+
+def test_a_file_of_format_version_1_is_read_as_it_was_written() -> None:
+    loaded = artifact.load(VERSION_1)
+    assert loaded.description == Description(
+        network=NetworkSpec(
+            "dcgan", {"latent_dim": 4, "image_size": 16, "channels": 1, "features": 4, "norm": "batch"}, False
+        ),
+        latent_distribution="normal",
+        weights="ema",
+        steps=150,
+        seen_images=9600,
+        data="digits",
+        description="handwritten digits",
+        license="CC0-1.0",
+        package_version="0.1.0",
+    )
+    images = loaded.network.double()(torch.arange(8, dtype=torch.float64).reshape(2, 4) / 4 - 1)
+    torch.testing.assert_close(images[:, 0, 8, ::3], torch.tensor(VERSION_1_ROWS).double(), rtol=0, atol=2e-8)
+
+
+def test_a_file_of_format_version_1_is_held_to_its_checksum(tmp_path: Path) -> None:
+    content = bytearray(VERSION_1.read_bytes())
+    content[-1] ^= 1
+    refuse(tmp_path, bytes(content), "damaged: its content is not what its checksum says")
+
+
 def test_a_newer_format_is_refused_with_both_versions(tmp_path: Path) -> None:
-    newer = about() | {"format_version": 2, "package_version": "3.1"}
-    refuse(tmp_path, with_metadata(newer), "format version 2, .*wgan_dist 3.1.* up to 1")
+    newer = about() | {"format_version": 3, "package_version": "3.1"}
+    refuse(tmp_path, with_metadata(newer), "format version 3, .*wgan_dist 3.1.* up to 2")
     # Even if it describes itself in other words.
-    refuse(tmp_path, with_metadata({"format_version": 2, "package_version": "3.1"}), "format version 2")
+    refuse(tmp_path, with_metadata({"format_version": 3, "package_version": "3.1"}), "format version 3")
 
 
 def test_a_missing_part_of_the_description_is_named(tmp_path: Path) -> None:
@@ -173,27 +239,35 @@ def test_a_flipped_bit_anywhere_is_noticed_or_changes_nothing(tmp_path: Path, da
     assert artifact.to_bytes(found.network.state_dict(), found.description) == example_bytes()
 
 
+# Not merely that these bytes lack a checksum, which comes after.
+IMPOSSIBLE = "the description of the generator is damaged|describes a generator that cannot be built"
 ARGUMENTS: dict[str, object] = {
     "text for a number": {"features": "2"},
     "a fraction": {"latent_dim": 3.0},
     "a list": {"channels": [1]},
     "nothing": {"latent_dim": None},
     "negative": {"features": -2},
-    "zero": {"latent_dim": 0},
+    "zero": {"image_size": 0},
     "another name": {"colour": 1},
     "a number for text": {"norm": 1},
+    "points by a network of images": {"channels": 2, "image_size": 1},
 }
 
 
 @pytest.mark.parametrize("changed", ARGUMENTS.values(), ids=ARGUMENTS.keys())
 def test_an_impossible_network_is_refused(tmp_path: Path, changed: dict[str, object]) -> None:
     network = {"name": "dcgan", "arguments": DESCRIPTION.network.arguments | changed}
-    refuse(tmp_path, with_metadata(about() | {"network": network}), "")
+    refuse(tmp_path, with_metadata(about() | {"network": network}), IMPOSSIBLE)
 
 
-@pytest.mark.parametrize("network", [{"name": 1, "arguments": {}}, {"name": "dcgan", "arguments": []}, [], "dcgan"])
+WORDY_NORM = {"name": "dcgan", "arguments": DESCRIPTION.network.arguments, "spectral_norm": "no"}
+
+
+@pytest.mark.parametrize(
+    "network", [{"name": 1, "arguments": {}}, {"name": "dcgan", "arguments": []}, [], "dcgan", WORDY_NORM]
+)
 def test_a_network_of_the_wrong_type_is_refused(tmp_path: Path, network: object) -> None:
-    refuse(tmp_path, with_metadata(about() | {"network": network}), "")
+    refuse(tmp_path, with_metadata(about() | {"network": network}), IMPOSSIBLE)
 
 
 def test_weights_of_another_width_are_refused(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from wgan_dist.data import Images, Order, ShareSampler, micro_batches, to_unit_range
+from wgan_dist.data import Images, Order, ShareSampler, as_inputs, micro_batches, to_unit_range
 from wgan_dist.distributed import World, shares
 
 SIZES = st.tuples(st.integers(1, 40), st.integers(1, 40)).map(lambda pair: (max(pair), min(pair)))
@@ -89,7 +89,7 @@ def test_the_shares_of_all_processes_are_the_global_batch(processes: int, accumu
 def test_micro_batches_are_the_images_of_the_sampler_in_its_order(workers: int) -> None:
     order = Order(seed=0, size=20, batch_size=8)
     sampler = ShareSampler(order, 1, shares(8, 2, World(1, 2)))
-    found = list(islice(micro_batches(numbered(20), sampler, workers, pin_memory=False), 12))
+    found = list(islice(micro_batches(numbered(20).values, sampler, workers, pin_memory=False), 12))
     # Of eight images in two micro-batches of two processes, the second process has 2, 3 and 6, 7.
     batches = [batch_of(order, number) for number in range(1, 7)]
     expected = [part for batch in batches for part in (batch[2:4], batch[6:8])]
@@ -107,3 +107,21 @@ def test_levels_become_numbers_from_minus_one_to_one(dtype: torch.dtype) -> None
     assert numbers[[0, 255]].tolist() == [-1, 1]
     torch.testing.assert_close(numbers, torch.linspace(-1, 1, 256, dtype=torch.float64).to(dtype))
     assert levels.tolist() == list(range(256))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_micro_batches_of_points_are_the_rows_of_the_sampler_untouched(workers: int) -> None:
+    order = Order(seed=0, size=20, batch_size=8)
+    points = np.random.default_rng(0).normal(scale=100.0, size=(20, 2)).astype(np.float32)
+    found = list(islice(micro_batches(points, ShareSampler(order, 1, WHOLE), workers, pin_memory=False), 3))
+    for number, rows in enumerate(found, 1):
+        assert rows.dtype == torch.float32
+        assert (rows.numpy() == points[batch_of(order, number)]).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_critic_is_given_pixels_in_range_and_points_as_they_are(dtype: torch.dtype) -> None:
+    pixels, points = torch.tensor([0, 255], dtype=torch.uint8), torch.tensor([[-3.5, 260.0]])
+    assert as_inputs(pixels, dtype).tolist() == [-1.0, 1.0]
+    assert as_inputs(points, dtype).tolist() == [[-3.5, 260.0]]
+    assert as_inputs(pixels, dtype).dtype == as_inputs(points, dtype).dtype == dtype

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from export.onnx import export_onnx
 from export.sampler import Sampler, grid, latents
+from tests.generators import small_spec, write_generator
 from tests.processes import PYTHON, run
 from wgan_dist import artifact
 from wgan_dist.errors import UserError
@@ -78,3 +80,50 @@ def test_bad_requests_are_named(flags: dict[str, str], message: str, run_dir: Pa
     given = {name: value.replace("{file}", str(tmp_path / "file")) for name, value in flags.items()}
     with pytest.raises(UserError, match=message):
         sample(given if not flags or "ckpt" in flags else {"ckpt": str(run_dir)} | given)
+
+
+@pytest.fixture(scope="module")
+def points_generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_generator(tmp_path_factory.mktemp("points"), small_spec("points"), "8gaussians")
+
+
+def test_points_are_written_as_the_samplers_are(points_generator: Path, tmp_path: Path) -> None:
+    sample({"ckpt": str(points_generator), "count": "150", "seed": "4", "out": str(tmp_path / "p.csv")})
+    export_onnx({"ckpt": str(points_generator), "out": str(tmp_path / "g.onnx")})
+    found = np.loadtxt(tmp_path / "p.csv", delimiter=",")
+    assert found.shape == (150, 2)
+    np.testing.assert_allclose(found, Sampler(tmp_path / "g.onnx").sample(150, seed=4), atol=1e-5)
+
+
+def blue_and_orange(picture: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]") -> tuple[int, int]:
+    """How many pixels are of the generated points and of the real ones."""
+    blue, orange = ((picture.astype(int) - colour) ** 2 for colour in ([31, 119, 180], [255, 127, 14]))
+    return int((blue.sum(-1) < 100).sum()), int((orange.sum(-1) < 100).sum())
+
+
+@pytest.mark.parametrize("data", ["8gaussians", "points_of_a_strange_set"])
+def test_a_picture_of_points_shows_them_over_the_data_they_were_learnt_from(data: str, tmp_path: Path) -> None:
+    path = write_generator(tmp_path, small_spec("points"), data)
+    sample({"ckpt": str(path), "count": "300", "out": str(tmp_path / "p.png")})
+    blue, orange = blue_and_orange(pixels(tmp_path / "p.png"))
+    assert blue > 20
+    # Of a set that is not known only the legend's sign remains, for its points lie under the generated ones.
+    assert orange > 500 if data == "8gaussians" else orange < 100
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"interpolate": "1,2"}, "^interpolate: for images, and this generator makes points$"),
+        ({"out": "points.txt"}, r"out=points.txt: .*points; expected a file ending in .png or .csv"),
+        ({"out": "{file}/p.csv"}, "p.csv: cannot be written"),
+        ({"out": "{file}/p.png"}, "cannot write .*p.png"),
+    ],
+)
+def test_bad_requests_for_points_are_named(
+    flags: dict[str, str], message: str, points_generator: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    given = {name: value.replace("{file}", str(tmp_path / "file")) for name, value in flags.items()}
+    with pytest.raises(UserError, match=message):
+        sample({"ckpt": str(points_generator)} | given)

@@ -10,7 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from export.sampler import Sampler, SamplerError, grid, to_uint8, write_images
+from export.onnx import export_onnx
+from export.sampler import Sampler, SamplerError, grid, to_uint8, write_images, write_points
+from tests.generators import small_spec, write_generator
 from tests.processes import REPOSITORY, run
 from wgan_dist import artifact
 
@@ -123,4 +125,55 @@ def test_bad_command_line_is_one_line_and_status_2(onnx_file: Path, tmp_path: Pa
         done = run(sys.executable, "-m", "export.sampler", *arguments, cwd=tmp_path, fails=2)
         assert done.stderr.startswith("error: ")
         assert done.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.fixture(scope="module")
+def points_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A generator of points as a graph, beside the file it came from."""
+    path = write_generator(tmp_path_factory.mktemp("points"), small_spec("points"), "8gaussians")
+    export_onnx({"ckpt": str(path)})
+    return path.with_suffix(".onnx")
+
+
+def test_points_are_the_networks_and_the_first_of_a_seed_do_not_depend_on_the_count(points_file: Path) -> None:
+    sampler = Sampler(points_file)
+    assert sampler.makes_points
+    points = sampler.sample(70, seed=5)
+    assert points.shape == (70, 2)
+    assert points.dtype == np.float32
+    with torch.no_grad():
+        network = artifact.load(points_file.with_suffix(".safetensors")).network
+        expected = network(torch.from_numpy(sampler.latents(70, seed=5))).numpy()
+    np.testing.assert_allclose(points, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(sampler.sample(7, seed=5), points[:7], rtol=1e-5, atol=1e-6)
+
+
+def test_a_table_of_points_holds_every_digit_of_them(tmp_path: Path) -> None:
+    points = np.array([[1 / 3, -2e-38], [3.4e38, 0.1]], np.float32)
+    path = write_points(points, str(tmp_path / "folder" / "points.CSV"))
+    assert path.read_text().count("\n") == 2
+    assert (np.loadtxt(path, delimiter=",", dtype=np.float32) == points).all()
+    assert [each.name for each in path.parent.iterdir()] == ["points.CSV"]
+
+
+def test_command_line_without_torch_writes_the_points_as_text(points_file: Path, tmp_path: Path) -> None:
+    main = WITHOUT_TORCH + "import runpy; runpy.run_module('export.sampler', run_name='__main__')"
+    done = run(sys.executable, "-c", main, str(points_file), "--count=40", "--seed=2", "--out=a/p.csv", cwd=tmp_path)
+    assert "40 points by CPUExecutionProvider: a/p.csv" in done.stdout
+    found = np.loadtxt(tmp_path / "a" / "p.csv", delimiter=",", dtype=np.float32)
+    assert (found == Sampler(points_file).sample(40, seed=2)).all()
+
+
+@pytest.mark.parametrize(
+    ("out", "reason"), [("points.png", "points; expected a file ending in .csv"), ("file/p.csv", "cannot be written")]
+)
+def test_where_points_cannot_go_is_one_line_and_status_2(
+    out: str, reason: str, points_file: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    done = run(sys.executable, "-m", "export.sampler", str(points_file), f"--out={out}", cwd=tmp_path, fails=2)
+    assert done.stderr.startswith(f"error: out={out}: ")
+    assert reason in done.stderr
+    assert done.stderr.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

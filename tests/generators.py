@@ -1,0 +1,59 @@
+"""Generator files of every kind, written without a training."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from wgan_dist import artifact, noise
+from wgan_dist.artifact import Description
+from wgan_dist.models import (
+    GENERATORS,
+    POINT_CHANNELS,
+    POINT_SIZE,
+    POINTS,
+    NetworkSpec,
+    build_generator,
+    generator_spec,
+)
+
+LATENT_DIM = 8
+
+
+def small_spec(name: str, channels: int = 3, spectral_norm: bool = False) -> NetworkSpec:
+    """A narrow network of the registry, at the least size of at least 16 that it makes."""
+    sizes = GENERATORS[name].sizes
+    size = POINT_SIZE if sizes is POINTS else next(size for size in sizes if size >= 16)
+    made = POINT_CHANNELS if sizes is POINTS else channels
+    return generator_spec(name, LATENT_DIM, size, made, 4, "auto", spectral_norm)
+
+
+@torch.no_grad()
+def _stir(network: nn.Module) -> None:
+    """Weights of which samples depend on the latents, and the statistics and singular vectors that go with them."""
+    for number, (key, parameter) in enumerate(network.named_parameters()):
+        drawn = torch.as_tensor(noise.normal(0, "weights", number, tuple(parameter.shape)), dtype=torch.float32)
+        if parameter.dim() > 1:
+            parameter.copy_(drawn * (parameter.shape[0] / parameter.numel()) ** 0.5)
+        else:
+            parameter.copy_(0.1 * drawn + key.endswith(("weight", "gamma")))
+    momenta = {
+        layer: layer.momentum for layer in network.modules() if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d)
+    }
+    for layer in momenta:
+        layer.momentum = None  # the mean of all batches
+        layer.reset_running_stats()
+    for counter in range(4):
+        network(torch.as_tensor(noise.normal(0, "z", counter, (64, LATENT_DIM)), dtype=torch.float32))
+    for layer, momentum in momenta.items():
+        layer.momentum = momentum
+
+
+def write_generator(folder: Path, spec: NetworkSpec, data: str = "digits") -> Path:
+    """A generator file in which nothing is as it began: weights, statistics, singular vectors, attention."""
+    network = build_generator(spec, seed=3)
+    _stir(network)
+    about = Description(spec, "normal", "ema", 3, 48, data, "a test", "CC0-1.0", "0")
+    path = folder / artifact.EMA_FILE
+    path.write_bytes(artifact.to_bytes(network.state_dict(), about))
+    return path
