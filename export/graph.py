@@ -1,6 +1,5 @@
 """Artifact → the network to be exported, and what the file will say about it."""
 
-import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,8 +58,7 @@ def _beside(path: Path) -> Path:
 
 
 def _without_spectral_norm(network: nn.Module) -> nn.Module:
-    """A copy with the division by the spectral norm done once, on the weights."""
-    network = copy.deepcopy(network)
+    """The same function with the division by the spectral norm done once, on the weights."""
     for module in network.modules():
         if parametrize.is_parametrized(module, "weight"):
             parametrize.remove_parametrizations(module, "weight")
@@ -79,7 +77,8 @@ def load(settings: ExportSettings, suffix: str) -> Export:
     if settings.uint8 and source.description.makes_points:
         raise UserError("uint8=true: for images, and this generator makes points")
     original = source.network.float()
-    network = _without_spectral_norm(original)
+    # Loaded once more: copies of a parametrised network share the classes that folding takes apart.
+    network = _without_spectral_norm(artifact.load(path, settings.generator).network.float())
     out = Path(settings.out) if settings.out else _beside(path).with_suffix(suffix)
     if settings.uint8:
         return Export(Uint8Images(network), Uint8Images(original), source, out)

@@ -82,7 +82,7 @@ def draw_estimates(runs: list[Run], path: Path) -> None:
     """The critic's estimate and the exact distance between the same samples, through training.
 
     The estimate is divided by the mean norm of the critic's gradient: λ = 0.1 lets it be steeper than 1, by
-    W / 2λ at the optimum. Grey is the exact distance between two sets of real points, which none can fall below.
+    W / 2λ at the optimum. Grey is the exact distance between two sets of real points: about what the best could reach.
     """
     from matplotlib.figure import Figure
 
