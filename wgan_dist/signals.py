@@ -45,8 +45,8 @@ def listen() -> None:
 
 
 def wait_for_boundary() -> None:
-    """From now on a signal only sets a flag: see `requested`."""
-    _request.waits = True
+    """From now on a signal only sets a flag: see `requested`. What an earlier run in this process was told is past."""
+    _request.number, _request.waits = 0, True
 
 
 def requested() -> int:
