@@ -206,6 +206,21 @@ def grid(images: NDArray[np.uint8], columns: int = 0) -> NDArray[np.uint8]:
     return ordered.reshape(rows * height, columns * width, channels)[:-GAP, :-GAP]
 
 
+@contextlib.contextmanager
+def _whole_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path that is renamed to `path` when the block ends well; raises SamplerError if it cannot."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        partial.replace(path)
+    except OSError as error:
+        raise SamplerError(f"out={path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+
+
 def write_picture(picture: NDArray[np.uint8], path: Path) -> None:
     """One picture uint8 [h, w, c] as an image file, whole or not at all; raises SamplerError if it cannot."""
     try:
@@ -213,17 +228,9 @@ def write_picture(picture: NDArray[np.uint8], path: Path) -> None:
     except ImportError as error:
         raise SamplerError("writing a picture needs Pillow: pip install pillow") from error
 
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with _whole_file(path) as partial:
         image = Image.fromarray(picture.squeeze(-1) if picture.shape[-1] == 1 else picture)
         image.save(partial, format=Image.registered_extensions()[path.suffix.lower()])
-        partial.replace(path)
-    except OSError as error:
-        raise SamplerError(f"out={path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()
 
 
 def write_points(points: NDArray[np.float32], out: str) -> Path:
@@ -231,16 +238,8 @@ def write_points(points: NDArray[np.float32], out: str) -> Path:
     path = Path(out)
     if path.suffix.lower() != ".csv":
         raise SamplerError(f"out={out}: this generator makes points; expected a file ending in .csv")
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with _whole_file(path) as partial:
         np.savetxt(partial, points, fmt="%.9g", delimiter=",")
-        partial.replace(path)
-    except OSError as error:
-        raise SamplerError(f"out={path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()
     return path
 
 

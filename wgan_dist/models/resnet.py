@@ -58,17 +58,12 @@ class UpBlock(nn.Module):
         return self.second(self.widen(_double(self.first(x)))) + _double(self.shortcut(x))
 
 
-class DownBlock(nn.Module):
-    """Norm-ReLU-conv3-norm-ReLU-conv3-mean, beside a shortcut mean-conv1; `bias` of the first convolution."""
+class _HalvingBlock(nn.Module):
+    """A body and its mean over 2×2 places, beside a shortcut mean-conv1."""
 
-    def __init__(self, width: int, following: int, norm: str, bias: bool) -> None:
+    def __init__(self, width: int, following: int, body: nn.Sequential) -> None:
         super().__init__()
-        self.body = nn.Sequential(
-            *_normed_relu(norm, width),
-            _conv3(width, width, bias=bias),
-            *_normed_relu(norm, width),
-            _conv3(width, following),
-        )
+        self.body = body
         self.shortcut = _conv1(width, following)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -76,17 +71,25 @@ class DownBlock(nn.Module):
         return avg_pool2d(self.body(x), 2) + self.shortcut(avg_pool2d(x, 2))
 
 
-class FirstBlock(nn.Module):
+class DownBlock(_HalvingBlock):
+    """Norm-ReLU-conv3-norm-ReLU-conv3-mean, beside a shortcut mean-conv1; `bias` of the first convolution."""
+
+    def __init__(self, width: int, following: int, norm: str, bias: bool) -> None:
+        body = nn.Sequential(
+            *_normed_relu(norm, width),
+            _conv3(width, width, bias=bias),
+            *_normed_relu(norm, width),
+            _conv3(width, following),
+        )
+        super().__init__(width, following, body)
+
+
+class FirstBlock(_HalvingBlock):
     """Of a critic, on the image itself: conv3-ReLU-conv3-mean, beside a shortcut mean-conv1."""
 
     def __init__(self, channels: int, following: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(_conv3(channels, following), nn.ReLU(), _conv3(following, following))
-        self.shortcut = _conv1(channels, following)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[n, channels, h, w] → [n, following, h / 2, w / 2]."""
-        return avg_pool2d(self.body(x), 2) + self.shortcut(avg_pool2d(x, 2))
+        body = nn.Sequential(_conv3(channels, following), nn.ReLU(), _conv3(following, following))
+        super().__init__(channels, following, body)
 
 
 class PlainBlock(nn.Module):
