@@ -11,7 +11,14 @@ from tests.processes import REPOSITORY
 # Left to right. Names on one line know nothing of each other unless ALLOWED_BESIDE says so.
 LAYERS = [
     ["wgan_dist", "wgan_dist.errors", "export"],
-    ["wgan_dist.files", "wgan_dist.settings", "wgan_dist.noise", "wgan_dist.ema", "wgan_dist.objectives"],
+    [
+        "wgan_dist.files",
+        "wgan_dist.settings",
+        "wgan_dist.noise",
+        "wgan_dist.ema",
+        "wgan_dist.objectives",
+        "wgan_dist.guard",
+    ],
     ["wgan_dist.signals", "wgan_dist.behind"],
     ["wgan_dist.cli", "wgan_dist.config", "wgan_dist.weights", "wgan_dist.distributed"],
     ["wgan_dist.data.points"],

@@ -17,7 +17,13 @@ from wgan_dist.run_folder import CHECKPOINTS, checkpoint_name, checkpoint_positi
 from wgan_dist.state import STATE_FILE
 from wgan_dist.train import train
 
-OLD_FORMAT = REPOSITORY / "tests/fixtures/format-1"
+# Runs as the version that wrote that format left them: the last checkpoint is of step 2, or within step 3, in float64,
+# and generator.safetensors of step 4, where that version went.
+OLD_FORMATS = {
+    REPOSITORY / "tests/fixtures/format-1": "step-00000002",
+    REPOSITORY / "tests/fixtures/format-2": "step-00000002.001",
+}
+OLD_FORMAT = next(iter(OLD_FORMATS))
 
 
 @pytest.mark.parametrize("point", POINTS, ids=[point.name for point in POINTS])
@@ -54,25 +60,37 @@ def test_names_of_checkpoints_tell_their_order() -> None:
         assert checkpoint_position(other) is None
 
 
-def old_run(scratch: Path) -> Path:
-    shutil.copytree(OLD_FORMAT, scratch / "old")
+def old_run(scratch: Path, source: Path = OLD_FORMAT) -> Path:
+    shutil.copytree(source, scratch / "old")
     return scratch / "old"
 
 
-def test_a_run_of_format_1_goes_on_to_where_that_version_went(tmp_path: Path, cache_dir: Path) -> None:
-    """The fixture's generator.safetensors is of step 4; its only checkpoint, of step 2, in float64."""
-    run = old_run(tmp_path)
-    json_state = json.loads((run / CHECKPOINTS / "step-00000002" / STATE_FILE).read_text())
-    assert json_state["format_version"] == 1
-    expected = load_file(OLD_FORMAT / artifact.EMA_FILE)
+@pytest.mark.parametrize(("source", "folder"), OLD_FORMATS.items(), ids=[path.name for path in OLD_FORMATS])
+def test_a_run_of_an_older_format_goes_on_to_where_that_version_went(
+    source: Path, folder: str, tmp_path: Path, cache_dir: Path
+) -> None:
+    run = old_run(tmp_path, source)
+    json_state = json.loads((run / CHECKPOINTS / folder / STATE_FILE).read_text())
+    assert source.name == f"format-{json_state['format_version']}"
+    expected = load_file(source / artifact.EMA_FILE)
     train({"run_dir": str(run), "resume": "true", "cache_dir": str(cache_dir)})
     found = load_file(run / artifact.EMA_FILE)
     assert found.keys() == expected.keys()
     assert max(float((found[name] - expected[name]).abs().max()) for name in found) < 1e-12
-    old, new = ((OLD_FORMAT / "metrics.jsonl"), (run / "metrics.jsonl"))
-    assert len(records(run)) == len(old.read_text().splitlines()) == len(new.read_text().splitlines())
-    for record, other in zip(records(run), records(OLD_FORMAT), strict=True):
-        assert record == pytest.approx(other, rel=1e-9)
+    for record, other in zip(records(run), records(source), strict=True):
+        assert {name: record[name] for name in other} == pytest.approx(other, rel=1e-9)
+
+
+@pytest.mark.parametrize("scaler", [None, {"scale": 4096.0, "_growth_tracker": 3, "growth_factor": 2.0}])
+def test_the_loss_scale_of_an_older_format_is_that_of_both_players(
+    scaler: dict[str, float] | None, tmp_path: Path, cache_dir: Path
+) -> None:
+    run = old_run(tmp_path)
+    rewrite(run / CHECKPOINTS / "step-00000002", {"scaler": scaler})
+    train({"run_dir": str(run), "resume": "true", "cache_dir": str(cache_dir), "max_steps": "3"})
+    tallies = json.loads((run / CHECKPOINTS / "step-00000003" / STATE_FILE).read_text())["tallies"]
+    found = [(tally["scale"], tally["growth"], tally["skipped"]) for tally in tallies.values()]
+    assert found == [(4096.0, 3, 0) if scaler else (1.0, 0, 0)] * 2
 
 
 def test_a_generator_of_format_1_is_read() -> None:
@@ -92,7 +110,7 @@ def rewrite(folder: Path, changes: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format_version": 3}, "format version 3, written by wgan_dist .*; this one reads up to 2"),
+        ({"format_version": 4}, "format version 4, written by wgan_dist .*; this one reads up to 3"),
         ({"format_version": "x"}, "state.json is damaged: 'x' is no count"),
         ({"step": -1}, "state.json is damaged: -1 is no count"),
         ({"critic_iterations_of_step": 2}, "2 critic iterations within step 2: there are fewer"),

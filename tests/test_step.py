@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from wgan_dist import noise
 from wgan_dist.distributed import World, shares
+from wgan_dist.guard import Guard
 from wgan_dist.models import build_critic, build_generator, critic_spec, generator_spec
 from wgan_dist.objectives import (
     LOSSES,
@@ -48,7 +49,7 @@ def backward(loss: Tensor) -> None:
     loss.backward()
 
 
-ENGINE = Engine(backward, no_sync=lambda module: nullcontext(), autocast=nullcontext, scale=lambda: None)
+ENGINE = Engine(backward, no_sync=lambda module: nullcontext(), autocast=nullcontext)
 
 
 def make_draws(world: World = ALONE, accumulation: int = 1, distribution: str = "normal") -> Draws:
@@ -56,17 +57,22 @@ def make_draws(world: World = ALONE, accumulation: int = 1, distribution: str = 
     return Draws(SEED, BATCH, LATENT_DIM, distribution, parts, torch.device("cpu"), torch.float64)
 
 
+def make_player(network: nn.Module, objective: nn.Module) -> Player:
+    optimizer = torch.optim.SGD(network.parameters(), 0.1)
+    return Player(network, objective, optimizer, Guard(optimizer, [], torch.device("cpu"), dynamic=False))
+
+
 def make_critic(name: str = "mlp", penalty: str = "gp") -> Player:
     network = build_critic(critic_spec(name, SHAPE[1], SHAPE[0], 2, "none")).double()
     objective = CriticObjective(network, WASSERSTEIN, PENALTIES[penalty], 10.0)
-    return Player(network, objective, torch.optim.SGD(network.parameters(), 0.1))
+    return make_player(network, objective)
 
 
 def make_generator(critic: nn.Module) -> Player:
     # No BatchNorm: its statistics would depend on the micro-batches.
     network = build_generator(generator_spec("mlp", LATENT_DIM, SHAPE[1], SHAPE[0], 2, "none")).double()
     objective = GeneratorObjective(network, frozen(critic), WASSERSTEIN)
-    return Player(network, objective, torch.optim.SGD(network.parameters(), 0.1))
+    return make_player(network, objective)
 
 
 def dropouts_of(critic: nn.Module) -> Dropouts:
@@ -164,7 +170,7 @@ def test_only_the_last_micro_batch_averages_gradients_over_processes() -> None:
         events.append("backward")
         backward(loss)
 
-    engine = Engine(note, held_back, nullcontext, lambda: None)
+    engine = Engine(note, held_back, nullcontext)
     player, real = make_critic(), real_images()[0]
     update(player, ((real, real, torch.zeros(BATCH), CriticMasks()) for _ in range(3)), 3, engine)
     assert events == ["held back", "backward", "over"] * 2 + ["backward"]

@@ -72,7 +72,6 @@ def test_a_wrong_flag_is_one_line_and_status_2_before_torch_is_imported(
         ({"critic": "mlp", "critic_norm": "layer"}, "critic_norm=layer: the mlp critic takes none"),
         ({"init_from": "nowhere"}, "nowhere"),
         ({"data": "digit"}, "did you mean digits?"),
-        ({"mixed_precision": "fp16"}, "mixed_precision=fp16: needs a GPU"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_written(

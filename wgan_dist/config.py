@@ -136,6 +136,9 @@ class Config:
 
     dtype: str = setting("float32", "of weights and data", choices=("float32", "float64"), group="arithmetic")
     mixed_precision: str = setting("auto", "auto: as accelerate says", choices=("auto", "no", "bf16", "fp16"))
+    max_skipped: int = setting(
+        50, "updates in a row left out, since their gradients are not finite, before the run stops", least=1
+    )
     threads: int | None = setting(None, "CPU threads of each process; auto: its share of the cores", least=1)
     compile: bool = setting(False, "compile the objectives with torch.compile")
 
@@ -164,6 +167,7 @@ FREE_ON_RESUME = (
     "skip_bad_images",
     "workers",
     "threads",
+    "max_skipped",
     "log_every",
     "sample_every",
     "grid_images",

@@ -12,6 +12,7 @@ import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from wgan_dist.errors import UserError
 
@@ -40,21 +41,28 @@ def _is_launched() -> bool:
     return "LOCAL_RANK" in os.environ or "ACCELERATE_MIXED_PRECISION" in os.environ
 
 
-def start(mixed_precision: str | None, threads: int | None) -> Accelerator:
-    """Join the processes that the launcher started; `mixed_precision` None is the launcher's choice.
+def mixed_precision(asked: str) -> str:
+    """The precision that was asked for, `auto` being the launcher's choice: no, bf16 or fp16.
+
+    Raises UserError for one that is not offered, and for bf16 on a GPU that has none.
+    """
+    chosen = os.environ.get("ACCELERATE_MIXED_PRECISION", "no") if asked == "auto" else asked
+    if chosen not in PRECISIONS:
+        raise UserError(f"mixed_precision={chosen}: expected one of {', '.join(PRECISIONS)}")
+    if chosen == "bf16" and torch.cuda.is_available() and not torch.cuda.is_bf16_supported():
+        raise UserError("mixed_precision=bf16: this GPU has no bfloat16; expected no or fp16")
+    return chosen
+
+
+def start(threads: int | None) -> Accelerator:
+    """Join the processes that the launcher started.
 
     Without a GPU it says so explicitly, since accelerate's launcher would otherwise start independent runs, and
     computes with `threads`, or with all cores shared among the processes.
-    Raises UserError for fp16 without a GPU, and for a precision that is not offered.
     """
     # One convolution of the critic; copying its gradient once costs nothing that matters.
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides", UserWarning)
     without_gpu = not torch.cuda.is_available()
-    asked = mixed_precision or os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-    if asked not in PRECISIONS:
-        raise UserError(f"mixed_precision={asked}: expected one of {', '.join(PRECISIONS)}")
-    if asked == "fp16" and without_gpu:
-        raise UserError("mixed_precision=fp16: needs a GPU; without one expected no or bf16")
     if threads or (without_gpu and _is_launched()):
         torch.set_num_threads(threads or _share_of_cores())
     # float32 is to mean float32, on any device.
@@ -63,16 +71,13 @@ def start(mixed_precision: str | None, threads: int | None) -> Accelerator:
     warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
     # BatchNorm is synchronised in its forward, so there is nothing to broadcast.
     wrapping = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
-    try:
-        return Accelerator(
-            cpu=without_gpu,
-            mixed_precision=mixed_precision,
-            kwargs_handlers=[wrapping],
-            # Accelerate keeps one counter for all networks; ours accumulates in step.update.
-            gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
-        )
-    except ValueError as error:
-        raise UserError(f"mixed_precision={asked}: {error}") from error
+    return Accelerator(
+        cpu=without_gpu,
+        mixed_precision="no",  # the step casts by itself: accelerate knows no fp16 without a GPU, and one scale for all
+        kwargs_handlers=[wrapping],
+        # Accelerate keeps one counter for all networks; ours accumulates in step.update.
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+    )
 
 
 def leave() -> None:
@@ -118,6 +123,27 @@ def mean(values: Tensor) -> Tensor:
     total = values.clone()
     dist.all_reduce(total)
     return total / world().size
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """One averaging of a network's gradients: their bytes, and seconds, in all and not hidden behind computing."""
+
+    size: int
+    seconds: float
+    exposed: float
+
+
+def traffic(wrapped: nn.Module) -> Traffic | None:
+    """What DistributedDataParallel measured, of every hundredth backward; None alone, and before it measured any."""
+    if not isinstance(wrapped, DistributedDataParallel):
+        return None
+    found = wrapped._get_ddp_logging_data()
+    if "avg_backward_comm_time" not in found:
+        return None
+    seconds = found["avg_backward_comm_time"] / 1e9
+    hidden = found["avg_backward_compute_comm_overlap_time"] / 1e9
+    return Traffic(found["total_parameter_size_bytes"], seconds, max(0.0, seconds - hidden))
 
 
 _hosts: list[Any] = []  # the group of processes that talks through host memory, once it is made

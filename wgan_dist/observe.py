@@ -18,8 +18,9 @@ from wgan_dist.errors import UserError
 from wgan_dist.files import sync, whole_file, write_bytes
 
 METRICS_FILE, SAMPLES = "metrics.jsonl", "samples"
+COMMUNICATION_KEYS = ("communication_bytes", "communication_ms", "communication_share")
 # The only keys in which two runs of the same settings may differ.
-WALL_CLOCK_KEYS = ("images_per_second", "seconds")
+WALL_CLOCK_KEYS = ("images_per_second", "seconds", *COMMUNICATION_KEYS)
 # Names in TensorBoard: groups that belong together are drawn together.
 TENSORBOARD_NAMES = {
     "wasserstein": "critic/wasserstein_estimate",
@@ -33,6 +34,10 @@ TENSORBOARD_NAMES = {
     "critic_lr": "critic/learning_rate",
     "generator_loss": "generator/loss",
     "generator_lr": "generator/learning_rate",
+    "critic_skipped": "critic/skipped_updates",
+    "generator_skipped": "generator/skipped_updates",
+    "critic_loss_scale": "critic/loss_scale",
+    "generator_loss_scale": "generator/loss_scale",
     "sliced_wasserstein": "evaluation/sliced_wasserstein",
     "exact_wasserstein": "evaluation/exact_wasserstein",
     "critic_wasserstein": "evaluation/critic_wasserstein",
@@ -41,7 +46,11 @@ TENSORBOARD_NAMES = {
     "rarest_mode_share": "evaluation/rarest_mode_share",
     "images_per_second": "speed/images_per_second",
     "seen_images": "speed/seen_images",
+    "communication_bytes": "speed/communication_bytes",
+    "communication_ms": "speed/communication_ms",
+    "communication_share": "speed/communication_share",
 }
+SKIPPED = ("critic_skipped", "generator_skipped")
 PROGRESS_NAMES = {
     "wasserstein": "W",
     "real_probability": "D(x)",
@@ -55,6 +64,7 @@ PROGRESS_NAMES = {
     "modes_covered": "modes",
     "good_share": "good",
     "images_per_second": "img/s",
+    "communication_share": "communication",
 }
 
 
@@ -89,6 +99,8 @@ class Progress:
     def show(self, record: dict[str, Any]) -> None:
         """Print the line for a record of metrics."""
         values = " ".join(f"{short} {record[name]:.4g}" for name, short in PROGRESS_NAMES.items() if name in record)
+        skipped = sum(record.get(name, 0) for name in SKIPPED)
+        values += f" {skipped} updates skipped" if skipped else ""
         line = f"step {record['step']}/{self.total}  {values}  {self._left(record['step'])} left"
         print(f"\r\x1b[K{line}" if self.live else line, end="" if self.live else "\n", flush=True)
 

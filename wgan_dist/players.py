@@ -14,11 +14,13 @@ from wgan_dist import distributed, objectives
 from wgan_dist.config import Config
 from wgan_dist.ema import AveragedGenerator
 from wgan_dist.errors import UserError
+from wgan_dist.guard import Guard
 from wgan_dist.models import NetworkSpec, build_critic, build_generator
 from wgan_dist.networks import network_specs
 from wgan_dist.step import Engine, Player
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 RMSPROP_SMOOTHING = 0.99
 
 
@@ -32,14 +34,13 @@ class Players:
     spec: NetworkSpec
 
 
-def make_engine(accelerator: Accelerator) -> Engine:
-    """What running under `accelerator` changes about a step."""
-    scaler, one = accelerator.scaler, torch.ones((), device=accelerator.device)
+def make_engine(config: Config, accelerator: Accelerator) -> Engine:
+    """What running under `accelerator`, and in the precision of `config`, changes about a step."""
+    half = HALVES.get(config.mixed_precision)
     return Engine(
         backward=accelerator.backward,
         no_sync=accelerator.no_sync,
-        autocast=accelerator.autocast,
-        scale=lambda: None if scaler is None else scaler.scale(one),
+        autocast=lambda: torch.autocast(accelerator.device.type, half, enabled=half is not None),
     )
 
 
@@ -94,13 +95,17 @@ def _make_optimizer(config: Config, parameters: Iterator[nn.Parameter], lr: floa
     return torch.optim.RMSprop(parameters, lr, alpha=RMSPROP_SMOOTHING)
 
 
+def _wrap(config: Config, accelerator: Accelerator, objective: nn.Module) -> nn.Module:
+    return accelerator.prepare(torch.compile(objective, fullgraph=True) if config.compile else objective)
+
+
 def _make_player(
-    config: Config, accelerator: Accelerator, network: nn.Module, objective: nn.Module, lr: float
+    config: Config, network: nn.Module, objective: nn.Module, lr: float, buffers: list[Tensor], device: torch.device
 ) -> Player:
+    # accelerate's wrapper of an optimizer would ask the device at each step whether to take it.
     optimizer = _make_optimizer(config, network.parameters(), lr)
-    if config.compile:
-        objective = torch.compile(objective, fullgraph=True)  # type: ignore[assignment]
-    return Player(network, *accelerator.prepare(objective, optimizer))
+    guard = Guard(optimizer, buffers, device, dynamic=config.mixed_precision == "fp16")
+    return Player(network, objective, optimizer, guard)
 
 
 def make_players(config: Config, accelerator: Accelerator, sample_shape: tuple[int, ...]) -> Players:
@@ -122,9 +127,14 @@ def make_players(config: Config, accelerator: Accelerator, sample_shape: tuple[i
     loss, penalty = objectives.LOSSES[config.loss], objectives.PENALTIES.get(config.penalty)
     critic_objective = objectives.CriticObjective(critic, loss, penalty, config.gp_weight)
     generator_objective = objectives.GeneratorObjective(generator, objectives.frozen(critic), loss)
+    generator_wrapped, critic_wrapped = (
+        _wrap(config, accelerator, objective) for objective in (generator_objective, critic_objective)
+    )
+    # Each player's forward runs both networks. Wrapping gives buffers other tensors, so they are looked up after it.
+    shared = ([*generator.buffers(), *critic.buffers()], accelerator.device)
     return Players(
-        generator=_make_player(config, accelerator, generator, generator_objective, config.generator_lr),
-        critic=_make_player(config, accelerator, critic, critic_objective, config.critic_lr),
+        generator=_make_player(config, generator, generator_wrapped, config.generator_lr, *shared),
+        critic=_make_player(config, critic, critic_wrapped, config.critic_lr, *shared),
         average=AveragedGenerator(generator, config.ema_decay),
         spec=spec,
     )

@@ -1,23 +1,27 @@
 """What a checkpoint says in state.json: where the run is, as plain values that were checked when they were read."""
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from wgan_dist.best import Best
 from wgan_dist.errors import UserError
+from wgan_dist.guard import Tally
 
 STATE_FILE = "state.json"
 # 2: a checkpoint may lie within a generator step, and knows the best one of its run.
-FORMAT_VERSION = 2
-_OPTIMIZERS = ("critic_optimizer", "generator_optimizer")
+# 3: each player has a loss scale of its own, and counts the updates that were left out.
+FORMAT_VERSION = 3
+PLAYERS = ("critic", "generator")
 
 
 @dataclass(frozen=True)
 class State:
-    """Counters of the run, its settings as saved, the scaler's state, and the optimizers' groups by file stem.
+    """Counters of the run, its settings as saved, and by player its tally and the groups of its optimizer.
 
-    `iteration` counts the critic iterations already made of the generator step that `step` is the number of.
+    `iteration` counts the critic iterations already made of the generator step that `step` is the number of. A tally
+    is None where an older version kept none.
     """
 
     step: int
@@ -25,7 +29,7 @@ class State:
     critic_iterations: int
     config: dict[str, Any]
     data_fingerprint: str
-    scaler: dict[str, Any] | None
+    tallies: dict[str, Tally | None]
     best: Best | None
     optimizer_groups: dict[str, list[dict[str, Any]]]
 
@@ -40,16 +44,34 @@ def to_bytes(state: State, package_version: str) -> bytes:
         "critic_iterations": state.critic_iterations,
         "config": state.config,
         "data_fingerprint": state.data_fingerprint,
-        "scaler": state.scaler,
         "best": vars(state.best) if state.best else None,
+        "tallies": {player: vars(tally) for player, tally in state.tallies.items() if tally},
     }
-    return json.dumps(values | state.optimizer_groups, indent=1).encode()
+    groups = {f"{player}_optimizer": each for player, each in state.optimizer_groups.items()}
+    return json.dumps(values | groups, indent=1).encode()
 
 
 def _count(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise ValueError(f"{value!r} is no count")
     return value
+
+
+def _tally(values: dict[str, Any]) -> Tally:
+    scale = float(values["scale"])
+    if not (math.isfinite(scale) and scale > 0):
+        raise ValueError(f"{scale} is no loss scale")
+    return Tally(scale=scale, **{name: _count(values[name]) for name in ("skipped", "in_a_row", "growth")})
+
+
+def _tallies(values: dict[str, Any]) -> dict[str, Tally | None]:
+    if "tallies" in values:
+        return {player: _tally(values["tallies"][player]) for player in PLAYERS}
+    scaler = values["scaler"]  # until version 2: accelerate's, of both players
+    if scaler is None:
+        return dict.fromkeys(PLAYERS)
+    one = {"scale": scaler["scale"], "growth": scaler["_growth_tracker"], "skipped": 0, "in_a_row": 0}
+    return {player: _tally(one) for player in PLAYERS}
 
 
 def _parse(values: dict[str, Any]) -> State:
@@ -59,9 +81,9 @@ def _parse(values: dict[str, Any]) -> State:
         critic_iterations=_count(values["critic_iterations"]),
         config=dict(values["config"]),
         data_fingerprint=str(values["data_fingerprint"]),
-        scaler=None if values["scaler"] is None else dict(values["scaler"]),
+        tallies=_tallies(values),
         best=Best(**values["best"]) if values.get("best") else None,
-        optimizer_groups={name: list(values[name]) for name in _OPTIMIZERS},
+        optimizer_groups={player: list(values[f"{player}_optimizer"]) for player in PLAYERS},
     )
 
 

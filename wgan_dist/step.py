@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from wgan_dist import noise
+from wgan_dist.guard import Guard
 from wgan_dist.objectives import CriticMasks, Penalty, Terms
 
 # Rate and shape, of one sample's values, of each dropout layer of a network.
@@ -18,24 +19,21 @@ Dropouts = Sequence[tuple[float, tuple[int, ...]]]
 
 @dataclass(frozen=True)
 class Player:
-    """One of the two networks, the objective that trains it (as wrapped for distribution), and its optimizer."""
+    """One of the two networks, the objective that trains it (as wrapped for distribution), its optimizer and guard."""
 
     network: nn.Module
     objective: nn.Module
     optimizer: Optimizer
+    guard: Guard
 
 
 @dataclass(frozen=True)
 class Engine:
-    """What running on many devices or in low precision changes about a step.
-
-    `no_sync` holds back the averaging of gradients; `scale` is fp16's loss scale, None elsewhere.
-    """
+    """What running on many devices or in low precision changes about a step; `no_sync` holds back the averaging."""
 
     backward: Callable[[Tensor], None]
     no_sync: Callable[[nn.Module], AbstractContextManager[None]]
     autocast: Callable[[], AbstractContextManager[None]]
-    scale: Callable[[], Tensor | None]
 
 
 @dataclass(frozen=True)
@@ -92,14 +90,15 @@ def _mean_terms(terms: list[Terms]) -> Terms:
 
 def update(player: Player, batches: Iterable[tuple[Any, ...]], count: int, engine: Engine) -> Terms:
     """One optimizer step on the mean gradient of `count` micro-batches; gradients are averaged on the last alone."""
-    player.optimizer.zero_grad()
+    player.guard.begin()
     terms = []
     for number, batch in enumerate(batches, 1):
         with nullcontext() if number == count else engine.no_sync(player.objective):
-            loss, named = player.objective(*batch)
-            engine.backward(loss / count)
+            with engine.autocast():
+                loss, named = player.objective(*batch)
+            engine.backward(loss / count * player.guard.factor(loss))
         terms.append(named)
-    player.optimizer.step()
+    player.guard.step()
     return _mean_terms(terms)
 
 
@@ -152,7 +151,8 @@ def critic_iteration(
             return generator(z).to(z.dtype)
 
     parts = zip(reals, draws.latents, draws.penalty, draws.masks, strict=True)
-    batches = ((real, generate(z), drawn, masks, engine.scale()) for real, z, drawn, masks in parts)
+    scale = critic.guard.scale if critic.guard.dynamic else None
+    batches = ((real, generate(z), drawn, masks, scale) for real, z, drawn, masks in parts)
     return update(critic, batches, len(reals), engine)
 
 

@@ -76,7 +76,7 @@ def _say_where(config: Config, accelerator: "Accelerator") -> None:
     from wgan_dist import distributed
 
     size, count = distributed.world().size, torch.get_num_threads()
-    precision = accelerator.mixed_precision
+    precision = config.mixed_precision
     autocast = "" if precision == "no" else f" with {precision} autocast"
     processes = f"{size} process{'es' * (size > 1)} on {accelerator.device.type}"
     _say(f"{processes} ({count} CPU thread{'s' * (count > 1)} each), {config.dtype}{autocast}")
@@ -155,16 +155,14 @@ def train(flags: dict[str, str]) -> None:
     from wgan_dist.run_folder import check
     from wgan_dist.trainer import Trainer
 
-    accelerator = distributed.start(
-        None if config.mixed_precision == "auto" else config.mixed_precision, config.threads
-    )
+    config = dataclasses.replace(config, mixed_precision=distributed.mixed_precision(config.mixed_precision))
+    accelerator = distributed.start(config.threads)
     _say_where(config, accelerator)
     distributed.from_main(lambda: check(config))
     data = _open_data(config)
     kind = "points"
     if isinstance(data, Images):
         kind, config = "images", dataclasses.replace(config, channels=data.channels)
-    config = dataclasses.replace(config, mixed_precision=accelerator.mixed_precision)
     check_together(config)
     _say(f"{len(data):,} {kind} of {data.name}; {summary(config)}")
     trainer = Trainer(config, accelerator, data)

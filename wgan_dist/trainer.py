@@ -4,6 +4,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,15 @@ SAMPLING_BATCH = 64
 CRITIC_FILE = "critic.safetensors"
 # What a process tells the others at a boundary, above the numbers of all signals.
 FAILED = 1000
+
+
+@dataclass(frozen=True)
+class Clock:
+    """When and where in the schedule the last record was made."""
+
+    time: float
+    step: int
+    critic_iterations: int
 
 
 @torch.no_grad()
@@ -68,7 +78,7 @@ class Trainer:
         self.measured: float | None = None
         self.observer: Observer | None = None
         self.behind = Behind()
-        self.engine = make_engine(accelerator)
+        self.engine = make_engine(config, accelerator)
         players = make_players(config, accelerator, data.shape)
         self.generator, self.critic = players.generator, players.critic
         self.average, self.spec = players.average, players.spec
@@ -101,7 +111,7 @@ class Trainer:
         """
         signals.wait_for_boundary()
         distributed.from_main(lambda: self._begin(run_dir))
-        self.clock, self.clock_images = time.monotonic(), self.seen_images
+        self._restart_clock()
         try:
             with contextlib.closing(self._real_batches()) as reals:
                 while self.step < self.schedule.max_steps:
@@ -210,9 +220,9 @@ class Trainer:
 
     def _set_learning_rates(self) -> None:
         rates = self._rates()
-        for player, name in ((self.critic, "critic_lr"), (self.generator, "generator_lr")):
+        for name, player in self._players().items():
             for group in player.optimizer.param_groups:
-                group["lr"] = rates[name]
+                group["lr"] = rates[f"{name}_lr"]
 
     def _after_step(self, run_dir: Path, terms: objectives.Terms) -> None:
         step, every = self.step, self.schedule
@@ -224,6 +234,8 @@ class Trainer:
         if is_due(step, every.sample) or step == every.max_steps:
             with self.behind.keeping_errors():
                 self._draw()
+        if any(is_due(step, each) for each in (every.log, every.evaluate, every.checkpoint)):
+            self._check_skips(run_dir)
         improved = is_due(step, every.evaluate) and self._note_best()
         if improved or is_due(step, every.checkpoint):
             self._save(run_dir)
@@ -244,10 +256,8 @@ class Trainer:
         values = distributed.mean(torch.stack(list(terms.values()))).tolist()
         if not self.observer:
             return
-        seconds, images = time.monotonic() - self.clock, self.seen_images - self.clock_images
-        self.clock, self.clock_images = time.monotonic(), self.seen_images
-        record: dict[str, Any] = {"step": self.step, "seen_images": self.seen_images}
-        record |= {"seconds": seconds, "images_per_second": images / seconds}
+        record: dict[str, Any] = {"step": self.step, "seen_images": self.seen_images} | self._pace()
+        self._restart_clock()
         measured = dict(zip(terms, values, strict=True))
         if self.evaluation is not None and is_due(self.step, self.schedule.evaluate):
             score = self._score if self.config.loss == "wasserstein" else None
@@ -256,7 +266,45 @@ class Trainer:
             measured |= found
         # JSON has no word for what is not a number.
         record |= {name: value if math.isfinite(value) else None for name, value in measured.items()} | self._rates()
-        self.observer.record(record)
+        self.observer.record(record | self._skips())
+
+    def _restart_clock(self) -> None:
+        self.clock = Clock(time.monotonic(), self.step, self.critic_iterations)
+
+    def _pace(self) -> dict[str, float]:
+        """How fast the run was since the last record, and the part of it in which gradients were averaged."""
+        seconds, steps = time.monotonic() - self.clock.time, max(1, self.step - self.clock.step)
+        iterations = self.critic_iterations - self.clock.critic_iterations
+        pace = {"seconds": seconds, "images_per_second": iterations * self.config.batch_size / seconds}
+        critic, generator = distributed.traffic(self.critic.objective), distributed.traffic(self.generator.objective)
+        if critic and generator:
+            share = (critic.exposed * iterations + generator.exposed * steps) / seconds
+            pace |= {
+                "communication_bytes": critic.size * iterations / steps + generator.size,
+                "communication_ms": 1e3 * (critic.seconds * iterations / steps + generator.seconds),
+                "communication_share": share,
+            }
+        return pace
+
+    def _skips(self) -> dict[str, float]:
+        """Updates left out so far, and the loss scales where there are any."""
+        tallies = {name: player.guard.tally() for name, player in self._players().items()}
+        scales = {f"{name}_loss_scale": tally.scale for name, tally in tallies.items()}
+        skipped = {f"{name}_skipped": tally.skipped for name, tally in tallies.items()}
+        return skipped | (scales if self.config.mixed_precision == "fp16" else {})
+
+    def _check_skips(self, run_dir: Path) -> None:
+        """Stop where nothing is learned any more. What is saved is the last good state: no bad update was taken."""
+        for name, player in self._players().items():
+            in_a_row = player.guard.tally().in_a_row
+            if in_a_row >= self.config.max_skipped:
+                self._save(run_dir)
+                distributed.from_main(self.behind.finish)
+                raise UserError(
+                    f"training has diverged: {in_a_row} updates of the {name} in a row, up to step {self.step}, were "
+                    f"left out, since their gradients were not finite (max_skipped={self.config.max_skipped}); the "
+                    f"weights before them are saved. Lower {name}_lr={self._rates()[f'{name}_lr']:g}"
+                )
 
     def _fixed_noise(self, count: int, stream: str = "grid.z") -> Tensor:
         z = noise.latent(self.config.latent_distribution, self.config.seed, stream, 0, (count, self.config.latent_dim))
@@ -282,8 +330,7 @@ class Trainer:
             picture = self.gallery.picture(kind, self.step, _sample(network, z), self._score)
             self.observer.picture(kind, self.step, picture)
         if self.config.weight_histograms:
-            networks = {"generator": self.generator.network, "critic": self.critic.network}
-            self.observer.weights(self.step, networks)
+            self.observer.weights(self.step, {name: player.network for name, player in self._players().items()})
 
     def _describe(self, kind: str) -> Description:
         return Description(
@@ -299,14 +346,13 @@ class Trainer:
         )
 
     def _state(self, optimizer_groups: dict[str, list[dict[str, Any]]]) -> state.State:
-        scaler = self.accelerator.scaler
         return state.State(
             step=self.step,
             iteration=self.iteration,
             critic_iterations=self.critic_iterations,
             config=as_dict(self.config),
             data_fingerprint=self.data.fingerprint,
-            scaler=scaler.state_dict() if scaler is not None else None,
+            tallies={name: player.guard.tally() for name, player in self._players().items()},
             best=self.best,
             optimizer_groups=optimizer_groups,
         )
@@ -326,19 +372,19 @@ class Trainer:
         tensors, groups = {}, {}
         for name, player in self._players().items():
             moments, groups[name] = checkpoint.optimizer_state(player.optimizer)
-            tensors[name] = weights.copies(moments)
+            tensors[f"{name}_optimizer.safetensors"] = weights.copies(moments)
         now = self._state(groups)
         return lambda: {
             artifact.EMA_FILE: artifact.to_bytes(averaged, ema_description),
             artifact.RAW_FILE: artifact.to_bytes(raw, raw_description),
             CRITIC_FILE: weights.to_bytes(critic),
-            **{f"{name}.safetensors": weights.to_bytes(moments) for name, moments in tensors.items()},
+            **{file: weights.to_bytes(moments) for file, moments in tensors.items()},
             state.STATE_FILE: state.to_bytes(now, wgan_dist.__version__),
         }
 
     def _players(self) -> dict[str, Player]:
-        """Both players, by the names of their optimizers' files."""
-        return {"critic_optimizer": self.critic, "generator_optimizer": self.generator}
+        """Both players, by name."""
+        return {"critic": self.critic, "generator": self.generator}
 
     def _check_finite(self) -> None:
         """Broken weights must not replace good ones. Every process has the same, so every process stops."""
@@ -387,10 +433,11 @@ class Trainer:
         self._load_networks(folder, files)
         weights.load_into(self.average.network, checkpoint.part(files, artifact.EMA_FILE, folder), str(folder))
         for name, player in self._players().items():
-            tensors = weights.from_bytes(checkpoint.part(files, f"{name}.safetensors", folder), str(folder))
+            moments = checkpoint.part(files, f"{name}_optimizer.safetensors", folder)
+            tensors = weights.from_bytes(moments, str(folder))
             checkpoint.load_optimizer_state(player.optimizer, tensors, saved.optimizer_groups[name])
-        if self.accelerator.scaler is not None and saved.scaler is not None:
-            self.accelerator.scaler.load_state_dict(saved.scaler)
+            if tally := saved.tallies[name]:
+                player.guard.load(tally)
         self.step, self.iteration, self.critic_iterations = saved.step, saved.iteration, saved.critic_iterations
         self.saved, self.best = (saved.step, saved.iteration), saved.best
         end = " (the end: a greater --max_steps goes on)" if self.step >= self.schedule.max_steps else ""

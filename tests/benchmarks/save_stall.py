@@ -54,7 +54,7 @@ def measure(flags: dict[str, str]) -> None:
             | flags
             | {"max_steps": steps, "checkpoint_every": str(STEPS_BEFORE), "log_every": "1", "sample_every": "0"}
         )
-        accelerator = distributed.start("no", config.threads)
+        accelerator = distributed.start(config.threads)
         images = open_images(config.data, config.image_size, config.channels, config.background, False, scratch)
         trainer = Stopwatch(short, accelerator, images)
         trainer.run(Path(scratch) / "run")

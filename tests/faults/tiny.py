@@ -30,6 +30,8 @@ SETTINGS = {
 }
 
 # A run may be continued to another length than the one its settings in TensorBoard began with.
+# Curves that the clock decides.
+CLOCKED = ("speed/images_per", "speed/communication")
 LENGTH = re.compile("max_steps: [0-9]+")
 
 
@@ -56,12 +58,12 @@ def curves(run_dir: Path) -> dict[str, list[tuple[int, Any]]]:
     events = EventAccumulator(str(run_dir / "tensorboard"), size_guidance=dict.fromkeys(("scalars", "images"), 0))
     events.Reload()
     tags = events.Tags()
-    scalars = {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in tags["scalars"]}
+    scalars = {tag: [(e.step, repr(e.value)) for e in events.Scalars(tag)] for tag in tags["scalars"]}  # nan too
     images = {tag: [(e.step, e.encoded_image_string) for e in events.Images(tag)] for tag in tags["images"]}
     texts = {
         tag: [(e.step, LENGTH.sub("", str(e.tensor_proto))) for e in events.Tensors(tag)] for tag in tags["tensors"]
     }
-    return {tag: found for tag, found in (scalars | images | texts).items() if not tag.startswith("speed/images_per")}
+    return {tag: found for tag, found in (scalars | images | texts).items() if not tag.startswith(CLOCKED)}
 
 
 def last_checkpoint(run_dir: Path) -> Path:

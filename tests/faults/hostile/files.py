@@ -138,7 +138,7 @@ def checkpoints(place: Path) -> Iterator[tuple[str, Callable[[Path], object]]]:
         ("step", 1e308),
         ("config", {"n_critic": [1]}),
         ("config", {"evil": 1}),
-        ("scaler", 5),
+        ("tallies", 5),
     ):
         yield f"state of {key} {value}", partial(_change_state, key=key, value=value)
     yield "state nested", lambda folder: with_manifest(folder, {"state.json": b"[" * 100_000})
