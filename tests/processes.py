@@ -11,7 +11,6 @@ from wgan_dist.observe import METRICS_FILE, WALL_CLOCK_KEYS
 REPOSITORY = Path(__file__).parent.parent
 HANG_SECONDS = 300
 PYTHON = (sys.executable,)
-TORCHRUN_2 = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 ACCELERATE = (
     sys.executable,
     "-m",
@@ -20,6 +19,14 @@ ACCELERATE = (
     str(REPOSITORY / "accelerate_config.yaml"),
 )
 ACCELERATE_2 = (*ACCELERATE, "--num_processes", "2", "--main_process_port", "0")
+
+
+def torchrun(processes: int) -> tuple[str, ...]:
+    """So many processes on this machine."""
+    return (*PYTHON, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes))
+
+
+TORCHRUN_2 = torchrun(2)
 
 
 def run(*command: str, cwd: Path, fails: int = 0) -> "subprocess.CompletedProcess[str]":

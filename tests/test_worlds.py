@@ -1,0 +1,191 @@
+"""Any number of processes computes what one does, for every constraint and norm; the known ways to miss that show."""
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from tests.processes import HANG_SECONDS, PYTHON, REPOSITORY, run, torchrun
+from tests.worlds import CASES
+
+MODULE = ("-m", "tests.worlds")
+# Of sums in another order, over whole gradients; in single precision of one step, since Adam makes much of rounding.
+TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
+
+
+def greatest_difference(one: Path, many: Path) -> tuple[float, str]:
+    """Relative, of each gradient, all terms and all buffers; and whose it is."""
+    alone, together = load_file(one), load_file(many)
+    assert alone.keys() == together.keys()
+    assert alone
+    return max((float((alone[key] - together[key]).norm() / alone[key].norm().clamp_min(1e-30)), key) for key in alone)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "processes"),
+    [
+        ("float64", 2),
+        pytest.param("float64", 4, marks=pytest.mark.slow),
+        pytest.param("float32", 2, marks=pytest.mark.slow),
+    ],
+)
+def test_gradients_and_terms_are_those_of_one_process_and_ranks_stay_equal(
+    dtype: str, processes: int, tmp_path: Path
+) -> None:
+    assert len(CASES) == 38
+    run(*PYTHON, *MODULE, "one", dtype, cwd=tmp_path)
+    run(*torchrun(processes), *MODULE, "many", dtype, cwd=tmp_path)
+    found, where = greatest_difference(tmp_path / "one", tmp_path / "many")
+    assert found <= TOLERANCE[dtype], where
+
+
+@dataclass(frozen=True)
+class Edit:
+    """In a file of the package, one text for another."""
+
+    file: str
+    text: str
+    mistake: str
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A known mistake, and what to see it with."""
+
+    name: str
+    edits: tuple[Edit, ...]
+    case: str = "gp-instance-1"
+
+
+def one_edit(name: str, file: str, text: str, mistake: str, case: str = "gp-instance-1") -> Mutant:
+    return Mutant(name, (Edit(file, text, mistake),), case)
+
+
+BACKWARD = "            engine.backward(loss / count * player.guard.factor(loss))\n"
+MUTANTS = [
+    one_edit(
+        "static_graph",
+        "distributed.py",
+        "DistributedDataParallelKwargs(",
+        "DistributedDataParallelKwargs(static_graph=True, ",
+        "gp-instance-2",
+    ),
+    one_edit(
+        "the wrapped module's inside is called",
+        "step.py",
+        "loss, named = player.objective(*batch)",
+        'loss, named = getattr(player.objective, "module", player.objective)(*batch)',
+    ),
+    Mutant(
+        "the penalty goes backward by itself",
+        (
+            Edit(
+                "objectives.py",
+                "            loss = loss + self.weight * penalty\n",
+                "            self.left = self.weight * penalty\n",
+            ),
+            Edit(
+                "step.py",
+                BACKWARD,
+                '            left = getattr(getattr(player.objective, "module", player.objective), "left", None)\n'
+                "            _ = left is None or left.backward(retain_graph=True)\n" + BACKWARD,
+            ),
+        ),
+    ),
+    Mutant(
+        "the critic is the generator's submodule, frozen after wrapping",
+        (
+            Edit(
+                "objectives.py",
+                "        scores = self.critic(self.generator(z), masks).to(z.dtype)\n",
+                "        weights = list(self.held.parameters())\n"
+                "        _ = [weight.requires_grad_(False) for weight in weights]\n"
+                "        scores = self.held(self.generator(z)).to(z.dtype)\n"
+                "        _ = [weight.requires_grad_(True) for weight in weights]\n",
+            ),
+            Edit(
+                "players.py",
+                "    generator_wrapped, critic_wrapped =",
+                "    generator_objective.held = critic\n    generator_wrapped, critic_wrapped =",
+            ),
+        ),
+    ),
+    one_edit(
+        "terms are a process's own",
+        "distributed.py",
+        "    total = values.clone()\n    dist.all_reduce(total)\n    return total / world().size\n",
+        "    return values\n",
+    ),
+    one_edit(
+        "BatchNorm sees its process's part",
+        "distributed.py",
+        "    if world().size == 1:\n        return network\n",
+        "    return network\n",
+    ),
+    one_edit(
+        "BatchNorm's backward does not sum over processes",
+        "distributed.py",
+        "    dist.all_reduce(values)\n    return values\n",
+        "    return values * dist.get_world_size()\n",
+    ),
+    one_edit(
+        "every process draws the same noise", "step.py", "whole[share].to(", "whole[: share.stop - share.start].to("
+    ),
+    one_edit(
+        "dropout masks are a process's own",
+        "step.py",
+        'noise.keep(self.seed, f"{stream}.{number}", counter,',
+        'noise.keep(self.seed + self.shares[0].start, f"{stream}.{number}", counter,',
+        "dropout-gp-2",
+    ),
+    one_edit(
+        "only the first micro-batch is averaged",
+        "step.py",
+        "with nullcontext() if number == count else",
+        "with nullcontext() if number == 1 else",
+        "gp-instance-2",
+    ),
+]
+
+
+def plant(mutant: Mutant, folder: Path) -> None:
+    """A copy of the package in `folder` with the mistake in it; each text must be there once."""
+    shutil.copytree(REPOSITORY / "wgan_dist", folder / "wgan_dist", ignore=shutil.ignore_patterns("__pycache__"))
+    for edit in mutant.edits:
+        path = folder / "wgan_dist" / edit.file
+        text = path.read_text()
+        assert text.count(edit.text) == 1, mutant.name
+        path.write_text(text.replace(edit.text, edit.mistake))
+
+
+def agrees(folder: Path, case: str) -> bool:
+    """Whether two processes of the package in `folder` agree with each other, and with one as it should be."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), str(REPOSITORY)])}
+    run(*PYTHON, *MODULE, "one", "float64", case, cwd=folder)
+    done = subprocess.run(
+        [*torchrun(2), *MODULE, "two", "float64", case],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        timeout=HANG_SECONDS,
+    )
+    if done.returncode:
+        return False
+    return greatest_difference(folder / "one", folder / "two")[0] <= TOLERANCE["float64"]
+
+
+@pytest.mark.slow
+def test_the_check_of_mutants_passes_what_is_right(tmp_path: Path) -> None:
+    plant(Mutant("none", ()), tmp_path)
+    assert agrees(tmp_path, "gp-instance-2")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.name for mutant in MUTANTS])
+def test_a_known_mistake_shows(mutant: Mutant, tmp_path: Path) -> None:
+    plant(mutant, tmp_path)
+    assert not agrees(tmp_path, mutant.case)
