@@ -79,7 +79,7 @@ def _restore(wrong: Tensor, tensors: Sequence[Tensor], kept: Sequence[Tensor]) -
 
 
 def _step_unless(wrong: Tensor, optimizer: Optimizer, gradients: Sequence[Tensor]) -> None:
-    """A step of an optimizer that cannot leave one out by itself: with gradients of zero, and its state as before."""
+    """A step of an optimizer that cannot leave one out itself, and moves no weight at a gradient of 0: RMSprop."""
     for gradient in gradients:
         gradient.masked_fill_(wrong, 0.0)
     state = [value for each in optimizer.state.values() for value in each.values() if isinstance(value, Tensor)]
