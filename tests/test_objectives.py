@@ -575,16 +575,22 @@ def test_gradients_in_half_precision_are_those_of_fp64_but_for_rounding(
     assert (found - expected).norm() <= ROUNDING.get(kind[0], 1) * tolerance * expected.norm()
 
 
-@pytest.mark.parametrize("seed", range(3))
+# InstanceNorm on the ResNet's smallest maps, and layers of few values: no recipe has the one, or the other in bf16.
+COARSE = {("resnet", "instance"), ("points", "none")}
+
+
+@pytest.mark.parametrize(("dtype", "scale"), [(torch.bfloat16, None), (torch.float16, torch.tensor(2.0**7))])
+@pytest.mark.parametrize("norm", [0.1, 3.0, 10.0])  # near 1 the penalty is 0, and a relative error means nothing
 @EACH_PLAIN
-def test_a_bf16_penalty_is_that_of_fp64_within_a_hundredth_or_a_few(kind: Kind, seed: int) -> None:
-    # Far from ‖∇‖ = 1, where the penalty is 0 and a relative error means nothing.
-    critic = critic_of_norm(kind, 10.0, seed)
-    inputs = batch(16, shape_of(kind))
-    _, exact = CriticObjective(critic, WASSERSTEIN, GP, 10.0)(*inputs, NO_MASKS)
-    with torch.autocast("cpu", torch.bfloat16):
-        objective = CriticObjective(critic.float(), WASSERSTEIN, GP, 10.0)
-        _, terms = objective(*(each.float() for each in inputs), NO_MASKS)
-    assert {value.dtype for value in terms.values()} == {torch.float32}  # means over scores too
-    allowed = 1e-2 * ROUNDING.get(kind[0], 1)
-    assert terms["gradient_penalty"].item() == pytest.approx(exact["gradient_penalty"].item(), rel=allowed)
+def test_a_penalty_in_half_precision_is_that_of_fp64_within_a_hundredth(
+    kind: Kind, norm: float, dtype: torch.dtype, scale: Tensor | None
+) -> None:
+    for seed in range(2):
+        critic, inputs = critic_of_norm(kind, norm, seed), batch(32, shape_of(kind))
+        _, exact = CriticObjective(critic, WASSERSTEIN, GP, 10.0)(*inputs, NO_MASKS)
+        with torch.autocast("cpu", dtype):
+            objective = CriticObjective(critic.float(), WASSERSTEIN, GP, 10.0)
+            _, terms = objective(*(each.float() for each in inputs), NO_MASKS, scale)
+        assert {value.dtype for value in terms.values()} == {torch.float32}  # means over scores too
+        allowed = 2e-2 if kind[:2] in COARSE else 1e-2
+        assert terms["gradient_penalty"].item() == pytest.approx(exact["gradient_penalty"].item(), rel=allowed)
