@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from tests.processes import ACCELERATE_2, PYTHON, TORCHRUN_2, metrics, run
+from tests.processes import ACCELERATE_2, PYTHON, TORCHRUN_2, metrics, run, torchrun
 from wgan_dist.artifact import RAW_FILE
 from wgan_dist.distributed import World, shares
 from wgan_dist.errors import UserError
@@ -116,12 +116,55 @@ def test_two_processes_train_the_network_that_one_does(
     two = train_with(launcher, both, tmp_path / "two", tmp_path)
     assert one.startswith("1 process on cpu")
     assert "2 processes on cpu" in two
-    for record, other in zip(metrics(tmp_path / "one"), metrics(tmp_path / "two"), strict=True):
-        assert record == pytest.approx(other, rel=1e-9, abs=1e-12)
-    for file in (RAW_FILE, CRITIC_FILE):
-        name = f"{CHECKPOINTS}/step-{STEPS:08d}/{file}"
-        alone, together = load_file(tmp_path / "one" / name), load_file(tmp_path / "two" / name)
-        assert max(float((alone[key] - together[key]).abs().max()) for key in alone) < 1e-9
+    assert differences(tmp_path / "one", tmp_path / "two", STEPS) < 1e-9
+
+
+def differences(one: Path, other: Path, step: int) -> float:
+    """The greatest between two runs' last weights, whose metrics must agree."""
+    for record, theirs in zip(metrics(one), metrics(other), strict=True):
+        assert record == pytest.approx(theirs, rel=1e-9, abs=1e-12)
+    name = f"{CHECKPOINTS}/step-{step:08d}"
+    pairs = [(load_file(one / name / file), load_file(other / name / file)) for file in (RAW_FILE, CRITIC_FILE)]
+    return max(float((a[key] - b[key]).abs().max()) for a, b in pairs for key in a)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [{}, {"accumulation": "2", "penalty": "lp"}], ids=["plain", "accumulation"])
+def test_fifty_steps_end_alike_at_one_two_and_four_processes(
+    settings: dict[str, str], tiny: dict[str, str], tmp_path: Path
+) -> None:
+    every = tiny | settings | {"dtype": "float64", "max_steps": "50", "checkpoint_every": "0", "log_every": "1"}
+    launchers = {"one": PYTHON, "two": TORCHRUN_2, "by_accelerate": ACCELERATE_2, "four": torchrun(4)}
+    for name, launcher in launchers.items():
+        train_with(launcher, every, tmp_path / name, tmp_path)
+        assert differences(tmp_path / "one", tmp_path / name, 50) < 1e-9
+
+
+def test_the_number_of_processes_may_change_on_resume(tiny: dict[str, str], tmp_path: Path) -> None:
+    """Two, one, four: three batches an epoch, so that every part begins within one."""
+    every = tiny | {"dtype": "float64", "batch_size": "512", "n_critic": "2", "log_every": "1", "checkpoint_every": "4"}
+    train_with(PYTHON, every | {"max_steps": "9"}, tmp_path / "straight", tmp_path)
+    train_with(TORCHRUN_2, every | {"max_steps": "4"}, tmp_path / "run", tmp_path)
+    train_with(PYTHON, {"resume": "true", "max_steps": "5"}, tmp_path / "run", tmp_path)
+    train_with(torchrun(4), {"resume": "true", "max_steps": "9"}, tmp_path / "run", tmp_path)
+    assert differences(tmp_path / "straight", tmp_path / "run", 9) < 1e-9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", [PYTHON, TORCHRUN_2], ids=["one", "two"])
+@pytest.mark.parametrize(
+    ("precision", "tolerance"), [({"dtype": "float64"}, 1e-9), ({"mixed_precision": "bf16"}, 0.03)]
+)
+def test_compiled_objectives_compute_what_eager_ones_do(
+    precision: dict[str, str], tolerance: float, launcher: tuple[str, ...], tiny: dict[str, str], tmp_path: Path
+) -> None:
+    """In bf16 the compiler keeps in single precision what eager rounds between operations."""
+    every = tiny | precision | {"log_every": "1", "max_steps": "3", "n_critic": "2"}
+    for name, compiled in (("eager", "false"), ("compiled", "true")):
+        train_with(launcher, every | {"compile": compiled}, tmp_path / name, tmp_path)
+    pairs = zip(metrics(tmp_path / "eager"), metrics(tmp_path / "compiled"), strict=True)
+    for record, other in pairs:
+        assert record == pytest.approx(other, rel=tolerance, abs=tolerance)
 
 
 def test_every_process_ends_on_an_error_of_the_first(tiny: dict[str, str], tmp_path: Path) -> None:
