@@ -1,0 +1,145 @@
+"""launch/slurm.sbatch, submitted to a real SLURM of two nodes, trains what one process does, whatever interrupts it."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from tests.cluster.slurm import Slurm, slurm, wait_until
+from tests.faults.tiny import SETTINGS, differences, flags, last_checkpoint, records
+from wgan_dist.cli import EXIT_USAGE
+from wgan_dist.train import train
+
+pytestmark = pytest.mark.cluster
+SCRIPT = "launch/slurm.sbatch"
+# Long enough to be interrupted when it has said that it trains.
+STEPS = 300
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Slurm]:
+    with slurm() as running:
+        yield running
+
+
+@dataclass(frozen=True)
+class Job:
+    """A submitted training."""
+
+    cluster: Slurm
+    number: str
+    log: Path
+    run_dir: Path
+
+    def said(self) -> str:
+        return self.log.read_text() if self.log.exists() else ""
+
+    def wait_for_training(self) -> None:
+        wait_until(lambda: "first step" in self.said(), f"{self.log} tells of a first step")
+
+    def field(self, name: str) -> str:
+        return self.cluster.job(self.number, name)
+
+
+@pytest.fixture
+def settings(cache_dir: Path) -> dict[str, str]:
+    return SETTINGS | {"cache_dir": str(cache_dir), "dtype": "float64", "max_steps": str(STEPS), "log_every": "50"}
+
+
+def submit(cluster: Slurm, settings: dict[str, str], folder: Path, *options: str) -> Job:
+    log, run_dir = folder / "job.log", folder / "run"
+    number = cluster.submit(*options, f"--output={log}", SCRIPT, *flags(settings), f"--run_dir={run_dir}")
+    return Job(cluster, number, log, run_dir)
+
+
+@pytest.fixture(scope="module")
+def straight(cluster: Slurm, cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run under SLURM that nothing interrupts."""
+    folder = tmp_path_factory.mktemp("straight")
+    settings = SETTINGS | {"cache_dir": str(cache_dir), "dtype": "float64", "max_steps": str(STEPS), "log_every": "50"}
+    job = submit(cluster, settings, folder)
+    cluster.wait_for(job.number, "COMPLETED")
+    assert "2 processes on cpu (1 CPU thread each)" in job.said()
+    assert job.field("Restarts") == "0"
+    return job.run_dir
+
+
+def test_two_nodes_train_the_network_that_one_process_does(
+    straight: Path, settings: dict[str, str], tmp_path: Path
+) -> None:
+    train(settings | {"run_dir": str(tmp_path / "one")})
+    for record, other in zip(records(tmp_path / "one"), records(straight), strict=True):
+        assert record == pytest.approx(other, rel=1e-9, abs=1e-12)
+    names = {"generator.safetensors", "generator_raw.safetensors", "critic.safetensors"}
+    for name in names:
+        alone, together = (
+            load_file(last_checkpoint(tmp_path / "one") / name),
+            load_file(last_checkpoint(straight) / name),
+        )
+        assert max(float((alone[key] - together[key]).abs().max()) for key in alone) < 1e-9
+
+
+def test_sigusr1_saves_queues_again_and_goes_on(
+    cluster: Slurm, straight: Path, settings: dict[str, str], tmp_path: Path
+) -> None:
+    job = submit(cluster, settings, tmp_path)
+    job.wait_for_training()
+    cluster.command("scancel", "--signal=USR1", "--batch", job.number)
+    cluster.wait_for(job.number, "COMPLETED")
+    assert job.field("Restarts") == "1"
+    assert re.search(r"stopped by SIGUSR1 after step \d+", job.said())
+    assert differences(job.run_dir, straight) == []
+
+
+def test_a_job_queued_again_from_outside_goes_on(
+    cluster: Slurm, straight: Path, settings: dict[str, str], tmp_path: Path
+) -> None:
+    job = submit(cluster, settings, tmp_path)
+    job.wait_for_training()
+    cluster.command("scontrol", "requeue", job.number)
+    cluster.wait_for(job.number, "COMPLETED")
+    assert job.field("Restarts") == "1"
+    assert re.search(r"stopped by SIGTERM after step \d+", job.said())
+    assert differences(job.run_dir, straight) == []
+
+
+def test_a_cancelled_job_saves_and_is_not_queued_again(
+    cluster: Slurm, settings: dict[str, str], tmp_path: Path
+) -> None:
+    job = submit(cluster, settings | {"max_steps": "1000000"}, tmp_path)
+    job.wait_for_training()
+    cluster.command("scancel", job.number)
+    wait_until(lambda: not cluster.command("squeue", "--noheader"), "an empty queue")
+    assert job.field("JobState") == "CANCELLED"
+    assert job.field("Restarts") == "0"
+    assert re.search(r"stopped by SIGTERM after step \d+.*; all is saved", job.said())
+
+
+def test_the_time_limit_stops_it_in_time(cluster: Slurm, settings: dict[str, str], tmp_path: Path) -> None:
+    """SLURM looks at limits once in half a minute, and may send the signal a minute early."""
+    job = submit(cluster, settings | {"max_steps": "1000000"}, tmp_path, "--time=2", "--signal=B:USR1@60")
+    wait_until(lambda: job.said().count("processes on cpu") == 2, "a second start")
+    job_restarts = job.field("Restarts")
+    cluster.command("scancel", job.number)
+    assert job_restarts == "1"
+    stopped = re.search(r"stopped by SIGUSR1 after step (\d+)", job.said())
+    assert stopped
+    wait_until(lambda: not cluster.command("squeue", "--noheader"), "an empty queue")
+
+
+def test_an_error_of_the_settings_ends_the_job(cluster: Slurm, settings: dict[str, str], tmp_path: Path) -> None:
+    job = submit(cluster, settings | {"batch_size": "15"}, tmp_path)
+    cluster.wait_for(job.number, "FAILED")
+    assert job.field("ExitCode") == f"{EXIT_USAGE}:0"
+    assert "error: batch_size=15" in job.said()
+    assert job.field("Restarts") == "0"
+
+
+def test_submitted_from_elsewhere_it_says_where_from(cluster: Slurm, settings: dict[str, str], tmp_path: Path) -> None:
+    job = submit(cluster, settings, tmp_path, f"--chdir={tmp_path}")
+    cluster.wait_for(job.number, "FAILED")
+    assert job.field("ExitCode") == f"{EXIT_USAGE}:0"
+    assert f"error: {tmp_path}: submit from the top of the repository" in job.said()
