@@ -44,7 +44,7 @@ class Job:
         return self.cluster.job(self.number, name)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def settings(cache_dir: Path) -> dict[str, str]:
     return SETTINGS | {"cache_dir": str(cache_dir), "dtype": "float64", "max_steps": str(STEPS), "log_every": "50"}
 
@@ -56,11 +56,9 @@ def submit(cluster: Slurm, settings: dict[str, str], folder: Path, *options: str
 
 
 @pytest.fixture(scope="module")
-def straight(cluster: Slurm, cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def straight(cluster: Slurm, settings: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run under SLURM that nothing interrupts."""
-    folder = tmp_path_factory.mktemp("straight")
-    settings = SETTINGS | {"cache_dir": str(cache_dir), "dtype": "float64", "max_steps": str(STEPS), "log_every": "50"}
-    job = submit(cluster, settings, folder)
+    job = submit(cluster, settings, tmp_path_factory.mktemp("straight"))
     cluster.wait_for(job.number, "COMPLETED")
     assert "2 processes on cpu (1 CPU thread each)" in job.said()
     assert job.field("Restarts") == "0"
@@ -122,11 +120,9 @@ def test_the_time_limit_stops_it_in_time(cluster: Slurm, settings: dict[str, str
     """SLURM looks at limits once in half a minute, and may send the signal a minute early."""
     job = submit(cluster, settings | {"max_steps": "1000000"}, tmp_path, "--time=2", "--signal=B:USR1@60")
     wait_until(lambda: job.said().count("processes on cpu") == 2, "a second start")
-    job_restarts = job.field("Restarts")
+    assert job.field("Restarts") == "1"
+    assert re.search(r"stopped by SIGUSR1 after step \d+", job.said())
     cluster.command("scancel", job.number)
-    assert job_restarts == "1"
-    stopped = re.search(r"stopped by SIGUSR1 after step (\d+)", job.said())
-    assert stopped
     wait_until(lambda: not cluster.command("squeue", "--noheader"), "an empty queue")
 
 

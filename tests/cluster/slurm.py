@@ -1,4 +1,4 @@
-"""A real SLURM of two virtual nodes on this machine: Debian's slurm-wlm and munge, in a folder of their own, as root."""
+"""A real SLURM of two virtual nodes on this machine, run as root in a folder of its own from Debian's packages."""
 
 import os
 import re
@@ -17,7 +17,7 @@ from tests.processes import HANG_SECONDS, REPOSITORY
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "setpriv")
 NODES = ("n1", "n2")
 CPUS = 4
-# The rest are SLURM's defaults. Virtual nodes share an address and differ in their ports; a credential of six seconds
+# Virtual nodes share an address and differ in their ports; a credential of six seconds
 # lets a requeued job start again soon.
 CONFIGURATION = """
 ClusterName=test
@@ -152,9 +152,15 @@ def slurm() -> Iterator[Slurm]:
             stack.enter_context(_daemon(folder, "slurmd", "-D", "-N", name))
         idle = len(NODES)
         wait_until(lambda: _idle(cluster) == idle, f"{idle} nodes idle", 60)
-        yield cluster
-        cluster.command("scancel", "--user=root")
-        wait_until(lambda: not cluster.command("squeue", "--noheader"), "no job left")
+        try:
+            yield cluster
+        finally:
+            wait_until(lambda: _nothing_left(cluster), "no job left")
+
+
+def _nothing_left(cluster: Slurm) -> bool:
+    cluster.command("scancel", "--user=root")  # again and again: a job may have queued itself anew
+    return not cluster.command("squeue", "--noheader")
 
 
 def _idle(cluster: Slurm) -> int:
