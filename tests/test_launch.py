@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from tests.faults.tiny import SETTINGS, flags
 from tests.processes import ACCELERATE, HANG_SECONDS, REPOSITORY, run
 
 LAUNCH = REPOSITORY / "launch"
-SCRIPTS = sorted(path for path in LAUNCH.iterdir() if path.suffix in (".sh", ".sbatch"))
+SCRIPTS = [REPOSITORY / ".ci/run", *sorted(path for path in LAUNCH.iterdir() if path.suffix in (".sh", ".sbatch"))]
 CONFIGURATION = REPOSITORY / "accelerate_config.yaml"
 SHORT = flags(SETTINGS | {"max_steps": "2"})
 SIGNALS = "SIGTERM,SIGINT,SIGUSR1"
@@ -61,6 +62,18 @@ def test_misuse_ends_in_one_line(script: str, arguments: list[str], environment:
     assert status == 2
     assert said.startswith(words)
     assert said.count("\n") == 1
+
+
+def test_what_all_needs_is_named_where_it_cannot_be_installed(tmp_path: Path) -> None:
+    """On a machine that is not Debian's, or not as root."""
+    found = shutil.which("id")
+    assert found
+    (tmp_path / "id").symlink_to(found)
+    command = ["/bin/bash", "-euc", ". launch/cluster_tools.sh; echo went on"]
+    done = subprocess.run(command, cwd=REPOSITORY, env={"PATH": str(tmp_path)}, capture_output=True, text=True)
+    expected = r"needs root|needs programs that are not here; in Debian .* slurm-client"
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(rf"error: --all (?:{expected}).*\n", done.stderr)
 
 
 def printed(script: str, *arguments: str, **environment: str) -> list[str]:

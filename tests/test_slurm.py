@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from tests.cluster.slurm import Slurm, slurm, wait_until
 from tests.faults.tiny import SETTINGS, differences, flags, last_checkpoint, records
+from tests.processes import REPOSITORY
 from wgan_dist.cli import EXIT_USAGE
 from wgan_dist.train import train
 
@@ -49,9 +50,9 @@ def settings(cache_dir: Path) -> dict[str, str]:
     return SETTINGS | {"cache_dir": str(cache_dir), "dtype": "float64", "max_steps": str(STEPS), "log_every": "50"}
 
 
-def submit(cluster: Slurm, settings: dict[str, str], folder: Path, *options: str) -> Job:
+def submit(cluster: Slurm, settings: dict[str, str], folder: Path, *options: str, script: str | Path = SCRIPT) -> Job:
     log, run_dir = folder / "job.log", folder / "run"
-    number = cluster.submit(*options, f"--output={log}", SCRIPT, *flags(settings), f"--run_dir={run_dir}")
+    number = cluster.submit(*options, f"--output={log}", str(script), *flags(settings), f"--run_dir={run_dir}")
     return Job(cluster, number, log, run_dir)
 
 
@@ -139,3 +140,17 @@ def test_submitted_from_elsewhere_it_says_where_from(cluster: Slurm, settings: d
     cluster.wait_for(job.number, "FAILED")
     assert job.field("ExitCode") == f"{EXIT_USAGE}:0"
     assert f"error: {tmp_path}: submit from the top of the repository" in job.said()
+
+
+def test_with_its_lines_on_gpus_each_task_asks_for_one(
+    cluster: Slurm, settings: dict[str, str], tmp_path: Path
+) -> None:
+    """SLURM hands out GPUs that it believes to be there; torch finds none, so the cores compute."""
+    script = tmp_path / "mine.sbatch"
+    script.write_text((REPOSITORY / SCRIPT).read_text().replace("\n##SBATCH", "\n#SBATCH"))
+    sizes = ("--ntasks-per-node=2", "--gpus-per-node=2", "--cpus-per-task=1")
+    job = submit(cluster, settings | {"max_steps": "2"}, tmp_path, *sizes, script=script)
+    cluster.wait_for(job.number, "COMPLETED")
+    assert job.field("Partition") == "gpu"
+    assert "gpu:2" in job.field("TresPerNode")
+    assert "4 processes on cpu" in job.said()

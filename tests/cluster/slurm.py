@@ -16,7 +16,7 @@ from tests.processes import HANG_SECONDS, REPOSITORY
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "setpriv")
 NODES = ("n1", "n2")
-CPUS = 4
+CPUS, GPUS = 4, ("/dev/null", "/dev/zero")  # of each node, as SLURM counts: it believes what it is told
 # Virtual nodes share an address and differ in their ports; a credential of six seconds
 # lets a requeued job start again soon.
 CONFIGURATION = """
@@ -42,9 +42,10 @@ SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/%n.log
-PartitionName=all Nodes=n1,n2 Default=YES State=UP
+GresTypes=gpu
+PartitionName=gpu Nodes=n1,n2 Default=YES State=UP
 """
-NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus}\n"
+NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} Gres=gpu:{gpus}\n"
 
 
 def free_ports(count: int) -> list[int]:
@@ -95,11 +96,13 @@ def _write_configuration(folder: Path) -> None:
     host = socket.gethostname().split(".")[0]
     port, *node_ports = free_ports(1 + len(NODES))
     nodes = [
-        NODE.format(name=name, host=host, port=each, cpus=CPUS) for name, each in zip(NODES, node_ports, strict=True)
+        NODE.format(name=name, host=host, port=each, cpus=CPUS, gpus=len(GPUS))
+        for name, each in zip(NODES, node_ports, strict=True)
     ]
     text = CONFIGURATION.format(host=host, port=port, folder=folder)
     before, partition = text.split("PartitionName", 1)
     (folder / "slurm.conf").write_text(before + "".join(nodes) + "PartitionName" + partition)
+    (folder / "gres.conf").write_text(f"NodeName={','.join(NODES)} Name=gpu File={','.join(GPUS)}\n")
     (folder / "state").mkdir()
     key = folder / "munge.key"
     key.touch(0o600)
