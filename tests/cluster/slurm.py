@@ -17,8 +17,8 @@ from tests.processes import HANG_SECONDS, REPOSITORY
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "setpriv")
 NODES = ("n1", "n2")
 CPUS, GPUS = 4, ("/dev/null", "/dev/zero")  # of each node, as SLURM counts: it believes what it is told
-# Virtual nodes share an address and differ in their ports; a credential of six seconds
-# lets a requeued job start again soon.
+# Virtual nodes share an address and differ in their ports; a credential of six seconds lets a requeued job start again
+# soon; a job is requeued only if it says that it may be.
 CONFIGURATION = """
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
@@ -36,6 +36,7 @@ SelectTypeParameters=CR_CPU
 JobAcctGatherType=jobacct_gather/none
 SlurmdParameters=config_overrides
 ReturnToService=2
+JobRequeue=0
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/%n
 SlurmctldPidFile={folder}/slurmctld.pid
