@@ -128,10 +128,11 @@ def test_the_time_limit_stops_it_in_time(cluster: Slurm, settings: dict[str, str
 
 
 def test_an_error_of_the_settings_ends_the_job(cluster: Slurm, settings: dict[str, str], tmp_path: Path) -> None:
-    job = submit(cluster, settings | {"batch_size": "15"}, tmp_path)
+    """Said once on each node, by the task that is the first there."""
+    job = submit(cluster, settings | {"batch_size": "15"}, tmp_path, "--ntasks-per-node=2")
     cluster.wait_for(job.number, "FAILED")
     assert job.field("ExitCode") == f"{EXIT_USAGE}:0"
-    assert "error: batch_size=15" in job.said()
+    assert job.said().count("error: batch_size=15: expected a multiple of 4") == 2
     assert job.field("Restarts") == "0"
 
 
