@@ -3,12 +3,13 @@
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,6 +135,14 @@ def _munge(folder: Path) -> tuple[str, ...]:
     return ("munged", "--foreground", "--force", *paths)
 
 
+def _kill_what_knows(folder: Path) -> None:
+    """A job that would not end is no child of the daemons; its processes have the cluster's file in their environment."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if f"SLURM_CONF={folder}/slurm.conf".encode() in (process / "environ").read_bytes().split(b"\0"):
+                os.kill(int(process.name), signal.SIGKILL)
+
+
 @contextmanager
 def slurm() -> Iterator[Slurm]:
     """A cluster of two idle nodes, of which nothing remains.
@@ -148,6 +157,7 @@ def slurm() -> Iterator[Slurm]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="slurm-", ignore_cleanup_errors=True)))
         folder.chmod(0o755)
         _write_configuration(folder)
+        stack.callback(_kill_what_knows, folder)
         cluster = Slurm(folder)
         stack.enter_context(_daemon(folder, *_munge(folder)))
         wait_until((folder / "munge.socket").exists, "munged listens")
