@@ -136,7 +136,7 @@ def _munge(folder: Path) -> tuple[str, ...]:
 
 
 def _kill_what_knows(folder: Path) -> None:
-    """A job that would not end is no child of the daemons; its processes have the cluster's file in their environment."""
+    """A job's processes are not the daemons' children, but have this cluster's file in their environment."""
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             if f"SLURM_CONF={folder}/slurm.conf".encode() in (process / "environ").read_bytes().split(b"\0"):
