@@ -6,5 +6,6 @@ marks="not slow and not faults and not cluster and not browser"
 if [ "${1:-}" = "--all" ]; then
     marks=""
     shift
+    . launch/cluster_tools.sh
 fi
 exec python -m pytest -m "$marks" "$@"

@@ -1,0 +1,155 @@
+"""The scripts of launch/ start what they say, and say what they were not given."""
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import IO
+
+import pytest
+import yaml
+
+from tests.cluster.slurm import wait_until
+from tests.faults.tiny import SETTINGS, flags
+from tests.processes import ACCELERATE, HANG_SECONDS, REPOSITORY, run
+
+LAUNCH = REPOSITORY / "launch"
+SCRIPTS = [REPOSITORY / ".ci/run", *sorted(path for path in LAUNCH.iterdir() if path.suffix in (".sh", ".sbatch"))]
+CONFIGURATION = REPOSITORY / "accelerate_config.yaml"
+SHORT = flags(SETTINGS | {"max_steps": "2"})
+SIGNALS = "SIGTERM,SIGINT,SIGUSR1"
+
+
+def start(script: str, *arguments: str, out: IO[str], **environment: str) -> "subprocess.Popen[str]":
+    """Start a script of launch/ in the environment of the tests; what it prints goes to `out`."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    ours = {"PATH": path, "VIRTUAL_ENV": sys.prefix, "PYTHONPATH": str(REPOSITORY)}
+    command = ["bash", str(LAUNCH / script), *arguments]
+    return subprocess.Popen(command, env=os.environ | ours | environment, stdout=out, stderr=out, text=True)
+
+
+def launch(script: str, *arguments: str, **environment: str) -> tuple[int, str]:
+    """The exit status of a script, and all that it printed."""
+    with tempfile.TemporaryFile("w+") as out:
+        status = start(script, *arguments, out=out, **environment).wait(HANG_SECONDS)
+        out.seek(0)
+        return status, out.read()
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=[path.name for path in SCRIPTS])
+def test_shellcheck_finds_nothing(script: Path) -> None:
+    shellcheck = Path(sys.executable).parent / "shellcheck"
+    run(str(shellcheck), "--shell=bash", "--severity=warning", "-x", "-P", "SCRIPTDIR", str(script), cwd=REPOSITORY)
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "environment", "words"),
+    [
+        ("cpu.sh", [], {}, "error: N=: expected the number of processes"),
+        ("cpu.sh", ["--run_dir=a"], {}, "error: N=--run_dir=a: expected the number of processes"),
+        ("cpu.sh", ["0"], {}, "error: N=0: expected the number of processes"),
+        ("multi_gpu.sh", [], {"CUDA_VISIBLE_DEVICES": ""}, "error: torch finds no GPU on this machine"),
+        ("multi_gpu.sh", [], {"GPUS": "all"}, "error: GPUS=all: expected a number of GPUs"),
+    ],
+)
+def test_misuse_ends_in_one_line(script: str, arguments: list[str], environment: dict[str, str], words: str) -> None:
+    status, said = launch(script, *arguments, **environment)
+    assert status == 2
+    assert said.startswith(words)
+    assert said.count("\n") == 1
+
+
+def test_what_all_needs_is_named_where_it_cannot_be_installed(tmp_path: Path) -> None:
+    """On a machine that is not Debian's, or not as root."""
+    found = shutil.which("id")
+    assert found
+    (tmp_path / "id").symlink_to(found)
+    command = ["/bin/bash", "-euc", ". launch/cluster_tools.sh; echo went on"]
+    done = subprocess.run(command, cwd=REPOSITORY, env={"PATH": str(tmp_path)}, capture_output=True, text=True)
+    expected = r"needs root|needs programs that are not here; in Debian .* slurm-client"
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(rf"error: --all (?:{expected}).*\n", done.stderr)
+
+
+def printed(script: str, *arguments: str, **environment: str) -> list[str]:
+    """The command that a script would become."""
+    status, said = launch(script, *arguments, DRY_RUN="1", **environment)
+    assert status == 0, said
+    return shlex.split(said)
+
+
+def test_dry_runs_print_the_command() -> None:
+    settings = ["--data=my photos/", "--description=a 'b'", "--run_dir=runs/a"]
+    train = ["-m", "wgan_dist.train", *settings]
+    assert printed("cpu.sh", "3", *settings) == [
+        *("env", "CUDA_VISIBLE_DEVICES=", "OMP_NUM_THREADS=1"),
+        *("torchrun", "--standalone", "--nproc_per_node", "3", "--signals-to-handle", SIGNALS),
+        *train,
+    ]
+    assert printed("multi_gpu.sh", *settings, GPUS="8") == [
+        *("env", f"PET_SIGNALS_TO_HANDLE={SIGNALS}"),
+        *("accelerate", "launch", "--config_file", "accelerate_config.yaml"),
+        *("--num_processes", "8", "--main_process_port", "0"),
+        *train,
+    ]
+
+
+def said_processes(text: str) -> tuple[int, int]:
+    """How many processes and threads of each the first line tells of."""
+    found = re.match(r"(\d+) process(?:es)? on cpu \((\d+) CPU thread", text)
+    assert found, text
+    return int(found[1]), int(found[2])
+
+
+@pytest.mark.parametrize("processes", [pytest.param(1, marks=pytest.mark.slow), 2])
+def test_cpu_shares_the_cores_among_n_processes(processes: int, tmp_path: Path, cache_dir: Path) -> None:
+    settings = [*SHORT, f"--cache_dir={cache_dir}", "--threads=auto", f"--run_dir={tmp_path / 'run'}"]
+    status, said = launch("cpu.sh", str(processes), *settings)
+    assert status == 0, said
+    assert "warning" not in said.lower()
+    cores = len(os.sched_getaffinity(0))
+    assert said_processes(said) == (processes, max(1, cores // processes))
+    assert (tmp_path / "run/generator.safetensors").exists()
+
+
+def test_multi_gpu_starts_as_many_processes_as_it_counts(tmp_path: Path, cache_dir: Path) -> None:
+    """Where there is no GPU, its launcher's processes compute on the CPU; the number is what it was told."""
+    settings = [*SHORT, f"--cache_dir={cache_dir}", f"--run_dir={tmp_path / 'run'}"]
+    status, said = launch("multi_gpu.sh", *settings, GPUS="2", CUDA_VISIBLE_DEVICES="")
+    assert status == 0, said
+    assert said_processes(said)[0] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", [["cpu.sh", "2"], ["multi_gpu.sh"]], ids=" ".join)
+def test_sigusr1_to_the_script_stops_and_saves(script: list[str], tmp_path: Path, cache_dir: Path) -> None:
+    settings = [*SHORT, f"--cache_dir={cache_dir}", f"--run_dir={tmp_path / 'run'}", "--max_steps=1000000"]
+    with (tmp_path / "log").open("w") as log:
+        process = start(*script, *settings, out=log, GPUS="2", CUDA_VISIBLE_DEVICES="")
+    wait_until(lambda: "first step" in (tmp_path / "log").read_text(), "training")
+    process.send_signal(signal.SIGUSR1)
+    assert process.wait(HANG_SECONDS) == 1  # the launchers' own; a launcher that did not listen would be killed
+    assert re.search(r"stopped by SIGUSR1 after step \d+.*; all is saved", (tmp_path / "log").read_text())
+
+
+def test_the_configuration_of_accelerate_is_sound() -> None:
+    """Full precision, one process, more by one option; unknown keys are refused by accelerate when it starts."""
+    found = yaml.safe_load(CONFIGURATION.read_text(encoding="utf-8"))
+    assert found["distributed_type"] == "MULTI_GPU"
+    assert found["num_processes"] == 1
+    assert found["mixed_precision"] == "no"
+    assert found["use_cpu"] is False
+
+
+def test_the_configuration_works_unchanged_without_a_gpu(tmp_path: Path, cache_dir: Path) -> None:
+    """One process; that `--num_processes 2` makes two of it is seen above."""
+    settings = [*SHORT, f"--cache_dir={cache_dir}", "--run_dir=run"]
+    done = run(*ACCELERATE, "-m", "wgan_dist.train", *settings, cwd=tmp_path)
+    assert said_processes(done.stdout) == (1, 1)
+    assert ", float32\n" in done.stdout
+    assert "default" not in done.stderr  # accelerate tells of every default that it chose itself
