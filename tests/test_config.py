@@ -76,6 +76,7 @@ OTHER: dict[str, Any] = {
     "ema_decay": 0.0,
     "dtype": "float64",
     "mixed_precision": "bf16",
+    "deterministic": True,
     "max_skipped": 7,
     "threads": 1,
     "compile": True,
@@ -92,7 +93,7 @@ OTHER: dict[str, Any] = {
 # Where a run lives, how long it is and what it records: free when it is continued.
 FREE = """
 recipe run_dir resume init_from max_steps dry_run data cache_dir skip_bad_images workers threads log_every sample_every
-max_skipped grid_images evaluate_every checkpoint_every keep_checkpoints weight_histograms description license
+deterministic max_skipped grid_images evaluate_every checkpoint_every keep_checkpoints weight_histograms description license
 """
 
 

@@ -140,6 +140,7 @@ class Config:
         50, "updates in a row left out, since their gradients are not finite, before the run stops", least=1
     )
     threads: int | None = setting(None, "CPU threads of each process; auto: its share of the cores", least=1)
+    deterministic: bool = setting(False, "equal bits from equal runs on a GPU too, at some cost of speed")
     compile: bool = setting(False, "compile the objectives with torch.compile")
 
     log_every: int | str = setting(50, "record metrics", parse=parse_duration, group="what it leaves behind")
@@ -167,6 +168,7 @@ FREE_ON_RESUME = (
     "skip_bad_images",
     "workers",
     "threads",
+    "deterministic",
     "max_skipped",
     "log_every",
     "sample_every",

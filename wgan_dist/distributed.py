@@ -54,17 +54,22 @@ def mixed_precision(asked: str) -> str:
     return chosen
 
 
-def start(threads: int | None) -> Accelerator:
+def start(threads: int | None, deterministic: bool = False) -> Accelerator:
     """Join the processes that the launcher started.
 
     Without a GPU it says so explicitly, since accelerate's launcher would otherwise start independent runs, and
-    computes with `threads`, or with all cores shared among the processes.
+    computes with `threads`, or with all cores shared among the processes. `deterministic` lets no GPU choose the order
+    of its sums; on a CPU the order is always the same.
     """
     # One convolution of the critic; copying its gradient once costs nothing that matters.
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides", UserWarning)
     without_gpu = not torch.cuda.is_available()
     if threads or (without_gpu and _is_launched()):
         torch.set_num_threads(threads or _share_of_cores())
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # NVIDIA's condition; read when its library starts
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
     # float32 is to mean float32, on any device.
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     # Its successor is not in every torch that we allow.

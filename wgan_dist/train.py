@@ -156,7 +156,7 @@ def train(flags: dict[str, str]) -> None:
     from wgan_dist.trainer import Trainer
 
     config = dataclasses.replace(config, mixed_precision=distributed.mixed_precision(config.mixed_precision))
-    accelerator = distributed.start(config.threads)
+    accelerator = distributed.start(config.threads, config.deterministic)
     _say_where(config, accelerator)
     distributed.from_main(lambda: check(config))
     data = _open_data(config)
