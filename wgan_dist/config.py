@@ -138,6 +138,7 @@ class Config:
     mixed_precision: str = setting("auto", "auto: as accelerate says", choices=("auto", "no", "bf16", "fp16"))
     threads: int | None = setting(None, "CPU threads of each process; auto: its share of the cores", least=1)
     compile: bool = setting(False, "compile the objectives with torch.compile")
+    timeout: int = setting(1800, "seconds that a process waits for the others before it gives up", least=1)
 
     log_every: int | str = setting(50, "record metrics", parse=parse_duration, group="what it leaves behind")
     sample_every: int | str = setting(500, "draw the grid of fixed noise", parse=parse_duration)
@@ -164,6 +165,7 @@ FREE_ON_RESUME = (
     "skip_bad_images",
     "workers",
     "threads",
+    "timeout",
     "log_every",
     "sample_every",
     "grid_images",

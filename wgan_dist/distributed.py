@@ -1,19 +1,23 @@
 """The world of processes: who computes which part, and what they must agree on. All of torch.distributed is here."""
 
 import os
+import re
 import sys
+import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin
+from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin, InitProcessGroupKwargs
 from torch import Tensor, nn
 
-from wgan_dist.errors import UserError
+from wgan_dist.errors import LostError, UserError
 
 PRECISIONS = ("no", "bf16", "fp16")
 
@@ -40,11 +44,12 @@ def _is_launched() -> bool:
     return "LOCAL_RANK" in os.environ or "ACCELERATE_MIXED_PRECISION" in os.environ
 
 
-def start(mixed_precision: str | None, threads: int | None) -> Accelerator:
+def start(mixed_precision: str | None, threads: int | None, timeout: int | None = None) -> Accelerator:
     """Join the processes that the launcher started; `mixed_precision` None is the launcher's choice.
 
     Without a GPU it says so explicitly, since accelerate's launcher would otherwise start independent runs, and
-    computes with `threads`, or with all cores shared among the processes.
+    computes with `threads`, or with all cores shared among the processes. A wait for the others ends after `timeout`
+    seconds, None: as torch has it, with an exception that `noticing_loss` is for.
     Raises UserError for fp16 without a GPU, and for a precision that is not offered.
     """
     # One convolution of the critic; copying its gradient once costs nothing that matters.
@@ -63,16 +68,25 @@ def start(mixed_precision: str | None, threads: int | None) -> Accelerator:
     warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
     # BatchNorm is synchronised in its forward, so there is nothing to broadcast.
     wrapping = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
+    # A microsecond more, since accelerate drops a time-out equal to its own default, and gloo's is another.
+    patience = timedelta(seconds=timeout, microseconds=1) if timeout else None
+    joining = InitProcessGroupKwargs(timeout=patience)
     try:
-        return Accelerator(
+        accelerator = Accelerator(
             cpu=without_gpu,
             mixed_precision=mixed_precision,
-            kwargs_handlers=[wrapping],
+            kwargs_handlers=[wrapping, joining],
             # Accelerate keeps one counter for all networks; ours accumulates in step.update.
             gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         )
     except ValueError as error:
         raise UserError(f"mixed_precision={asked}: {error}") from error
+    if world().size > 1:
+        _hosts[:] = [dist.new_group(backend="gloo", timeout=patience)]
+    return accelerator
+
+
+_hosts: list[Any] = []  # the group of processes that talks through host memory, where there are several
 
 
 def leave() -> None:
@@ -120,15 +134,10 @@ def mean(values: Tensor) -> Tensor:
     return total / world().size
 
 
-_hosts: list[Any] = []  # the group of processes that talks through host memory, once it is made
-
-
 def greatest(value: int) -> int:
     """The greatest of all processes' values: costs nothing alone, and never waits for a GPU."""
     if world().size == 1:
         return value
-    if not _hosts:
-        _hosts.append(dist.new_group(backend="gloo"))
     box = torch.tensor(value)
     dist.all_reduce(box, dist.ReduceOp.MAX, _hosts[0])
     return int(box)
@@ -154,6 +163,30 @@ def from_main(function: Callable[[], Any]) -> Any:
     if box[1] is not None:
         raise UserError(box[1])
     return box[0]
+
+
+def _where(error: BaseException) -> str:
+    """The two innermost functions of this package that an exception passed through."""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    ours = [frame for frame in frames if frame.f_globals.get("__name__", "").startswith("wgan_dist.")]
+    return ", ".join(frame.f_code.co_qualname for frame in ours[-2:])
+
+
+@contextmanager
+def noticing_loss() -> Iterator[None]:
+    """What fails between processes in this block is a LostError: this rank, what it was in, and torch's words.
+
+    Under NCCL the watchdog may be first: it ends the process by itself, and names rank and collective.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        # gloo has no type of error of its own, but names its source file.
+        if not isinstance(error, dist.DistError) and "/gloo/" not in str(error):
+            raise
+        rank, size = (os.environ.get(name, "?") for name in ("RANK", "WORLD_SIZE"))
+        reason = re.sub(r"^\[[^ ]*\] ", "", str(error).splitlines()[0]).partition(". This is typically")[0]
+        raise LostError(f"rank {rank} of {size} lost the others in {_where(error)}: {reason}") from error
 
 
 def barrier() -> None:

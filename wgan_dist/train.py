@@ -151,13 +151,20 @@ def train(flags: dict[str, str]) -> None:
     """Train a run from texts of settings; what the command line does."""
     config = load_config(flags)
     from wgan_dist import distributed
+
+    with distributed.noticing_loss():
+        _train(config)
+        distributed.leave()
+
+
+def _train(config: Config) -> None:
+    from wgan_dist import distributed
     from wgan_dist.data import Images
     from wgan_dist.run_folder import check
     from wgan_dist.trainer import Trainer
 
-    accelerator = distributed.start(
-        None if config.mixed_precision == "auto" else config.mixed_precision, config.threads
-    )
+    precision = None if config.mixed_precision == "auto" else config.mixed_precision
+    accelerator = distributed.start(precision, config.threads, config.timeout)
     _say_where(config, accelerator)
     distributed.from_main(lambda: check(config))
     data = _open_data(config)
@@ -174,7 +181,6 @@ def train(flags: dict[str, str]) -> None:
         _say(f"{run_dir}: {began}")
         _run(trainer, run_dir)
         _say_results(run_dir, config)
-    distributed.leave()
 
 
 def _report_in_thread(about: threading.ExceptHookArgs) -> None:

@@ -102,8 +102,8 @@ def scaled(skips: bool) -> Iterator[None]:
     """
     original = distributed.start
 
-    def start(mixed_precision: str | None, threads: int | None) -> Any:
-        accelerator = original(mixed_precision, threads)
+    def start(mixed_precision: str | None, threads: int | None, timeout: int | None = None) -> Any:
+        accelerator = original(mixed_precision, threads, timeout)
         accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127, growth_interval=3)
         return accelerator
 
