@@ -25,3 +25,14 @@ if [ ! -e "$installed$1" ] || [ pyproject.toml -nt "$installed$1" ]; then
     python -m pip install --quiet --editable "$(dirname "$(realpath pyproject.toml)")${1#.}"
     touch "$installed." "$installed$1"
 fi
+
+# Becomes the command; with DRY_RUN=1 it prints it, ready to be pasted.
+start() {
+    if [ "${DRY_RUN:-0}" = 1 ]; then
+        local words
+        printf -v words '%q ' "$@"
+        echo "${words% }"
+    else
+        exec "$@"
+    fi
+}
