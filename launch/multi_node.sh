@@ -24,9 +24,11 @@ if [ "$retries" -gt 8 ]; then
 fi
 
 # Without OMP_NUM_THREADS torchrun says that it sets one thread; training takes its share of the cores all the same.
+# With a shared store processes that start again may find each other's former addresses (torch issue 135712).
 # While it hangs torchrun heeds no signal: timeout, which by itself ends nothing here (0 s), passes signals on, and a
 # minute after the first of them it kills.
-start env OMP_NUM_THREADS=1 timeout --foreground --signal=USR1 --kill-after=60 0 \
+start env OMP_NUM_THREADS=1 TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 \
+    timeout --foreground --signal=USR1 --kill-after=60 0 \
     torchrun --nnodes "$NODES" --nproc_per_node "$PROCESSES" --max_restarts "$RESTARTS" \
     --rdzv_backend c10d --rdzv_endpoint "$HEAD" --rdzv_id wgan_dist \
     --signals-to-handle SIGTERM,SIGINT,SIGUSR1 -m wgan_dist.train --resume=auto "$@"

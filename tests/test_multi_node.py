@@ -50,6 +50,7 @@ def test_a_dry_run_prints_the_command() -> None:
         "--rdzv_id": "wgan_dist",
         "--signals-to-handle": "SIGTERM,SIGINT,SIGUSR1",
     }
+    assert words[:3] == ["env", "OMP_NUM_THREADS=1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"]
     assert words[words.index("-m") :] == ["-m", "wgan_dist.train", "--resume=auto", "--run_dir", "my runs/a"]
 
 
@@ -192,7 +193,7 @@ def test_where_torchrun_hangs_a_signal_ends_it_after_a_minute(settings: dict[str
         assert both[1].process.poll() is None
         assert "net.ipv4.tcp_retries2=15: torchrun may hang" in both[1].said()
         both[1].process.send_signal(signal.SIGTERM)
-        assert both[1].wait(60 + GRACE) == -signal.SIGKILL
+        assert both[1].wait(60 + GRACE) == 128 + signal.SIGKILL
         assert machines[1].processes() == []
 
 

@@ -39,13 +39,14 @@ class Host:
         """Cut this host off."""
         self.do("ip link set cable down")
 
-    def limit(self, megabits: float) -> None:
-        """Let no more than this many megabits a second out."""
-        self.do(f"tc qdisc replace dev cable root tbf rate {megabits}mbit burst 64kb latency 200ms")
-
     def processes(self) -> list[int]:
         """What runs here."""
         return [int(number) for number in _do(f"ip netns pids {self.namespace}").split()]
+
+
+def limit_here(megabits: float) -> None:
+    """On a host: let no more than this many megabits a second out of it."""
+    _do(f"tc qdisc replace dev cable root tbf rate {megabits}mbit burst 64kb latency 200ms")
 
 
 def _check() -> None:
