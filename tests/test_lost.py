@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from torch.distributed import TCPStore
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from tests.faults.tiny import SETTINGS, differences, flags
 from tests.processes import HANG_SECONDS, REPOSITORY, TORCHRUN_2, run
