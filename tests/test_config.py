@@ -80,6 +80,7 @@ OTHER: dict[str, Any] = {
     "max_skipped": 7,
     "threads": 1,
     "compile": True,
+    "timeout": 10,
     "log_every": 1,
     "sample_every": "1epoch",
     "grid_images": 25,
@@ -92,8 +93,9 @@ OTHER: dict[str, Any] = {
 }
 # Where a run lives, how long it is and what it records: free when it is continued.
 FREE = """
-recipe run_dir resume init_from max_steps dry_run data cache_dir skip_bad_images workers threads log_every sample_every
-deterministic max_skipped grid_images evaluate_every checkpoint_every keep_checkpoints weight_histograms description license
+recipe run_dir resume init_from max_steps dry_run data cache_dir skip_bad_images workers threads timeout log_every
+sample_every deterministic max_skipped grid_images evaluate_every checkpoint_every keep_checkpoints weight_histograms
+description license
 """
 
 

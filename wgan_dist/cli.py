@@ -6,10 +6,11 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from wgan_dist.errors import Stopped, UserError
+from wgan_dist.errors import LostError, Stopped, UserError
 from wgan_dist.settings import help_text, needs_value
 
 EXIT_USAGE = 2
+EXIT_LOST = 69  # as sysexits.h has it: EX_UNAVAILABLE, what this process needs is not there
 EXIT_INTERRUPTED = 130  # as shells have it: 128 + SIGINT
 EXIT_STOPPED = 75  # as sysexits.h has it: EX_TEMPFAIL, the same command goes on where this one stopped
 
@@ -58,7 +59,8 @@ def guarded(command: Callable[[], None]) -> None:
     """Run `command`, and end as the outcome asks for.
 
     A UserError ends as one line on standard error and exit status 2, a run that a signal stopped as one line and 75,
-    Ctrl-C elsewhere as one word and 130; any other exception is a bug and keeps its traceback.
+    a process that lost the others as a line of each and 69, Ctrl-C elsewhere as one word and 130; any other exception
+    is a bug and keeps its traceback.
     """
     try:
         command()
@@ -68,6 +70,9 @@ def guarded(command: Callable[[], None]) -> None:
     except Stopped as stopped:
         _say(str(stopped))
         _leave(EXIT_STOPPED)
+    except LostError as lost:
+        print(f"error: {lost}", file=sys.stderr)
+        _leave(EXIT_LOST)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)

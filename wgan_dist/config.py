@@ -142,6 +142,7 @@ class Config:
     threads: int | None = setting(None, "CPU threads of each process; auto: its share of the cores", least=1)
     deterministic: bool = setting(False, "equal bits from equal runs on a GPU too, at some cost of speed")
     compile: bool = setting(False, "compile the objectives with torch.compile")
+    timeout: int = setting(1800, "seconds that a process waits for the others before it gives up", least=1)
 
     log_every: int | str = setting(50, "record metrics", parse=parse_duration, group="what it leaves behind")
     sample_every: int | str = setting(500, "draw the grid of fixed noise", parse=parse_duration)
@@ -170,6 +171,7 @@ FREE_ON_RESUME = (
     "threads",
     "deterministic",
     "max_skipped",
+    "timeout",
     "log_every",
     "sample_every",
     "grid_images",

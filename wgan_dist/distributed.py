@@ -1,20 +1,24 @@
 """The world of processes: who computes which part, and what they must agree on. All of torch.distributed is here."""
 
 import os
+import re
 import sys
+import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin
+from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin, InitProcessGroupKwargs
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from wgan_dist.errors import UserError
+from wgan_dist.errors import LostError, UserError
 
 PRECISIONS = ("no", "bf16", "fp16")
 
@@ -54,12 +58,13 @@ def mixed_precision(asked: str) -> str:
     return chosen
 
 
-def start(threads: int | None, deterministic: bool = False) -> Accelerator:
+def start(threads: int | None, timeout: int | None = None, deterministic: bool = False) -> Accelerator:
     """Join the processes that the launcher started.
 
     Without a GPU it says so explicitly, since accelerate's launcher would otherwise start independent runs, and
-    computes with `threads`, or with all cores shared among the processes. `deterministic` lets no GPU choose the order
-    of its sums; on a CPU the order is always the same.
+    computes with `threads`, or with all cores shared among the processes. A wait for the others ends after `timeout`
+    seconds, None: as torch has it, with an exception that `noticing_loss` is for. `deterministic` lets no GPU choose
+    the order of its sums; on a CPU the order is always the same.
     """
     # One convolution of the critic; copying its gradient once costs nothing that matters.
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides", UserWarning)
@@ -76,13 +81,21 @@ def start(threads: int | None, deterministic: bool = False) -> Accelerator:
     warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
     # BatchNorm is synchronised in its forward, so there is nothing to broadcast.
     wrapping = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
-    return Accelerator(
+    # A microsecond more, since accelerate drops a time-out equal to its own default, and gloo's is another.
+    patience = timedelta(seconds=timeout, microseconds=1) if timeout else None
+    accelerator = Accelerator(
         cpu=without_gpu,
         mixed_precision="no",  # the step casts by itself: accelerate knows no fp16 without a GPU, and one scale for all
-        kwargs_handlers=[wrapping],
+        kwargs_handlers=[wrapping, InitProcessGroupKwargs(timeout=patience)],
         # Accelerate keeps one counter for all networks; ours accumulates in step.update.
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
     )
+    if world().size > 1:
+        _hosts[:] = [dist.new_group(backend="gloo", timeout=patience)]
+    return accelerator
+
+
+_hosts: list[Any] = []  # the group of processes that talks through host memory, where there are several
 
 
 def leave() -> None:
@@ -151,15 +164,10 @@ def traffic(wrapped: nn.Module) -> Traffic | None:
     return Traffic(found["total_parameter_size_bytes"], seconds, max(0.0, seconds - hidden))
 
 
-_hosts: list[Any] = []  # the group of processes that talks through host memory, once it is made
-
-
 def greatest(value: int) -> int:
     """The greatest of all processes' values: costs nothing alone, and never waits for a GPU."""
     if world().size == 1:
         return value
-    if not _hosts:
-        _hosts.append(dist.new_group(backend="gloo"))
     box = torch.tensor(value)
     dist.all_reduce(box, dist.ReduceOp.MAX, _hosts[0])
     return int(box)
@@ -185,6 +193,30 @@ def from_main(function: Callable[[], Any]) -> Any:
     if box[1] is not None:
         raise UserError(box[1])
     return box[0]
+
+
+def _where(error: BaseException) -> str:
+    """The two innermost functions of this package that an exception passed through."""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    ours = [frame for frame in frames if frame.f_globals.get("__name__", "").startswith("wgan_dist.")]
+    return ", ".join(frame.f_code.co_qualname for frame in ours[-2:])
+
+
+@contextmanager
+def noticing_loss() -> Iterator[None]:
+    """What fails between processes in this block is a LostError: this rank, what it was in, and torch's words.
+
+    Under NCCL the watchdog may be first: it ends the process by itself, and names rank and collective.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        # gloo has no type of error of its own, but names its source file.
+        if not isinstance(error, dist.DistError) and "/gloo/" not in str(error):
+            raise
+        rank, size = (os.environ.get(name, "?") for name in ("RANK", "WORLD_SIZE"))
+        reason = re.sub(r"^\[[^ ]*\] ", "", str(error).splitlines()[0]).partition(". This is typically")[0]
+        raise LostError(f"rank {rank} of {size} lost the others in {_where(error)}: {reason}") from error
 
 
 def barrier() -> None:

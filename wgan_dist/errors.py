@@ -5,6 +5,10 @@ class UserError(Exception):
     """A setting, file or folder that cannot be used; the message names it, its value and what is accepted."""
 
 
+class LostError(Exception):
+    """Another process of the run is gone or silent; the message says which one waited, in what, and what for."""
+
+
 class Stopped(BaseException):
     """A signal asked the run to stop; the message says what was saved and how to go on.
 

@@ -151,12 +151,20 @@ def train(flags: dict[str, str]) -> None:
     """Train a run from texts of settings; what the command line does."""
     config = load_config(flags)
     from wgan_dist import distributed
+
+    with distributed.noticing_loss():
+        _train(config)
+        distributed.leave()
+
+
+def _train(config: Config) -> None:
+    from wgan_dist import distributed
     from wgan_dist.data import Images
     from wgan_dist.run_folder import check
     from wgan_dist.trainer import Trainer
 
     config = dataclasses.replace(config, mixed_precision=distributed.mixed_precision(config.mixed_precision))
-    accelerator = distributed.start(config.threads, config.deterministic)
+    accelerator = distributed.start(config.threads, config.timeout, config.deterministic)
     _say_where(config, accelerator)
     distributed.from_main(lambda: check(config))
     data = _open_data(config)
@@ -172,7 +180,6 @@ def train(flags: dict[str, str]) -> None:
         _say(f"{run_dir}: {began}")
         _run(trainer, run_dir)
         _say_results(run_dir, config)
-    distributed.leave()
 
 
 def _report_in_thread(about: threading.ExceptHookArgs) -> None:

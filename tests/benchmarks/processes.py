@@ -9,7 +9,6 @@ import json
 import statistics
 import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
 from tests.processes import PYTHON, run, torchrun
@@ -23,7 +22,7 @@ TURNS, STEPS = 3, 5
 KINDS = {"one process, two threads": (PYTHON, "2"), "two processes, one thread": (torchrun(2), "1")}
 
 
-def _steps(launcher: tuple[str, ...], threads: str, flags: Mapping[str, str], folder: Path) -> list[dict[str, float]]:
+def _steps(launcher: tuple[str, ...], threads: str, flags: dict[str, str], folder: Path) -> list[dict[str, float]]:
     """The records of a short run, one a step, without the first step."""
     own = {"max_steps": str(STEPS), "log_every": "1", "sample_every": "0", "checkpoint_every": "0", "threads": threads}
     settings = SETTINGS | flags | own | {"run_dir": str(folder), "cache_dir": str(folder.parent / "cache")}

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.faults import Row, damage, disk, endurance, hostile, kills, resume, signals
+from tests.faults import Row, damage, disk, endurance, hostile, kills, lost, resume, signals
 
 ROWS: dict[str, Callable[[Path, Path], Row]] = {
     "resume": resume.rows,
@@ -13,6 +13,7 @@ ROWS: dict[str, Callable[[Path, Path], Row]] = {
     "disk_two": disk.two_processes,
     "damage": damage.rows,
     "signals": signals.rows,
+    "lost": lost.rows,
     "hostile": hostile.rows,
     "endurance": endurance.rows,
 }

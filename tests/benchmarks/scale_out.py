@@ -1,0 +1,375 @@
+"""What more processes cost in communication, by a written model: `python -m tests.benchmarks.scale_out`.
+
+Prints, for two recipes on assumed GPUs and networks, at how many GPUs communication reaches a tenth of a step. With
+`check` it holds the model against 1, 2 and 4 processes on as many hosts of this machine (network namespaces, which need
+root) whose cables are limited with tc.
+
+The model: a step computes for FLOPs / speed seconds, then communicates; nothing overlaps, where DDP overlaps a part.
+A ring of n processes all-reduces B bytes in 2(n − 1)/n · B / bandwidth + 2(n − 1) · latency (Patarasuk and Yuan 2009)
+and gathers B of each in (n − 1) · (B / bandwidth + latency).
+"""
+
+import contextlib
+import copy
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+from torch.utils.hooks import RemovableHandle
+
+from tests.cluster.namespaces import hosts, limit_here
+from tests.processes import HANG_SECONDS
+from wgan_dist import distributed, objectives
+from wgan_dist.config import Config, load_config
+from wgan_dist.data import open_images
+from wgan_dist.models.blocks import Critic
+from wgan_dist.players import DTYPES, make_engine, make_players
+from wgan_dist.step import Draws, critic_draws, critic_iteration, generator_step
+from wgan_dist.trainer import Trainer
+
+MODULE = "tests.benchmarks.scale_out"
+# DistributedDataParallel's own: gradients travel in buckets, the first of them small.
+FIRST_BUCKET, BUCKET = 1 << 20, 25 << 20
+FLOAT = 4
+SHARE = 0.1
+MOST = 1_000_000
+
+
+@dataclass(frozen=True)
+class Link:
+    """What joins two processes: bytes a second, and seconds a message takes however small."""
+
+    bandwidth: float
+    latency: float
+
+
+@dataclass(frozen=True)
+class Work:
+    """One generator step with its critic iterations, of one process; sizes in bytes, one per collective."""
+
+    flops: float
+    gradients: tuple[int, ...]
+    sums: tuple[int, ...]
+    gathers: tuple[int, ...]
+
+    @property
+    def gradient_bytes(self) -> int:
+        return sum(self.gradients)
+
+
+def all_reduce_seconds(size: float, processes: int, link: Link) -> float:
+    """Of `size` bytes over a ring."""
+    return 2 * (processes - 1) * (size / processes / link.bandwidth + link.latency)
+
+
+def gather_seconds(size: float, processes: int, link: Link) -> float:
+    """Of `size` bytes from each process over a ring."""
+    return (processes - 1) * (size / link.bandwidth + link.latency)
+
+
+def communication_seconds(work: Work, processes: int, link: Link) -> float:
+    """Of one generator step; what the processes agree on between iterations is not in it."""
+    reduced = sum(all_reduce_seconds(size, processes, link) for size in (*work.gradients, *work.sums))
+    return reduced + sum(gather_seconds(size, processes, link) for size in work.gathers)
+
+
+def reaches(share: float, compute: Callable[[int], float], work: Work, link: Link) -> int | None:
+    """The fewest processes at which communication is this share of the step; `compute` gives the rest, in seconds."""
+    processes = 2
+    while processes <= MOST:
+        spent = communication_seconds(work, processes, link)
+        if spent >= share * (spent + compute(processes)):
+            return processes
+        processes += max(1, processes // 1000)
+    return None
+
+
+# --- what a step consists of, counted on a real one ---
+
+COUNTED_BATCH = 2
+
+
+class _Flops(TorchDispatchMode):
+    """Adds up the multiplications and additions of convolutions and matrix products, by torch's own formulas.
+
+    Torch's FlopCounterMode sorts them by module, for which it hooks into backward passes as torch.func.grad forbids.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if formula := flop_registry.get(func.overloadpacket):
+            self.total += formula(*args, **(kwargs or {}), out_val=result)
+        return result
+
+
+def _buckets(parameters: int) -> tuple[int, ...]:
+    size = parameters * FLOAT
+    if size <= FIRST_BUCKET:
+        return (size,)
+    full, rest = divmod(size - FIRST_BUCKET, BUCKET)
+    return (FIRST_BUCKET, *[BUCKET] * full, *([rest] if rest else []))
+
+
+def _watch_norms(network: nn.Module, gathers: list[int], sums: list[int]) -> list[RemovableHandle]:
+    """Note what each BatchNorm would exchange: mean and variance forward, two sums backward."""
+
+    def note(norm: Any, inputs: Any, output: torch.Tensor) -> None:
+        gathers.append(2 * norm.num_features * FLOAT)
+        if output.requires_grad:
+            sums.append(2 * norm.num_features * FLOAT)
+
+    norms = (module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
+    return [norm.register_forward_hook(note) for norm in norms]
+
+
+def _counted(
+    step: Callable[[], object], networks: tuple[nn.Module, ...], parameters: int, repeated: int, scale: float
+) -> Work:
+    """The work of a step of one network, done `repeated` times, its FLOPs times `scale`."""
+    gathers: list[int] = []
+    sums: list[int] = []
+    hooks = [hook for network in networks for hook in _watch_norms(network, gathers, sums)]
+    with _Flops() as counted:
+        step()
+    for hook in hooks:
+        hook.remove()
+    return Work(
+        flops=counted.total * scale * repeated,
+        gradients=_buckets(parameters) * repeated,
+        sums=tuple(sums * repeated),
+        gathers=tuple(gathers * repeated),
+    )
+
+
+def count(config: Config, accelerator: Accelerator, channels: int) -> Work:
+    """What one process does in a generator step with its critic iterations, at the batch sizes of `config`.
+
+    Real steps on noise, at a small batch: FLOPs are proportional to it, and all else does not depend on it.
+    """
+    shape, device, dtype = (channels, config.image_size, config.image_size), accelerator.device, DTYPES[config.dtype]
+    players, engine = make_players(config, accelerator, shape), make_engine(config, accelerator)
+    critic, generator = players.critic.network, players.generator.network
+    whole = [slice(0, COUNTED_BATCH)]
+    draws = Draws(config.seed, COUNTED_BATCH, config.latent_dim, config.latent_distribution, whole, device, dtype)
+    dropouts = critic.dropouts if isinstance(critic, Critic) else ()
+    drawn = critic_draws(draws, objectives.PENALTIES.get(config.penalty), 0, shape, config.dragan_std, dropouts)
+    masks, real = draws.masks("generator.dropout", 0, dropouts), [torch.rand(COUNTED_BATCH, *shape).to(device, dtype)]
+    sizes = [sum(value.numel() for value in network.parameters()) for network in (critic, generator)]
+    first = _counted(
+        lambda: critic_iteration(players.critic, generator, real, drawn, engine),
+        (critic, generator),
+        sizes[0],
+        config.n_critic,
+        config.batch_size / COUNTED_BATCH,
+    )
+    second = _counted(
+        lambda: generator_step(players.generator, draws.latents("generator.z", 0), masks, engine),
+        (critic, generator),
+        sizes[1],
+        1,
+        (config.generator_batch_size or config.batch_size) / COUNTED_BATCH,
+    )
+    return Work(
+        first.flops + second.flops,
+        first.gradients + second.gradients,
+        first.sums + second.sums,
+        first.gathers + second.gathers,
+    )
+
+
+# --- the prediction for GPUs ---
+
+RECIPES = ("catfaces64", "resnet128")
+# All assumed: what a GPU sustains, in FLOP/s, and what joins GPUs, each way.
+SPEEDS = {"float32, 15": 15e12, "bf16, 150": 150e12}
+LINKS = {"25 GB/s": Link(25e9, 10e-6), "100 GB/s": Link(100e9, 10e-6), "NVLink, 450 GB/s": Link(450e9, 3e-6)}
+
+
+def _gpus(work: Work, speed: float, link: Link, strong: bool) -> str:
+    found = reaches(SHARE, lambda n: work.flops / speed / (n if strong else 1), work, link)
+    return f"{found:,}" if found else f"> {MOST:,}"
+
+
+def predict() -> None:
+    """Print for each recipe from how many GPUs on communication is a tenth of the step.
+
+    First with the recipe's batch on every GPU, then with the recipe's batch shared among all.
+    """
+    accelerator = distributed.start(None)
+    print("| recipe | TFLOP a step | gradients, MB a step | collectives | TFLOP/s | " + " | ".join(LINKS) + " |")
+    print("|---" * (5 + len(LINKS)) + "|")
+    for recipe in RECIPES:
+        config = load_config({"recipe": recipe})
+        work = count(config, accelerator, 3)
+        collectives = len(work.gradients + work.sums + work.gathers)
+        for name, speed in SPEEDS.items():
+            found = " | ".join(
+                " / ".join(_gpus(work, speed, link, s) for s in (False, True)) for link in LINKS.values()
+            )
+            print(
+                f"| {recipe}, batch {config.batch_size} | {work.flops / 1e12:.3g} | {work.gradient_bytes / 1e6:.0f} "
+                f"| {collectives} | {name} | {found} |"
+            )
+
+
+# --- held against processes that are really there ---
+
+SETTINGS = {
+    "data": "digits",
+    "image_size": "64",
+    "generator": "dcgan",
+    "critic": "dcgan",
+    "generator_features": "16",
+    "critic_features": "16",
+    "max_steps": "1000",
+    "threads": "1",
+}
+SHARE_OF_BATCH = 4
+PROCESSES = (1, 2, 4)
+MEGABITS = (50, 200)
+ROUNDS, WARM_UP, STEPS = 3, 2, 7
+SMALL, LARGE = 2, 1 << 20  # floats
+
+
+def _median_seconds(action: Callable[[], object], times: int) -> float:
+    seconds = []
+    for _ in range(times):
+        began = time.perf_counter()
+        action()
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds)
+
+
+@contextlib.contextmanager
+def _apart() -> Iterator[None]:
+    """As if this process were the only one."""
+    whole = distributed.world
+    distributed.world = lambda: distributed.World(0, 1)
+    try:
+        yield
+    finally:
+        distributed.world = whole
+
+
+def _make_step(accelerator: Accelerator) -> Callable[[], object]:
+    """A real run's step."""
+    config = load_config(SETTINGS | {"batch_size": str(SHARE_OF_BATCH * distributed.world().size)})
+    images = open_images(config.data, config.image_size, config.channels, config.background, False, config.cache_dir)
+    trainer = Trainer(config, accelerator, images)
+    reals = trainer._real_batches()
+    return lambda: trainer._train_step(Path(), reals)
+
+
+def _seconds_of_slowest(action: Callable[[], object]) -> float:
+    """Begun by all processes at once."""
+    distributed.barrier()
+    began = time.perf_counter()
+    action()
+    seconds = torch.tensor(time.perf_counter() - began)
+    if distributed.world().size > 1:
+        dist.all_reduce(seconds, dist.ReduceOp.MAX)
+    return float(seconds)
+
+
+def _median_of_slowest(action: Callable[[], object], times: int) -> float:
+    return statistics.median(_seconds_of_slowest(action) for _ in range(times))
+
+
+def work() -> None:
+    """What each process of a run does: the first prints, by rate, medians of what is named in seconds, as JSON."""
+    accelerator = distributed.start(1, 600)
+    single = copy.copy(accelerator)
+    single.prepare = lambda *objects: objects
+    together = _make_step(accelerator)
+    with _apart():
+        step_apart = _make_step(single)
+
+    def apart() -> None:
+        with _apart():
+            step_apart()
+
+    found = {}
+    for rate in MEGABITS:
+        limit_here(rate)
+        found[rate] = {"small": _all_reduce(SMALL, 50), "large": _all_reduce(LARGE, 5)}
+        # One after the other: what else the machine does meets both alike.
+        pairs = [(_seconds_of_slowest(apart), _seconds_of_slowest(together)) for _ in range(WARM_UP + STEPS)]
+        compute, step = zip(*pairs[WARM_UP:], strict=True)
+        spent = [whole - part for part, whole in pairs[WARM_UP:]]
+        medians = {"compute": compute, "step": step, "spent": spent}
+        found[rate] |= {name: statistics.median(seconds) for name, seconds in medians.items()}
+    if distributed.world().is_main:
+        print(json.dumps(found))
+    distributed.leave()
+
+
+def _all_reduce(length: int, times: int) -> float:
+    values = torch.zeros(length)
+    return _median_of_slowest(lambda: distributed.mean(values), times)
+
+
+def _measure(processes: int) -> dict[str, dict[str, float]]:
+    """What a run of one process on each of as many hosts measured."""
+    with hosts(processes) as machines:
+        world = {"WORLD_SIZE": str(processes), "MASTER_ADDR": machines[0].name, "MASTER_PORT": "29500"}
+        started = []
+        for rank, host in enumerate(machines):
+            member = world | {"RANK": str(rank), "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "OMP_NUM_THREADS": "1"}
+            command = host.command(sys.executable, "-m", MODULE, "work")
+            out = None if rank else subprocess.PIPE
+            started.append(subprocess.Popen(command, env=os.environ | member, stdout=out, text=True))
+        said = started[0].communicate(timeout=HANG_SECONDS)[0]
+        return json.loads(said.splitlines()[-1])
+
+
+def _link(pairs: list[dict[str, float]]) -> Link:
+    """From plain all-reduces between two processes."""
+    small, large = (statistics.median(each[name] for each in pairs) for name in ("small", "large"))
+    return Link(LARGE * FLOAT / (large - small), small / 2)
+
+
+def check() -> None:
+    """Print predicted and measured steps side by side."""
+    config = load_config(SETTINGS | {"batch_size": str(SHARE_OF_BATCH)})
+    counted = count(config, distributed.start(1), 1)
+    rounds = [{processes: _measure(processes) for processes in PROCESSES} for _ in range(ROUNDS)]
+    print(f"{counted.gradient_bytes / 1e6:.2f} MB of gradients a step, {counted.flops / 1e9:.1f} GFLOP a process")
+    print("| cable | processes | compute | communicate, predicted | measured | step, predicted | measured | ratio |")
+    print("|---|---|---|---|---|---|---|---|")
+    for rate in MEGABITS:
+        link = _link([each[2][str(rate)] for each in rounds])
+        for processes in PROCESSES:
+            found = [each[processes][str(rate)] for each in rounds]
+            agreements = config.n_critic * all_reduce_seconds(8, processes, link)
+            _say(f"{rate} Mbit/s", link, processes, communication_seconds(counted, processes, link) + agreements, found)
+
+
+def _say(cable: str, link: Link, processes: int, communication: float, found: list[dict[str, float]]) -> None:
+    compute, spent, step = (statistics.median(each[name] for each in found) for name in ("compute", "spent", "step"))
+    predicted, steps = compute + communication, [each["step"] for each in found]
+    print(
+        f"| {cable}: {link.bandwidth / 1e6:.1f} MB/s, {link.latency * 1e6:.0f} µs | {processes} | {compute:.2f} s "
+        f"| {communication:.2f} s | {spent:.2f} s | {predicted:.2f} s | {step:.2f} s ({min(steps):.2f} to "
+        f"{max(steps):.2f}) | {step / predicted:.2f} |"
+    )
+
+
+if __name__ == "__main__":
+    {"": predict, "check": check, "work": work}["".join(sys.argv[1:])]()
