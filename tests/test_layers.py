@@ -32,6 +32,12 @@ LAYERS = [
     ["export.parity"],
     ["export.onnx", "export.torchscript", "export.sampler"],
     ["wgan_dist.train", "wgan_dist.sample", "wgan_dist.summary", "wgan_dist.recipes.__main__"],
+    ["wgan_dist.reports", "wgan_dist.reports.runs", "wgan_dist.reports.hardware", "wgan_dist.reports.pictures"],
+    ["wgan_dist.reports.comparison", "wgan_dist.reports.curves", "wgan_dist.reports.figures"],
+    ["wgan_dist.reports.frames", "wgan_dist.reports.samples", "wgan_dist.reports.timing"],
+    ["wgan_dist.reports.content"],
+    ["wgan_dist.reports.page"],
+    ["wgan_dist.report"],
 ]
 PLACE = {name: place for place, names in enumerate(LAYERS) for name in names}
 FILES = {
