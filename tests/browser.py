@@ -4,9 +4,10 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Literal
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, ViewportSize, sync_playwright
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 PHONE, PROJECTOR = (360, 740), (1920, 1080)
@@ -41,14 +42,15 @@ def find_chromium() -> str:
 
 
 @contextmanager
-def visit(url: str, size: tuple[int, int], dark: bool = False) -> Iterator[Visit]:
+def visit(url: str, size: tuple[int, int], dark: bool = False, scripts: bool = True) -> Iterator[Visit]:
     """Open `url` in a window of `size` CSS pixels."""
     with sync_playwright() as playwright:
         program = find_chromium()
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
         try:
-            window = {"width": size[0], "height": size[1]}
-            page = browser.new_page(viewport=window, color_scheme="dark" if dark else "light")  # type: ignore[arg-type]
+            window = ViewportSize(width=size[0], height=size[1])
+            scheme: Literal["dark", "light"] = "dark" if dark else "light"
+            page = browser.new_page(viewport=window, color_scheme=scheme, java_script_enabled=scripts)
             found = Visit(page)
             found.listen()
             page.goto(url)

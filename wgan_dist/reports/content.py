@@ -94,8 +94,8 @@ class Content:
 
 def folder_name(number: int, name: str) -> str:
     """Of the pictures of run `number`: its name as far as every file system takes it."""
-    plain = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name).strip("-")
-    return f"{number + 1}-{plain}"[:60]
+    plain = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name)
+    return f"{number + 1}-{plain.strip('-')}"[:60].strip("-")
 
 
 def _progress(run: Run) -> str:

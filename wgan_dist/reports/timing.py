@@ -25,9 +25,9 @@ BATCHES = (1, 64)
 WARM_UP, LEAST_REPEATS, LEAST_SECONDS = 2, 3, 1.0
 HANG_SECONDS = 600
 PROTOCOL = (
-    "From latents to images of whole levels, on the CPU, with as many threads as the library chooses: median of repeated "
-    f"calls over at least {LEAST_SECONDS:g} second, after {WARM_UP} calls to warm up. One file at a time, each in a "
-    "process of its own, on the machine below, when this page was made."
+    "From latents to images of whole levels, on the CPU, with as many threads as the library chooses: median of "
+    f"repeated calls over at least {LEAST_SECONDS:g} second, after {WARM_UP} calls to warm up. One file at a time, "
+    "each in a process of its own, on the machine below, when this page was made."
 )
 
 Draw = Callable[[NDArray[np.float32]], Any]
