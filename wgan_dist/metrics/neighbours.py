@@ -66,7 +66,9 @@ def _between(ours: Tensor, values: NDArray[Any], indices: NDArray[np.int64]) -> 
     """The distance of each of our rows to its own of `values`."""
     size = max(1, CHUNK_VALUES // max(1, ours.shape[1]))
     parts = [slice(start, start + size) for start in range(0, len(ours), size)]
-    return np.concatenate([_distances(ours[part], _chunk(values, indices[part], ours)) for part in parts])
+    return np.concatenate(
+        [np.zeros(0), *(_distances(ours[part], _chunk(values, indices[part], ours)) for part in parts)]
+    )
 
 
 @torch.no_grad()
