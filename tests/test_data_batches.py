@@ -67,7 +67,7 @@ def test_a_sampler_that_starts_later_goes_on_where_an_earlier_one_would_be(
     seed: int, sizes: tuple[int, int], start: int
 ) -> None:
     order = Order(seed, *sizes)
-    fresh, resumed = ShareSampler(order, 0, WHOLE), ShareSampler(order, start, WHOLE)
+    fresh, resumed = ShareSampler(order, 0, WHOLE, ROWS), ShareSampler(order, start, WHOLE, ROWS)
     for number, (old, new) in enumerate(zip(islice(fresh, start, start + 5), resumed, strict=False), start):
         assert old.tolist() == new.tolist() == batch_of(order, number)
 

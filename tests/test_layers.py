@@ -35,6 +35,7 @@ LAYERS = [
     ["export.graph"],
     ["export.parity"],
     ["export.onnx", "export.torchscript", "export.sampler"],
+    ["wgan_dist.subjects"],
     ["wgan_dist.train", "wgan_dist.sample", "wgan_dist.evaluate", "wgan_dist.summary", "wgan_dist.recipes.__main__"],
 ]
 PLACE = {name: place for place, names in enumerate(LAYERS) for name in names}

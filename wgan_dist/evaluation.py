@@ -97,6 +97,16 @@ class ImageEvaluation:
         return str(self.judges)
 
     @property
+    def skipped(self) -> dict[str, str]:
+        """Why other metrics are not measured."""
+        return self.judges.skipped
+
+    @property
+    def data(self) -> str:
+        """The name of the real images."""
+        return self.images.name
+
+    @property
     def split(self) -> str:
         """Which images are the real ones, in words."""
         return self.images.name + (", training part" if len(self.training) < len(self.images) else "")
@@ -274,10 +284,25 @@ class PointEvaluation:
             "rarest_mode_share": float(counts.min() * len(counts) / len(fake)),
         }
 
+    @property
+    def skipped(self) -> dict[str, str]:
+        """All that suits points is measured."""
+        return {}
+
+    @property
+    def data(self) -> str:
+        """The name of the real points."""
+        return self.points.name
+
+    @property
+    def split(self) -> str:
+        """Which points are the real ones, in words."""
+        return self.points.name + (", training part" if len(self.training) < len(self.points) else "")
+
     def protocol(self, name: str) -> str:
         """What the value of a metric is of."""
         if name == "exact_wasserstein":
-            return f"{POINTS_MATCHED:,} generated, {POINTS_MATCHED:,} real ({self.points.name})"
+            return f"{POINTS_MATCHED:,} generated, {POINTS_MATCHED:,} real ({self.split})"
         return f"{POINTS_COUNTED:,} generated ({self.points.name})"
 
 

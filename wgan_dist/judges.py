@@ -10,6 +10,12 @@ from wgan_dist.metrics.extractors import Extractor, missing_inception, open_extr
 from wgan_dist.metrics.sliced_wasserstein import PATCH
 
 
+def reasons_in_words(skipped: dict[str, str]) -> list[str]:
+    """A line for each reason: several metrics may lack the same thing."""
+    names = {reason: [name for name, why in skipped.items() if why == reason] for reason in skipped.values()}
+    return [f"not {', '.join(names[reason])}: {reason}" for reason in names]
+
+
 @dataclass(frozen=True)
 class Judges:
     """The metrics that are measured, the networks they need, and why others are skipped."""
@@ -19,12 +25,7 @@ class Judges:
     skipped: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        measured = f"measures {', '.join(self.names) or 'nothing'}"
-        # Several metrics lack the same thing.
-        reasons = {
-            reason: [name for name in self.skipped if self.skipped[name] == reason] for reason in self.skipped.values()
-        }
-        return "\n".join([measured, *(f"  not {', '.join(each)}: {reason}" for reason, each in reasons.items())])
+        return "\n".join([f"measures {', '.join(self.names) or 'nothing'}", *reasons_in_words(self.skipped)])
 
 
 def _missing(image_size: int, extractor: str, inception: str) -> dict[str, str]:
