@@ -67,7 +67,7 @@ def test_a_sampler_that_starts_later_goes_on_where_an_earlier_one_would_be(
     seed: int, sizes: tuple[int, int], start: int
 ) -> None:
     order = Order(seed, *sizes)
-    fresh, resumed = ShareSampler(order, 0, WHOLE, ROWS), ShareSampler(order, start, WHOLE, ROWS)
+    fresh, resumed = ShareSampler(order, 0, WHOLE), ShareSampler(order, start, WHOLE)
     for number, (old, new) in enumerate(zip(islice(fresh, start, start + 5), resumed, strict=False), start):
         assert old.tolist() == new.tolist() == batch_of(order, number)
 
@@ -83,6 +83,14 @@ def test_the_shares_of_all_processes_are_the_global_batch(processes: int, accumu
         parts: list[NDArray[np.int64]] = [next(sampler) for _ in range(accumulation) for sampler in samplers]
         assert {len(part) for part in parts} == {16 // processes // accumulation}
         assert np.concatenate(parts).tolist() == batch_of(order, number)
+
+
+def test_a_sampler_of_some_rows_shows_these_alone_in_the_same_order() -> None:
+    order, rows = Order(seed=0, size=6, batch_size=3), np.array([1, 4, 5, 7, 8, 9])
+    for some, places in zip(
+        islice(ShareSampler(order, 0, WHOLE, rows), 6), ShareSampler(order, 0, WHOLE), strict=False
+    ):
+        assert some.tolist() == rows[places].tolist()
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -41,11 +41,12 @@ class Order:
 class ShareSampler(Sampler[NDArray[np.int64]]):
     """This process's indices of each micro-batch, from global batch `start` on, without end.
 
-    `rows` [order.size] are the samples that are put in order.
+    `rows` [order.size] are the samples that are put in order; None: as many as there are places.
     """
 
-    def __init__(self, order: Order, start: int, shares: list[slice], rows: NDArray[np.int64]) -> None:
-        self.order, self.start, self.shares, self.rows = order, start, shares, rows
+    def __init__(self, order: Order, start: int, shares: list[slice], rows: NDArray[np.int64] | None = None) -> None:
+        self.order, self.start, self.shares = order, start, shares
+        self.rows = np.arange(order.size) if rows is None else rows
 
     def __iter__(self) -> Iterator[NDArray[np.int64]]:
         batch, permutation = self.start, self.order.epoch(self.start)
