@@ -147,7 +147,7 @@ def test_without_any_network_what_pixels_tell_is_measured_and_it_tells_real_from
 def test_pixels_are_measured_on_the_images_as_they_would_be_written(digits: Images) -> None:
     """So that a file that gives floats and one that gives levels are judged alike."""
     evaluation = of_images(Images("some", digits.pixels[:50], "", ()), 50)
-    levels = torch.from_numpy(digits.pixels[50:100])
+    levels = torch.from_numpy(digits.pixels[50:100].copy())
     floats = (levels.float() + torch.linspace(-0.4, 0.4, 50)[:, None, None, None]) / 127.5 - 1.0
     assert evaluation.measure(lambda part: floats[part]) == evaluation.measure(lambda part: levels[part])
 

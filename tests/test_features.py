@@ -2,80 +2,28 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from scipy.linalg import sqrtm
 from torch import Tensor
-from torch_fidelity import calculate_metrics, register_feature_extractor
-from torch_fidelity.feature_extractor_base import FeatureExtractorBase
+from torch_fidelity import calculate_metrics
 
+from tests.judges import Projection, noisy, write_images
 from wgan_dist.data import Images
 from wgan_dist.errors import UserError
 from wgan_dist.metrics.features import frechet, inception_score, kernel, precision_recall
 
-LENGTH = 12
-
-
-def projection(images: Tensor) -> Tensor:
-    """A fixed random layer with a rectifier, of grey images 32×32 that may be given as RGB."""
-    weights = torch.from_numpy(np.random.default_rng(5).normal(size=(1024, LENGTH)) / 300).float()
-    return (images[:, :1].flatten(1).float() @ weights).relu()
-
-
-class Projection(FeatureExtractorBase):  # type: ignore[misc]
-    """The same, as torch-fidelity knows extractors."""
-
-    def __init__(self, name: str, features_list: list[str], **_: Any) -> None:
-        super().__init__(name, features_list)
-
-    @staticmethod
-    def get_provided_features_list() -> tuple[str, ...]:
-        return ("all",)
-
-    @staticmethod
-    def get_default_feature_layer_for_metric(metric: str) -> str:
-        return "all"
-
-    @staticmethod
-    def can_be_compiled() -> bool:
-        return False
-
-    @staticmethod
-    def get_dummy_input_for_compile() -> Tensor:
-        raise NotImplementedError
-
-    def forward(self, images: Tensor) -> tuple[Tensor]:
-        return (projection(images),)
-
-
-register_feature_extractor("projection", Projection)
-
-
-def write(images: np.ndarray, folder: Path) -> str:
-    folder.mkdir()
-    for number, image in enumerate(images):
-        Image.fromarray(image[0]).save(folder / f"{number:04d}.png")
-    return str(folder)
-
-
-def noisy(pixels: np.ndarray) -> np.ndarray:
-    """Digits, but not quite."""
-    levels = pixels + np.random.default_rng(0).normal(scale=40, size=pixels.shape)
-    return levels.clip(0, 255).astype(np.uint8)
+FIDELITY = {"cuda": False, "verbose": False, "cache": False, "save_cpu_ram": True}
 
 
 def test_all_are_what_torch_fidelity_says_of_the_same_folders(digits: Images, tmp_path: Path) -> None:
     fake, real = noisy(digits.pixels[:60]), digits.pixels[100:180]
-    settings = {"feature_extractor": "projection", "kid_subset_size": 60, "cuda": False, "verbose": False}
-    wanted = {"isc": True, "fid": True, "kid": True, "prc": True, "cache": False, "save_cpu_ram": True}
-    expected = calculate_metrics(
-        input1=write(fake, tmp_path / "fake"), input2=write(real, tmp_path / "real"), **settings, **wanted
-    )
-    generated, originals = (projection(torch.from_numpy(each.copy())) for each in (fake, real))
+    folders = {"input1": write_images(fake, tmp_path / "fake"), "input2": write_images(real, tmp_path / "real")}
+    settings = {"feature_extractor": "projection", "kid_subset_size": 60, "isc": True, "fid": True}
+    expected = calculate_metrics(**folders, **settings, kid=True, prc=True, **FIDELITY)
+    generated, originals = (Projection()(torch.from_numpy(each.copy())) for each in (fake, real))
     assert frechet(generated, originals) == pytest.approx(expected["frechet_inception_distance"], rel=1e-6)
     assert kernel(generated, originals) == pytest.approx(expected["kernel_inception_distance_mean"], rel=1e-6)
     assert inception_score(generated) == pytest.approx(expected["inception_score_mean"], rel=1e-6)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wgan_dist.data import as_inputs
+from wgan_dist.errors import UserError
 
 # References compared at a time; bounds memory, whatever the size of the set.
 CHUNK_VALUES = 1 << 24
@@ -75,9 +76,9 @@ def _between(ours: Tensor, values: NDArray[Any], indices: NDArray[np.int64]) -> 
 def mean_pairwise_distance(samples: Tensor) -> float:
     """The mean Euclidean distance of two different ones of `samples` [n, …]; 0 where all are alike.
 
-    uint8 is pixels and taken in [−1, 1]. Raises ValueError for fewer than two samples.
+    uint8 is pixels and taken in [−1, 1]. Raises UserError for fewer than two samples.
     """
     rows = _rows(samples)
     if len(rows) < 2:
-        raise ValueError(f"{len(rows)} samples: expected at least 2")
+        raise UserError(f"diversity: {len(rows)} images: expected at least 2")
     return float(F.pdist(rows.double()).mean())
