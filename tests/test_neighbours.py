@@ -6,6 +6,7 @@ import torch
 from scipy.spatial.distance import cdist, pdist
 
 from wgan_dist.data import Images
+from wgan_dist.errors import UserError
 from wgan_dist.metrics import neighbours
 from wgan_dist.metrics.neighbours import mean_pairwise_distance, nearest
 
@@ -42,14 +43,14 @@ def test_pixels_and_the_images_a_network_makes_of_them_are_one() -> None:
 
 
 def test_diversity_is_the_mean_over_pairs_and_nothing_in_a_collapse(digits: Images) -> None:
-    some = torch.from_numpy(digits.pixels[:50])
+    some = torch.from_numpy(digits.pixels[:50].copy())
     assert mean_pairwise_distance(some) == pytest.approx(pdist(some.flatten(1).numpy() / 127.5 - 1.0).mean(), rel=1e-6)
     assert mean_pairwise_distance(some[:1].expand(8, -1, -1, -1)) == 0.0
 
 
 def test_too_few_are_refused(digits: Images) -> None:
-    some = torch.from_numpy(digits.pixels[:1])
-    with pytest.raises(ValueError, match="1 samples: expected at least 2"):
+    some = torch.from_numpy(digits.pixels[:1].copy())
+    with pytest.raises(UserError, match="diversity: 1 images: expected at least 2"):
         mean_pairwise_distance(some)
     with pytest.raises(ValueError, match="no values"):
         nearest(some, digits.pixels, np.zeros(0, np.int64))

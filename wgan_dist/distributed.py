@@ -123,14 +123,18 @@ def mean(values: Tensor) -> Tensor:
 _hosts: list[Any] = []  # the group of processes that talks through host memory, once it is made
 
 
+def _through_hosts() -> Any:
+    if not _hosts:
+        _hosts.append(dist.new_group(backend="gloo"))
+    return _hosts[0]
+
+
 def greatest(value: int) -> int:
     """The greatest of all processes' values: costs nothing alone, and never waits for a GPU."""
     if world().size == 1:
         return value
-    if not _hosts:
-        _hosts.append(dist.new_group(backend="gloo"))
     box = torch.tensor(value)
-    dist.all_reduce(box, dist.ReduceOp.MAX, _hosts[0])
+    dist.all_reduce(box, dist.ReduceOp.MAX, _through_hosts())
     return int(box)
 
 
@@ -154,6 +158,53 @@ def from_main(function: Callable[[], Any]) -> Any:
     if box[1] is not None:
         raise UserError(box[1])
     return box[0]
+
+
+def everywhere(function: Callable[[], Any]) -> Any:
+    """What `function` returns on this process.
+
+    What it raises on any process is raised there, and on the others as a UserError with the same words: nobody must
+    wait for a process that is gone.
+    """
+    if world().size == 1:
+        return function()
+    result, failure = None, None
+    try:
+        result = function()
+    except Exception as error:
+        failure = error
+    words: list[str | None] = [None] * world().size
+    dist.all_gather_object(words, None if failure is None else str(failure), _through_hosts())
+    if failure is not None:
+        raise failure
+    for said in words:
+        if said is not None:
+            raise UserError(said)
+    return result
+
+
+def part(count: int) -> slice:
+    """This process's part of `count` things; the parts of all are in order, without overlap, and as equal as can be."""
+    here = world()
+    return slice(count * here.rank // here.size, count * (here.rank + 1) // here.size)
+
+
+def gather(rows: Tensor) -> Tensor:
+    """The rows [n, …] of all processes, in their order, on the first one; the others get none. In host memory."""
+    here = world()
+    rows = rows.cpu()
+    if here.size == 1:
+        return rows
+    counts = [torch.zeros(1, dtype=torch.int64) for _ in range(here.size)]
+    dist.all_gather(counts, torch.tensor([len(rows)]), _through_hosts())
+    longest = max(int(count) for count in counts)
+    padded = rows.new_zeros(longest, *rows.shape[1:])
+    padded[: len(rows)] = rows
+    boxes = [torch.empty_like(padded) for _ in counts] if here.is_main else None
+    dist.gather(padded, boxes, group=_through_hosts())
+    if boxes is None:
+        return rows[:0]
+    return torch.cat([box[: int(count)] for box, count in zip(boxes, counts, strict=True)])
 
 
 def barrier() -> None:

@@ -16,6 +16,7 @@ from torchvision.utils import save_image
 from wgan_dist.config import Config, to_yaml
 from wgan_dist.errors import UserError
 from wgan_dist.files import sync, whole_file, write_bytes
+from wgan_dist.measures import MEASURES
 
 METRICS_FILE, SAMPLES = "metrics.jsonl", "samples"
 # The only keys in which two runs of the same settings may differ.
@@ -33,12 +34,10 @@ TENSORBOARD_NAMES = {
     "critic_lr": "critic/learning_rate",
     "generator_loss": "generator/loss",
     "generator_lr": "generator/learning_rate",
-    "sliced_wasserstein": "evaluation/sliced_wasserstein",
-    "exact_wasserstein": "evaluation/exact_wasserstein",
-    "critic_wasserstein": "evaluation/critic_wasserstein",
-    "modes_covered": "evaluation/modes_covered",
-    "good_share": "evaluation/good_share",
-    "rarest_mode_share": "evaluation/rarest_mode_share",
+    **{name: f"evaluation/{name}" for name in MEASURES},
+    # Beside the estimate of training: the gap between them is over-fitting of the critic.
+    "wasserstein_train": "critic/wasserstein_estimate_train",
+    "wasserstein_holdout": "critic/wasserstein_estimate_holdout",
     "images_per_second": "speed/images_per_second",
     "seen_images": "speed/seen_images",
 }
@@ -50,7 +49,10 @@ PROGRESS_NAMES = {
     "fake_score": "D(G(z))",
     "gradient_penalty": "penalty",
     "gradient_norm": "|∇D|",
+    "wasserstein_holdout": "W held out",
     "sliced_wasserstein": "SWD",
+    "fid": "FID",
+    "frechet_distance": "Fréchet",
     "exact_wasserstein": "exact W",
     "modes_covered": "modes",
     "good_share": "good",

@@ -168,6 +168,8 @@ def train(flags: dict[str, str]) -> None:
     check_together(config)
     _say(f"{len(data):,} {kind} of {data.name}; {summary(config)}")
     trainer = Trainer(config, accelerator, data)
+    if trainer.evaluation:
+        _say(str(trainer.evaluation))
     began = _place(config, trainer)
     if not config.dry_run:
         run_dir = _make_run_folder(config)

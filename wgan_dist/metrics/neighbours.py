@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wgan_dist.data import as_inputs
+from wgan_dist.errors import UserError
 
 # References compared at a time; bounds memory, whatever the size of the set.
 CHUNK_VALUES = 1 << 24
@@ -66,16 +67,18 @@ def _between(ours: Tensor, values: NDArray[Any], indices: NDArray[np.int64]) -> 
     """The distance of each of our rows to its own of `values`."""
     size = max(1, CHUNK_VALUES // max(1, ours.shape[1]))
     parts = [slice(start, start + size) for start in range(0, len(ours), size)]
-    return np.concatenate([_distances(ours[part], _chunk(values, indices[part], ours)) for part in parts])
+    return np.concatenate(
+        [np.zeros(0), *(_distances(ours[part], _chunk(values, indices[part], ours)) for part in parts)]
+    )
 
 
 @torch.no_grad()
 def mean_pairwise_distance(samples: Tensor) -> float:
     """The mean Euclidean distance of two different ones of `samples` [n, …]; 0 where all are alike.
 
-    uint8 is pixels and taken in [−1, 1]. Raises ValueError for fewer than two samples.
+    uint8 is pixels and taken in [−1, 1]. Raises UserError for fewer than two samples.
     """
     rows = _rows(samples)
     if len(rows) < 2:
-        raise ValueError(f"{len(rows)} samples: expected at least 2")
+        raise UserError(f"diversity: {len(rows)} images: expected at least 2")
     return float(F.pdist(rows.double()).mean())
