@@ -69,7 +69,7 @@ def test_a_legend_says_what_the_eye_needs_and_no_more(run: Run) -> None:
 
     assert legend("fid", run) == []
     assert legend("wasserstein", run) == [(None, "-", "batches"), (None, ":", "held-out images")]
-    twin = Run(run.folder, "twin", run.config, run.records, (), ())
+    twin = Run(run.folder, "twin", run.config, run.records, (), (), ())
     assert legend("fid", run, twin) == [(0, "-", "a"), (1, "-", "twin")]
 
 
@@ -110,5 +110,5 @@ def test_a_chart_shows_the_curve_in_the_colour_of_its_run(run: Run, tmp_path: Pa
 
 @pytest.mark.parametrize("name", ["_hidden", "$x^$", "ä<b>&", "x" * 300])
 def test_names_of_runs_are_drawn_as_they_are(name: str, run: Run) -> None:
-    runs = [Run(run.folder, each, run.config, run.records, (), ()) for each in (name, "other")]
+    runs = [Run(run.folder, each, run.config, run.records, (), (), ()) for each in (name, "other")]
     assert blue_pixels(PANEL["fid"], runs) > 80  # the point, and the line of the legend

@@ -1,5 +1,6 @@
 """What the page says in words."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,8 @@ def test_runs_that_cannot_be_given_the_same_noise_are_told(tmp_path: Path) -> No
     run = read_run(write_run(tmp_path / "a", []), "a")
 
     def words(*noises: Noise | None) -> str:
-        named = zip("abcd", noises, strict=False)
-        return differing_noise(
-            [Shown(type(run)(run.folder, name, run.config, (), (), ()), "", {}, z, "", "", [], []) for name, z in named]
-        )
+        named = [(dataclasses.replace(run, name=name), noise) for name, noise in zip("abcd", noises, strict=False)]
+        return differing_noise([Shown(each, "", {}, noise, "", "", [], []) for each, noise in named])
 
     same = Noise(64, "normal")
     assert words(same, None, same) == words(None) == ""

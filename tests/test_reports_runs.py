@@ -48,14 +48,15 @@ def test_a_run_that_has_recorded_nothing_is_a_run(tmp_path: Path) -> None:
 
 def test_figures_keep_what_they_are_of(tmp_path: Path) -> None:
     run = write_run(tmp_path / "a", [])
-    write_evaluation(run, "one", skipped={"fid": "no weights"})
-    write_evaluation(run, "two", metrics={"fid": {"value": None, "protocol": "p"}}, source="g.onnx", step=None)
-    figures, notes = read_evaluations(run)
+    write_evaluation(run, "one", skipped={"fid": "no weights", "kid": "no weights"})
+    found = {"metrics": {"fid": {"value": None, "protocol": "p"}}, "source": "g.onnx", "step": None}
+    write_evaluation(run, "two", **found, skipped={"fid": "no weights", "kid": "no weights"})
+    figures, skipped, notes = read_evaluations(run)
     about = ("1,024 generated, 1,024 real", "digits", "generator.safetensors", "ema", 6000)
     assert figures[0] == Figure("sliced_wasserstein", 16.9, *about)
     assert (figures[1].source, figures[1].step) == ("g.onnx", None)
     assert math.isnan(figures[1].value)
-    assert notes == ["generator.safetensors: fid was not measured: no weights"]
+    assert (skipped, notes) == (["not fid, kid: no weights"], [])
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"metrics": 3}', '{"metrics": {"fid": 3}}'])
@@ -63,7 +64,7 @@ def test_a_damaged_evaluation_is_left_out_and_said(content: str, tmp_path: Path)
     run = write_run(tmp_path / "a", [])
     write_evaluation(run, "good")
     (run / "evaluations" / "bad.json").write_text(content)
-    figures, notes = read_evaluations(run)
+    figures, _, notes = read_evaluations(run)
     assert [figure.value for figure in figures] == [16.9]
     assert notes == ["evaluations/bad.json is damaged and left out"]
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from export.sampler import Sampler, grid
 from tests.generators import small_spec, write_generator
-from wgan_dist.data import Images
+from wgan_dist.data import Images, split
 from wgan_dist.errors import UserError
 from wgan_dist.reports.pictures import Picture
 from wgan_dist.reports.runs import Run, read_run
@@ -58,6 +58,16 @@ def test_under_each_image_is_the_training_image_nearest_to_it(run: Run, digits: 
         distances = np.sqrt(((real - drawn) ** 2).sum((1, 2))) / 127.5
         np.testing.assert_allclose(distance, distances.min(), rtol=1e-6)
         assert (nearest == real[distances.argmin()]).all()
+
+
+def test_images_held_out_are_no_training_images(run: Run, digits: Images) -> None:
+    held_out = dataclasses.replace(run, config=dataclasses.replace(run.config, holdout=0.5))
+    kept = split(digits.pixels, 0.5)
+    pairs = neighbour_pairs(held_out, load_generator(run, ""), 30, 3, "1-tiny")
+    assert pairs.training_images == len(kept.training) < len(digits)
+    strangers = {digits.pixels[row].tobytes() for row in kept.held_out}
+    shown = [pixels(pairs.picture)[34:, number * 34 : number * 34 + 32].tobytes() for number in range(30)]
+    assert not strangers & set(shown)
 
 
 def test_data_that_are_gone_are_named(run: Run, tmp_path: Path) -> None:

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from export.sampler import latents
 from export.torchscript import export_torchscript
 from tests.generators import small_spec, write_generator
+from wgan_dist import artifact
 from wgan_dist.errors import UserError
 from wgan_dist.reports import timing
 from wgan_dist.reports.runs import read_run
+from wgan_dist.sample import images_of
 
 
 @pytest.fixture(scope="module")
@@ -29,39 +30,35 @@ def exported(run_dir: Path, onnx_file: Path, tmp_path_factory: pytest.TempPathFa
 def test_every_kind_of_file_in_the_folder_is_found_and_draws_the_same_images(exported: Path) -> None:
     files = timing.exported_files(read_run(exported, "a"))
     assert [path.name for path in files] == ["generator.safetensors", "small.onnx", "generator.pt"]
-    z = latents(3, 8)
-    drawn = []
+    first = images_of(artifact.load(files[0]), latents(3, 8)).transpose(0, 3, 1, 2).astype(int)
     for path in files:
-        draw, latent_dim, distribution = timing.open_file(path, "")
-        assert (latent_dim, distribution) == (8, "normal")
-        drawn.append(draw(z))
-    for images in drawn:
-        assert (images.dtype, images.shape) == (np.uint8, (3, 32, 32, 1))
-        assert np.abs(images.astype(int) - drawn[0].astype(int)).max() <= 1
+        images = timing.drawing(path, "")(slice(3))
+        assert images.dtype == np.uint8
+        nchw = images if images.shape[1] == 1 else images.transpose(0, 3, 1, 2)
+        assert np.abs(nchw.astype(int) - first).max() <= 1
 
 
 def test_points_are_drawn_too(tmp_path: Path) -> None:
     path = write_generator(tmp_path, small_spec("points"), "8gaussians")
-    draw, latent_dim, _ = timing.open_file(path, "")
-    assert draw(latents(3, latent_dim)).shape == (3, 2)
+    assert timing.drawing(path, "")(slice(3)).shape == (3, 2)
 
 
 def test_time_is_that_of_one_image() -> None:
-    sizes: list[int] = []
+    drawn: list[slice] = []
 
-    def draw(z: NDArray[np.float32]) -> None:
-        sizes.append(len(z))
+    def draw(part: slice) -> None:
+        drawn.append(part)
         time.sleep(0.4)
 
-    assert timing.milliseconds_per_image(draw, np.zeros((4, 8), np.float32)) >= 100
-    assert sizes == [4] * (timing.WARM_UP + timing.LEAST_REPEATS)
+    assert timing.milliseconds_per_image(draw, 4) >= 100
+    assert drawn == [slice(4)] * (timing.WARM_UP + timing.LEAST_REPEATS)
 
 
 @pytest.mark.parametrize("name", ["bad.onnx", "bad.pt", "bad.safetensors"])
 def test_what_is_no_generator_is_named(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"nothing of the kind")
     with pytest.raises(UserError, match=name):
-        timing.open_file(tmp_path / name, "")
+        timing.drawing(tmp_path / name, "")
 
 
 @pytest.mark.slow

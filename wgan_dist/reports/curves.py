@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
+from wgan_dist.measures import MEASURES
 from wgan_dist.reports.runs import Record, Run
 
 AXES = ("step", "time")
@@ -46,11 +47,15 @@ class Panel:
     logarithmic: bool = False
 
 
+# Which way of a metric is better, in words.
+WAYS = {True: "lower is better", False: "higher is better", None: ""}
+
+
 def _one(name: str, title: str, hint: str = "", logarithmic: bool = False) -> Panel:
-    return Panel(name, title, ((name, "-", ""),), hint, logarithmic)
+    way = WAYS[MEASURES[name].lower_is_better] if name in MEASURES else ""
+    return Panel(name, title, ((name, "-", ""),), hint or way, logarithmic)
 
 
-LOWER, HIGHER = "lower is better", "higher is better"
 PANELS = (
     Panel(
         "wasserstein",
@@ -72,27 +77,27 @@ PANELS = (
         (("real_probability", "-", "real"), ("fake_probability", "--", "generated")),
     ),
     Panel("score", "Scores of the critic", (("real_score", "-", "real"), ("fake_score", "--", "generated"))),
-    _one("sliced_wasserstein", "Sliced Wasserstein distance × 10³", LOWER),
-    _one("fid", "FID", LOWER),
-    _one("kid", "KID", LOWER),
-    _one("frechet_distance", "Fréchet distance of the extractor's features", LOWER),
-    _one("kernel_distance", "Kernel distance of the extractor's features", LOWER),
-    _one("inception_score", "Inception Score", HIGHER),
-    _one("precision", "Precision", HIGHER),
-    _one("recall", "Recall", HIGHER),
+    _one("sliced_wasserstein", "Sliced Wasserstein distance × 10³"),
+    _one("fid", "FID"),
+    _one("kid", "KID"),
+    _one("frechet_distance", "Fréchet distance of the extractor's features"),
+    _one("kernel_distance", "Kernel distance of the extractor's features"),
+    _one("inception_score", "Inception Score"),
+    _one("precision", "Precision"),
+    _one("recall", "Recall"),
     Panel(
         "exact_wasserstein",
         "Exact Wasserstein distance",
         (("exact_wasserstein", "-", "exact"), ("critic_wasserstein", "--", "critic's estimate")),
-        LOWER,
+        WAYS[True],
     ),
-    _one("modes_covered", "Modes covered", HIGHER),
-    _one("good_share", "Share of good points", HIGHER),
-    _one("rarest_mode_share", "Rarest mode, of its fair share", HIGHER),
+    _one("modes_covered", "Modes covered"),
+    _one("good_share", "Share of good points"),
+    _one("rarest_mode_share", "Rarest mode, of its fair share"),
     _one("nearest_neighbour", "Distance to the nearest training image", "near zero is memorisation"),
     _one("diversity", "Pairwise diversity in a batch", "a fall is collapse"),
     Panel("learning_rate", "Learning rates", (("critic_lr", "-", "critic"), ("generator_lr", "--", "generator"))),
-    _one("images_per_second", "Real images per second", HIGHER),
+    _one("images_per_second", "Real images per second", WAYS[False]),
     Panel(
         "skipped",
         "Steps skipped for gradients that are not finite",

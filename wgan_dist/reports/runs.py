@@ -8,10 +8,10 @@ from typing import Any
 
 from wgan_dist.config import CONFIG_FILE, Config, is_run, read_recipe
 from wgan_dist.errors import UserError
+from wgan_dist.evaluate import EVALUATIONS
+from wgan_dist.judges import reasons_in_words
 from wgan_dist.observe import METRICS_FILE
 from wgan_dist.settings import typed_values
-
-EVALUATIONS = "evaluations"
 
 # A record of metrics.jsonl; NaN where the value was not finite.
 Record = dict[str, float]
@@ -32,13 +32,16 @@ class Figure:
 
 @dataclass(frozen=True)
 class Run:
-    """A run: `name` is short and no other run's; `notes` say what of it could not be read."""
+    """A run: `name` is short and no other run's; `notes` say what of it could not be read, `skipped` which metrics were
+    not measured, and why.
+    """
 
     folder: Path
     name: str
     config: Config
     records: tuple[Record, ...]
     figures: tuple[Figure, ...]
+    skipped: tuple[str, ...]
     notes: tuple[str, ...]
 
     @property
@@ -90,21 +93,23 @@ def _figures(about: dict[str, Any]) -> list[Figure]:
     ]
 
 
-def read_evaluations(folder: Path) -> tuple[list[Figure], list[str]]:
-    """What was measured of the run's generators (`evaluations/*.json`), and words for what was not or is damaged."""
-    figures, notes = [], []
+def read_evaluations(folder: Path) -> tuple[list[Figure], list[str], list[str]]:
+    """What was measured of the run's generators (`evaluations/*.json`), what was not and why, and words for files that
+    are damaged.
+    """
+    figures: list[Figure] = []
+    skipped: list[str] = []
+    notes: list[str] = []
     for path in sorted(folder.glob(f"{EVALUATIONS}/*.json")):
         try:
             about = json.loads(path.read_bytes())
             figures += _figures(about)
-            reasons = dict(about.get("skipped") or {})
+            skipped += reasons_in_words({str(name): str(why) for name, why in about["skipped"].items()})
         except OSError as error:
             notes.append(f"{EVALUATIONS}/{path.name} cannot be read: {error.strerror}")
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             notes.append(f"{EVALUATIONS}/{path.name} is damaged and left out")
-        else:
-            notes += [f"{about['source']}: {metric} was not measured: {why}" for metric, why in reasons.items()]
-    return figures, notes
+    return figures, list(dict.fromkeys(skipped)), notes
 
 
 def read_run(folder: Path, name: str) -> Run:
@@ -116,8 +121,8 @@ def read_run(folder: Path, name: str) -> Run:
     except UserError as error:
         raise UserError(f"{folder / CONFIG_FILE}: {error}") from error
     records, notes = read_records(folder / METRICS_FILE)
-    figures, more = read_evaluations(folder)
-    return Run(folder, name, config, tuple(records), tuple(figures), (*notes, *more))
+    figures, skipped, more = read_evaluations(folder)
+    return Run(folder, name, config, tuple(records), tuple(figures), tuple(skipped), (*notes, *more))
 
 
 def names(folders: list[Path]) -> list[str]:

@@ -12,7 +12,7 @@ from export.sampler import grid, latents
 from wgan_dist import artifact
 from wgan_dist.artifact import Artifact
 from wgan_dist.config import Config
-from wgan_dist.data import Images, are_points, open_images, open_points
+from wgan_dist.data import Images, are_points, open_images, open_points, split
 from wgan_dist.metrics.neighbours import nearest
 from wgan_dist.pictures import plane
 from wgan_dist.reports.pictures import Picture, to_png
@@ -89,15 +89,16 @@ class Pairs:
 
 
 def neighbour_pairs(run: Run, source: Artifact, count: int, seed: int, folder: str) -> Pairs:
-    """The first `count` images of the seed, each over the training image nearest to it.
+    """The first `count` images of the seed, each over the training image nearest to it, held-out ones apart.
 
     The distance is Euclidean over the values of an image in [−1, 1]. Raises UserError when the data are gone.
     """
     drawn = draw_images(source, count, seed)
     images = open_run_images(run.config, source.description.channels)
     samples = torch.from_numpy(np.ascontiguousarray(drawn.transpose(0, 3, 1, 2)))
-    found = nearest(samples, images.pixels)
+    rows = split(images.values, run.config.holdout).training
+    found = nearest(samples, images.pixels, rows)
     real = np.stack([images.pixels[index] for index in found.indices]).transpose(0, 2, 3, 1)
     content = to_png(grid(np.concatenate([drawn, real]), columns=count))
     alt = f"{count} images by {run.name} in the upper row, under each the training image nearest to it"
-    return Pairs(Picture(f"{folder}/neighbours.png", content, alt), found.distances, len(images))
+    return Pairs(Picture(f"{folder}/neighbours.png", content, alt), found.distances, len(rows))

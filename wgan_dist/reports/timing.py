@@ -4,6 +4,7 @@
 """
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -16,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from export.sampler import Sampler, SamplerError, latents, to_uint8
+from export.sampler import to_uint8
 from wgan_dist import artifact, cli
-from wgan_dist.errors import UserError
 from wgan_dist.reports.runs import Run
+from wgan_dist.subjects import open_generator
 
 BATCHES = (1, 64)
 WARM_UP, LEAST_REPEATS, LEAST_SECONDS = 2, 3, 1.0
@@ -30,7 +31,8 @@ PROTOCOL = (
     "each in a process of its own, on the machine below, when this page was made."
 )
 
-Draw = Callable[[NDArray[np.float32]], Any]
+# Samples by their numbers.
+Draw = Callable[[slice], Any]
 
 
 @dataclass(frozen=True)
@@ -50,75 +52,46 @@ def exported_files(run: Run) -> list[Path]:
     return [path for path in (own, *exports) if path.is_file()]
 
 
-def _open_onnx(path: Path) -> tuple[Draw, int, str]:
-    sampler = Sampler(path, provider="cpu")
-    return sampler.images, sampler.latent_dim, sampler.latent_distribution
-
-
-def _open_safetensors(path: Path, own_class: str) -> tuple[Draw, int, str]:
-    from wgan_dist.sample import images_of, points_of
-
-    source = artifact.load(path, own_class)
-    about = source.description
-    draw = points_of if about.makes_points else images_of
-    return lambda z: draw(source, z), about.latent_dim, about.latent_distribution
-
-
-def _open_torchscript(path: Path) -> tuple[Draw, int, str]:
-    import torch
-
-    from export.torchscript import METADATA_FILE
-
-    files = {METADATA_FILE: ""}
-    try:
-        script = torch.jit.load(str(path), map_location="cpu", _extra_files=files)
-        about = json.loads(files[METADATA_FILE])
-        latent_dim, distribution = int(about["wgan_dist.latent_dim"]), about["wgan_dist.latent_distribution"]
-    except (RuntimeError, ValueError, KeyError) as error:
-        raise UserError(f"{path}: not a TorchScript file written by export.torchscript") from error
-
-    def draw(z: NDArray[np.float32]) -> Any:
-        with torch.no_grad():
-            images = script(torch.from_numpy(z)).numpy()
-        return to_uint8(images) if images.ndim == 4 and images.dtype == np.float32 else images
-
-    return draw, latent_dim, distribution
-
-
-def open_file(path: Path, own_class: str) -> tuple[Draw, int, str]:
-    """What draws images, the length of its latents and their distribution; raises UserError for no generator."""
-    try:
-        if path.suffix == ".onnx":
-            return _open_onnx(path)
-    except SamplerError as error:
-        raise UserError(str(error)) from error
-    return _open_torchscript(path) if path.suffix == ".pt" else _open_safetensors(path, own_class)
-
-
-def milliseconds_per_image(draw: Draw, z: NDArray[np.float32]) -> float:
-    """The median over repeated calls with the latents z [n, latent_dim]."""
+def milliseconds_per_image(draw: Draw, size: int) -> float:
+    """The median over repeated draws of a batch of `size`."""
     for _ in range(WARM_UP):
-        draw(z)
+        draw(slice(size))
     took: list[float] = []
     while len(took) < LEAST_REPEATS or sum(took) < LEAST_SECONDS:
         begun = time.perf_counter()
-        draw(z)
+        draw(slice(size))
         took.append(time.perf_counter() - begun)
-    return 1000.0 * statistics.median(took) / len(z)
+    return 1000.0 * statistics.median(took) / size
+
+
+def drawing(path: Path, own_class: str) -> Draw:
+    """What draws samples of a generator's file by their numbers, as images of whole levels uint8, or points
+    float32 [n, 2]. Raises UserError for a file that is none.
+    """
+    subject = open_generator(path, own_class, max(BATCHES), seed=0)
+
+    def draw(part: slice) -> NDArray[Any]:
+        samples = subject.draw(part).numpy()
+        return to_uint8(samples) if samples.ndim == 4 and samples.dtype == np.float32 else samples
+
+    return draw
 
 
 def measure(path: Path, own_class: str) -> dict[int, float]:
     """Milliseconds per image at each batch size, in this process."""
-    draw, latent_dim, distribution = open_file(path, own_class)
-    return {size: milliseconds_per_image(draw, latents(size, latent_dim, distribution)) for size in BATCHES}
+    draw = drawing(path, own_class)
+    return {size: milliseconds_per_image(draw, size) for size in BATCHES}
 
 
 def time_file(path: Path, own_class: str) -> Timing:
     """Measure a file alone in a process of its own."""
     command = [sys.executable, "-m", __name__, str(path), own_class]
     size = path.stat().st_size
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}  # onnxruntime would take it, torch not: all on the CPU
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=HANG_SECONDS, check=True)
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=HANG_SECONDS, check=True
+        )
     except subprocess.TimeoutExpired:
         return Timing(path.name, size, {}, f"not done after {HANG_SECONDS} seconds")
     except subprocess.CalledProcessError as error:
