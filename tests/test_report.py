@@ -100,6 +100,8 @@ def test_what_differs_is_marked_and_what_is_missing_is_said(read: Reader) -> Non
     assert "there is no metrics.jsonl: nothing was recorded yet" in words
     assert "This run makes points, of which no image is a neighbour." in words
     assert "This run has drawn no samples yet." in words
+    assert words.count("This run has saved no generator yet.") == 2
+    assert f"finished, {HOSTILE_NAME}: not fid, kid: no weights." in words
     assert "the same place in each is the same noise" in words
     assert "6 of 6 generator steps, finished" in words
     assert "0 of 100,000 generator steps, unfinished" in words

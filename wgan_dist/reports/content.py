@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wgan_dist.artifact import Artifact
+from wgan_dist.artifact import EMA_FILE, Artifact
 from wgan_dist.best import BEST_FILE
 from wgan_dist.data import are_points
 from wgan_dist.errors import UserError
@@ -75,6 +75,7 @@ class Content:
     facts: list[Row]
     speeds: list[Row]
     figures: FigureTable
+    not_measured: dict[str, list[str]]
     charts: list[Chart]
     comparison: Comparison
     hardware: dict[str, str]
@@ -131,7 +132,7 @@ def _images(run: Run) -> str:
 def _best(run: Run) -> str:
     try:
         about = json.loads((run.folder / BEST_FILE).read_bytes())
-        return f"{curves.title(about['metric'])} {float(about['value']):.4g} at step {int(about['step']):,}"
+        return f"{curves.title(about['metric'])}: {float(about['value']):.4g} at step {int(about['step']):,}"
     except (OSError, ValueError, KeyError, TypeError):
         return "–"
 
@@ -191,6 +192,8 @@ def _in_words(panel: Panel, runs: list[Run]) -> str:
 
 
 def _load(run: Run, own_class: str) -> Artifact | str:
+    if not (run.folder / EMA_FILE).is_file():
+        return "This run has saved no generator yet."
     try:
         return samples.load_generator(run, own_class)
     except UserError as error:
@@ -247,6 +250,7 @@ def gather(runs: list[Run], wishes: Wishes, say: Say) -> Content:
         facts=rows(FACTS, runs),
         speeds=rows(SPEEDS, runs),
         figures=figures.table(runs),
+        not_measured=figures.not_measured(runs),
         charts=charts(runs),
         comparison=compare(runs),
         hardware=hardware.describe(),

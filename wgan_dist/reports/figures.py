@@ -39,3 +39,12 @@ def table(runs: list[Run]) -> FigureTable:
             found.setdefault((figure.metric, figure.data, figure.protocol), {})[column] = figure.value
     rows = [FigureRow(*key, tuple(values.get(column) for column in columns)) for key, values in sorted(found.items())]
     return FigureTable(tuple(columns), tuple(rows))
+
+
+def not_measured(runs: list[Run]) -> dict[str, list[str]]:
+    """Why metrics are missing, and of which runs."""
+    reasons: dict[str, list[str]] = {}
+    for run in runs:
+        for reason in run.skipped:
+            reasons.setdefault(reason, []).append(run.name)
+    return reasons
