@@ -83,10 +83,10 @@ def test_the_unit_of_time_suits_the_longest_run(seconds: float, unit: str, tmp_p
     assert scale == {"seconds": 1, "minutes": 60, "hours": 3600}[unit]
 
 
-def test_short_runs_are_not_lost_beside_long_ones(run: Run, tmp_path: Path) -> None:
-    long = read_run(write_run(tmp_path / "b", [{"step": 241, "wasserstein": 1.0}]), "b")
-    assert curves.spans_much(curves.curves(PANEL["wasserstein"], [run, long], "step")) is True
-    assert curves.spans_much(curves.curves(PANEL["wasserstein"], [run], "step")) is False
+@pytest.mark.parametrize(("steps", "lost"), [(30, False), (240, False), (241, True)])
+def test_short_runs_are_not_lost_beside_long_ones(steps: int, lost: bool, run: Run, tmp_path: Path) -> None:
+    long = read_run(write_run(tmp_path / "b", [{"step": steps, "wasserstein": 1.0}]), "b")
+    assert curves.spans_much(curves.curves(PANEL["wasserstein"], [run, long], "step")) is lost
 
 
 @pytest.mark.parametrize("count", [1, 8, 9, 30])

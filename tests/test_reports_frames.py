@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageSequence
 
+from export.sampler import write_picture
 from tests.runs import write_run, write_sample
 from wgan_dist.observe import SAMPLES
 from wgan_dist.pictures import LABEL_HEIGHT
@@ -48,7 +49,11 @@ def test_frames_are_in_the_order_of_their_steps(run: Run) -> None:
 @pytest.mark.parametrize("damage", [b"", b"GIF89a", b"half"])
 def test_a_picture_that_cannot_be_read_is_said(damage: bytes, run: Run) -> None:
     path = run.folder / SAMPLES / "step-00000500-ema.png"
-    path.write_bytes(path.read_bytes()[:40] if damage == b"half" else damage)
+    if damage == b"half":
+        noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+        write_picture(noise, path)
+        damage = path.read_bytes()[:6000]
+    path.write_bytes(damage)
     found, notes = read_frames(run, "ema", 25, "")
     assert [frame.step for frame in found] == [60, 100_000_000]
     assert notes == ["samples/step-00000500-ema.png cannot be read"]

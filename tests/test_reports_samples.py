@@ -61,10 +61,10 @@ def test_under_each_image_is_the_training_image_nearest_to_it(run: Run, digits: 
 
 
 def test_images_held_out_are_no_training_images(run: Run, digits: Images) -> None:
-    held_out = dataclasses.replace(run, config=dataclasses.replace(run.config, holdout=0.5))
-    kept = split(digits.pixels, 0.5)
+    held_out = dataclasses.replace(run, config=dataclasses.replace(run.config, holdout=0.97))
+    kept = split(digits.pixels, 0.97)
     pairs = neighbour_pairs(held_out, load_generator(run, ""), 30, 3, "1-tiny")
-    assert pairs.training_images == len(kept.training) < len(digits)
+    assert pairs.training_images == len(kept.training) < 100
     strangers = {digits.pixels[row].tobytes() for row in kept.held_out}
     shown = [pixels(pairs.picture)[34:, number * 34 : number * 34 + 32].tobytes() for number in range(30)]
     assert not strangers & set(shown)

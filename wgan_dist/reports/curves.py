@@ -234,6 +234,6 @@ def _columns(lines: list[Line2D]) -> int:
 
 
 def _literal(label: str) -> str:
-    """The same text to the eye, if short: a dollar would begin a formula, a leading underscore hide it."""
+    """The same text, if short, where a dollar would begin a formula."""
     short = label if len(label) <= LEGEND_CHARACTERS else f"{label[: LEGEND_CHARACTERS - 1]}…"
-    return (f" {short}" if short.startswith("_") else short).replace("$", r"\$")
+    return short.replace("$", r"\$")
