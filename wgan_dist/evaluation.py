@@ -18,7 +18,7 @@ from wgan_dist.data import DataSet, Images, Points, Split, to_unit_range
 from wgan_dist.errors import UserError
 from wgan_dist.judges import Judges, open_judges
 from wgan_dist.measures import EXTRACTOR, INCEPTION, MEASURES
-from wgan_dist.metrics.extractors import LOGITS
+from wgan_dist.metrics.extractors import LOGITS, Extractor
 from wgan_dist.metrics.features import SUBSET, frechet, inception_score, kernel, precision_recall
 from wgan_dist.metrics.neighbours import mean_pairwise_distance, nearest
 from wgan_dist.metrics.points import exact_wasserstein, good_of_mode
@@ -123,6 +123,11 @@ class ImageEvaluation:
     def _wanted(self, *names: str) -> bool:
         return bool(set(names) & set(self.judges.names))
 
+    def _comparing(self) -> dict[str, Extractor]:
+        """The networks that judge real images too: the inception score alone is of generated ones only."""
+        kinds = {MEASURES[name].of for name in self.judges.names if name != "inception_score"}
+        return {kind: extractor for kind, extractor in self.judges.extractors.items() if kind in kinds}
+
     # --- each process, on its part ---
 
     def _judge(self, generate: Generate, score: Score | None) -> _Judged:
@@ -197,7 +202,7 @@ class ImageEvaluation:
             return dict.fromkeys(self.names, math.nan)
         near = self._neighbour_distances(judged.pixels) if self._wanted("nearest_neighbour") else None
         stored = RealFeatures(self.images, self.real, self.cache_dir)
-        real = {kind: stored.of(extractor) for kind, extractor in sorted(self.judges.extractors.items())}
+        real = {kind: stored.of(extractor) for kind, extractor in sorted(self._comparing().items())}
         estimates = self.critic.measure(judged.scores, score) if score and self.critic else {}
 
         def values() -> Values:
