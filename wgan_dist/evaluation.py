@@ -81,6 +81,7 @@ class ImageEvaluation:
     count: int
     judges: Judges
     cache_dir: Path
+    device: torch.device
     critic: CriticEstimate | None = None
 
     @property
@@ -118,7 +119,10 @@ class ImageEvaluation:
 
     @functools.cached_property
     def _reference(self) -> Reference:
-        return Reference.of(to_unit_range(pixels_of(self.images, self.real[: self.compared]), torch.float32))
+        return Reference.of(self._as_floats(pixels_of(self.images, self.real[: self.compared])))
+
+    def _as_floats(self, pixels: Tensor) -> Tensor:
+        return to_unit_range(pixels.to(self.device), torch.float32)
 
     def _wanted(self, *names: str) -> bool:
         return bool(set(names) & set(self.judges.names))
@@ -154,7 +158,7 @@ class ImageEvaluation:
     def _neighbour_distances(self, pixels: Tensor) -> Tensor:
         """Of this process's part of the first generated images, whose pixels the first process has."""
         shared = distributed.from_main(lambda: pixels[:NEIGHBOUR_IMAGES])
-        mine = shared[distributed.part(len(shared))]
+        mine = shared[distributed.part(len(shared))].to(self.device)
         found = distributed.everywhere(lambda: nearest(mine, self.images.pixels, self.training).distances)
         return distributed.gather(torch.from_numpy(found))
 
@@ -163,8 +167,7 @@ class ImageEvaluation:
     def _of_pixels(self, pixels: Tensor) -> Values:
         values = {}
         if self._wanted("sliced_wasserstein"):
-            fake = to_unit_range(pixels[: self.compared], torch.float32)
-            values["sliced_wasserstein"] = self._reference.distance(fake)
+            values["sliced_wasserstein"] = self._reference.distance(self._as_floats(pixels[: self.compared]))
         if self._wanted("diversity"):
             values["diversity"] = mean_pairwise_distance(pixels)
         return values
@@ -322,13 +325,14 @@ def image_evaluation(
     real_count: int,
     seed: int,
     cache_dir: str,
+    device: torch.device,
     critic: CriticEstimate | None = None,
 ) -> ImageEvaluation:
     """What `judges` measure on `count` images, or on fewer where nothing needs more, against `real_count` real ones."""
     if not judges.extractors:
         count = min(count, max(PIXEL_IMAGES, len(critic) if critic else 0))
     real = choice(seed, "evaluation.real", real_count, split.training)
-    return ImageEvaluation(images, split.training, real, count, judges, Path(cache_dir).expanduser(), critic)
+    return ImageEvaluation(images, split.training, real, count, judges, Path(cache_dir).expanduser(), device, critic)
 
 
 def make_evaluation(config: Config, data: DataSet, split: Split, device: torch.device) -> Evaluation:
@@ -353,4 +357,4 @@ def make_evaluation(config: Config, data: DataSet, split: Split, device: torch.d
     judges = distributed.everywhere(
         lambda: open_judges(config.metrics, data.shape, config.feature_extractor, config.inception_weights, device)
     )
-    return image_evaluation(data, split, judges, count, count, seed, config.cache_dir, critic)
+    return image_evaluation(data, split, judges, count, count, seed, config.cache_dir, device, critic)
