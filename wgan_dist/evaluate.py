@@ -102,7 +102,7 @@ def _evaluation(settings: EvaluateSettings, shape: tuple[int, ...], real: Real, 
     judges = open_judges(settings.metrics, images.shape, settings.feature_extractor, settings.inception_weights, device)
     parts = split(images.values, real.holdout)
     real_count = settings.real_count or count
-    return image_evaluation(images, parts, judges, count, real_count, settings.seed, settings.cache_dir)
+    return image_evaluation(images, parts, judges, count, real_count, settings.seed, settings.cache_dir, device)
 
 
 def _measure(subject: Subject, evaluation: Evaluation) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from wgan_dist.data import DataSet, Images, Points, Split, to_unit_range
 from wgan_dist.errors import UserError
 from wgan_dist.judges import Judges, open_judges
 from wgan_dist.measures import EXTRACTOR, INCEPTION, MEASURES
-from wgan_dist.metrics.extractors import LOGITS
+from wgan_dist.metrics.extractors import LOGITS, Extractor
 from wgan_dist.metrics.features import SUBSET, frechet, inception_score, kernel, precision_recall
 from wgan_dist.metrics.neighbours import mean_pairwise_distance, nearest
 from wgan_dist.metrics.points import exact_wasserstein, good_of_mode
@@ -81,6 +81,7 @@ class ImageEvaluation:
     count: int
     judges: Judges
     cache_dir: Path
+    device: torch.device
     critic: CriticEstimate | None = None
 
     @property
@@ -118,10 +119,18 @@ class ImageEvaluation:
 
     @functools.cached_property
     def _reference(self) -> Reference:
-        return Reference.of(to_unit_range(pixels_of(self.images, self.real[: self.compared]), torch.float32))
+        return Reference.of(self._as_floats(pixels_of(self.images, self.real[: self.compared])))
+
+    def _as_floats(self, pixels: Tensor) -> Tensor:
+        return to_unit_range(pixels.to(self.device), torch.float32)
 
     def _wanted(self, *names: str) -> bool:
         return bool(set(names) & set(self.judges.names))
+
+    def _comparing(self) -> dict[str, Extractor]:
+        """The networks that judge real images too: the inception score alone is of generated ones only."""
+        kinds = {MEASURES[name].of for name in self.judges.names if name != "inception_score"}
+        return {kind: extractor for kind, extractor in self.judges.extractors.items() if kind in kinds}
 
     # --- each process, on its part ---
 
@@ -149,7 +158,7 @@ class ImageEvaluation:
     def _neighbour_distances(self, pixels: Tensor) -> Tensor:
         """Of this process's part of the first generated images, whose pixels the first process has."""
         shared = distributed.from_main(lambda: pixels[:NEIGHBOUR_IMAGES])
-        mine = shared[distributed.part(len(shared))]
+        mine = shared[distributed.part(len(shared))].to(self.device)
         found = distributed.everywhere(lambda: nearest(mine, self.images.pixels, self.training).distances)
         return distributed.gather(torch.from_numpy(found))
 
@@ -158,8 +167,7 @@ class ImageEvaluation:
     def _of_pixels(self, pixels: Tensor) -> Values:
         values = {}
         if self._wanted("sliced_wasserstein"):
-            fake = to_unit_range(pixels[: self.compared], torch.float32)
-            values["sliced_wasserstein"] = self._reference.distance(fake)
+            values["sliced_wasserstein"] = self._reference.distance(self._as_floats(pixels[: self.compared]))
         if self._wanted("diversity"):
             values["diversity"] = mean_pairwise_distance(pixels)
         return values
@@ -197,7 +205,7 @@ class ImageEvaluation:
             return dict.fromkeys(self.names, math.nan)
         near = self._neighbour_distances(judged.pixels) if self._wanted("nearest_neighbour") else None
         stored = RealFeatures(self.images, self.real, self.cache_dir)
-        real = {kind: stored.of(extractor) for kind, extractor in sorted(self.judges.extractors.items())}
+        real = {kind: stored.of(extractor) for kind, extractor in sorted(self._comparing().items())}
         estimates = self.critic.measure(judged.scores, score) if score and self.critic else {}
 
         def values() -> Values:
@@ -317,13 +325,14 @@ def image_evaluation(
     real_count: int,
     seed: int,
     cache_dir: str,
+    device: torch.device,
     critic: CriticEstimate | None = None,
 ) -> ImageEvaluation:
     """What `judges` measure on `count` images, or on fewer where nothing needs more, against `real_count` real ones."""
     if not judges.extractors:
         count = min(count, max(PIXEL_IMAGES, len(critic) if critic else 0))
     real = choice(seed, "evaluation.real", real_count, split.training)
-    return ImageEvaluation(images, split.training, real, count, judges, Path(cache_dir).expanduser(), critic)
+    return ImageEvaluation(images, split.training, real, count, judges, Path(cache_dir).expanduser(), device, critic)
 
 
 def make_evaluation(config: Config, data: DataSet, split: Split, device: torch.device) -> Evaluation:
@@ -348,4 +357,4 @@ def make_evaluation(config: Config, data: DataSet, split: Split, device: torch.d
     judges = distributed.everywhere(
         lambda: open_judges(config.metrics, data.shape, config.feature_extractor, config.inception_weights, device)
     )
-    return image_evaluation(data, split, judges, count, count, seed, config.cache_dir, critic)
+    return image_evaluation(data, split, judges, count, count, seed, config.cache_dir, device, critic)

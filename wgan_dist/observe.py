@@ -41,6 +41,8 @@ TENSORBOARD_NAMES = {
     "images_per_second": "speed/images_per_second",
     "seen_images": "speed/seen_images",
 }
+# One chart of the critic's estimates, under "Custom scalars".
+OVERFITTING = {"critic": {"Wasserstein estimate": ["Multiline", ["critic/wasserstein_estimate.*"]]}}
 PROGRESS_NAMES = {
     "wasserstein": "W",
     "real_probability": "D(x)",
@@ -129,6 +131,8 @@ class Observer:
         self.written_before = set(self.writer_dir.glob("*"))
         self.writer = SummaryWriter(str(self.writer_dir), purge_step=0 if fresh else step + 1)
         if fresh:
+            if config.holdout:
+                self.writer.add_custom_scalars(OVERFITTING)
             self.writer.add_text("config", f"```yaml\n{to_yaml(config)}\n```")
         self.metrics_path = run_dir / METRICS_FILE
         _keep_until(self.metrics_path, step)

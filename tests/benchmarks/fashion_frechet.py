@@ -100,8 +100,9 @@ def accuracy(features: Features, answer: nn.Linear, pixels: Tensor, targets: NDA
 def evaluation_by(features: Features, images: Images, file: Path) -> ImageEvaluation:
     """The Fréchet distance to all training images, by `features` as they are read from a TorchScript `file`."""
     torch.jit.save(torch.jit.trace(features, torch.zeros(2, *images.shape, dtype=torch.uint8)), str(file))
-    judges = open_judges(("frechet_distance",), images.shape, str(file), "", torch.device("cpu"))
-    return image_evaluation(images, split(images.values, 0.0), judges, COUNT, len(images), 0, CACHE)
+    cpu = torch.device("cpu")
+    judges = open_judges(("frechet_distance",), images.shape, str(file), "", cpu)
+    return image_evaluation(images, split(images.values, 0.0), judges, COUNT, len(images), 0, CACHE, cpu)
 
 
 def draw_curve(steps: list[int], distances: list[float], floor: float, out: Path) -> None:
