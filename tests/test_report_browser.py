@@ -38,7 +38,8 @@ def shown_step(page: Page) -> str:
 def test_the_page_is_as_wide_as_the_window(visited: Visit) -> None:
     page = visited.page
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    page.locator("details > summary").click()
+    for summary in page.locator("details > summary").all():
+        summary.click()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     cut = "[...document.querySelectorAll('.scroll')].filter((each) => each.getBoundingClientRect().right > innerWidth)"
     assert page.evaluate(f"{cut}.length") == 0
