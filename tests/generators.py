@@ -49,11 +49,11 @@ def _stir(network: nn.Module) -> None:
         layer.momentum = momentum
 
 
-def write_generator(folder: Path, spec: NetworkSpec, data: str = "digits") -> Path:
+def write_generator(folder: Path, spec: NetworkSpec, data: str = "digits", distribution: str = "normal") -> Path:
     """A generator file in which nothing is as it began: weights, statistics, singular vectors, attention."""
     network = build_generator(spec, seed=3)
     _stir(network)
-    about = Description(spec, "normal", "ema", 3, 48, data, "a test", "CC0-1.0", "0")
+    about = Description(spec, distribution, "ema", 3, 48, data, "a test", "CC0-1.0", "0")
     path = folder / artifact.EMA_FILE
     path.write_bytes(artifact.to_bytes(network.state_dict(), about))
     return path

@@ -46,6 +46,7 @@ OTHER: dict[str, Any] = {
     "skip_bad_images": True,
     "cache_dir": "cache",
     "workers": 2,
+    "holdout": 0.1,
     "generator": "mlp",
     "critic": "mlp",
     "generator_features": 8,
@@ -84,18 +85,26 @@ OTHER: dict[str, Any] = {
     "log_every": 1,
     "sample_every": "1epoch",
     "grid_images": 25,
-    "evaluate_every": 10,
     "checkpoint_every": 20,
     "keep_checkpoints": 1,
     "weight_histograms": True,
+    "evaluate_every": 10,
+    "metrics": ("sliced_wasserstein", "fid"),
+    "evaluation_images": 2048,
+    "feature_extractor": "features.pt",
+    "inception_weights": "inception.pth",
+    "best_metric": "fid",
+    "early_stop": "best",
+    "patience": "2epoch",
     "description": "cats",
     "license": "CC0-1.0",
 }
 # Where a run lives, how long it is and what it records: free when it is continued.
 FREE = """
 recipe run_dir resume init_from max_steps dry_run data cache_dir skip_bad_images workers threads timeout log_every
-sample_every deterministic max_skipped grid_images evaluate_every checkpoint_every keep_checkpoints weight_histograms
-description license
+sample_every deterministic max_skipped grid_images evaluate_every metrics evaluation_images feature_extractor
+inception_weights best_metric early_stop patience checkpoint_every keep_checkpoints weight_histograms description
+license
 """
 
 
@@ -426,6 +435,15 @@ def test_any_other_duration_is_refused(name: str, text: str) -> None:
         ("penalty", "wgan"),
         ("latent_distribution", "gaussian"),
         ("data", ""),
+        ("holdout", "1"),
+        ("holdout", "-0.1"),
+        ("metrics", "fid,wasserstein_holdout"),
+        ("metrics", ""),
+        ("evaluation_images", "1"),
+        ("best_metric", "nearest_neighbour"),
+        ("best_metric", "swd"),
+        ("early_stop", "yes"),
+        ("patience", "soon"),
     ],
 )
 def test_a_value_that_makes_no_sense_is_refused(name: str, text: str) -> None:
@@ -444,6 +462,10 @@ def test_a_value_that_makes_no_sense_is_refused(name: str, text: str) -> None:
         ("betas", "0,0.999", (0.0, 0.999)),
         ("channels", "4", 4),
         ("background", "#FFcc00", "ffcc00"),
+        ("metrics", "auto", None),
+        ("metrics", "pr,fid,swd", ("sliced_wasserstein", "fid", "precision", "recall")),
+        ("metrics", "fid,inception_score,is", ("fid", "inception_score")),
+        ("best_metric", "recall", "recall"),
     ],
 )
 def test_a_value_at_the_edge_of_sense_is_accepted(name: str, text: str, value: object) -> None:
@@ -491,6 +513,12 @@ PER_SAMPLE = ("gp", "lp", "r1", "dragan")
         (
             "generator_batch_size=128 batch_size=64 reuse_latents=true",
             "reuse_latents=true with generator_batch_size=128: expected as many as batch_size=64",
+        ),
+        ("early_stop=best", "early_stop=best with evaluate_every=0: it goes by what is measured"),
+        ("early_stop=holdout evaluate_every=5", "early_stop=holdout with holdout=0, loss=wasserstein: expected images"),
+        (
+            "early_stop=holdout evaluate_every=5 holdout=0.1 loss=bce penalty=none",
+            "early_stop=holdout with holdout=0.1",
         ),
     ],
 )

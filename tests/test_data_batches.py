@@ -85,6 +85,14 @@ def test_the_shares_of_all_processes_are_the_global_batch(processes: int, accumu
         assert np.concatenate(parts).tolist() == batch_of(order, number)
 
 
+def test_a_sampler_of_some_rows_shows_these_alone_in_the_same_order() -> None:
+    order, rows = Order(seed=0, size=6, batch_size=3), np.array([1, 4, 5, 7, 8, 9])
+    for some, places in zip(
+        islice(ShareSampler(order, 0, WHOLE, rows), 6), ShareSampler(order, 0, WHOLE), strict=False
+    ):
+        assert some.tolist() == rows[places].tolist()
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_micro_batches_are_the_images_of_the_sampler_in_its_order(workers: int) -> None:
     order = Order(seed=0, size=20, batch_size=8)

@@ -1,8 +1,10 @@
 """What is measured of a generator, on generators whose measures are known."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +12,8 @@ import torch
 from torch import Tensor
 
 from tests.processes import metrics
-from wgan_dist.data import Images, Points, open_points
+from wgan_dist.config import Config
+from wgan_dist.data import Images, Points, open_points, split
 from wgan_dist.errors import UserError
 from wgan_dist.evaluation import ImageEvaluation, PointEvaluation, make_evaluation
 from wgan_dist.metrics.points import exact_wasserstein
@@ -30,14 +33,27 @@ TOY = {
 
 
 class Source:
-    """A generator that gives the rows of `values` in turn, and counts what it is asked for."""
+    """A generator that gives the rows of `values` in turn, and notes what it is asked for."""
 
     def __init__(self, values: np.ndarray) -> None:
-        self.values, self.asked = torch.as_tensor(values, dtype=torch.float32), 0
+        self.values, self.asked = torch.as_tensor(values, dtype=torch.float32), list[int]()
 
-    def __call__(self, count: int) -> Tensor:
-        self.asked = count
-        return self.values[torch.arange(count) % len(self.values)]
+    def __call__(self, part: slice) -> Tensor:
+        numbers = torch.arange(part.start, part.stop)
+        self.asked += numbers.tolist()
+        return self.values[numbers % len(self.values)]
+
+
+def of_points(points: Points, seed: int = 0) -> PointEvaluation:
+    return PointEvaluation(points, seed, np.arange(len(points)))
+
+
+def of_images(images: Images, count: int = 1024, cache_dir: str = "", **settings: Any) -> ImageEvaluation:
+    """As a run of the default settings makes it."""
+    config = Config(evaluation_images=count, cache_dir=cache_dir, **settings)
+    found = make_evaluation(config, images, split(images.values, config.holdout), torch.device("cpu"))
+    assert isinstance(found, ImageEvaluation)
+    return found
 
 
 def at_modes(points: Points, count: int) -> Source:
@@ -53,15 +69,15 @@ def ring() -> Points:
 
 def test_modes_in_equal_shares_are_all_covered_and_all_good(ring: Points) -> None:
     source = at_modes(ring, 8)
-    values = PointEvaluation(ring, 0).measure(source, None)
+    values = of_points(ring).measure(source)
     assert values.keys() == {"exact_wasserstein", "modes_covered", "good_share", "rarest_mode_share"}
     assert (values["modes_covered"], values["good_share"], values["rarest_mode_share"]) == (8.0, 1.0, 1.0)
-    assert source.asked == 10_000
+    assert source.asked == list(range(10_000))
 
 
 @pytest.mark.parametrize("kept", [1, 4, 7])
 def test_lost_modes_show_and_the_rarest_has_nothing(kept: int, ring: Points) -> None:
-    values = PointEvaluation(ring, 0).measure(at_modes(ring, kept), None)
+    values = of_points(ring).measure(at_modes(ring, kept))
     assert (values["modes_covered"], values["good_share"], values["rarest_mode_share"]) == (kept, 1.0, 0.0)
 
 
@@ -69,7 +85,7 @@ def test_the_rarest_mode_is_measured_by_its_fair_share(ring: Points) -> None:
     assert ring.mixture is not None
     # Of 20 samples one is of the last mode, one is nowhere, and the others share the rest.
     rows = [ring.mixture.modes[number % 7] for number in range(18)] + [ring.mixture.modes[7], np.array([9.0, 9.0])]
-    values = PointEvaluation(ring, 0).measure(Source(np.stack(rows)), None)
+    values = of_points(ring).measure(Source(np.stack(rows)))
     assert values["rarest_mode_share"] == pytest.approx(8 / 20)
     assert values["good_share"] == pytest.approx(19 / 20)
     assert values["modes_covered"] == 8
@@ -77,7 +93,7 @@ def test_the_rarest_mode_is_measured_by_its_fair_share(ring: Points) -> None:
 
 def test_a_roll_has_no_modes_to_cover() -> None:
     roll = open_points("swissroll")
-    values = PointEvaluation(roll, 0).measure(Source(roll.values[:1000] + 5), None)
+    values = of_points(roll).measure(Source(roll.values[:1000] + 5))
     assert values.keys() == {"exact_wasserstein"}
 
 
@@ -89,8 +105,8 @@ def test_the_distance_is_exact_between_a_thousand_points_and_the_critics_is_of_t
         return 2.0 * samples[:, 0] - samples[:, 1]
 
     source = Source(np.random.default_rng(0).normal(size=(10_000, 2)))
-    values = PointEvaluation(ring, 3).measure(source, score)
-    real, fake = (each.numpy().astype(np.float64) for each in scored)
+    values = of_points(ring, 3).measure(source, score)
+    real, fake = scored[-1].numpy().astype(np.float64), torch.cat(scored[:-1])[:1000].numpy().astype(np.float64)
     assert real.shape == fake.shape == (1000, 2)
     assert {tuple(row) for row in real.tolist()} <= {tuple(row) for row in ring.values.astype(np.float64).tolist()}
     assert len(np.unique(real, axis=0)) == 1000
@@ -104,38 +120,86 @@ def test_the_distance_is_exact_between_a_thousand_points_and_the_critics_is_of_t
 
 def test_the_real_points_stay_the_same_and_depend_on_the_seed(ring: Points) -> None:
     source = at_modes(ring, 1)
-    distances = [PointEvaluation(ring, seed).measure(source, None)["exact_wasserstein"] for seed in (0, 0, 1)]
+    distances = [of_points(ring, seed).measure(source)["exact_wasserstein"] for seed in (0, 0, 1)]
     assert distances[0] == distances[1] != distances[2]
 
 
 def test_each_kind_of_data_has_its_evaluation(ring: Points, digits: Images) -> None:
-    assert isinstance(make_evaluation(ring, 0), PointEvaluation)
-    assert isinstance(make_evaluation(digits, 0), ImageEvaluation)
+    cpu = torch.device("cpu")
+    assert isinstance(make_evaluation(Config(), ring, split(ring.values, 0.0), cpu), PointEvaluation)
+    assert isinstance(make_evaluation(Config(), digits, split(digits.values, 0.0), cpu), ImageEvaluation)
+    with pytest.raises(UserError, match="metrics=diversity: are of images, and 8gaussians are points"):
+        make_evaluation(Config(metrics=("diversity",)), ring, split(ring.values, 0.0), cpu)
 
 
-def test_images_are_measured_by_one_distance_that_tells_real_from_noise(digits: Images) -> None:
-    evaluation = make_evaluation(Images("some", digits.pixels[:100], "", ()), 0)
+def test_without_any_network_what_pixels_tell_is_measured_and_it_tells_real_from_noise(digits: Images) -> None:
+    evaluation = of_images(Images("some", digits.pixels[:100], "", ()), 100)
     real = Source(digits.pixels[100:200] / 127.5 - 1.0)
     noise = Source(np.random.default_rng(0).uniform(-1, 1, size=(100, *digits.shape)))
-    distances = [evaluation.measure(source, None) for source in (real, noise, real)]
-    assert all(values.keys() == {"sliced_wasserstein"} for values in distances)
-    assert distances[0] == distances[2]
-    assert 5 * distances[0]["sliced_wasserstein"] < distances[1]["sliced_wasserstein"]
-    assert real.asked == noise.asked == 100
+    of_real, of_noise, again = (evaluation.measure(source) for source in (real, noise, real))
+    assert of_real.keys() == {"sliced_wasserstein", "nearest_neighbour", "diversity"} == set(evaluation.names)
+    assert of_real == again
+    assert 5 * of_real["sliced_wasserstein"] < of_noise["sliced_wasserstein"]
+    assert of_real["nearest_neighbour"] < of_noise["nearest_neighbour"]
+    assert real.asked == 2 * list(range(100))
 
 
-def test_of_many_images_1024_are_measured(digits: Images) -> None:
+def test_pixels_are_measured_on_the_images_as_they_would_be_written(digits: Images) -> None:
+    """So that a file that gives floats and one that gives levels are judged alike."""
+    evaluation = of_images(Images("some", digits.pixels[:50], "", ()), 50)
+    levels = torch.from_numpy(digits.pixels[50:100].copy())
+    floats = (levels.float() + torch.linspace(-0.4, 0.4, 50)[:, None, None, None]) / 127.5 - 1.0
+    assert evaluation.measure(lambda part: floats[part]) == evaluation.measure(lambda part: levels[part])
+
+
+def test_memorised_and_collapsed_images_show(digits: Images) -> None:
+    evaluation = of_images(Images("some", digits.pixels[:50], "", ()), 40)
+    memorised = evaluation.measure(Source(digits.pixels[10:50] / 127.5 - 1.0))
+    assert memorised["nearest_neighbour"] == pytest.approx(0.0, abs=1e-6)
+    collapsed = evaluation.measure(Source(digits.pixels[:1] / 127.5 - 1.0))
+    assert collapsed["diversity"] == 0.0 < memorised["diversity"]
+
+
+def test_what_pixels_tell_needs_1024_images_at_most(digits: Images) -> None:
     # All alike, so that it does not matter which.
     alike = np.repeat(digits.pixels[:1, :, ::4, ::4], 1100, axis=0)
     source = Source(alike[:1] / 127.5 - 1.0)
-    values = make_evaluation(Images("alike", alike, "", ()), 0).measure(source, None)
-    assert source.asked == 1024
+    values = of_images(Images("alike", alike, "", ()), 5000).measure(source)
+    assert source.asked == list(range(1024))
     assert values["sliced_wasserstein"] == pytest.approx(0.0, abs=1e-3)
 
 
-def test_images_too_small_to_be_measured_are_refused() -> None:
-    with pytest.raises(UserError, match="evaluate_every with image_size=6: expected an image_size of at least 7"):
-        make_evaluation(Images("tiny", np.zeros((4, 1, 6, 6), np.uint8), "", ()), 0)
+def test_images_that_are_not_finite_have_no_value(digits: Images) -> None:
+    values = of_images(digits, 80).measure(lambda part: torch.full((part.stop - part.start, *digits.shape), torch.nan))
+    assert len(values) == 3
+    assert all(np.isnan(value) for value in values.values())
+
+
+def test_images_of_another_shape_are_refused(digits: Images) -> None:
+    with pytest.raises(UserError, match=re.escape("images of [1, 16, 16] against real ones of [1, 32, 32]")):
+        of_images(digits, 80).measure(lambda part: torch.zeros(part.stop - part.start, 1, 16, 16))
+
+
+def test_a_metric_that_cannot_be_had_is_refused_if_named_and_left_out_with_a_reason_if_not() -> None:
+    tiny = Images("tiny", np.zeros((4, 1, 6, 6), np.uint8), "", ())
+    with pytest.raises(UserError, match="metrics=sliced_wasserstein: needs an image_size of at least 7, not 6"):
+        of_images(tiny, metrics=("sliced_wasserstein",))
+    found = of_images(tiny)
+    assert (found.names, found.best_metric) == (("nearest_neighbour", "diversity"), "")
+    assert found.skipped["sliced_wasserstein"] == "needs an image_size of at least 7, not 6"
+    assert found.skipped["frechet_distance"] == "needs --feature_extractor=FILE"
+    with pytest.raises(UserError, match="metrics=frechet_distance: needs --feature_extractor=FILE"):
+        of_images(tiny, metrics=("diversity", "frechet_distance"))
+
+
+def test_without_inceptions_weights_it_is_said_where_they_go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    tiny = Images("tiny", np.zeros((4, 1, 8, 8), np.uint8), "", ())
+    with pytest.raises(UserError) as refused:
+        of_images(tiny, metrics=("kid",))
+    assert str(refused.value).startswith("metrics=kid: needs Inception's weights: ")
+    assert f"{tmp_path}/checkpoints/weights-inception-2015-12-05-6726825d.pth" in str(refused.value)
+    assert "--inception_weights=FILE" in of_images(tiny).skipped["fid"]
 
 
 OF_A_MIXTURE = {"exact_wasserstein", "modes_covered", "good_share", "rarest_mode_share"}

@@ -12,7 +12,8 @@ from tests.generators import small_spec, write_generator
 from tests.processes import PYTHON, run
 from wgan_dist import artifact
 from wgan_dist.errors import UserError
-from wgan_dist.sample import between, sample, way
+from wgan_dist.pictures import LABEL_HEIGHT
+from wgan_dist.sample import between, images_of, sample, way
 
 
 def pixels(path: Path) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
@@ -66,12 +67,40 @@ def test_a_way_visits_the_first_image_of_every_seed(run_dir: Path, tmp_path: Pat
         assert getattr(gif, "n_frames", 1) == 9
 
 
+def test_truncation_scales_the_same_latents_and_labels_each_strip(run_dir: Path, tmp_path: Path) -> None:
+    sample({"ckpt": str(run_dir), "truncation": "0.5,1", "seed": "4", "out": str(tmp_path / "t.png")})
+    found = pixels(tmp_path / "t.png").astype(int)
+    height = 32 + LABEL_HEIGHT
+    assert found.shape == (2 * height, 8 * 32 + 7 * 2)
+    source = artifact.load(run_dir / artifact.EMA_FILE)
+    for number, scale in enumerate((0.5, 1.0)):
+        z = latents(8, 8, "normal", 4) * np.float32(scale)
+        strip = found[number * height : (number + 1) * height]
+        assert (strip[LABEL_HEIGHT:] == grid(images_of(source, z), columns=8).squeeze(-1)).all()
+        assert strip[:LABEL_HEIGHT].min() < 100 < 200 < np.median(strip[:LABEL_HEIGHT])
+    assert (found[:LABEL_HEIGHT] != found[height : height + LABEL_HEIGHT]).any()
+
+
+@pytest.mark.parametrize(("scale", "fails"), [("1", False), ("1.01", True)])
+def test_uniform_latents_are_not_scaled_beyond_their_bounds(scale: str, fails: bool, tmp_path: Path) -> None:
+    path = write_generator(tmp_path, small_spec("dcgan"), distribution="uniform")
+    flags = {"ckpt": str(path), "truncation": f"0.5,{scale}", "count": "2", "out": str(tmp_path / "t.png")}
+    if fails:
+        with pytest.raises(UserError, match=r"truncation=0.5,1.01: .*uniform in \[-1, 1\); expected scales up to 1"):
+            sample(flags)
+    else:
+        sample(flags)
+    assert (tmp_path / "t.png").exists() is not fails
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         ({}, "--ckpt="),
         ({"ckpt": "nowhere"}, "nowhere"),
         ({"interpolate": "1"}, "two seeds"),
+        ({"truncation": "0.5", "interpolate": "1,2"}, "expected one of them"),
+        ({"truncation": "-0.5"}, "truncation=-0.5: expected at least 0"),
         ({"out": "{file}/x.png"}, "cannot be written"),
     ],
 )
@@ -114,6 +143,7 @@ def test_a_picture_of_points_shows_them_over_the_data_they_were_learnt_from(data
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        ({"truncation": "0.5"}, "^truncation=0.5: for images, and this generator makes points$"),
         ({"interpolate": "1,2"}, "^interpolate: for images, and this generator makes points$"),
         ({"out": "points.txt"}, r"out=points.txt: .*points; expected a file ending in .png or .csv"),
         ({"out": "{file}/p.csv"}, "p.csv: cannot be written"),

@@ -68,6 +68,7 @@ def test_durations_in_epochs_become_generator_steps() -> None:
         sample_every="1epoch",
         evaluate_every=0,
         checkpoint_every="2epoch",
+        patience="3epoch",
     )
-    expected = Schedule(max_steps=50 * 188, log=7, sample=188, evaluate=0, checkpoint=2 * 188)
+    expected = Schedule(max_steps=50 * 188, log=7, sample=188, evaluate=0, checkpoint=2 * 188, patience=3 * 188)
     assert make_schedule(config, batches_per_epoch=937) == expected

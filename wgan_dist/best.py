@@ -8,10 +8,11 @@ from pathlib import Path
 
 from wgan_dist.artifact import EMA_FILE
 from wgan_dist.files import write_bytes, write_text
+from wgan_dist.measures import MEASURES
 from wgan_dist.run_folder import CHECKPOINTS
 
 BEST_FILE, BEST_GENERATOR = "best.json", "best.safetensors"
-LOWER_IS_BETTER = {"sliced_wasserstein": True, "exact_wasserstein": True}
+LOWER_IS_BETTER = {name: measure.lower_is_better for name, measure in MEASURES.items()}
 
 
 @dataclass(frozen=True)

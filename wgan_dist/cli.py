@@ -15,8 +15,8 @@ EXIT_INTERRUPTED = 130  # as shells have it: 128 + SIGINT
 EXIT_STOPPED = 75  # as sysexits.h has it: EX_TEMPFAIL, the same command goes on where this one stopped
 
 
-def read_flags(arguments: list[str], needs_value: Callable[[str], bool]) -> dict[str, str]:
-    """`--name=value`, `--name value`, `--name` and `--noname` to a dict of texts.
+def read_words(arguments: list[str], needs_value: Callable[[str], bool]) -> tuple[list[str], dict[str, str]]:
+    """The words that are no flags, and `--name=value`, `--name value`, `--name` and `--noname` as a dict of texts.
 
     Texts, not fire's guesses: `--run_dir=1e5` names a folder, and only the setting's own type knows. `--name` alone
     is true; where `needs_value(name)`, it is a UserError.
@@ -29,16 +29,22 @@ def read_flags(arguments: list[str], needs_value: Callable[[str], bool]) -> dict
         if "=" not in argument and argument.startswith("--") and following.startswith("--") and needs_value(name):
             raise UserError(f"{name}: expected a value, as --{name}=…")
     flags: dict[str, str] = {}
-    stray: list[str] = []
+    words: list[str] = []
 
     @SetParseFn(str)  # type: ignore[untyped-decorator]
     def collect(*positional: str, **named: str) -> None:
-        stray.extend(positional)
+        words.extend(positional)
         flags.update(named)
 
     fire.Fire(collect, command=arguments, name=sys.argv[0])
-    if stray:
-        raise UserError(f"unexpected argument {stray[0]}: settings are given as --name=value")
+    return words, flags
+
+
+def read_flags(arguments: list[str], needs_value: Callable[[str], bool]) -> dict[str, str]:
+    """The flags of `read_words`; a word that is none is a UserError."""
+    words, flags = read_words(arguments, needs_value)
+    if words:
+        raise UserError(f"unexpected argument {words[0]}: settings are given as --name=value")
     return flags
 
 
@@ -78,10 +84,21 @@ def guarded(command: Callable[[], None]) -> None:
         sys.exit(EXIT_INTERRUPTED)
 
 
-def run(command: Callable[[dict[str, str]], None], settings: type[Any], usage: str) -> None:
-    """Run a command line, guarded: print the help, or call `command` with its flags."""
+def _run(command: Callable[[list[str]], None], settings: type[Any], usage: str) -> None:
     arguments = sys.argv[1:]
     if {"-h", "--help"} & set(arguments):
         print(help_text(settings, usage))
         return
-    guarded(lambda: command(read_flags(arguments, functools.partial(needs_value, settings))))
+    guarded(lambda: command(arguments))
+
+
+def run(command: Callable[[dict[str, str]], None], settings: type[Any], usage: str) -> None:
+    """Run a command line, guarded: print the help, or call `command` with its flags."""
+    needed = functools.partial(needs_value, settings)
+    _run(lambda arguments: command(read_flags(arguments, needed)), settings, usage)
+
+
+def run_on(command: Callable[[list[str], dict[str, str]], None], settings: type[Any], usage: str) -> None:
+    """As `run`, for a command that takes words besides its flags, as folders."""
+    needed = functools.partial(needs_value, settings)
+    _run(lambda arguments: command(*read_words(arguments, needed)), settings, usage)

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from wgan_dist.errors import UserError
+from wgan_dist.measures import parse_best_metric, parse_metrics
 from wgan_dist.settings import AUTO, setting, show, typed_values, unknown_name
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -93,6 +94,9 @@ class Config:
     skip_bad_images: bool = setting(False, "leave unreadable files out instead of stopping")
     cache_dir: str = setting("~/.cache/wgan_dist", "folder of decoded and downloaded images")
     workers: int = setting(0, "processes that prepare batches, per rank", least=0)
+    holdout: float = setting(
+        0.0, "share of the images, chosen by their content, that is never trained on", least=0, below=1
+    )
 
     generator: str = setting("dcgan", "network name, or module:Class of your own", group="networks")
     critic: str = setting("dcgan", "network name, or module:Class of your own")
@@ -147,11 +151,26 @@ class Config:
     log_every: int | str = setting(50, "record metrics", parse=parse_duration, group="what it leaves behind")
     sample_every: int | str = setting(500, "draw the grid of fixed noise", parse=parse_duration)
     grid_images: int = setting(64, "images in the grid", least=1)
-    evaluate_every: int | str = setting(0, "measure the sliced Wasserstein distance", parse=parse_duration)
     checkpoint_every: int | str = setting(1000, "save all that resuming needs", parse=parse_duration)
     keep_checkpoints: int = setting(3, "newest checkpoints kept", least=1)
     weight_histograms: bool = setting(False, "weights in TensorBoard, at each grid")
-    description: str = setting("", "what the images show; written into the generator")
+
+    evaluate_every: int | str = setting(0, "measure the averaged generator", parse=parse_duration, group="evaluation")
+    metrics: tuple[str, ...] | None = setting(
+        None, "swd,nn,diversity,fid,kid,is,pr,frechet,kernel; auto: all that can be computed here", parse=parse_metrics
+    )
+    evaluation_images: int = setting(1024, "generated images measured, against as many real ones", least=2)
+    feature_extractor: str = setting("", "TorchScript or ONNX file, uint8 images → features, of frechet and kernel")
+    inception_weights: str = setting("", "file of Inception's weights; torch-fidelity's cache if not given")
+    best_metric: str = setting("auto", "recorded name that chooses best.safetensors", parse=parse_best_metric)
+    early_stop: str = setting(
+        "no",
+        "when best_metric has not improved, or the held-out Wasserstein estimate was flat, for --patience",
+        choices=("no", "best", "holdout"),
+    )
+    patience: int | str = setting(5000, "of early_stop", parse=parse_duration)
+
+    description: str = setting("", "what the images show; written into the generator", group="about it")
     license: str = setting("", "licence of the trained generator, as an SPDX name; written into the generator")
 
 
@@ -176,6 +195,13 @@ FREE_ON_RESUME = (
     "sample_every",
     "grid_images",
     "evaluate_every",
+    "metrics",
+    "evaluation_images",
+    "feature_extractor",
+    "inception_weights",
+    "best_metric",
+    "early_stop",
+    "patience",
     "checkpoint_every",
     "keep_checkpoints",
     "weight_histograms",
@@ -264,12 +290,23 @@ def _check_batches(config: Config) -> None:
         )
 
 
+def _check_early_stop(config: Config) -> None:
+    stop = f"early_stop={config.early_stop}"
+    if config.early_stop != "no" and config.evaluate_every in (0, "0epoch"):
+        raise UserError(f"{stop} with evaluate_every={config.evaluate_every}: it goes by what is measured")
+    if config.early_stop == "holdout" and (not config.holdout or config.loss != "wasserstein"):
+        raise UserError(
+            f"{stop} with holdout={config.holdout:g}, loss={config.loss}: expected images held out, loss=wasserstein"
+        )
+
+
 def check_together(config: Config) -> None:
     """Settings that are each fine and make no sense together."""
     if config.dtype == "float64" and config.mixed_precision not in ("auto", "no"):
         raise UserError(f"mixed_precision={config.mixed_precision} with dtype=float64: expected no")
     _check_method(config)
     _check_batches(config)
+    _check_early_stop(config)
     if config.resume != "false" and not config.run_dir:
         raise UserError(f"resume={config.resume}: expected --run_dir, the folder of the run to continue")
 

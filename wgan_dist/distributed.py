@@ -90,8 +90,8 @@ def start(threads: int | None, timeout: int | None = None, deterministic: bool =
         # Accelerate keeps one counter for all networks; ours accumulates in step.update.
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
     )
-    if world().size > 1:
-        _hosts[:] = [dist.new_group(backend="gloo", timeout=patience)]
+    if world().size > 1 and not _hosts:
+        _hosts.append(dist.new_group(backend="gloo", timeout=patience))
     return accelerator
 
 
@@ -217,6 +217,53 @@ def noticing_loss() -> Iterator[None]:
         rank, size = (os.environ.get(name, "?") for name in ("RANK", "WORLD_SIZE"))
         reason = re.sub(r"^\[[^ ]*\] ", "", str(error).splitlines()[0]).partition(". This is typically")[0]
         raise LostError(f"rank {rank} of {size} lost the others in {_where(error)}: {reason}") from error
+
+
+def everywhere(function: Callable[[], Any]) -> Any:
+    """What `function` returns on this process.
+
+    What it raises on any process is raised there, and on the others as a UserError with the same words: nobody must
+    wait for a process that is gone.
+    """
+    if world().size == 1:
+        return function()
+    result, failure = None, None
+    try:
+        result = function()
+    except Exception as error:
+        failure = error
+    words: list[str | None] = [None] * world().size
+    dist.all_gather_object(words, None if failure is None else str(failure), _hosts[0])
+    if failure is not None:
+        raise failure
+    for said in words:
+        if said is not None:
+            raise UserError(said)
+    return result
+
+
+def part(count: int) -> slice:
+    """This process's part of `count` things; the parts of all are in order, without overlap, and as equal as can be."""
+    here = world()
+    return slice(count * here.rank // here.size, count * (here.rank + 1) // here.size)
+
+
+def gather(rows: Tensor) -> Tensor:
+    """The rows [n, …] of all processes, in their order, on the first one; the others get none. In host memory."""
+    here = world()
+    rows = rows.cpu()
+    if here.size == 1:
+        return rows
+    counts = [torch.zeros(1, dtype=torch.int64) for _ in range(here.size)]
+    dist.all_gather(counts, torch.tensor([len(rows)]), _hosts[0])
+    longest = max(int(count) for count in counts)
+    padded = rows.new_zeros(longest, *rows.shape[1:])
+    padded[: len(rows)] = rows
+    boxes = [torch.empty_like(padded) for _ in counts] if here.is_main else None
+    dist.gather(padded, boxes, group=_hosts[0])
+    if boxes is None:
+        return rows[:0]
+    return torch.cat([box[: int(count)] for box, count in zip(boxes, counts, strict=True)])
 
 
 def barrier() -> None:

@@ -16,6 +16,7 @@ from torchvision.utils import save_image
 from wgan_dist.config import Config, to_yaml
 from wgan_dist.errors import UserError
 from wgan_dist.files import sync, whole_file, write_bytes
+from wgan_dist.measures import MEASURES
 
 METRICS_FILE, SAMPLES = "metrics.jsonl", "samples"
 COMMUNICATION_KEYS = ("communication_bytes", "communication_ms", "communication_share")
@@ -38,12 +39,10 @@ TENSORBOARD_NAMES = {
     "generator_skipped": "generator/skipped_updates",
     "critic_loss_scale": "critic/loss_scale",
     "generator_loss_scale": "generator/loss_scale",
-    "sliced_wasserstein": "evaluation/sliced_wasserstein",
-    "exact_wasserstein": "evaluation/exact_wasserstein",
-    "critic_wasserstein": "evaluation/critic_wasserstein",
-    "modes_covered": "evaluation/modes_covered",
-    "good_share": "evaluation/good_share",
-    "rarest_mode_share": "evaluation/rarest_mode_share",
+    **{name: f"evaluation/{name}" for name in MEASURES},
+    # Beside the estimate of training: the gap between them is over-fitting of the critic.
+    "wasserstein_train": "critic/wasserstein_estimate_train",
+    "wasserstein_holdout": "critic/wasserstein_estimate_holdout",
     "images_per_second": "speed/images_per_second",
     "seen_images": "speed/seen_images",
     "communication_bytes": "speed/communication_bytes",
@@ -51,6 +50,8 @@ TENSORBOARD_NAMES = {
     "communication_share": "speed/communication_share",
 }
 SKIPPED = ("critic_skipped", "generator_skipped")
+# One chart of the critic's estimates, under "Custom scalars".
+OVERFITTING = {"critic": {"Wasserstein estimate": ["Multiline", ["critic/wasserstein_estimate.*"]]}}
 PROGRESS_NAMES = {
     "wasserstein": "W",
     "real_probability": "D(x)",
@@ -59,7 +60,10 @@ PROGRESS_NAMES = {
     "fake_score": "D(G(z))",
     "gradient_penalty": "penalty",
     "gradient_norm": "|∇D|",
+    "wasserstein_holdout": "W held out",
     "sliced_wasserstein": "SWD",
+    "fid": "FID",
+    "frechet_distance": "Fréchet",
     "exact_wasserstein": "exact W",
     "modes_covered": "modes",
     "good_share": "good",
@@ -139,6 +143,8 @@ class Observer:
         self.written_before = set(self.writer_dir.glob("*"))
         self.writer = SummaryWriter(str(self.writer_dir), purge_step=0 if fresh else step + 1)
         if fresh:
+            if config.holdout:
+                self.writer.add_custom_scalars(OVERFITTING)
             self.writer.add_text("config", f"```yaml\n{to_yaml(config)}\n```")
         self.metrics_path = run_dir / METRICS_FILE
         _keep_until(self.metrics_path, step)

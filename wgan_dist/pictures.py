@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.utils import make_grid
 
@@ -15,6 +16,7 @@ from wgan_dist.files import whole_file
 POINTS_DRAWN, PATHS_DRAWN = 1000, 20
 LEVELS, LEVEL_PLACES, MARGIN = 20, 100, 0.25
 SIDE_INCHES, DOTS_PER_INCH = 6.0, 100
+LABEL_HEIGHT, LABEL_SIZE = 20, 13
 
 Score = Callable[[Tensor], Tensor]
 Levels = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
@@ -24,6 +26,21 @@ def grid(images: Tensor) -> Tensor:
     """Images [n, c, h, w] in [−1, 1] as one picture [c, …] in [0, 1], about as wide as high."""
     columns = max(1, round(len(images) ** 0.5))
     return make_grid(images.float().nan_to_num().cpu(), columns, normalize=True, value_range=(-1, 1))
+
+
+def labelled(picture: Image.Image, words: str) -> Image.Image:
+    """The picture under a line of words, and as wide as these at least."""
+    font = ImageFont.load_default(LABEL_SIZE)
+    width = max(picture.width, round(font.getlength(words)) + 8)
+    taller = Image.new(picture.mode, (width, picture.height + LABEL_HEIGHT), "white")
+    taller.paste(picture, (0, LABEL_HEIGHT))
+    ImageDraw.Draw(taller).text((4, 2), words, "black", font)
+    return taller
+
+
+def write_gif(frames: list[Image.Image], path: Path, milliseconds: int) -> None:
+    """Pictures of one size as an endless animation."""
+    frames[0].save(path, "GIF", save_all=True, append_images=frames[1:], duration=milliseconds, loop=0)
 
 
 def plane(

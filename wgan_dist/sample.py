@@ -1,4 +1,4 @@
-"""The command line of sampling with torch: grids, single files, and ways from seed to seed."""
+"""The command line of sampling with torch: grids, single files, ways from seed to seed, and truncation."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from torchvision.utils import save_image
 
 from export.sampler import SamplerError, grid, latents, to_uint8, write_images, write_picture, write_points
 from wgan_dist import artifact, cli
-from wgan_dist.artifact import Artifact
+from wgan_dist.artifact import Artifact, Description
 from wgan_dist.data import are_points, open_points
 from wgan_dist.errors import UserError
 from wgan_dist.files import whole_file
-from wgan_dist.pictures import plane
-from wgan_dist.settings import from_flags, setting
+from wgan_dist.pictures import labelled, plane, write_gif
+from wgan_dist.settings import from_flags, setting, show
 
 USAGE = """
 Draw images from a trained generator.
@@ -25,9 +25,11 @@ Draw images from a trained generator.
   python -m wgan_dist.sample --ckpt=runs/0001 --count=64 --seed=0 --out=grid.png   a grid
   python -m wgan_dist.sample --ckpt=runs/0001 --count=1000 --out=images/           single files
   python -m wgan_dist.sample --ckpt=runs/0001 --interpolate=1,2,3 --out=way.png    from seed to seed, and way.gif
+  python -m wgan_dist.sample --ckpt=runs/0001 --truncation=0.5,0.7,1 --out=t.png   a strip for each scale of z
 """
 BATCH_SIZE = 64
 GIF_MILLISECONDS = 80
+GRID_IMAGES, STRIP_IMAGES = 64, 8
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,13 @@ class SampleSettings:
     """What sampling is told."""
 
     ckpt: str = setting("", "run folder, checkpoint folder or generator.safetensors")
-    count: int = setting(64, "number of images", least=1)
+    count: int | None = setting(None, "number of images; auto: 64, or 8 to a strip of --truncation", least=1)
     seed: int = setting(0, "same seed, same images", least=0)
     out: str = setting("grid.png", "picture of a grid, or folder for single files; of points, picture or .csv")
     weights: str = setting("ema", "averaged or last weights", choices=("ema", "raw"))
     interpolate: tuple[int, ...] = setting((), "seeds to go between, as 1,2,3", least=0)
     frames: int = setting(8, "images from one seed to the next", least=2)
+    truncation: tuple[float, ...] = setting((), "scales of z, as 0.5,0.7,1: variety against typicality", least=0)
     generator: str = setting("", "module:Class, for a network of your own")
 
 
@@ -102,11 +105,9 @@ def way(source: Artifact, seeds: tuple[int, ...], frames: int) -> NDArray[np.flo
     return np.stack([*legs, stops[-1]]).astype(np.float32)
 
 
-def write_gif(images: NDArray[np.uint8], path: Path) -> None:
-    """Images [n, h, w, c] as an endless animation."""
-    frames = [Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image) for image in images]
-    with whole_file(path) as partial:
-        frames[0].save(partial, "GIF", save_all=True, append_images=frames[1:], duration=GIF_MILLISECONDS, loop=0)
+def _as_pictures(images: NDArray[np.uint8]) -> list[Image.Image]:
+    """Images [n, h, w, c] as Pillow has them."""
+    return [Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image) for image in images]
 
 
 def _interpolate(source: Artifact, settings: SampleSettings) -> str:
@@ -117,8 +118,44 @@ def _interpolate(source: Artifact, settings: SampleSettings) -> str:
     images = images_of(source, way(source, settings.interpolate, settings.frames))
     strip = Path(settings.out).with_suffix(".png")
     write_picture(grid(images, columns=len(images)), strip)
-    write_gif(images, strip.with_suffix(".gif"))
+    with whole_file(strip.with_suffix(".gif")) as partial:
+        write_gif(_as_pictures(images), partial, GIF_MILLISECONDS)
     return f"{strip} and {strip.with_suffix('.gif')}"
+
+
+def _check_truncation(about: Description, scales: tuple[float, ...]) -> None:
+    given = f"truncation={','.join(map(show, scales))}"
+    if about.makes_points:
+        raise UserError(f"{given}: for images, and this generator makes points")
+    if about.latent_distribution == "uniform" and max(scales) > 1:
+        raise UserError(f"{given}: this generator's latents are uniform in [-1, 1); expected scales up to 1")
+
+
+def strips(source: Artifact, z: NDArray[np.float32], scales: tuple[float, ...]) -> Image.Image:
+    """A labelled row of images for each scale of the same latent vectors z [n, latent_dim].
+
+    Normal latents of a smaller deviation are the reduced temperature of Kingma and Dhariwal 2018: more typical images,
+    less variety.
+    """
+    rows = [
+        labelled(
+            _as_pictures(grid(images_of(source, np.float32(scale) * z), columns=len(z))[None])[0], f"z × {scale:g}"
+        )
+        for scale in scales
+    ]
+    picture = Image.new(rows[0].mode, (rows[0].width, sum(row.height for row in rows)))
+    for number, row in enumerate(rows):
+        picture.paste(row, (0, number * row.height))
+    return picture
+
+
+def _truncate(source: Artifact, settings: SampleSettings) -> str:
+    about, out = source.description, Path(settings.out).with_suffix(".png")
+    _check_truncation(about, settings.truncation)
+    z = latents(settings.count or STRIP_IMAGES, about.latent_dim, about.latent_distribution, settings.seed)
+    with whole_file(out) as partial:
+        strips(source, z, settings.truncation).save(partial, "PNG")
+    return str(out)
 
 
 def sample(flags: dict[str, str]) -> None:
@@ -126,20 +163,26 @@ def sample(flags: dict[str, str]) -> None:
     settings = from_flags(SampleSettings, flags)
     if not settings.ckpt:
         raise UserError("ckpt: expected --ckpt=, a run folder, a checkpoint folder or a generator.safetensors")
+    if settings.interpolate and settings.truncation:
+        raise UserError("interpolate with truncation: expected one of them")
     source = artifact.load(artifact.locate(settings.ckpt, settings.weights), settings.generator)
     about = source.description
     try:
         if settings.interpolate:
             print(_interpolate(source, settings))
             return
-        z = latents(settings.count, about.latent_dim, about.latent_distribution, settings.seed)
+        if settings.truncation:
+            print(_truncate(source, settings))
+            return
+        count = settings.count or GRID_IMAGES
+        z = latents(count, about.latent_dim, about.latent_distribution, settings.seed)
         if about.makes_points:
-            print(f"{settings.count} points: {_write_points(points_of(source, z), about.data, settings.out)}")
+            print(f"{count} points: {_write_points(points_of(source, z), about.data, settings.out)}")
             return
         written = list(write_images(images_of(source, z), settings.out))
     except SamplerError as error:
         raise UserError(str(error)) from error
-    print(f"{settings.count} images: {written[0] if len(written) == 1 else settings.out}")
+    print(f"{count} images: {written[0] if len(written) == 1 else settings.out}")
 
 
 if __name__ == "__main__":

@@ -35,13 +35,14 @@ def is_due(step: int, every: int) -> bool:
 
 @dataclass(frozen=True)
 class Schedule:
-    """The length of a run and its cadences, in generator steps."""
+    """The length of a run, its cadences, and the patience of its early stop, in generator steps."""
 
     max_steps: int
     log: int
     sample: int
     evaluate: int
     checkpoint: int
+    patience: int
 
 
 def make_schedule(config: Config, batches_per_epoch: int) -> Schedule:
@@ -53,5 +54,6 @@ def make_schedule(config: Config, batches_per_epoch: int) -> Schedule:
         config.sample_every,
         config.evaluate_every,
         config.checkpoint_every,
+        config.patience,
     )
     return Schedule(*(in_steps(duration, epoch) for duration in durations))

@@ -174,6 +174,8 @@ def _train(config: Config) -> None:
     check_together(config)
     _say(f"{len(data):,} {kind} of {data.name}; {summary(config)}")
     trainer = Trainer(config, accelerator, data)
+    if trainer.evaluation:
+        _say(str(trainer.evaluation))
     began = _place(config, trainer)
     if not config.dry_run:
         run_dir = _make_run_folder(config)

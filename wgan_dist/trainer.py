@@ -17,12 +17,13 @@ from wgan_dist import artifact, best, checkpoint, distributed, noise, objectives
 from wgan_dist.artifact import Description
 from wgan_dist.behind import Behind
 from wgan_dist.config import Config, as_dict, differences
-from wgan_dist.data import DataSet, Order, Points, ShareSampler, as_inputs, micro_batches
+from wgan_dist.data import DataSet, Order, Points, ShareSampler, as_inputs, micro_batches, split
+from wgan_dist.ending import make_ending
 from wgan_dist.errors import Stopped, UserError
 from wgan_dist.evaluation import make_evaluation
 from wgan_dist.files import remove_partial_files, write_bytes
 from wgan_dist.models.blocks import Critic
-from wgan_dist.observe import SAMPLES, Observer
+from wgan_dist.observe import METRICS_FILE, SAMPLES, Observer
 from wgan_dist.pictures import ImageGallery, PointGallery
 from wgan_dist.players import DTYPES, make_engine, make_players
 from wgan_dist.run_folder import CHECKPOINTS, checkpoint_name
@@ -62,12 +63,15 @@ class Trainer:
         self.config, self.accelerator, self.data = config, accelerator, data
         self.device, self.dtype = accelerator.device, DTYPES[config.dtype]
         self.is_main = distributed.world().is_main
-        self.order = Order(config.seed, len(data), config.batch_size)
+        self.split = split(data.values, config.holdout)
+        training = len(self.split.training)
+        self.order = Order(config.seed, training, config.batch_size)
         if not self.order.batches_per_epoch:
             kind = "points" if isinstance(data, Points) else "images"
-            raise UserError(f"batch_size={config.batch_size}: expected at most the number of {kind}, {len(data)}")
+            raise UserError(f"batch_size={config.batch_size}: expected at most the number of {kind}, {training}")
         self.schedule = make_schedule(config, self.order.batches_per_epoch)
-        self.evaluation = make_evaluation(data, config.seed) if self.schedule.evaluate else None
+        self.evaluation = make_evaluation(config, data, self.split, self.device) if self.schedule.evaluate else None
+        self.ending = make_ending(config, self.schedule, self.evaluation)
         self.draws = self._make_draws("batch_size", config.batch_size)
         self.generator_draws = self._make_draws(
             "generator_batch_size", config.generator_batch_size or config.batch_size
@@ -75,7 +79,6 @@ class Trainer:
         self.step = self.iteration = self.critic_iterations = 0
         self.saved: tuple[int, int] | None = None
         self.best: best.Best | None = None
-        self.measured: float | None = None
         self.observer: Observer | None = None
         self.behind = Behind()
         self.engine = make_engine(config, accelerator)
@@ -110,11 +113,12 @@ class Trainer:
         Raises Stopped, with everything saved, when a signal asked any process to stop.
         """
         signals.wait_for_boundary()
+        self.began = self.step
         distributed.from_main(lambda: self._begin(run_dir))
         self._restart_clock()
         try:
             with contextlib.closing(self._real_batches()) as reals:
-                while self.step < self.schedule.max_steps:
+                while self.step < self.schedule.max_steps and not self._is_over(run_dir):
                     self._after_step(run_dir, self._train_step(run_dir, reals))
             if self.saved != (self.step, self.iteration):
                 self._save(run_dir)
@@ -177,7 +181,7 @@ class Trainer:
         """This process's micro-batches of each global batch, as the critic takes them, from where the run is."""
         consumed = self.critic_iterations if self.config.real_batch_per == "critic" else self.step
         shares = self.draws.shares
-        sampler = ShareSampler(self.order, consumed, shares)
+        sampler = ShareSampler(self.order, consumed, shares, self.split.training)
         values = micro_batches(self.data.values, sampler, self.config.workers, pin_memory=self.device.type == "cuda")
         while True:
             parts = [next(values).to(self.device, non_blocking=True) for _ in shares]
@@ -228,42 +232,58 @@ class Trainer:
         step, every = self.step, self.schedule
         if self.observer:
             self.observer.progress.first(step)
-        if is_due(step, every.log) or is_due(step, every.evaluate):
+        measured = self._measure()
+        if is_due(step, every.log) or measured:
             with self.behind.keeping_errors():
-                self._record(terms)
+                self._record(terms, measured)
         if is_due(step, every.sample) or step == every.max_steps:
             with self.behind.keeping_errors():
                 self._draw()
         if any(is_due(step, each) for each in (every.log, every.evaluate, every.checkpoint)):
             self._check_skips(run_dir)
-        improved = is_due(step, every.evaluate) and self._note_best()
+        improved = bool(measured) and self._note_best(measured)
         if improved or is_due(step, every.checkpoint):
             self._save(run_dir)
 
-    def _note_best(self) -> bool:
+    def _note_best(self, measured: dict[str, float]) -> bool:
         """Whether the generator is now the best that was measured; then it is worth a checkpoint of its own."""
-        value = distributed.from_main(lambda: self.measured)
-        metric = self.evaluation.best_metric if self.evaluation else ""
-        if value is None or not best.improves(self.best, metric, value):
+        metric = self.ending.metric
+        if metric not in measured or not best.improves(self.best, metric, measured[metric]):
             return False
-        self.best = best.Best(metric, value, self.step, checkpoint_name(self.step, self.iteration))
+        self.best = best.Best(metric, measured[metric], self.step, checkpoint_name(self.step, self.iteration))
         return True
+
+    def _is_over(self, run_dir: Path) -> bool:
+        """Whether the early stop ends the run here: by what was measured last, so wherever it is continued from."""
+        if (
+            self.ending.rule == "no"
+            or self.iteration
+            or (self.step != self.began and not is_due(self.step, self.schedule.evaluate))
+        ):
+            return False
+        reason: str = distributed.from_main(lambda: self.ending.reason(self.step, self.best, run_dir / METRICS_FILE))
+        if reason and self.is_main:
+            print(f"early stop after step {self.step}: {reason}", flush=True)
+        return bool(reason)
 
     # --- what it leaves behind ---
 
-    def _record(self, terms: objectives.Terms) -> None:
+    def _measure(self) -> dict[str, float]:
+        """What is measured of the averaged generator, if it is time; the run itself takes no notice."""
+        if self.evaluation is None or not is_due(self.step, self.schedule.evaluate):
+            return {}
+        z = self._fixed_noise(self.evaluation.count, "evaluation.z")
+        score = self._score if self.config.loss == "wasserstein" else None
+        return self.evaluation.measure(lambda part: _sample(self.average.network, z[part]), score)
+
+    def _record(self, terms: objectives.Terms, measured: dict[str, float]) -> None:
         """One record of metrics; the only place where values are read back from the device."""
         values = distributed.mean(torch.stack(list(terms.values()))).tolist()
         if not self.observer:
             return
         record: dict[str, Any] = {"step": self.step, "seen_images": self.seen_images} | self._pace()
         self._restart_clock()
-        measured = dict(zip(terms, values, strict=True))
-        if self.evaluation is not None and is_due(self.step, self.schedule.evaluate):
-            score = self._score if self.config.loss == "wasserstein" else None
-            found = self.evaluation.measure(self._generate_for_evaluation, score)
-            self.measured = found[self.evaluation.best_metric]
-            measured |= found
+        measured = dict(zip(terms, values, strict=True)) | measured
         # JSON has no word for what is not a number.
         record |= {name: value if math.isfinite(value) else None for name, value in measured.items()} | self._rates()
         self.observer.record(record | self._skips())
@@ -310,15 +330,12 @@ class Trainer:
         z = noise.latent(self.config.latent_distribution, self.config.seed, stream, 0, (count, self.config.latent_dim))
         return torch.as_tensor(z, dtype=self.dtype).to(self.device)
 
-    def _generate_for_evaluation(self, count: int) -> Tensor:
-        return _sample(self.average.network, self._fixed_noise(count, "evaluation.z"))
-
     @torch.no_grad()
     def _score(self, samples: Tensor) -> Tensor:
         """The critic's scores in evaluation mode."""
         critic = self.critic.network
         was_training = critic.training
-        scores: Tensor = critic.eval()(samples.to(self.dtype))
+        scores: Tensor = critic.eval()(samples.to(self.device, self.dtype))
         critic.train(was_training)
         return scores
 

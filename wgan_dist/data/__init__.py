@@ -1,6 +1,7 @@
 """Name or path → images or points; which of them make global batch k."""
 
 from wgan_dist.data.batches import Order, ShareSampler, as_inputs, micro_batches, to_unit_range
+from wgan_dist.data.holdout import Split, split
 from wgan_dist.data.images import Images, open_images
 from wgan_dist.data.points import Points, are_points, open_points
 
@@ -12,10 +13,12 @@ __all__ = [
     "Order",
     "Points",
     "ShareSampler",
+    "Split",
     "are_points",
     "as_inputs",
     "micro_batches",
     "open_images",
     "open_points",
+    "split",
     "to_unit_range",
 ]

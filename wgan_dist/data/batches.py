@@ -39,15 +39,19 @@ class Order:
 
 
 class ShareSampler(Sampler[NDArray[np.int64]]):
-    """This process's indices of each micro-batch, from global batch `start` on, without end."""
+    """This process's indices of each micro-batch, from global batch `start` on, without end.
 
-    def __init__(self, order: Order, start: int, shares: list[slice]) -> None:
+    `rows` [order.size] are the samples that are put in order; None: as many as there are places.
+    """
+
+    def __init__(self, order: Order, start: int, shares: list[slice], rows: NDArray[np.int64] | None = None) -> None:
         self.order, self.start, self.shares = order, start, shares
+        self.rows = np.arange(order.size) if rows is None else rows
 
     def __iter__(self) -> Iterator[NDArray[np.int64]]:
         batch, permutation = self.start, self.order.epoch(self.start)
         while True:
-            indices = permutation[self.order.within(batch)]
+            indices = self.rows[permutation[self.order.within(batch)]]
             yield from (indices[share] for share in self.shares)
             batch += 1
             if batch % self.order.batches_per_epoch == 0:

@@ -1,0 +1,59 @@
+"""A headless Chromium that opens pages as users do, and tells of everything they must not do."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pytest
+from playwright.sync_api import Page, ViewportSize, sync_playwright
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+PHONE, PROJECTOR = (360, 740), (1920, 1080)
+# Of what a page carries or is itself; everything else would need a network.
+WITHOUT_NETWORK = ("file:", "data:", "blob:", "about:")
+MISSING = "no Chromium found: install it (Debian: apt-get install chromium) or run bash launch/test.sh --all as root"
+
+
+@dataclass
+class Visit:
+    """An open page; `problems` are errors of its console and scripts, `requests` what it asked of a network."""
+
+    page: Page
+    problems: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+    def listen(self) -> None:
+        """Begin to note both."""
+        self.page.on("console", lambda said: self.problems.append(said.text) if said.type != "log" else None)
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.page.on("request", lambda request: self._note(request.url))
+
+    def _note(self, url: str) -> None:
+        if not url.startswith(WITHOUT_NETWORK):
+            self.requests.append(url)
+
+
+def find_chromium() -> str:
+    """The browser's program; the test fails where there is none, for a test that is left out proves nothing."""
+    found = next((path for name in CHROMIUM if (path := shutil.which(name))), None)
+    return found or pytest.fail(MISSING)
+
+
+@contextmanager
+def visit(url: str, size: tuple[int, int], dark: bool = False, scripts: bool = True) -> Iterator[Visit]:
+    """Open `url` in a window of `size` CSS pixels."""
+    with sync_playwright() as playwright:
+        program = find_chromium()
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        try:
+            window = ViewportSize(width=size[0], height=size[1])
+            scheme: Literal["dark", "light"] = "dark" if dark else "light"
+            page = browser.new_page(viewport=window, color_scheme=scheme, java_script_enabled=scripts)
+            found = Visit(page)
+            found.listen()
+            page.goto(url)
+            yield found
+        finally:
+            browser.close()

@@ -1,0 +1,78 @@
+"""Features of real images, computed once by all processes together, and kept on the disk."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wgan_dist import distributed, weights
+from wgan_dist.data import Images
+from wgan_dist.errors import UserError
+from wgan_dist.files import write_bytes
+from wgan_dist.metrics.extractors import Extractor
+
+# Part of every key: raise it when images are brought to an extractor in another way.
+CACHE_VERSION = 1
+BATCH = 64
+
+
+def batches(part: slice) -> Iterator[slice]:
+    """`part` in pieces of 64."""
+    starts = range(part.start, part.stop, BATCH)
+    return (slice(start, min(start + BATCH, part.stop)) for start in starts)
+
+
+def pixels_of(images: Images, rows: NDArray[np.int64]) -> Tensor:
+    """uint8 [n, c, h, w]."""
+    return torch.from_numpy(np.asarray(images.pixels[rows]))
+
+
+@dataclass(frozen=True)
+class RealFeatures:
+    """The features of some `rows` of `images`, in files of `folder`."""
+
+    images: Images
+    rows: NDArray[np.int64]
+    folder: Path
+
+    def _file(self, extractor: Extractor) -> Path:
+        """Named by all that decides the content: the fingerprint is of the pixels, after their transform."""
+        chosen = hashlib.sha256(self.rows.astype("<i8").tobytes()).hexdigest()
+        parts = [CACHE_VERSION, self.images.fingerprint, chosen, extractor.sha256, extractor.features]
+        return self.folder / f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}.features"
+
+    def _stored(self, file: Path) -> Tensor | None:
+        """What an earlier run computed; None where there is none, or it is damaged."""
+        try:
+            found = weights.from_bytes(file.read_bytes(), str(file))["features"]
+        except (OSError, UserError, KeyError):
+            return None
+        return found if len(found) == len(self.rows) else None
+
+    def _extract(self, extractor: Extractor) -> Tensor:
+        mine = batches(distributed.part(len(self.rows)))
+        parts = [extractor.extract(pixels_of(self.images, self.rows[part]))[extractor.features] for part in mine]
+        return torch.cat(parts) if parts else torch.zeros(0)
+
+    def of(self, extractor: Extractor) -> Tensor:
+        """[n, d], on the first process; the others have none. Every process must call it.
+
+        Raises UserError when the cache cannot be written.
+        """
+        file = self._file(extractor)
+        here: list[Tensor | None] = [None]
+
+        def look() -> bool:
+            here[0] = self._stored(file)
+            return here[0] is not None
+
+        if not distributed.from_main(look):
+            gathered = distributed.gather(distributed.everywhere(lambda: self._extract(extractor)))
+            distributed.from_main(lambda: write_bytes(file, weights.to_bytes({"features": gathered})))
+            return gathered
+        return torch.zeros(0) if here[0] is None else here[0]

@@ -1,0 +1,104 @@
+"""What runs make of the same noise in the end, and which training images that is nearest to."""
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torchvision.utils import save_image
+
+from export.sampler import grid, latents
+from wgan_dist import artifact
+from wgan_dist.artifact import Artifact
+from wgan_dist.config import Config
+from wgan_dist.data import Images, are_points, open_images, open_points, split
+from wgan_dist.metrics.neighbours import nearest
+from wgan_dist.pictures import plane
+from wgan_dist.reports.pictures import Picture, to_png
+from wgan_dist.reports.runs import Run
+from wgan_dist.sample import images_of, points_of
+
+# Enough to fill the plane; a grid of images is counted by the setting.
+POINTS = 1000
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The latents that a generator is given: two of the same kind are given the same."""
+
+    dim: int
+    distribution: str
+
+    def __str__(self) -> str:
+        return f"{self.dim} {self.distribution} numbers"
+
+
+def load_generator(run: Run, own_class: str) -> Artifact:
+    """The run's averaged generator; raises UserError when there is none yet, or none that can be read."""
+    return artifact.load(artifact.locate(str(run.folder), "ema"), own_class)
+
+
+def noise_of(source: Artifact) -> Noise:
+    """What the generator draws from."""
+    return Noise(source.description.latent_dim, source.description.latent_distribution)
+
+
+def _latents(source: Artifact, count: int, seed: int) -> NDArray[np.float32]:
+    about = source.description
+    return latents(count, about.latent_dim, about.latent_distribution, seed)
+
+
+def draw_images(source: Artifact, count: int, seed: int) -> NDArray[np.uint8]:
+    """uint8 [count, h, w, c] of the seed's first latents."""
+    return images_of(source, _latents(source, count, seed))
+
+
+def _picture_of_points(run: Run, source: Artifact, seed: int) -> bytes:
+    points = points_of(source, _latents(source, POINTS, seed))
+    real = open_points(run.config.data[0]).values[:POINTS] if are_points(run.config.data) else points
+    out = io.BytesIO()
+    save_image(plane(real, points), out, format="png")
+    return out.getvalue()
+
+
+def final_picture(run: Run, source: Artifact, count: int, seed: int, folder: str) -> Picture:
+    """The grid, or the points over real ones, that the generator makes of the seed's noise."""
+    about = source.description
+    if about.makes_points:
+        alt = f"{POINTS:,} points by {run.name} over real ones, after {about.steps:,} generator steps"
+        return Picture(f"{folder}/final.png", _picture_of_points(run, source, seed), alt)
+    alt = f"{count} images by {run.name} after {about.steps:,} generator steps"
+    return Picture(f"{folder}/final.png", to_png(grid(draw_images(source, count, seed))), alt)
+
+
+def open_run_images(config: Config, channels: int) -> Images:
+    """The images that the run was trained on; raises UserError when they are gone, or now others."""
+    return open_images(
+        config.data, config.image_size, channels, config.background, config.skip_bad_images, config.cache_dir
+    )
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Generated images over their nearest training images, and the distances between them [n]."""
+
+    picture: Picture
+    distances: NDArray[np.float64]
+    training_images: int
+
+
+def neighbour_pairs(run: Run, source: Artifact, count: int, seed: int, folder: str) -> Pairs:
+    """The first `count` images of the seed, each over the training image nearest to it, held-out ones apart.
+
+    The distance is Euclidean over the values of an image in [−1, 1]. Raises UserError when the data are gone.
+    """
+    drawn = draw_images(source, count, seed)
+    images = open_run_images(run.config, source.description.channels)
+    samples = torch.from_numpy(np.ascontiguousarray(drawn.transpose(0, 3, 1, 2)))
+    rows = split(images.values, run.config.holdout).training
+    found = nearest(samples, images.pixels, rows)
+    real = np.stack([images.pixels[index] for index in found.indices]).transpose(0, 2, 3, 1)
+    content = to_png(grid(np.concatenate([drawn, real]), columns=count))
+    alt = f"{count} images by {run.name} in the upper row, under each the training image nearest to it"
+    return Pairs(Picture(f"{folder}/neighbours.png", content, alt), found.distances, len(rows))
