@@ -14,8 +14,8 @@ from wgan_dist.train import train
 NOWHERE = Path("nowhere")
 
 
-def of_best(step: int, best: Best | None, every: int = 5) -> str:
-    return Ending("best", "fid", 20, every).reason(step, best, NOWHERE)
+def of_best(step: int, best: Best | None, patience: int = 20) -> str:
+    return Ending("best", "fid", patience, 5).reason(step, best, NOWHERE)
 
 
 def test_a_best_that_is_not_improved_for_the_patience_ends_the_run() -> None:
@@ -23,7 +23,7 @@ def test_a_best_that_is_not_improved_for_the_patience_ends_the_run() -> None:
     assert [bool(of_best(step, best)) for step in (45, 49, 50, 55)] == [False, False, True, True]
     assert of_best(50, best) == "fid has not been better than 12.5 of step 30"
     # Between two evaluations, as a run that is continued there: by the one before.
-    assert of_best(54, Best("fid", 12.5, 35, "")) == ""
+    assert of_best(54, Best("fid", 12.5, 35, ""), patience=18) == ""
     assert of_best(100, Best("kid", 12.5, 30, "")) == of_best(100, None) == ""
 
 

@@ -11,6 +11,7 @@ floor that real test images leave. Counted on both sides alike: 10,000 images ag
 import argparse
 import gzip
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -99,7 +100,9 @@ def accuracy(features: Features, answer: nn.Linear, pixels: Tensor, targets: NDA
 
 def evaluation_by(features: Features, images: Images, file: Path) -> ImageEvaluation:
     """The Fréchet distance to all training images, by `features` as they are read from a TorchScript `file`."""
-    torch.jit.save(torch.jit.trace(features, torch.zeros(2, *images.shape, dtype=torch.uint8)), str(file))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*torch.jit.*deprecated.*")
+        torch.jit.save(torch.jit.trace(features, torch.zeros(2, *images.shape, dtype=torch.uint8)), str(file))
     cpu = torch.device("cpu")
     judges = open_judges(("frechet_distance",), images.shape, str(file), "", cpu)
     return image_evaluation(images, split(images.values, 0.0), judges, COUNT, len(images), 0, CACHE, cpu)
