@@ -154,3 +154,12 @@ def test_real_features_are_computed_once_for_each_set_and_extractor(digits: Imag
     assert len(asked) == 15
     assert (real.of(one) == first).all()
     assert len(asked) == 15
+
+
+def test_more_images_may_be_judged_than_are_held_out(cache_dir: Path, tmp_path: Path) -> None:
+    """With a norm layer in the critic, which takes no batch of none."""
+    settings = SETTINGS | {"max_steps": "1", "holdout": "0.01", "evaluate_every": "1", "generator": "dcgan"}
+    own = {"critic": "dcgan", "critic_norm": "instance", "run_dir": str(tmp_path / "run"), "cache_dir": str(cache_dir)}
+    train(settings | own)
+    (record,) = records(tmp_path / "run")
+    assert record.keys() >= {"wasserstein_train", "wasserstein_holdout", "diversity"}

@@ -15,6 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.processes import ACCELERATE, PYTHON, TORCHRUN_2, metrics, run
 from wgan_dist.artifact import EMA_FILE
+from wgan_dist.cli import read_flags
 from wgan_dist.config import Config, is_run
 from wgan_dist.errors import UserError
 from wgan_dist.models import build_generator, generator_spec
@@ -60,6 +61,10 @@ def test_a_wrong_flag_is_one_line_and_status_2_before_torch_is_imported(
     done = run(sys.executable, "-c", WITHOUT_TORCH, *flags, cwd=tmp_path, fails=2)
     assert done.stderr == f"error: {message}\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_command_line_without_flags_is_one_of_defaults() -> None:
+    assert read_flags([], lambda name: True) == {}
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def read_words(arguments: list[str], needs_value: Callable[[str], bool]) -> tupl
     import fire
     from fire.decorators import SetParseFn
 
-    for argument, following in zip(arguments, [*arguments[1:], "--"], strict=True):
+    for argument, following in zip(arguments, [*arguments[1:], "--"], strict=False):
         name = argument.removeprefix("--")
         if "=" not in argument and argument.startswith("--") and following.startswith("--") and needs_value(name):
             raise UserError(f"{name}: expected a value, as --{name}=…")

@@ -146,8 +146,8 @@ class ImageEvaluation:
             if tuple(levels.shape[1:]) != self.images.shape:
                 raise UserError(f"images of {list(levels.shape[1:])} against real ones of {list(self.images.shape)}")
             pixels.append(levels[: max(0, PIXEL_IMAGES - part.start)])
-            if score is not None and self.critic is not None:
-                scored = samples[: max(0, len(self.critic) - part.start)]
+            scored = samples[: max(0, len(self.critic) - part.start) if self.critic else 0]
+            if score is not None and len(scored):
                 scores.append(score(scored).double().flatten().cpu())
             for kind, extractor in self.judges.extractors.items():
                 for layer, found in extractor.extract(levels).items():
