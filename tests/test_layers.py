@@ -32,7 +32,7 @@ LAYERS = [
     ["wgan_dist.metrics.features", "wgan_dist.metrics.extractors"],
     ["wgan_dist.real_features", "wgan_dist.judges"],
     ["wgan_dist.critic_estimate"],
-    ["wgan_dist.step", "wgan_dist.observe"],
+    ["wgan_dist.pace", "wgan_dist.step", "wgan_dist.observe"],
     ["wgan_dist.networks", "wgan_dist.evaluation", "wgan_dist.pictures"],
     ["wgan_dist.players"],
     ["wgan_dist.artifact", "wgan_dist.checkpoint"],

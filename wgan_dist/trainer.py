@@ -2,9 +2,7 @@
 
 import contextlib
 import math
-import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from wgan_dist.evaluation import make_evaluation
 from wgan_dist.files import remove_partial_files, write_bytes
 from wgan_dist.models.blocks import Critic
 from wgan_dist.observe import METRICS_FILE, SAMPLES, Observer
+from wgan_dist.pace import Pace
 from wgan_dist.pictures import ImageGallery, PointGallery
 from wgan_dist.players import DTYPES, make_engine, make_players
 from wgan_dist.run_folder import CHECKPOINTS, checkpoint_name
@@ -34,15 +33,6 @@ SAMPLING_BATCH = 64
 CRITIC_FILE = "critic.safetensors"
 # What a process tells the others at a boundary, above the numbers of all signals.
 FAILED = 1000
-
-
-@dataclass(frozen=True)
-class Clock:
-    """When and where in the schedule the last record was made."""
-
-    time: float
-    step: int
-    critic_iterations: int
 
 
 @torch.no_grad()
@@ -85,6 +75,7 @@ class Trainer:
         players = make_players(config, accelerator, data.shape)
         self.generator, self.critic = players.generator, players.critic
         self.average, self.spec = players.average, players.spec
+        self.pace = Pace(config.batch_size, self.critic.objective, self.generator.objective)
         critic = self.critic.network
         self.dropouts = critic.dropouts if isinstance(critic, Critic) else ()
 
@@ -115,7 +106,7 @@ class Trainer:
         signals.wait_for_boundary()
         self.began = self.step
         distributed.from_main(lambda: self._begin(run_dir))
-        self._restart_clock()
+        self.pace.restart(self.step, self.critic_iterations)
         try:
             with contextlib.closing(self._real_batches()) as reals:
                 while self.step < self.schedule.max_steps and not self._is_over(run_dir):
@@ -281,30 +272,13 @@ class Trainer:
         values = distributed.mean(torch.stack(list(terms.values()))).tolist()
         if not self.observer:
             return
-        record: dict[str, Any] = {"step": self.step, "seen_images": self.seen_images} | self._pace()
-        self._restart_clock()
+        record: dict[str, Any] = {"step": self.step, "seen_images": self.seen_images}
+        record |= self.pace.measure(self.step, self.critic_iterations)
+        self.pace.restart(self.step, self.critic_iterations)
         measured = dict(zip(terms, values, strict=True)) | measured
         # JSON has no word for what is not a number.
         record |= {name: value if math.isfinite(value) else None for name, value in measured.items()} | self._rates()
         self.observer.record(record | self._skips())
-
-    def _restart_clock(self) -> None:
-        self.clock = Clock(time.monotonic(), self.step, self.critic_iterations)
-
-    def _pace(self) -> dict[str, float]:
-        """How fast the run was since the last record, and the part of it in which gradients were averaged."""
-        seconds, steps = time.monotonic() - self.clock.time, max(1, self.step - self.clock.step)
-        iterations = self.critic_iterations - self.clock.critic_iterations
-        pace = {"seconds": seconds, "images_per_second": iterations * self.config.batch_size / seconds}
-        critic, generator = distributed.traffic(self.critic.objective), distributed.traffic(self.generator.objective)
-        if critic and generator:
-            share = (critic.exposed * iterations + generator.exposed * steps) / seconds
-            pace |= {
-                "communication_bytes": critic.size * iterations / steps + generator.size,
-                "communication_ms": 1e3 * (critic.seconds * iterations / steps + generator.seconds),
-                "communication_share": share,
-            }
-        return pace
 
     def _skips(self) -> dict[str, float]:
         """Updates left out so far, and the loss scales where there are any."""
