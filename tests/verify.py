@@ -1,5 +1,7 @@
 """The promises of one result, checked on the devices of this machine, as a table: bash launch/verify_gpu.sh"""
 
+import contextlib
+import io
 import json
 import sys
 import tempfile
@@ -81,7 +83,7 @@ def _penalty(device: str, dtype: torch.dtype | None) -> float:
     scale = torch.tensor(2.0**7, device=device) if dtype is torch.float16 else None
     with torch.autocast(device, dtype, enabled=dtype is not None):
         gradient = objectives.input_gradient(critic.to(precise), images.to(precise), scale)
-        return float(objectives.two_sided_penalty(objectives.gradient_norms(gradient)))
+        return float(objectives.two_sided_penalty(objectives.gradient_norms(gradient.detach())))
 
 
 def penalties(machine: Machine) -> Outcome:
@@ -139,7 +141,8 @@ def resumed(machine: Machine) -> Outcome:
 def sampled(machine: Machine) -> Outcome:
     """The ONNX file through the device's provider against the CPU's, images in [-1, 1]."""
     source = machine.scratch / "whole"
-    export_onnx({"ckpt": str(source), "out": str(machine.scratch / "generator.onnx")})
+    with contextlib.redirect_stdout(io.StringIO()):
+        export_onnx({"ckpt": str(source), "out": str(machine.scratch / "generator.onnx")})
     images = [
         Sampler(str(machine.scratch / "generator.onnx"), device).sample(64, seed=0).astype(np.float32) / 127.5
         for device in ("cpu", machine.device)
