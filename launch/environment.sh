@@ -17,12 +17,14 @@ if ! python -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
     exit 2
 fi
 
-# Installing again takes seconds even where nothing is missing: once per change of pyproject.toml is enough.
-installed="$active/.wgan_dist-$(printf %s "$(realpath wgan_dist)" | cksum | cut -d' ' -f1)"
-if [ ! -e "$installed$1" ] || [ pyproject.toml -nt "$installed$1" ]; then
+# Installing again takes seconds even where nothing is missing: once per change of pyproject.toml is enough, unless the
+# environment has meanwhile been given the package of another folder. The real folder: this one may link to it.
+installed="$active/.wgan_dist" package="$(realpath wgan_dist)"
+current="$(cd / && python -c 'import wgan_dist; print(wgan_dist.__path__[0])' 2>/dev/null || true)"
+if [ "${DRY_RUN:-0}" != 1 ] &&
+    { [ "$current" != "$package" ] || [ ! -e "$installed$1" ] || [ pyproject.toml -nt "$installed$1" ]; }; then
     echo "installing $1 into $active (several GB on Linux, most of it torch)"
-    # The folder that the package is really in: this one may link to it.
-    python -m pip install --quiet --editable "$(dirname "$(realpath pyproject.toml)")${1#.}"
+    python -m pip install --quiet --editable "$(dirname "$package")${1#.}"
     touch "$installed." "$installed$1"
 fi
 

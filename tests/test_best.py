@@ -51,6 +51,7 @@ def test_the_best_of_all_that_was_measured_outlives_the_pruning(measured: Path) 
         "value": values[step],
         "step": step,
         "checkpoint": f"step-{step:08d}",
+        "protocol": "1,024 generated, 1,024 real (digits), 16×16",
     }
     kept = sorted(folder.name for folder in (measured / CHECKPOINTS).iterdir())
     assert kept == sorted([f"step-{step:08d}", "step-00000020"])

@@ -469,7 +469,17 @@ def test_a_value_that_makes_no_sense_is_refused(name: str, text: str) -> None:
     ],
 )
 def test_a_value_at_the_edge_of_sense_is_accepted(name: str, text: str, value: object) -> None:
-    assert getattr(load_config({name: text}), name) == value
+    assert getattr(load_config({"evaluate_every": "1"} | {name: text}), name) == value
+
+
+@pytest.mark.parametrize(
+    "flag", ["metrics=swd", "best_metric=fid", "feature_extractor=a.pt", "inception_weights=a.pth"]
+)
+def test_what_only_evaluation_uses_is_refused_without_it(flag: str) -> None:
+    name, value = flag.split("=")
+    with pytest.raises(UserError, match=f"{name} with evaluate_every=0: nothing is measured then"):
+        load_config({name: value})
+    load_config({name: value, "evaluate_every": "5"})
 
 
 def flags_of(text: str) -> dict[str, str]:

@@ -51,7 +51,9 @@ def take(layer: nn.Linear, guard: Guard, number: int, broken: bool) -> None:
 
 
 def everything(layer: nn.Linear, optimizer: Optimizer) -> list[Tensor]:
-    state = [value for each in optimizer.state.values() for value in each.values() if isinstance(value, Tensor)]
+    values = (value for each in optimizer.state.values() for value in each.values() if isinstance(value, Tensor))
+    # RMSprop's count of steps is of no use to it, and kept in host memory.
+    state = [value for value in values if value.dim() or not isinstance(optimizer, RMSprop)]
     return [tensor.detach().clone() for tensor in (*layer.parameters(), *state)]
 
 
@@ -130,6 +132,17 @@ def test_scale_and_weights_go_as_torchs_own_scaler_would(pattern: list[bool], na
     assert tally.skipped == sum(pattern)
     assert tally.in_a_row == (pattern[::-1].index(False) if False in pattern else len(pattern))
     assert all(map(torch.equal, layer.parameters(), theirs.parameters()))
+
+
+def test_a_scale_that_nothing_helps_stays_a_number_and_the_run_can_go_on() -> None:
+    layer, optimizer, guard = make("adam")
+    for number in range(200):
+        take(layer, guard, number, True)
+    before = everything(layer, optimizer)
+    take(layer, guard, 0, False)
+    assert guard.tally() == Tally(skipped=200, in_a_row=0, scale=2.0**-10, growth=1)
+    assert all(bool(value.isfinite().all()) for value in everything(layer, optimizer))
+    assert not all(map(torch.equal, layer.parameters(), before[:2]))
 
 
 def test_a_tally_goes_on_where_it_was() -> None:

@@ -101,9 +101,9 @@ def assert_ranks_equal(world: World, when: str) -> None:
 
 def _taken(name: str, network: nn.Module, terms: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     gradients = [parameter.grad.flatten() for parameter in network.parameters() if parameter.grad is not None]
-    yield f"{name}.gradient", torch.cat(gradients).clone()
-    yield f"{name}.terms", distributed.mean(torch.stack(list(terms.values()))).reshape(-1)
-    yield f"{name}.buffers", torch.cat([torch.zeros(1), *(b.double().flatten() for b in network.buffers())])
+    yield f"{name}.gradient", torch.cat(gradients).cpu().clone()
+    yield f"{name}.terms", distributed.mean(torch.stack(list(terms.values()))).reshape(-1).cpu()
+    yield f"{name}.buffers", torch.cat([torch.zeros(1), *(b.double().flatten().cpu() for b in network.buffers())])
 
 
 def gradients(dtype: str, cases: list[str]) -> dict[str, Tensor]:

@@ -17,12 +17,13 @@ LOWER_IS_BETTER = {name: measure.lower_is_better for name, measure in MEASURES.i
 
 @dataclass(frozen=True)
 class Best:
-    """The best value of a metric so far, the generator step it was measured at, and its checkpoint's folder."""
+    """The best value of a metric so far, the generator step it was measured at, its checkpoint's folder, its protocol."""
 
     metric: str
     value: float
     step: int
     checkpoint: str
+    protocol: str = ""
 
 
 def improves(best: Best | None, metric: str, value: float) -> bool:

@@ -300,6 +300,13 @@ def _check_early_stop(config: Config) -> None:
         )
 
 
+def _check_evaluation(config: Config) -> None:
+    usual = Config()
+    for name in ("metrics", "best_metric", "feature_extractor", "inception_weights"):
+        if config.evaluate_every in (0, "0epoch") and getattr(config, name) != getattr(usual, name):
+            raise UserError(f"{name} with evaluate_every={config.evaluate_every}: nothing is measured then")
+
+
 def check_together(config: Config) -> None:
     """Settings that are each fine and make no sense together."""
     if config.dtype == "float64" and config.mixed_precision not in ("auto", "no"):
@@ -307,6 +314,7 @@ def check_together(config: Config) -> None:
     _check_method(config)
     _check_batches(config)
     _check_early_stop(config)
+    _check_evaluation(config)
     if config.resume != "false" and not config.run_dir:
         raise UserError(f"resume={config.resume}: expected --run_dir, the folder of the run to continue")
 

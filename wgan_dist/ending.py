@@ -74,6 +74,8 @@ def make_ending(config: Config, schedule: Schedule, evaluation: Evaluation | Non
         metric = evaluation.best_metric if evaluation else ""
     elif evaluation and metric not in measured:
         raise UserError(f"best_metric={metric}: is not measured in this run, which measures {', '.join(measured)}")
+    if config.early_stop != "no" and schedule.patience < 1:
+        raise UserError(f"patience={config.patience} with early_stop={config.early_stop}: expected at least one step")
     if config.early_stop == "best" and not metric:
         raise UserError("early_stop=best: no metric of this run says which is best; expected --best_metric=NAME")
     if config.early_stop == "holdout" and schedule.patience < FEWEST * schedule.evaluate:

@@ -49,6 +49,10 @@ def to_pixels(images: Tensor) -> Tensor:
     return ((images.double() + 1.0) * 127.5).round().clamp(0.0, 255.0).to(torch.uint8).cpu()
 
 
+def _of_critic(critic: CriticEstimate | None) -> str:
+    return f"the critic's scores of {len(critic or ()):,} real ones of this part and as many generated ones"
+
+
 @dataclass(frozen=True)
 class _Judged:
     """Of generated images: the first ones' pixels, features by network and layer, the critic's scores of the first.
@@ -219,6 +223,8 @@ class ImageEvaluation:
     def protocol(self, name: str) -> str:
         """What the value of a metric is of: how many images, which, their size, the network that judged them."""
         size = f"{self.images.shape[-2]}×{self.images.shape[-1]}"
+        if name in NAMES:
+            return _of_critic(self.critic)
         if name == "nearest_neighbour":
             count = min(NEIGHBOUR_IMAGES, self.count)
             return (
@@ -309,6 +315,8 @@ class PointEvaluation:
 
     def protocol(self, name: str) -> str:
         """What the value of a metric is of."""
+        if name in NAMES:
+            return _of_critic(self.critic)
         if name == "exact_wasserstein":
             return f"{POINTS_MATCHED:,} generated, {POINTS_MATCHED:,} real ({self.split})"
         return f"{POINTS_COUNTED:,} generated ({self.points.name})"

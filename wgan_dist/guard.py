@@ -13,6 +13,8 @@ from torch.optim import Optimizer
 
 # torch.amp.GradScaler's defaults.
 INITIAL_SCALE, GROWTH, BACKOFF, GROWTH_INTERVAL = 2.0**16, 2.0, 0.5, 2000
+# Halved for ever a scale becomes 0, and before that its reciprocal is no number any more.
+SMALLEST_SCALE = 2.0**-10
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Guard:
         _restore(wrong, self.buffers, self.kept)
         if self.dynamic:
             torch._amp_update_scale_(self.scale, self.growth, found, GROWTH, BACKOFF, GROWTH_INTERVAL)
+            self.scale.clamp_(min=SMALLEST_SCALE)
         self.skipped += wrong
         self.in_a_row.add_(wrong).mul_(wrong)
 
@@ -82,7 +85,9 @@ def _step_unless(wrong: Tensor, optimizer: Optimizer, gradients: Sequence[Tensor
     """A step of an optimizer that cannot leave one out itself, and moves no weight at a gradient of 0: RMSprop."""
     for gradient in gradients:
         gradient.masked_fill_(wrong, 0.0)
-    state = [value for each in optimizer.state.values() for value in each.values() if isinstance(value, Tensor)]
+    # RMSprop counts its steps in host memory, for nothing that it computes: to restore that would wait for the device.
+    values = (value for each in optimizer.state.values() for value in each.values())
+    state = [value for value in values if isinstance(value, Tensor) and value.device == wrong.device and value.dim()]
     kept = [value.clone() for value in state]
     optimizer.step()
     _restore(wrong, state, kept)

@@ -68,7 +68,6 @@ PROGRESS_NAMES = {
     "modes_covered": "modes",
     "good_share": "good",
     "images_per_second": "img/s",
-    "communication_share": "communication",
 }
 
 
@@ -104,6 +103,9 @@ class Progress:
         """Print the line for a record of metrics."""
         values = " ".join(f"{short} {record[name]:.4g}" for name, short in PROGRESS_NAMES.items() if name in record)
         skipped = sum(record.get(name, 0) for name in SKIPPED)
+        if "communication_ms" in record:
+            size, milliseconds, share = (record[name] for name in COMMUNICATION_KEYS)
+            values += f" gradients {size / 2**20:.3g} MiB in {milliseconds:.3g} ms, {share:.1%} of the time"
         values += f" {skipped} updates skipped" if skipped else ""
         line = f"step {record['step']}/{self.total}  {values}  {self._left(record['step'])} left"
         print(f"\r\x1b[K{line}" if self.live else line, end="" if self.live else "\n", flush=True)

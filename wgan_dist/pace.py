@@ -22,8 +22,8 @@ class Pace:
     def measure(self, step: int, critic_iterations: int) -> dict[str, float]:
         """Since the start: seconds, real images per second, and with several processes `communication_…`.
 
-        Those are per generator step the bytes of gradients that are averaged and the milliseconds it takes, and of
-        all time the share in which nothing is computed meanwhile.
+        Those are of gradients, without BatchNorm's exchanges: per generator step the bytes that are averaged and the
+        milliseconds it takes, and of all time the share that computing does not hide.
         """
         seconds, steps = time.monotonic() - self.started, max(1, step - self.step)
         iterations = critic_iterations - self.critic_iterations

@@ -139,7 +139,7 @@ def strips(source: Artifact, z: NDArray[np.float32], scales: tuple[float, ...]) 
     """
     rows = [
         labelled(
-            _as_pictures(grid(images_of(source, np.float32(scale) * z), columns=len(z))[None])[0], f"z × {scale:g}"
+            _as_pictures(grid(images_of(source, np.float32(scale) * z), columns=len(z))[None])[0], f"z at {scale:g}"
         )
         for scale in scales
     ]

@@ -174,8 +174,12 @@ def _train(config: Config) -> None:
     check_together(config)
     _say(f"{len(data):,} {kind} of {data.name}; {summary(config)}")
     trainer = Trainer(config, accelerator, data)
+    if config.holdout:
+        _say(f"{len(trainer.split.held_out):,} of them are held out")
     if trainer.evaluation:
         _say(str(trainer.evaluation))
+        for name in trainer.evaluation.names:
+            _say(f"  {name}: {trainer.evaluation.protocol(name)}")
     began = _place(config, trainer)
     if not config.dry_run:
         run_dir = _make_run_folder(config)

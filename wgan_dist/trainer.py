@@ -127,7 +127,8 @@ class Trainer:
         self.observer = self._observe(run_dir)
         if self.critic_iterations:
             write_bytes(run_dir / artifact.EMA_FILE, self._averaged())
-        if self.best:
+        # It may be gone where a damaged checkpoint was left for an older one; what was published of it is there.
+        if self.best and (run_dir / CHECKPOINTS / self.best.checkpoint).is_dir():
             best.publish(run_dir, self.best)
 
     def _finish(self) -> None:
@@ -152,15 +153,13 @@ class Trainer:
         """Between critic iterations: what one process was told, or failed in, is everyone's."""
         news = distributed.greatest(FAILED if self.behind.failed else signals.requested())
         if news == FAILED:
-            distributed.from_main(self.behind.check)
+            distributed.everywhere(self.behind.check)
         elif news:
             self._stop(run_dir, news)
 
     def _stop(self, run_dir: Path, signal_number: int) -> None:
         """Save what there is, wait until it is on the disk, and leave."""
-        if self.saved != (self.step, self.iteration):
-            self._save(run_dir)
-        distributed.from_main(self.behind.finish)
+        self._save_now(run_dir)
         distributed.barrier()
         within = f" and {self.iteration} critic iterations" if self.iteration else ""
         raise Stopped(
@@ -223,14 +222,19 @@ class Trainer:
         step, every = self.step, self.schedule
         if self.observer:
             self.observer.progress.first(step)
-        measured = self._measure()
+        try:
+            measured = self._measure()
+        except UserError:  # on every process; what was learnt so far is worth more than the measurement
+            self._save_now(run_dir)
+            raise
         if is_due(step, every.log) or measured:
+            means = distributed.mean(torch.stack(list(terms.values()))).tolist()
             with self.behind.keeping_errors():
-                self._record(terms, measured)
+                self._record(dict(zip(terms, means, strict=True)) | measured)
         if is_due(step, every.sample) or step == every.max_steps:
             with self.behind.keeping_errors():
                 self._draw()
-        if any(is_due(step, each) for each in (every.log, every.evaluate, every.checkpoint)):
+        if step == every.max_steps or any(is_due(step, each) for each in (every.log, every.evaluate, every.checkpoint)):
             self._check_skips(run_dir)
         improved = bool(measured) and self._note_best(measured)
         if improved or is_due(step, every.checkpoint):
@@ -239,9 +243,10 @@ class Trainer:
     def _note_best(self, measured: dict[str, float]) -> bool:
         """Whether the generator is now the best that was measured; then it is worth a checkpoint of its own."""
         metric = self.ending.metric
-        if metric not in measured or not best.improves(self.best, metric, measured[metric]):
+        if not self.evaluation or metric not in measured or not best.improves(self.best, metric, measured[metric]):
             return False
-        self.best = best.Best(metric, measured[metric], self.step, checkpoint_name(self.step, self.iteration))
+        folder, protocol = checkpoint_name(self.step, self.iteration), self.evaluation.protocol(metric)
+        self.best = best.Best(metric, measured[metric], self.step, folder, protocol)
         return True
 
     def _is_over(self, run_dir: Path) -> bool:
@@ -267,17 +272,15 @@ class Trainer:
         score = self._score if self.config.loss == "wasserstein" else None
         return self.evaluation.measure(lambda part: _sample(self.average.network, z[part]), score)
 
-    def _record(self, terms: objectives.Terms, measured: dict[str, float]) -> None:
-        """One record of metrics; the only place where values are read back from the device."""
-        values = distributed.mean(torch.stack(list(terms.values()))).tolist()
+    def _record(self, values: dict[str, float]) -> None:
+        """One record of metrics."""
         if not self.observer:
             return
         record: dict[str, Any] = {"step": self.step, "seen_images": self.seen_images}
         record |= self.pace.measure(self.step, self.critic_iterations)
         self.pace.restart(self.step, self.critic_iterations)
-        measured = dict(zip(terms, values, strict=True)) | measured
         # JSON has no word for what is not a number.
-        record |= {name: value if math.isfinite(value) else None for name, value in measured.items()} | self._rates()
+        record |= {name: value if math.isfinite(value) else None for name, value in values.items()} | self._rates()
         self.observer.record(record | self._skips())
 
     def _skips(self) -> dict[str, float]:
@@ -292,8 +295,7 @@ class Trainer:
         for name, player in self._players().items():
             in_a_row = player.guard.tally().in_a_row
             if in_a_row >= self.config.max_skipped:
-                self._save(run_dir)
-                distributed.from_main(self.behind.finish)
+                self._save_now(run_dir)
                 raise UserError(
                     f"training has diverged: {in_a_row} updates of the {name} in a row, up to step {self.step}, were "
                     f"left out, since their gradients were not finite (max_skipped={self.config.max_skipped}); the "
@@ -394,6 +396,12 @@ class Trainer:
             self.behind.wait()  # before the copies are made: two at a time would be twice the memory
             folder = run_dir / CHECKPOINTS / checkpoint_name(self.step, self.iteration)
             self.behind.start(self._writing(folder, run_dir, self._snapshot()))
+
+    def _save_now(self, run_dir: Path) -> None:
+        """Save, unless that is done, and wait until it is on the disk."""
+        if self.saved != (self.step, self.iteration):
+            self._save(run_dir)
+        distributed.from_main(self.behind.finish)
 
     def _writing(self, folder: Path, run_dir: Path, files: Callable[[], dict[str, bytes]]) -> Callable[[], None]:
         """What the background does: nothing in it depends on what the run does meanwhile."""

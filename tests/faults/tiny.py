@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,11 @@ def curves(run_dir: Path) -> dict[str, list[tuple[int, Any]]]:
     events = EventAccumulator(str(run_dir / "tensorboard"), size_guidance=dict.fromkeys(("scalars", "images"), 0))
     events.Reload()
     tags = events.Tags()
-    scalars = {tag: [(e.step, repr(e.value)) for e in events.Scalars(tag)] for tag in tags["scalars"]}  # nan too
+    # None for what is no number, since it is not equal to itself.
+    scalars = {
+        tag: [(e.step, None if math.isnan(e.value) else e.value) for e in events.Scalars(tag)]
+        for tag in tags["scalars"]
+    }
     images = {tag: [(e.step, e.encoded_image_string) for e in events.Images(tag)] for tag in tags["images"]}
     texts = {
         tag: [(e.step, LENGTH.sub("", str(e.tensor_proto))) for e in events.Tensors(tag)] for tag in tags["tensors"]
