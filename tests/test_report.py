@@ -117,6 +117,16 @@ def test_folders_are_words_and_settings_are_flags(tmp_path: Path) -> None:
     assert "2 runs of training side by side" in (tmp_path / "deep" / "r.html").read_text(encoding="utf-8")
 
 
+def test_charts_of_unknown_keys_stay_in_the_folder_and_say_what_compares(tmp_path: Path) -> None:
+    record = {"step": 1, "../../../escaped": 1.0, "$x^$": 1.0, "fid": 1.0}
+    runs = [write_run(tmp_path / "runs" / f"{count}", [record], evaluation_images=count) for count in (256, 512)]
+    out = tmp_path / "deep" / "er" / "report.html"
+    report([str(each) for each in runs], {"timing": "false", "out": str(out)})
+    files = out.parent / "report_files" / "curves"
+    assert len(list(files.glob("*.png"))) == len(list(tmp_path.rglob("*.png"))) == 12
+    assert "Not measured alike: evaluation_images is 256 of 256, 512 of 512." in out.read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("folders", "flags", "message"),
     [

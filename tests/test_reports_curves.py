@@ -1,6 +1,7 @@
 """What the curves show: the recorded values at their steps and times, and nothing between."""
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.runs import write_run
+from wgan_dist.observe import COMMUNICATION_KEYS
 from wgan_dist.reports import curves
 from wgan_dist.reports.curves import PANELS, Panel
 from wgan_dist.reports.runs import Run, read_run
@@ -53,7 +55,7 @@ def test_time_goes_on_where_a_record_does_not_say_how_long_it_took(tmp_path: Pat
 
 def test_charts_are_drawn_of_what_any_run_has_and_of_nothing_else(run: Run, tmp_path: Path) -> None:
     other = read_run(write_run(tmp_path / "b", [{"step": 1, "recall": 0.5}]), "b")
-    assert [panel.name for panel in curves.panels([run, other])] == ["wasserstein", "fid", "recall", "custom"]
+    assert [panel.name for panel in curves.panels([run, other])] == ["wasserstein", "fid", "recall", "1-custom"]
     assert [curve.run for curve in curves.curves(PANEL["recall"], [run, other], "step")] == [1]
 
 
@@ -112,3 +114,55 @@ def test_a_chart_shows_the_curve_in_the_colour_of_its_run(run: Run, tmp_path: Pa
 def test_names_of_runs_are_drawn_as_they_are(name: str, run: Run) -> None:
     runs = [Run(run.folder, each, run.config, run.records, (), (), ()) for each in (name, "other")]
     assert blue_pixels(PANEL["fid"], runs) > 80  # the point, and the line of the legend
+
+
+@pytest.mark.parametrize("key", ["../../../escaped", "/tmp/escaped", "a\\b", "score", "x" * 300, "é"])
+def test_a_key_that_anyone_may_have_written_names_a_file_of_its_own(key: str, tmp_path: Path) -> None:
+    runs = [read_run(write_run(tmp_path / "a", [{"step": 1, key: 1.0, f"{key}?": 2.0, "real_score": 1.0}]), "a")]
+    names = [panel.name for panel in curves.panels(runs)]
+    assert len(set(names)) == 3
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]{1,60}", name) for name in names)
+
+
+@pytest.mark.parametrize("key", ["$x^$", "$\\frac{1}$", "x" * 300])
+def test_a_key_that_anyone_may_have_written_is_a_title(key: str, tmp_path: Path) -> None:
+    runs = [read_run(write_run(tmp_path / "a", [{"step": 1, key: 1.0}]), "a")]
+    (panel,) = curves.panels(runs)
+    assert blue_pixels(panel, runs) > 30
+
+
+def test_skipped_steps_are_drawn_where_there_are_any(tmp_path: Path) -> None:
+    def names(folder: str, *counts: int) -> list[str]:
+        records: list[dict[str, Any]] = [
+            {"step": step, "critic_skipped": 0, "generator_skipped": count} for step, count in enumerate(counts)
+        ]
+        return [panel.name for panel in curves.panels([read_run(write_run(tmp_path / folder, records), folder)])]
+
+    assert names("never", 0, 0) == []
+    assert names("once", 0, 1) == ["skipped"]
+
+
+def test_what_a_run_of_several_processes_in_half_precision_records_has_charts(tmp_path: Path) -> None:
+    record = dict.fromkeys(("critic_loss_scale", "generator_loss_scale", *COMMUNICATION_KEYS), 1024.0)
+    found = curves.panels([read_run(write_run(tmp_path / "a", [{"step": 1} | record]), "a")])
+    assert {panel.name for panel in found} == {"loss_scale", *COMMUNICATION_KEYS}
+    assert all(panel in PANELS for panel in found)
+    assert [key for key, _, _ in PANEL["loss_scale"].series] == ["critic_loss_scale", "generator_loss_scale"]
+    assert PANEL["loss_scale"].logarithmic
+
+
+def test_charts_say_what_was_not_measured_alike(tmp_path: Path) -> None:
+    record = {"step": 1, "fid": 1.0, "kernel_distance": 1.0, "critic_loss": 1.0, "modes_covered": 8}
+
+    def made(name: str, drawn: dict[str, Any], **settings: Any) -> Run:
+        return read_run(write_run(tmp_path / name, [drawn], **settings), name)
+
+    few, many = made("few", record, evaluation_images=256), made("many", record, feature_extractor="f.onnx")
+    unmeasured = made("unmeasured", {"step": 1, "fid": None, "critic_loss": 1.0}, evaluation_images=7)
+    runs = [few, many, unmeasured]
+    images = "evaluation_images is 256 of few, 1024 of many"
+    assert curves.conditions(PANEL["fid"], runs) == images
+    extractor = "feature_extractor is none of few, f.onnx of many"
+    assert curves.conditions(PANEL["kernel_distance"], runs) == f"{images}; {extractor}"
+    assert {curves.conditions(PANEL[name], runs) for name in ("critic_loss", "modes_covered")} == {""}
+    assert curves.conditions(PANEL["fid"], [few, unmeasured]) == ""

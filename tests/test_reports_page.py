@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.runs import write_run
-from wgan_dist.reports.content import Shown, folder_name
+from wgan_dist.reports.content import Shown
 from wgan_dist.reports.page import differing_noise
+from wgan_dist.reports.pictures import file_name
 from wgan_dist.reports.runs import read_run
 from wgan_dist.reports.samples import Noise
 
@@ -30,4 +31,4 @@ def test_runs_that_cannot_be_given_the_same_noise_are_told(tmp_path: Path) -> No
     [("a", "1-a"), ("../../etc", "1-etc"), ("<b>", "1-b"), ("日本", "1"), ("x" * 300, "1-" + "x" * 58)],
 )
 def test_pictures_go_into_folders_that_every_system_takes(name: str, folder: str) -> None:
-    assert folder_name(0, name) == folder
+    assert file_name(0, name) == folder

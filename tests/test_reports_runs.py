@@ -12,7 +12,16 @@ from wgan_dist.errors import UserError
 from wgan_dist.observe import METRICS_FILE
 from wgan_dist.reports.runs import Figure, names, read_evaluations, read_records, read_run, read_runs
 
-DAMAGED = [b'{"step": 4, "wass', b"[]", b"{}", b'{"step": "4"}', b'{"step": 4, "a": "x"}', b"\xff\xfe", b'{"step": -1}']
+DAMAGED = [
+    b'{"step": 4, "\\ud800": 1}',
+    b'{"step": 4, "wass',
+    b"[]",
+    b"{}",
+    b'{"step": "4"}',
+    b'{"step": 4, "a": "x"}',
+    b"\xff\xfe",
+    b'{"step": -1}',
+]
 
 
 def test_a_real_run_is_read_whole(run_dir: Path) -> None:

@@ -16,7 +16,9 @@ from wgan_dist.errors import UserError
 from wgan_dist.reports.pictures import Picture
 from wgan_dist.reports.runs import Run, read_run
 from wgan_dist.reports.samples import final_picture, load_generator, neighbour_pairs, noise_of
+from wgan_dist.run_folder import CHECKPOINTS, checkpoint_name
 from wgan_dist.sample import sample
+from wgan_dist.state import STATE_FILE
 
 
 @pytest.fixture
@@ -74,3 +76,20 @@ def test_data_that_are_gone_are_named(run: Run, tmp_path: Path) -> None:
     gone = dataclasses.replace(run, config=dataclasses.replace(run.config, data=(str(tmp_path / "gone"),)))
     with pytest.raises(UserError, match="gone"):
         neighbour_pairs(gone, load_generator(run, ""), 5, 3, "")
+
+
+def test_images_that_are_others_by_now_have_no_neighbours(run: Run, tmp_path: Path, digits: Images) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for number in range(3):
+        Image.fromarray(digits.pixels[number, 0]).save(data / f"{number}.png")
+    others = dataclasses.replace(run, config=dataclasses.replace(run.config, data=(str(data),)))
+    with pytest.raises(UserError, match="no longer those that the run was trained on"):
+        neighbour_pairs(others, load_generator(run, ""), 2, 3, "")
+    source = load_generator(run, "")
+    without_checkpoint = dataclasses.replace(others, folder=tmp_path)
+    assert neighbour_pairs(without_checkpoint, source, 2, 3, "").training_images == 3
+    state = tmp_path / CHECKPOINTS / checkpoint_name(1, 0) / STATE_FILE
+    state.parent.mkdir(parents=True)
+    state.write_text("{}")
+    assert neighbour_pairs(without_checkpoint, source, 2, 3, "").training_images == 3

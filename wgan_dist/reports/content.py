@@ -17,7 +17,7 @@ from wgan_dist.reports.comparison import Comparison, Row, compare
 from wgan_dist.reports.curves import AXES, COLOURS, Panel
 from wgan_dist.reports.figures import FigureTable
 from wgan_dist.reports.frames import KINDS, Frame
-from wgan_dist.reports.pictures import Picture
+from wgan_dist.reports.pictures import Picture, file_name
 from wgan_dist.reports.runs import Run
 from wgan_dist.reports.samples import Noise, Pairs
 from wgan_dist.reports.timing import Timing
@@ -42,9 +42,10 @@ class Wishes:
 
 @dataclass(frozen=True)
 class Chart:
-    """One chart by axis and theme."""
+    """One chart by axis and theme; `conditions` are words for what was not measured alike, if anything."""
 
     panel: Panel
+    conditions: str
     pictures: dict[tuple[str, str], Picture]
 
 
@@ -91,12 +92,6 @@ class Content:
                 yield each.final
             if isinstance(each.pairs, Pairs):
                 yield each.pairs.picture
-
-
-def folder_name(number: int, name: str) -> str:
-    """Of the pictures of run `number`: its name as far as every file system takes it."""
-    plain = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name)
-    return f"{number + 1}-{plain.strip('-')}"[:60].strip("-")
 
 
 def _progress(run: Run) -> str:
@@ -168,7 +163,10 @@ def rows(facts: dict[str, Callable[[Run], str]], runs: list[Run]) -> list[Row]:
 
 def charts(runs: list[Run]) -> list[Chart]:
     """Every chart that has anything to show, by both axes, for a light and a dark page."""
-    return [Chart(panel, dict(_chart_pictures(panel, runs))) for panel in curves.panels(runs)]
+    return [
+        Chart(panel, curves.conditions(panel, runs), dict(_chart_pictures(panel, runs)))
+        for panel in curves.panels(runs)
+    ]
 
 
 def _chart_pictures(panel: Panel, runs: list[Run]) -> Iterator[tuple[tuple[str, str], Picture]]:
@@ -214,7 +212,7 @@ def _pairs(run: Run, source: Artifact | str, folder: str, wishes: Wishes) -> Pai
     try:
         return samples.neighbour_pairs(run, source, wishes.neighbours, wishes.seed, folder)
     except UserError as error:
-        return f"The data cannot be opened: {error}"
+        return f"No neighbours can be shown: {error}"
 
 
 def _timings(run: Run, wishes: Wishes, say: Say) -> list[Timing]:
@@ -244,7 +242,7 @@ def show_run(run: Run, folder: str, wishes: Wishes, say: Say) -> Shown:
 
 def gather(runs: list[Run], wishes: Wishes, say: Say) -> Content:
     """Everything of a report on `runs`; `say` is told what is done meanwhile."""
-    shown = [show_run(run, folder_name(number, run.name), wishes, say) for number, run in enumerate(runs)]
+    shown = [show_run(run, file_name(number, run.name), wishes, say) for number, run in enumerate(runs)]
     return Content(
         shown=shown,
         facts=rows(FACTS, runs),

@@ -13,8 +13,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
-from wgan_dist.measures import MEASURES
+from wgan_dist.measures import CRITIC, EXTRACTOR, INCEPTION, MEASURES, PIXELS, POINTS
+from wgan_dist.reports.pictures import file_name
 from wgan_dist.reports.runs import Record, Run
+from wgan_dist.settings import show
 
 AXES = ("step", "time")
 SIZE_INCHES, DOTS_PER_INCH = (4.1, 2.8), 190
@@ -26,7 +28,7 @@ COLOURS = {
 PAPER, INK, LINES = {"light": "#ffffff", "dark": "#181b20"}, {"light": "#222222", "dark": "#dddddd"}, "#8888884d"
 # Fewer points than this are drawn as points too.
 FEW = 60
-LEGEND_CHARACTERS, LINE_CHARACTERS = 36, 54
+LEGEND_CHARACTERS, LINE_CHARACTERS, TITLE_CHARACTERS = 36, 54, 60
 PADDING_INCHES = 0.09
 # Runs whose lengths differ by more than this factor are drawn over a logarithmic axis.
 MUCH_LONGER = 8.0
@@ -38,22 +40,35 @@ UNITS = ((3600.0, "hours", 3600.0), (60.0, "minutes", 120.0), (1.0, "seconds", 0
 
 @dataclass(frozen=True)
 class Panel:
-    """One chart: series as (key of a record, style of the line, words that tell it from the others)."""
+    """One chart: series as (key of a record, style of the line, words that tell it from the others).
+
+    `name` is that of its files. With `unless_zero` there is no chart while every value is zero.
+    """
 
     name: str
     title: str
     series: tuple[tuple[str, str, str], ...]
     hint: str = ""
     logarithmic: bool = False
+    unless_zero: bool = False
 
 
+# The settings that decide whether the values of two runs compare, by what a metric is computed from. Points are always
+# counted alike.
+DECIDING = {
+    PIXELS: ("evaluation_images",),
+    INCEPTION: ("evaluation_images",),
+    EXTRACTOR: ("evaluation_images", "feature_extractor"),
+    CRITIC: ("evaluation_images",),
+    POINTS: (),
+}
 # Which way of a metric is better, in words.
 WAYS = {True: "lower is better", False: "higher is better", None: ""}
 
 
-def _one(name: str, title: str, hint: str = "", logarithmic: bool = False) -> Panel:
+def _one(name: str, title: str, hint: str = "") -> Panel:
     way = WAYS[MEASURES[name].lower_is_better] if name in MEASURES else ""
-    return Panel(name, title, ((name, "-", ""),), hint or way, logarithmic)
+    return Panel(name, title, ((name, "-", ""),), hint or way)
 
 
 PANELS = (
@@ -98,12 +113,21 @@ PANELS = (
     _one("diversity", "Pairwise diversity in a batch", "a fall is collapse"),
     Panel("learning_rate", "Learning rates", (("critic_lr", "-", "critic"), ("generator_lr", "--", "generator"))),
     _one("images_per_second", "Real images per second", WAYS[False]),
+    _one("communication_share", "Share of time waiting for gradients", "between processes; lower is better"),
+    _one("communication_ms", "Averaging gradients, ms a generator step", "between processes; lower is better"),
+    _one("communication_bytes", "Gradients averaged, bytes a generator step", "of each process"),
     Panel(
         "skipped",
         "Steps skipped for gradients that are not finite",
         (("critic_skipped", "-", "critic"), ("generator_skipped", "--", "generator")),
+        unless_zero=True,
     ),
-    _one("loss_scale", "Loss scale of float16", logarithmic=True),
+    Panel(
+        "loss_scale",
+        "Loss scale of float16",
+        (("critic_loss_scale", "-", "critic"), ("generator_loss_scale", "--", "generator")),
+        logarithmic=True,
+    ),
 )
 # What a record says of itself rather than of the run.
 NOT_DRAWN = {"step", "seen_images", "seconds"}
@@ -133,10 +157,36 @@ def elapsed(records: tuple[Record, ...]) -> NDArray[np.float64]:
 
 def panels(runs: list[Run]) -> list[Panel]:
     """The charts for which any run has a finite value; a key that no chart is known for gets its own."""
-    found = {name for run in runs for record in run.records for name, value in record.items() if math.isfinite(value)}
+    values = [item for run in runs for record in run.records for item in record.items() if math.isfinite(item[1])]
+    found, moved = {name for name, _ in values}, {name for name, value in values if value != 0}
     known = {key for panel in PANELS for key, _, _ in panel.series}
-    others = [_one(name, name.replace("_", " ")) for name in sorted(found - known - NOT_DRAWN)]
-    return [panel for panel in (*PANELS, *others) if any(key in found for key, _, _ in panel.series)]
+    # Anyone may have written the key: it names no other folder, and no file of another chart.
+    others = [
+        Panel(file_name(number, name), name.replace("_", " "), ((name, "-", ""),))
+        for number, name in enumerate(sorted(found - known - NOT_DRAWN))
+    ]
+    return [
+        panel
+        for panel in (*PANELS, *others)
+        if any(key in (moved if panel.unless_zero else found) for key, _, _ in panel.series)
+    ]
+
+
+def conditions(panel: Panel, runs: list[Run]) -> str:
+    """The settings that decide whether the measured values in a chart compare, of each run, where they differ."""
+    measured = {key: MEASURES[key] for key, _, _ in panel.series if key in MEASURES}
+    shown = [
+        run
+        for run in runs
+        if any(math.isfinite(record.get(key, math.nan)) for record in run.records for key in measured)
+    ]
+    told = []
+    for setting in dict.fromkeys(name for measure in measured.values() for name in DECIDING[measure.of]):
+        values = [show(getattr(run.config, setting)) or "none" for run in shown]
+        if len(set(values)) > 1:
+            each = ", ".join(f"{value} of {run.name}" for run, value in zip(shown, values, strict=True))
+            told.append(f"{setting} is {each}")
+    return "; ".join(told)
 
 
 def curves(panel: Panel, runs: list[Run], axis: str) -> list[Curve]:
@@ -204,7 +254,14 @@ def draw(panel: Panel, runs: list[Run], axis: str, theme: str) -> bytes:
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
     lines = [
-        Line2D([], [], color=ink if run is None else shades[run], ls=style, lw=1.6, label=_literal(words))
+        Line2D(
+            [],
+            [],
+            color=ink if run is None else shades[run],
+            ls=style,
+            lw=1.6,
+            label=_literal(words, LEGEND_CHARACTERS),
+        )
         for run, style, words in legend(shown)
     ]
     if lines:
@@ -219,7 +276,7 @@ def draw(panel: Panel, runs: list[Run], axis: str, theme: str) -> bytes:
 def _dress(axes: Axes, panel: Panel, x_words: str, ink: str) -> None:
     if panel.logarithmic:
         axes.set_yscale("log", base=2)
-    axes.set_title(panel.title, fontsize=11, color=ink, loc="left", fontweight="bold")
+    axes.set_title(_literal(panel.title, TITLE_CHARACTERS), fontsize=11, color=ink, loc="left", fontweight="bold")
     axes.set_xlabel(x_words, fontsize=9.5, color=ink)
     axes.tick_params(which="both", colors=ink, labelsize=9, length=0)
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
@@ -233,7 +290,7 @@ def _columns(lines: list[Line2D]) -> int:
     return max(1, min(3, LINE_CHARACTERS // (longest + 7)))
 
 
-def _literal(label: str) -> str:
-    """The same text, if short, where a dollar would begin a formula."""
-    short = label if len(label) <= LEGEND_CHARACTERS else f"{label[: LEGEND_CHARACTERS - 1]}…"
+def _literal(label: str, most: int) -> str:
+    """The same text, if of no more than `most` characters, where a dollar would begin a formula."""
+    short = label if len(label) <= most else f"{label[: most - 1]}…"
     return short.replace("$", r"\$")

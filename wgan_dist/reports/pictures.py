@@ -38,6 +38,12 @@ class Picture:
         return data_uri("image/webp", close.getvalue() or exact.getvalue())
 
 
+def file_name(number: int, name: str) -> str:
+    """Of the folder or file of thing `number`: its name as far as every file system takes it, and no other place."""
+    plain = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name)
+    return f"{number + 1}-{plain.strip('-')}"[:60].strip("-")
+
+
 def data_uri(kind: str, content: bytes) -> str:
     """A file of the MIME type `kind` as an address that needs no network."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"

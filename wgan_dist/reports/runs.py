@@ -62,6 +62,7 @@ def _record(line: bytes) -> Record:
     record = {str(name): _number(value) for name, value in json.loads(line).items()}
     if not record["step"] >= 0:
         raise ValueError
+    "".join(record).encode()  # JSON has halves of characters, which no page can be written with: a ValueError
     return record
 
 

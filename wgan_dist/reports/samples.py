@@ -9,14 +9,15 @@ from numpy.typing import NDArray
 from torchvision.utils import save_image
 
 from export.sampler import grid, latents
-from wgan_dist import artifact
+from wgan_dist import artifact, checkpoint, state
 from wgan_dist.artifact import Artifact
-from wgan_dist.config import Config
 from wgan_dist.data import Images, are_points, open_images, open_points, split
+from wgan_dist.errors import UserError
 from wgan_dist.metrics.neighbours import nearest
 from wgan_dist.pictures import plane
 from wgan_dist.reports.pictures import Picture, to_png
 from wgan_dist.reports.runs import Run
+from wgan_dist.run_folder import CHECKPOINTS
 from wgan_dist.sample import images_of, points_of
 
 # Enough to fill the plane; a grid of images is counted by the setting.
@@ -72,11 +73,30 @@ def final_picture(run: Run, source: Artifact, count: int, seed: int, folder: str
     return Picture(f"{folder}/final.png", to_png(grid(draw_images(source, count, seed))), alt)
 
 
-def open_run_images(config: Config, channels: int) -> Images:
-    """The images that the run was trained on; raises UserError when they are gone, or now others."""
-    return open_images(
+def trained_on(run: Run) -> str | None:
+    """The fingerprint of the run's data as its newest checkpoint has it; None where none can be read."""
+    if not checkpoint.any_in(run.folder / CHECKPOINTS):
+        return None
+    try:
+        folder = checkpoint.newest(run.folder / CHECKPOINTS, set_aside=False)
+        content = checkpoint.part(checkpoint.read(folder), state.STATE_FILE, folder)
+        return state.from_bytes(content, str(folder)).data_fingerprint
+    except UserError:
+        return None
+
+
+def open_run_images(run: Run, channels: int) -> Images:
+    """The images that the run was trained on; raises UserError when they are gone, or now others.
+
+    A run without a readable checkpoint does not say which they were: its images are taken as they are now.
+    """
+    config = run.config
+    images = open_images(
         config.data, config.image_size, channels, config.background, config.skip_bad_images, config.cache_dir
     )
+    if trained_on(run) not in (None, images.fingerprint):
+        raise UserError(f"data={','.join(config.data)}: its images are no longer those that the run was trained on")
+    return images
 
 
 @dataclass(frozen=True)
@@ -91,10 +111,11 @@ class Pairs:
 def neighbour_pairs(run: Run, source: Artifact, count: int, seed: int, folder: str) -> Pairs:
     """The first `count` images of the seed, each over the training image nearest to it, held-out ones apart.
 
-    The distance is Euclidean over the values of an image in [−1, 1]. Raises UserError when the data are gone.
+    The distance is Euclidean over the values of an image in [−1, 1]. Raises UserError when the data are
+    gone, or now others.
     """
     drawn = draw_images(source, count, seed)
-    images = open_run_images(run.config, source.description.channels)
+    images = open_run_images(run, source.description.channels)
     samples = torch.from_numpy(np.ascontiguousarray(drawn.transpose(0, 3, 1, 2)))
     rows = split(images.values, run.config.holdout).training
     found = nearest(samples, images.pixels, rows)
