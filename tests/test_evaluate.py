@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from onnxruntime.quantization import quantize_dynamic
+from PIL import Image
 from torch_fidelity import calculate_metrics
 
 from export.onnx import export_onnx
@@ -165,8 +166,71 @@ def test_points_have_their_own_metrics(cache_dir: Path, tmp_path: Path) -> None:
     )
     with pytest.raises(UserError, match="metrics=diversity: are of images, and 8gaussians are points"):
         evaluate({"ckpt": str(tmp_path / "run"), "metrics": "diversity"})
+    for name in ("count", "real_count"):  # always as many: the exact distance is of equally many
+        with pytest.raises(UserError, match=f"^{name}=200: is of images, and 8gaussians are points"):
+            evaluate({"ckpt": str(tmp_path / "run"), name: "200"})
     with pytest.raises(UserError, match="data=digits: points are compared with points"):
         evaluate({"ckpt": str(tmp_path / "run"), "data": "digits"})
+
+
+def test_what_was_measured_of_a_generator_before_is_kept(run: Path, cache_dir: Path, tmp_path: Path) -> None:
+    own = shutil.copytree(run, tmp_path / "run")
+    shutil.rmtree(own / "evaluations", ignore_errors=True)
+    flags = {"ckpt": str(own / "generator.onnx"), "count": "30"}
+    kept = own / "evaluations" / "generator.onnx.json"
+    extractor = torchscript(Projection(), tmp_path / "projection.pt")
+    measured(cache_dir, tmp_path / "out.json", feature_extractor=extractor, **flags)
+    first = json.loads(kept.read_text())
+    now = measured(cache_dir, tmp_path / "out.json", **flags | {"count": "20"})
+    both = json.loads(kept.read_text())
+    assert now["metrics"].keys() == {"sliced_wasserstein", "nearest_neighbour", "diversity"}
+    assert both["metrics"] == first["metrics"] | now["metrics"] != first["metrics"]
+    assert both["skipped"] == first["skipped"]
+    # Of another generator, and against other images, nothing is kept.
+    write_images(open_images(("digits",), 16, 1, "ffffff", False, str(cache_dir)).pixels[:40], tmp_path / "other")
+    now = measured(cache_dir, tmp_path / "out.json", **flags, data=str(tmp_path / "other"))
+    assert json.loads(kept.read_text()) == now
+    shutil.copy(own / "levels.onnx", own / "generator.onnx")
+    now = measured(cache_dir, tmp_path / "out.json", **flags, metrics="diversity", data=str(tmp_path / "other"))
+    assert json.loads(kept.read_text()) == now
+    kept.write_text("torn")
+    assert measured(cache_dir, tmp_path / "out.json", **flags, data="digits") == json.loads(kept.read_text())
+
+
+def test_real_images_are_read_as_the_run_read_them_unless_told(cache_dir: Path, tmp_path: Path) -> None:
+    data, run = tmp_path / "data", tmp_path / "run"
+    data.mkdir()
+    for number in range(20):
+        Image.new("RGBA", (16, 16), (9 * number, 0, 0, 128)).save(data / f"{number:02}.png")
+    (data / "torn.png").write_bytes(b"torn")
+    read = {"data": str(data), "background": "000000", "skip_bad_images": "true"}
+    few = {"max_steps": "1", "sample_every": "0", "batch_size": "8", "holdout": "0", "n_critic": "1"}
+    train(SETTINGS | few | read | {"run_dir": str(run), "cache_dir": str(cache_dir)})
+    flags = {"ckpt": str(run), "metrics": "nn", "count": "20"}
+    found = values(measured(cache_dir, tmp_path / "out.json", **flags))
+    assert values(measured(cache_dir, tmp_path / "out.json", background="#000000", **flags)) == found
+    assert values(measured(cache_dir, tmp_path / "out.json", background="ffffff", **flags)) != found
+    with pytest.raises(UserError, match="1 unreadable images"):
+        measured(cache_dir, tmp_path / "out.json", skip_bad_images="false", **flags)
+    assert values(measured(cache_dir, tmp_path / "out.json", **flags | read)) == found
+    with pytest.raises(UserError, match="1 unreadable images"):
+        measured(cache_dir, tmp_path / "out.json", data=str(data), **flags)
+
+
+def test_last_weights_are_of_folders_alone(run: Path) -> None:
+    with pytest.raises(UserError, match="weights=raw: expected a run or checkpoint folder to choose in, not ckpt="):
+        evaluate({"ckpt": str(run / "generator.onnx"), "weights": "raw"})
+
+
+def test_weights_of_an_unknown_kind_are_said_to_be_of_none(run: Path, cache_dir: Path, tmp_path: Path) -> None:
+    graph = onnx.load(run / "generator.onnx")
+    for each in graph.metadata_props:
+        each.value = "swa" if each.key == "wgan_dist.weights" else each.value
+    onnx.save(graph, tmp_path / "foreign.onnx")
+    flags = {"ckpt": str(tmp_path / "foreign.onnx"), "metrics": "diversity", "count": "20"}
+    found = measured(cache_dir, tmp_path / "out.json", **flags)
+    assert found["weights"] is None
+    assert found["metrics"]["diversity"]["protocol"].endswith("in [-1, 1]")
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "onnx"])
@@ -219,10 +283,24 @@ def bad(tmp_path: Path, digits: Images) -> dict[str, tuple[dict[str, str], str]]
             f"inception_weights={weights}: not the weights of",
         ),
         "unknown": (both | {"metrics": "fidd"}, "metrics=fidd: expected auto, or some of swd"),
+        "colour": (both | {"background": "zzz"}, "background=zzz: expected a colour as six hexadecimal digits"),
     }
 
 
-CASES = ["neither", "both", "nothing there", "no data", "mixed", "oblong", "few", "alone", "torn", "weights", "unknown"]
+CASES = [
+    "neither",
+    "both",
+    "nothing there",
+    "no data",
+    "mixed",
+    "oblong",
+    "few",
+    "alone",
+    "torn",
+    "weights",
+    "unknown",
+    "colour",
+]
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -243,3 +321,24 @@ def test_a_table_has_straight_columns(rows: list[tuple[str, float]]) -> None:
     start = lines[0].index("fid" if len(rows) > 1 else "value")
     shown = [line[start:].split()[0] for line in lines[1 : 1 + len(rows)]]
     assert [float(each) for each in shown] == pytest.approx([value for _, value in rows], rel=1e-4)
+
+
+def test_what_differs_from_the_first_source_is_said_below_the_table() -> None:
+    def about(source: str, protocols: dict[str, str], skipped: dict[str, str]) -> dict[str, Any]:
+        metrics = {name: {"value": 1.0, "protocol": protocol} for name, protocol in protocols.items()}
+        return {"source": source, "kind": "onnx", "precision": None, "metrics": metrics, "skipped": skipped}
+
+    found = [
+        about("a", {"fid": "of 16×16", "swd": "of 9"}, {"kid": "no file"}),
+        about("b", {"fid": "of 32×32", "swd": "of 9"}, {"kid": "no file"}),
+        about("c", {"fid": "of 16×16", "is": "of 5"}, {"kid": "no file", "swd": "too small"}),
+    ]
+    assert table(found).splitlines()[4:] == [
+        "fid: of 16×16",
+        "swd: of 9",
+        "fid of b: of 32×32",
+        "is of c: of 5",
+        "not kid: no file",
+        "c: not swd: too small",
+    ]
+    assert table(found[:1]).splitlines()[2:] == ["swd     1      of 9", "not kid: no file"]

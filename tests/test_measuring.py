@@ -156,6 +156,31 @@ def test_real_features_are_computed_once_for_each_set_and_extractor(digits: Imag
     assert len(asked) == 15
 
 
+def test_real_features_of_a_flipped_bit_are_computed_again(digits: Images, tmp_path: Path) -> None:
+    asked: list[int] = []
+    extractor = counting(asked, torch.tensor(0.0).double())
+    real = RealFeatures(digits, np.arange(20), tmp_path)
+    first = real.of(extractor)
+    [file] = tmp_path.iterdir()
+    content = bytearray(file.read_bytes())
+    content[content.index(first.numpy().tobytes())] ^= 1
+    file.write_bytes(content)
+    assert (real.of(extractor) == first).all()
+    assert asked == [20, 20]
+
+
+def test_real_features_are_of_one_version_of_torch_fidelity(
+    digits: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    extractor = counting(asked, torch.tensor(0.0).double())
+    real = RealFeatures(digits, np.arange(20), tmp_path)
+    real.of(extractor)
+    monkeypatch.setattr("importlib.metadata.version", {"torch-fidelity": "another"}.__getitem__)
+    real.of(extractor)
+    assert asked == [20, 20]
+
+
 def test_more_images_may_be_judged_than_are_held_out(cache_dir: Path, tmp_path: Path) -> None:
     """With a norm layer in the critic, which takes no batch of none."""
     settings = SETTINGS | {"max_steps": "1", "holdout": "0.01", "evaluate_every": "1", "generator": "dcgan"}

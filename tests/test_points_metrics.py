@@ -47,6 +47,12 @@ def test_single_precision_and_double_give_the_same_distance() -> None:
     assert exact_wasserstein(first, second) == exact_wasserstein(first.astype(np.float64), second.astype(np.float64))
 
 
+@pytest.mark.parametrize(("first", "second"), [(3, 5), (5, 3)])
+def test_between_unequally_many_points_there_is_no_assignment(first: int, second: int) -> None:
+    with pytest.raises(ValueError, match=f"{first} points against {second}"):
+        exact_wasserstein(GENERATOR.normal(size=(first, 2)), GENERATOR.normal(size=(second, 2)))
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_of_points_that_are_nowhere_it_is_not_a_number(value: float) -> None:
     points = GENERATOR.normal(size=(5, 2))

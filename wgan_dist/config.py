@@ -54,7 +54,8 @@ def _parse_channels(value: Any) -> int | None:
     return int(value)
 
 
-def _parse_background(value: Any) -> str:
+def parse_background(value: Any) -> str:
+    """A colour as six hexadecimal digits; raises ValueError with the words for what is accepted."""
     digits = str(value).lower().removeprefix("#")
     if len(digits) != 6 or set(digits) - set("0123456789abcdef"):
         raise ValueError("a colour as six hexadecimal digits, as ffffff")
@@ -90,7 +91,7 @@ class Config:
     data: tuple[str, ...] = setting(("digits",), "folder, idx folder, or name; several are merged: a/,b/", group="data")
     image_size: int = setting(64, "height and width in pixels; images are resized and centre-cropped", least=1)
     channels: int | None = setting(None, "1 grey, 3 RGB, 4 RGBA; auto: as the data", parse=_parse_channels)
-    background: str = setting("ffffff", "colour under transparent pixels", parse=_parse_background)
+    background: str = setting("ffffff", "colour under transparent pixels", parse=parse_background)
     skip_bad_images: bool = setting(False, "leave unreadable files out instead of stopping")
     cache_dir: str = setting("~/.cache/wgan_dist", "folder of decoded and downloaded images")
     workers: int = setting(0, "processes that prepare batches, per rank", least=0)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from wgan_dist import artifact, cli
-from wgan_dist.config import is_run, load_config
+from wgan_dist.config import is_run, load_config, parse_background
 from wgan_dist.data import are_points, open_images, open_points, split
 from wgan_dist.data.points import DRAWS
 from wgan_dist.errors import UserError
@@ -19,8 +19,8 @@ from wgan_dist.files import write_text
 from wgan_dist.judges import open_judges, reasons_in_words
 from wgan_dist.measures import parse_metrics
 from wgan_dist.run_folder import CHECKPOINTS
-from wgan_dist.settings import from_flags, setting
-from wgan_dist.subjects import Subject, open_folder, open_generator
+from wgan_dist.settings import AUTO, from_flags, setting, show
+from wgan_dist.subjects import KINDS, Subject, open_folder, open_generator
 
 USAGE = """
 Measure generators, in any of their files, or images of any program.
@@ -35,7 +35,12 @@ Prints a table. Of what lies in a run's folder, a JSON file goes to evaluations/
 FORMAT_VERSION = 1
 COUNT = 10_000
 EVALUATIONS = "evaluations"
+BACKGROUND = "ffffff"
 WEIGHTS = {"ema": ", averaged weights", "raw": ", last weights", None: ""}
+
+
+def _parse_background(value: Any) -> str | None:
+    return None if value == AUTO else parse_background(value)
 
 
 @dataclass(frozen=True)
@@ -51,11 +56,18 @@ class EvaluateSettings:
     count: int | None = setting(None, f"generated images; auto: {COUNT:,}, or all of --samples", least=2)
     real_count: int | None = setting(None, "real images; auto: as many as generated", least=2)
     seed: int = setting(0, "of latents, as in sampling, and of which real images are taken", least=0)
-    weights: str = setting("ema", "averaged or last weights of a folder", choices=("ema", "raw"))
+    weights: str = setting("ema", "averaged or last weights of a folder", choices=KINDS)
     generator: str = setting("", "module:Class, for a network of your own")
     feature_extractor: str = setting("", "TorchScript or ONNX file, uint8 images → features, of frechet and kernel")
     inception_weights: str = setting("", "file of Inception's weights; torch-fidelity's cache if not given")
-    background: str = setting("ffffff", "colour under transparent pixels")
+    background: str | None = setting(
+        None,
+        f"colour under transparent pixels; auto: the run's with its data, else {BACKGROUND}",
+        parse=_parse_background,
+    )
+    skip_bad_images: bool | None = setting(
+        None, "leave unreadable real images out; auto: as the run does with its data, else false"
+    )
     cache_dir: str = setting("~/.cache/wgan_dist", "folder of decoded images and of features")
     out: str = setting("", "JSON file to write; needed for what lies in no run's folder, to have one")
 
@@ -65,8 +77,9 @@ class Real:
     """The images or points that are compared with: their names, which part, how they were brought to their form."""
 
     data: tuple[str, ...]
-    holdout: float
-    background: str
+    holdout: float = 0.0
+    background: str = BACKGROUND
+    skip_bad_images: bool = False
 
 
 def _run_of(path: Path) -> Path | None:
@@ -77,15 +90,32 @@ def _run_of(path: Path) -> Path | None:
     return above if is_run(above) else None
 
 
-def _real(settings: EvaluateSettings, run: Path | None, named: str) -> Real:
+def _named(settings: EvaluateSettings, run: Path | None, named: str) -> Real:
     if settings.data:
-        return Real(settings.data, 0.0, settings.background)
+        return Real(settings.data)
     if run is not None:
         config = load_config({"run_dir": str(run), "resume": "true"})
-        return Real(config.data, config.holdout, config.background)
+        return Real(config.data, config.holdout, config.background, config.skip_bad_images)
     if named == "digits" or named in DRAWS:
-        return Real((named,), 0.0, settings.background)
+        return Real((named,))
     raise UserError("data: expected --data=, the real images to compare with")
+
+
+def _real(settings: EvaluateSettings, run: Path | None, named: str) -> Real:
+    """The real data that are asked for, else the run's, else those `named` that are at hand; flags win."""
+    given: dict[str, Any] = {"background": settings.background, "skip_bad_images": settings.skip_bad_images}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    return dataclasses.replace(_named(settings, run, named), **chosen)
+
+
+def _of_points(settings: EvaluateSettings, real: Real) -> PointEvaluation:
+    """Raises UserError for settings of images: what is measured of points is always the same."""
+    for name, verb in (("metrics", "are"), ("count", "is"), ("real_count", "is")):
+        value = getattr(settings, name)
+        if value is not None:
+            raise UserError(f"{name}={show(value)}: {verb} of images, and {real.data[0]} are points")
+    points = open_points(real.data[0])
+    return PointEvaluation(points, settings.seed, split(points.values, real.holdout).training)
 
 
 def _evaluation(settings: EvaluateSettings, shape: tuple[int, ...], real: Real, count: int) -> Evaluation:
@@ -93,11 +123,8 @@ def _evaluation(settings: EvaluateSettings, shape: tuple[int, ...], real: Real, 
     if are_points(real.data) != (len(shape) == 1):
         raise UserError(f"data={','.join(real.data)}: points are compared with points, and images with images")
     if are_points(real.data):
-        if settings.metrics is not None:
-            raise UserError(f"metrics={','.join(settings.metrics)}: are of images, and {real.data[0]} are points")
-        points = open_points(real.data[0])
-        return PointEvaluation(points, settings.seed, split(points.values, real.holdout).training)
-    images = open_images(real.data, shape[-1], shape[0], real.background, False, settings.cache_dir)
+        return _of_points(settings, real)
+    images = open_images(real.data, shape[-1], shape[0], real.background, real.skip_bad_images, settings.cache_dir)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     judges = open_judges(settings.metrics, images.shape, settings.feature_extractor, settings.inception_weights, device)
     parts = split(images.values, real.holdout)
@@ -123,6 +150,8 @@ def _of_generator(ckpt: str, settings: EvaluateSettings) -> tuple[dict[str, Any]
     path = Path(ckpt)
     if path.is_dir():
         path = artifact.locate(ckpt, settings.weights)
+    elif settings.weights == "raw":
+        raise UserError(f"weights=raw: expected a run or checkpoint folder to choose in, not ckpt={ckpt}")
     count = settings.count or COUNT
     subject = open_generator(path, settings.generator, count, settings.seed)
     run = _run_of(path)
@@ -138,16 +167,49 @@ def _of_generator(ckpt: str, settings: EvaluateSettings) -> tuple[dict[str, Any]
 def _of_folder(settings: EvaluateSettings) -> dict[str, Any]:
     if not settings.data:
         raise UserError("data: expected --data=, the real images to compare --samples with")
-    subject, images = open_folder(settings.samples, settings.background, settings.cache_dir)
+    real = _real(settings, None, "")
+    subject, images = open_folder(settings.samples, real.background, settings.cache_dir)
     count = min(settings.count or len(images), len(images))
-    return _measure(subject, _evaluation(settings, subject.shape, Real(settings.data, 0.0, settings.background), count))
+    return _measure(subject, _evaluation(settings, subject.shape, real, count))
+
+
+def _with_earlier(file: Path, found: dict[str, Any]) -> dict[str, Any]:
+    """`found`, and what `file` has of the very same generator and data: the metrics that were not measured now."""
+    try:
+        before = json.loads(file.read_text(encoding="utf-8"))
+        if any(before[name] != found[name] for name in ("format", "sha256", "data")):
+            return found
+        metrics = before["metrics"] | found["metrics"]
+    except (OSError, ValueError, KeyError, TypeError):  # none yet, or damaged
+        return found
+    skipped = {name: reason for name, reason in found["skipped"].items() if name not in metrics}
+    return found | {"metrics": metrics, "skipped": skipped}
+
+
+def _protocols(found: list[dict[str, Any]]) -> list[str]:
+    """Those of the first source, and where others differ from it, theirs."""
+    first = {name: each["protocol"] for name, each in found[0]["metrics"].items()}
+    lines = [f"{name}: {protocol}" for name, protocol in first.items()]
+    for other in found[1:]:
+        own = {name: each["protocol"] for name, each in other["metrics"].items()}
+        lines += [f"{name} of {other['source']}: {own[name]}" for name in own if own[name] != first.get(name)]
+    return lines
+
+
+def _reasons(found: list[dict[str, Any]]) -> list[str]:
+    """Why metrics are missing from the first source, and where others differ from it, from them."""
+    first = found[0]["skipped"]
+    lines = reasons_in_words(first)
+    for other in found[1:]:
+        own = {name: reason for name, reason in other["skipped"].items() if reason != first.get(name)}
+        lines += [f"{other['source']}: {line}" for line in reasons_in_words(own)]
+    return lines
 
 
 def table(found: list[dict[str, Any]]) -> str:
-    """A line for each metric with its protocol; of several, a line for each source and the protocols of the first."""
-    first = found[0]["metrics"]
-    protocols = [(name, f"{each['value']:.6g}", each["protocol"]) for name, each in first.items()]
-    lines = [("metric", "value", "protocol"), *protocols]
+    """A line for each metric with its protocol; of several, a line for each source, and the protocols below."""
+    lines = [("metric", "value", "protocol")]
+    lines += [(name, f"{each['value']:.6g}", each["protocol"]) for name, each in found[0]["metrics"].items()]
     if len(found) > 1:
         names = list(dict.fromkeys(name for each in found for name in each["metrics"]))
         lines = [("source", "precision", *names)]
@@ -157,8 +219,7 @@ def table(found: list[dict[str, Any]]) -> str:
             lines.append((each["source"], each["precision"] or each["kind"], *shown))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     rows = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    said = [f"{name}: {protocol}" for name, _, protocol in protocols] if len(found) > 1 else []
-    return "\n".join([*rows, *said, *reasons_in_words(found[0]["skipped"])])
+    return "\n".join([*rows, *(_protocols(found) if len(found) > 1 else []), *_reasons(found)])
 
 
 def evaluate(flags: dict[str, str]) -> None:
@@ -171,7 +232,7 @@ def evaluate(flags: dict[str, str]) -> None:
     print(table(found))
     for each, file in results:
         if file is not None:
-            write_text(file, json.dumps(each, indent=1, ensure_ascii=False))
+            write_text(file, json.dumps(_with_earlier(file, each), indent=1, ensure_ascii=False))
             print(f"written: {file}")
     if settings.out:
         write_text(Path(settings.out), json.dumps(found if len(found) > 1 else found[0], indent=1, ensure_ascii=False))

@@ -1,6 +1,7 @@
 """Features of real images, computed once by all processes together, and kept on the disk."""
 
 import hashlib
+import importlib.metadata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,8 @@ from wgan_dist.errors import UserError
 from wgan_dist.files import write_bytes
 from wgan_dist.metrics.extractors import Extractor
 
-# Part of every key: raise it when images are brought to an extractor in another way.
-CACHE_VERSION = 1
+# Part of every key: raise it when images are brought to an extractor in another way, or stored in another form.
+CACHE_VERSION = 2
 BATCH = 64
 
 
@@ -25,6 +26,11 @@ def batches(part: slice) -> Iterator[slice]:
     """`part` in pieces of 64."""
     starts = range(part.start, part.stop, BATCH)
     return (slice(start, min(start + BATCH, part.stop)) for start in starts)
+
+
+def _digest(features: Tensor) -> Tensor:
+    """uint8 [32]."""
+    return torch.tensor(list(bytes.fromhex(weights.digest({"features": features}))), dtype=torch.uint8)
 
 
 def pixels_of(images: Images, rows: NDArray[np.int64]) -> Tensor:
@@ -41,18 +47,22 @@ class RealFeatures:
     folder: Path
 
     def _file(self, extractor: Extractor) -> Path:
-        """Named by all that decides the content: the fingerprint is of the pixels, after their transform."""
+        """Named by all that decides the content: the fingerprint is of the pixels, after their transform.
+
+        torch-fidelity's version is, because Inception's resizing is its code, and not in the file of weights.
+        """
         chosen = hashlib.sha256(self.rows.astype("<i8").tobytes()).hexdigest()
-        parts = [CACHE_VERSION, self.images.fingerprint, chosen, extractor.sha256, extractor.features]
+        network = [extractor.sha256, extractor.features, importlib.metadata.version("torch-fidelity")]
+        parts = [CACHE_VERSION, self.images.fingerprint, chosen, *network]
         return self.folder / f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}.features"
 
     def _stored(self, file: Path) -> Tensor | None:
         """What an earlier run computed; None where there is none, or it is damaged."""
         try:
-            found = weights.from_bytes(file.read_bytes(), str(file))["features"]
+            found = weights.from_bytes(file.read_bytes(), str(file))
+            return found["features"] if torch.equal(found["sha256"], _digest(found["features"])) else None
         except (OSError, UserError, KeyError):
             return None
-        return found if len(found) == len(self.rows) else None
 
     def _extract(self, extractor: Extractor) -> Tensor:
         mine = batches(distributed.part(len(self.rows)))
@@ -73,6 +83,8 @@ class RealFeatures:
 
         if not distributed.from_main(look):
             gathered = distributed.gather(distributed.everywhere(lambda: self._extract(extractor)))
-            distributed.from_main(lambda: write_bytes(file, weights.to_bytes({"features": gathered})))
+            distributed.from_main(
+                lambda: write_bytes(file, weights.to_bytes({"features": gathered, "sha256": _digest(gathered)}))
+            )
             return gathered
         return torch.zeros(0) if here[0] is None else here[0]

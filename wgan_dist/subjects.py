@@ -23,6 +23,8 @@ from wgan_dist.errors import UserError
 
 # Operators and types of a quantised graph.
 QUANTISED = ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "MatMulInteger")
+# What a file may say of its weights; files of other programs may say anything.
+KINDS = ("ema", "raw")
 PRECISIONS = {onnx.TensorProto.FLOAT16: "float16", onnx.TensorProto.BFLOAT16: "bfloat16"}
 
 
@@ -133,7 +135,8 @@ def open_generator(path: Path, own_class: str, count: int, seed: int) -> Subject
         latent_dim, channels, size = (int(about[name]) for name in ("latent_dim", "channels", "image_size"))
         z = torch.from_numpy(latents(count, latent_dim, about["latent_distribution"], seed))
         points = about.get("layout") == POINT_LAYOUT
-        described = (about["weights"], int(about["generator_steps"]), about["data"])
+        known = about["weights"] if about["weights"] in KINDS else None
+        described = (known, int(about["generator_steps"]), about["data"])
     except (KeyError, ValueError) as error:
         raise UserError(f"ckpt={path}: not a generator of wgan_dist: {error}") from error
     return Subject(

@@ -15,8 +15,10 @@ Floats = NDArray[np.floating]
 def exact_wasserstein(first: Floats, second: Floats) -> float:
     """W₁ between two sets of as many points [n, 2], in their unit: the mean distance of the best assignment.
 
-    NaN where a point is not finite.
+    NaN where a point is not finite. Raises ValueError for sets of different lengths: no assignment takes in all.
     """
+    if len(first) != len(second):
+        raise ValueError(f"{len(first)} points against {len(second)}: expected as many")
     distances = cdist(first, second)
     if not np.isfinite(distances).all():
         return float("nan")
