@@ -17,7 +17,7 @@ LOWER_IS_BETTER = {name: measure.lower_is_better for name, measure in MEASURES.i
 
 @dataclass(frozen=True)
 class Best:
-    """The best value of a metric so far, the generator step it was measured at, its checkpoint's folder, its protocol."""
+    """The best value of a metric so far, the generator step it is of, its checkpoint's folder, how it was measured."""
 
     metric: str
     value: float

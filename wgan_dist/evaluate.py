@@ -229,7 +229,10 @@ def evaluate(flags: dict[str, str]) -> None:
         raise UserError("ckpt: expected --ckpt=, a run, checkpoint or generator file, or else --samples=, a folder")
     results = [_of_generator(ckpt, settings) for ckpt in settings.ckpt] or [(_of_folder(settings), None)]
     found = [each for each, _ in results]
-    print(table(found))
+    named = (
+        [each | {"source": ckpt} for each, ckpt in zip(found, settings.ckpt, strict=True)] if settings.ckpt else found
+    )
+    print(table(named))
     for each, file in results:
         if file is not None:
             write_text(file, json.dumps(_with_earlier(file, each), indent=1, ensure_ascii=False))

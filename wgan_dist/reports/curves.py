@@ -2,6 +2,7 @@
 
 import io
 import math
+import textwrap
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +29,7 @@ COLOURS = {
 PAPER, INK, LINES = {"light": "#ffffff", "dark": "#181b20"}, {"light": "#222222", "dark": "#dddddd"}, "#8888884d"
 # Fewer points than this are drawn as points too.
 FEW = 60
-LEGEND_CHARACTERS, LINE_CHARACTERS, TITLE_CHARACTERS = 36, 54, 60
+LEGEND_CHARACTERS, LINE_CHARACTERS, TITLE_CHARACTERS, TITLE_WIDTH = 36, 54, 60, 42
 PADDING_INCHES = 0.09
 # Runs whose lengths differ by more than this factor are drawn over a logarithmic axis.
 MUCH_LONGER = 8.0
@@ -276,7 +277,8 @@ def draw(panel: Panel, runs: list[Run], axis: str, theme: str) -> bytes:
 def _dress(axes: Axes, panel: Panel, x_words: str, ink: str) -> None:
     if panel.logarithmic:
         axes.set_yscale("log", base=2)
-    axes.set_title(_literal(panel.title, TITLE_CHARACTERS), fontsize=11, color=ink, loc="left", fontweight="bold")
+    title = textwrap.fill(_literal(panel.title, TITLE_CHARACTERS), TITLE_WIDTH)
+    axes.set_title(title, fontsize=11, color=ink, loc="left", fontweight="bold")
     axes.set_xlabel(x_words, fontsize=9.5, color=ink)
     axes.tick_params(which="both", colors=ink, labelsize=9, length=0)
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))

@@ -11,6 +11,7 @@ from wgan_dist.errors import UserError
 from wgan_dist.evaluate import EVALUATIONS
 from wgan_dist.judges import reasons_in_words
 from wgan_dist.observe import METRICS_FILE
+from wgan_dist.run_folder import CHECKPOINTS, checkpoint_position
 from wgan_dist.settings import typed_values
 
 # A record of metrics.jsonl; NaN where the value was not finite.
@@ -46,8 +47,10 @@ class Run:
 
     @property
     def steps(self) -> int:
-        """The generator steps that its last record counts."""
-        return int(self.records[-1]["step"]) if self.records else 0
+        """The generator steps it has gone: what its last record or checkpoint says, for records may be far apart."""
+        saved = (checkpoint_position(folder.name) for folder in (self.folder / CHECKPOINTS).glob("step-*"))
+        recorded = [int(self.records[-1]["step"])] if self.records else []
+        return max([0, *recorded, *(position[0] for position in saved if position)])
 
 
 def _number(value: Any) -> float:
