@@ -291,9 +291,13 @@ def _check_batches(config: Config) -> None:
         )
 
 
+def _measures_nothing(config: Config) -> bool:
+    return config.evaluate_every in (0, "0epoch")
+
+
 def _check_early_stop(config: Config) -> None:
     stop = f"early_stop={config.early_stop}"
-    if config.early_stop != "no" and config.evaluate_every in (0, "0epoch"):
+    if config.early_stop != "no" and _measures_nothing(config):
         raise UserError(f"{stop} with evaluate_every={config.evaluate_every}: it goes by what is measured")
     if config.early_stop == "holdout" and (not config.holdout or config.loss != "wasserstein"):
         raise UserError(
@@ -303,8 +307,10 @@ def _check_early_stop(config: Config) -> None:
 
 def _check_evaluation(config: Config) -> None:
     usual = Config()
+    if not _measures_nothing(config):
+        return
     for name in ("metrics", "best_metric", "feature_extractor", "inception_weights"):
-        if config.evaluate_every in (0, "0epoch") and getattr(config, name) != getattr(usual, name):
+        if getattr(config, name) != getattr(usual, name):
             raise UserError(f"{name} with evaluate_every={config.evaluate_every}: nothing is measured then")
 
 

@@ -285,8 +285,9 @@ def _per_channel(values: Tensor, like: Tensor) -> Tensor:
 def _global_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and biased variance of each channel over the batch of all processes."""
     mean, variance = torch.ops.aten.batch_norm_update_stats(x, None, None, 0.0)  # on a CPU four times var_mean's speed
-    gathered = [torch.empty_like(torch.stack([mean, variance])) for _ in range(dist.get_world_size())]
-    dist.all_gather(gathered, torch.stack([mean, variance]))
+    mine = torch.stack([mean, variance])
+    gathered = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
+    dist.all_gather(gathered, mine)
     means, variances = torch.stack(gathered).unbind(1)
     # Chan et al. 1979: variances of equal parts combine through the parts' means.
     mean = means.mean(0)

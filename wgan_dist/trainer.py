@@ -111,8 +111,7 @@ class Trainer:
             with contextlib.closing(self._real_batches()) as reals:
                 while self.step < self.schedule.max_steps and not self._is_over(run_dir):
                     self._after_step(run_dir, self._train_step(run_dir, reals))
-            if self.saved != (self.step, self.iteration):
-                self._save(run_dir)
+            self._save(run_dir)
             distributed.from_main(self._finish)
         finally:
             self.behind.wait()
@@ -389,7 +388,9 @@ class Trainer:
                 )
 
     def _save(self, run_dir: Path) -> None:
-        """Save where the run is: the first process copies it now, and writes it while training goes on."""
+        """Save where the run is, once: the first process copies it now, and writes it while training goes on."""
+        if self.saved == (self.step, self.iteration):
+            return
         self._check_finite()
         self.saved = (self.step, self.iteration)
         if self.is_main:
@@ -398,9 +399,8 @@ class Trainer:
             self.behind.start(self._writing(folder, run_dir, self._snapshot()))
 
     def _save_now(self, run_dir: Path) -> None:
-        """Save, unless that is done, and wait until it is on the disk."""
-        if self.saved != (self.step, self.iteration):
-            self._save(run_dir)
+        """Save, and wait until it is on the disk."""
+        self._save(run_dir)
         distributed.from_main(self.behind.finish)
 
     def _writing(self, folder: Path, run_dir: Path, files: Callable[[], dict[str, bytes]]) -> Callable[[], None]:
