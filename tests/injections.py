@@ -18,6 +18,8 @@ from wgan_dist import distributed, guard, objectives
 
 # Small enough that nothing of these networks overflows by itself.
 SCALE = 16.0
+# Before each line of the outcome.
+MARK = "INJECTED "
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,11 @@ def try_one(injection: Injection) -> dict[str, Any]:
     }
 
 
+def outcomes(stdout: str) -> list[list[dict[str, Any]]]:
+    """What `main` printed: for each injection, what came of it on each process."""
+    return [json.loads(line.removeprefix(MARK)) for line in stdout.splitlines() if line.startswith(MARK)]
+
+
 def main() -> None:
     guard.INITIAL_SCALE = SCALE
     for injection in INJECTIONS:
@@ -125,7 +132,7 @@ def main() -> None:
         gathered: list[Any] = [None] * distributed.world().size
         torch.distributed.all_gather_object(gathered, found)
         if distributed.world().is_main:
-            print("INJECTED", json.dumps(gathered), flush=True)
+            print(MARK + json.dumps(gathered), flush=True)
     distributed.leave()
 
 

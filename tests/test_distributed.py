@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
+from tests.faults.tiny import assert_same_run
 from tests.processes import ACCELERATE_2, PYTHON, TORCHRUN_2, metrics, run, torchrun
 from wgan_dist.artifact import RAW_FILE
 from wgan_dist.distributed import World, shares
 from wgan_dist.errors import UserError
 from wgan_dist.run_folder import CHECKPOINTS
-from wgan_dist.trainer import CRITIC_FILE
 
 STEPS = 10
 
@@ -116,16 +116,7 @@ def test_two_processes_train_the_network_that_one_does(
     two = train_with(launcher, both, tmp_path / "two", tmp_path)
     assert one.startswith("1 process on cpu")
     assert "2 processes on cpu" in two
-    assert differences(tmp_path / "one", tmp_path / "two", STEPS) < 1e-9
-
-
-def differences(one: Path, other: Path, step: int) -> float:
-    """The greatest between two runs' last weights, whose metrics must agree."""
-    for record, theirs in zip(metrics(one), metrics(other), strict=True):
-        assert record == pytest.approx(theirs, rel=1e-9, abs=1e-12)
-    name = f"{CHECKPOINTS}/step-{step:08d}"
-    pairs = [(load_file(one / name / file), load_file(other / name / file)) for file in (RAW_FILE, CRITIC_FILE)]
-    return max(float((a[key] - b[key]).abs().max()) for a, b in pairs for key in a)
+    assert_same_run(tmp_path / "one", tmp_path / "two")
 
 
 @pytest.mark.slow
@@ -137,7 +128,7 @@ def test_fifty_steps_end_alike_at_one_two_and_four_processes(
     launchers = {"one": PYTHON, "two": TORCHRUN_2, "by_accelerate": ACCELERATE_2, "four": torchrun(4)}
     for name, launcher in launchers.items():
         train_with(launcher, every, tmp_path / name, tmp_path)
-        assert differences(tmp_path / "one", tmp_path / name, 50) < 1e-9
+        assert_same_run(tmp_path / "one", tmp_path / name)
 
 
 def test_the_number_of_processes_may_change_on_resume(tiny: dict[str, str], tmp_path: Path) -> None:
@@ -147,7 +138,7 @@ def test_the_number_of_processes_may_change_on_resume(tiny: dict[str, str], tmp_
     train_with(TORCHRUN_2, every | {"max_steps": "4"}, tmp_path / "run", tmp_path)
     train_with(PYTHON, {"resume": "true", "max_steps": "5"}, tmp_path / "run", tmp_path)
     train_with(torchrun(4), {"resume": "true", "max_steps": "9"}, tmp_path / "run", tmp_path)
-    assert differences(tmp_path / "straight", tmp_path / "run", 9) < 1e-9
+    assert_same_run(tmp_path / "straight", tmp_path / "run")
 
 
 @pytest.mark.slow

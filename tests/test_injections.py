@@ -1,21 +1,19 @@
 """An inf of one process is one skipped update on all of them."""
 
-import json
 from pathlib import Path
 
 import pytest
 
-from tests.injections import INJECTIONS
+from tests.injections import INJECTIONS, outcomes
 from tests.processes import run, torchrun
 
 
 @pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_an_inf_on_one_process_is_one_skipped_update_on_all(processes: int, tmp_path: Path) -> None:
     done = run(*torchrun(processes), "-m", "tests.injections", cwd=tmp_path)
-    lines = [line.removeprefix("INJECTED ") for line in done.stdout.splitlines() if line.startswith("INJECTED ")]
-    assert len(lines) == len(INJECTIONS)
-    for line in lines:
-        ranks = json.loads(line)
+    found_by_injection = outcomes(done.stdout)
+    assert len(found_by_injection) == len(INJECTIONS)
+    for ranks in found_by_injection:
         assert len(ranks) == processes
         for found in ranks:
             about = {name: found.pop(name) for name in ("case", "precision", "player", "gradient")}

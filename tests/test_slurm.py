@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file
 
 from tests.cluster.slurm import Slurm, slurm, wait_until
-from tests.faults.tiny import SETTINGS, differences, flags, last_checkpoint, records
+from tests.faults.tiny import SETTINGS, assert_same_run, differences, flags
 from tests.processes import REPOSITORY
 from wgan_dist.cli import EXIT_USAGE
 from wgan_dist.train import train
@@ -70,15 +69,7 @@ def test_two_nodes_train_the_network_that_one_process_does(
     straight: Path, settings: dict[str, str], tmp_path: Path
 ) -> None:
     train(settings | {"run_dir": str(tmp_path / "one")})
-    for record, other in zip(records(tmp_path / "one"), records(straight), strict=True):
-        assert record == pytest.approx(other, rel=1e-9, abs=1e-12)
-    names = {"generator.safetensors", "generator_raw.safetensors", "critic.safetensors"}
-    for name in names:
-        alone, together = (
-            load_file(last_checkpoint(tmp_path / "one") / name),
-            load_file(last_checkpoint(straight) / name),
-        )
-        assert max(float((alone[key] - together[key]).abs().max()) for key in alone) < 1e-9
+    assert_same_run(tmp_path / "one", straight)
 
 
 def test_sigusr1_saves_queues_again_and_goes_on(

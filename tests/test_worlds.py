@@ -7,22 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file
 
 from tests.processes import HANG_SECONDS, PYTHON, REPOSITORY, run, torchrun
-from tests.worlds import CASES
+from tests.worlds import CASES, greatest_difference
 
 MODULE = ("-m", "tests.worlds")
 # Of sums in another order, over whole gradients; in single precision of one step, since Adam makes much of rounding.
 TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
-
-
-def greatest_difference(one: Path, many: Path) -> tuple[float, str]:
-    """Relative, of each gradient, all terms and all buffers; and whose it is."""
-    alone, together = load_file(one), load_file(many)
-    assert alone.keys() == together.keys()
-    assert alone
-    return max((float((alone[key] - together[key]).norm() / alone[key].norm().clamp_min(1e-30)), key) for key in alone)
 
 
 @pytest.mark.parametrize(

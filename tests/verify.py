@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -11,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 
 from export.onnx import export_onnx
 from export.sampler import Sampler
 from tests.conftest import TINY
-from tests.faults.tiny import files, last_checkpoint
-from tests.injections import INJECTIONS
+from tests.faults.tiny import files, last_checkpoint, weights_apart
+from tests.injections import INJECTIONS, outcomes
 from tests.processes import PYTHON, metrics, run, torchrun
+from tests.worlds import greatest_difference
 from wgan_dist import noise, objectives
 from wgan_dist.errors import UserError
 from wgan_dist.models import build_critic, critic_spec
@@ -50,25 +49,19 @@ def _at_most(found: float, limit: float, what: str = "") -> Outcome:
     return Outcome(f"{found:.2g}{what} (at most {limit:g})", found <= limit)
 
 
-def _difference(one: Path, other: Path) -> float:
-    alone, together = load_file(one), load_file(other)
-    return max(float((alone[key] - together[key]).norm() / alone[key].norm().clamp_min(1e-30)) for key in alone)
-
-
 def gradients(machine: Machine) -> Outcome:
     """One process against several, float64, every constraint and norm; ranks bit-equal after each step."""
     for launcher, out in ((PYTHON, "one"), (machine.many(), "many")):
         run(*launcher, "-m", "tests.worlds", out, "float64", cwd=machine.scratch)
-    return _at_most(_difference(machine.scratch / "one", machine.scratch / "many"), 1e-12)
+    return _at_most(greatest_difference(machine.scratch / "one", machine.scratch / "many")[0], 1e-12)
 
 
 def skips(machine: Machine) -> Outcome:
     """An inf on the last process is one skipped update on all, at every precision."""
     done = run(*machine.many(), "-m", "tests.injections", cwd=machine.scratch)
-    lines = [line.removeprefix("INJECTED ") for line in done.stdout.splitlines() if line.startswith("INJECTED ")]
     good = sum(
-        all(rank["untouched"] and rank["skipped"] == 1 and rank["finite"] for rank in json.loads(line))
-        for line in lines
+        all(rank["untouched"] and rank["skipped"] == 1 and rank["finite"] for rank in ranks)
+        for ranks in outcomes(done.stdout)
     )
     return Outcome(f"{good} of {len(INJECTIONS)}", good == len(INJECTIONS))
 
@@ -105,8 +98,7 @@ def runs(machine: Machine) -> Outcome:
     """Fifty steps in float64 at one and several processes: the weights."""
     settings = {"dtype": "float64", "max_steps": "50", "checkpoint_every": "0"}
     folders = [_train(machine, "straight", PYTHON, **settings), _train(machine, "shared", machine.many(), **settings)]
-    pairs = [load_file(last_checkpoint(folder) / "critic.safetensors") for folder in folders]
-    return _at_most(max(float((pairs[0][key] - pairs[1][key]).abs().max()) for key in pairs[0]), 1e-9)
+    return _at_most(weights_apart(*folders), 1e-9)
 
 
 def compiled(machine: Machine) -> Outcome:

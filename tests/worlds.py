@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from wgan_dist import distributed, noise, objectives
@@ -125,6 +125,14 @@ def gradients(dtype: str, cases: list[str]) -> dict[str, Tensor]:
             world.generator_step(10 + step)
             assert_ranks_equal(world, f"after generator step {step} of {case}")
     return found
+
+
+def greatest_difference(one: Path, many: Path) -> tuple[float, str]:
+    """Between two such files: relative, of each gradient, all terms and all buffers; and whose it is."""
+    alone, together = load_file(one), load_file(many)
+    assert alone.keys() == together.keys()
+    assert alone
+    return max((float((alone[key] - together[key]).norm() / alone[key].norm().clamp_min(1e-30)), key) for key in alone)
 
 
 def main() -> None:

@@ -8,9 +8,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from wgan_dist.artifact import EMA_FILE, RAW_FILE
 from wgan_dist.observe import METRICS_FILE, WALL_CLOCK_KEYS
+from wgan_dist.trainer import CRITIC_FILE
 
 SETTINGS = {
     "data": "digits",
@@ -74,6 +78,21 @@ def curves(run_dir: Path) -> dict[str, list[tuple[int, Any]]]:
 def last_checkpoint(run_dir: Path) -> Path:
     """The newest checkpoint's folder."""
     return max((run_dir / "checkpoints").iterdir())
+
+
+def weights_apart(run_dir: Path, other: Path) -> float:
+    """The greatest difference between the last weights of two runs of the same length in float64."""
+    ours, theirs = last_checkpoint(run_dir), last_checkpoint(other)
+    assert ours.name == theirs.name
+    pairs = [(load_file(ours / name), load_file(theirs / name)) for name in (EMA_FILE, RAW_FILE, CRITIC_FILE)]
+    return max(float((a[key] - b[key]).abs().max()) for a, b in pairs for key in a)
+
+
+def assert_same_run(run_dir: Path, other: Path) -> None:
+    """Records and weights of two runs in float64 agree, but for sums in another order."""
+    for record, theirs in zip(records(run_dir), records(other), strict=True):
+        assert record == pytest.approx(theirs, rel=1e-9, abs=1e-12)
+    assert weights_apart(run_dir, other) < 1e-9
 
 
 def differences(run_dir: Path, straight: Path) -> list[str]:
