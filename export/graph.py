@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from export.rewrite import folded
 from wgan_dist import artifact
 from wgan_dist.artifact import Artifact, Description
 from wgan_dist.errors import UserError
@@ -14,6 +15,7 @@ from wgan_dist.run_folder import CHECKPOINTS
 from wgan_dist.settings import setting
 
 METADATA_PREFIX = "wgan_dist."
+FP32 = "fp32"
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,9 @@ class ExportSettings:
     weights: str = setting("ema", "averaged or last weights", choices=("ema", "raw"))
     generator: str = setting("", "module:Class, for a network of your own")
     uint8: bool = setting(False, "output uint8 [n, h, w, c] ready to save, instead of float32 [n, c, h, w] in [-1, 1]")
-    tolerance: float = setting(1e-4, "greatest difference from the network, in float images of [-1, 1]", least=0)
+    tolerance: float = setting(1e-4, "fp32: greatest difference from the network, in float images of [-1, 1]", least=0)
+    psnr: float = setting(35.0, "other precisions: least peak signal-to-noise ratio against the network, in dB")
+    precision: str = setting(FP32, "what it computes in", choices=(FP32,))
 
 
 class Uint8Images(nn.Module):
@@ -43,7 +47,8 @@ class Uint8Images(nn.Module):
 
 @dataclass(frozen=True)
 class Export:
-    """A network to be exported in float32, the one it must equal, where it came from, and where it goes."""
+    """A network to be exported in float32, with spectral norm and BatchNorm in its weights, the one it must equal,
+    where it came from, and where it goes."""
 
     network: nn.Module
     original: nn.Module
@@ -65,6 +70,14 @@ def _without_spectral_norm(network: nn.Module) -> nn.Module:
     return network
 
 
+def _check_points(settings: ExportSettings, about: Description) -> None:
+    if about.makes_points and settings.uint8:
+        raise UserError("uint8=true: for images, and this generator makes points")
+    if about.makes_points and settings.precision != FP32:
+        # Without a greatest value there is no peak to measure noise against, and nothing to gain by half a network.
+        raise UserError(f"precision={settings.precision}: for images, and this generator makes points; expected {FP32}")
+
+
 def load(settings: ExportSettings, suffix: str) -> Export:
     """The generator that the settings name; `suffix` is that of the file to be written.
 
@@ -74,11 +87,10 @@ def load(settings: ExportSettings, suffix: str) -> Export:
         raise UserError("ckpt: expected --ckpt=, a run folder, a checkpoint folder or a generator.safetensors")
     path = artifact.locate(settings.ckpt, settings.weights)
     source = artifact.load(path, settings.generator)
-    if settings.uint8 and source.description.makes_points:
-        raise UserError("uint8=true: for images, and this generator makes points")
+    _check_points(settings, source.description)
     original = source.network.float()
     # Loaded once more: copies of a parametrised network share the classes that folding takes apart.
-    network = _without_spectral_norm(artifact.load(path, settings.generator).network.float())
+    network = folded(_without_spectral_norm(artifact.load(path, settings.generator).network.float()))
     out = Path(settings.out) if settings.out else _beside(path).with_suffix(suffix)
     if settings.uint8:
         return Export(Uint8Images(network), Uint8Images(original), source, out)
@@ -91,7 +103,7 @@ def _form(points: bool, uint8: bool) -> dict[str, str]:
     return {"value_range": "0,255" if uint8 else "-1,1", "layout": "nhwc" if uint8 else "nchw"}
 
 
-def metadata(source: Artifact, uint8: bool) -> dict[str, str]:
+def metadata(source: Artifact, uint8: bool, precision: str = FP32) -> dict[str, str]:
     """What a stranger needs to use the file, as texts."""
     about: Description = source.description
     values = {
@@ -102,6 +114,7 @@ def metadata(source: Artifact, uint8: bool) -> dict[str, str]:
         **_form(about.makes_points, uint8),
         "network": about.network.name,
         "weights": about.weights,
+        "precision": precision,
         "generator_steps": about.steps,
         "data": about.data,
         "description": about.description,
