@@ -4,6 +4,9 @@
 
     images = Sampler("generator.onnx").sample(16, seed=0)  # uint8 [16, height, width, channels]
 
+    for batch in Sampler("generator.onnx").stream(10_000):  # as they come, in memory that does not grow
+        ...
+
 On the command line: `python -m export.sampler generator.onnx --count=64 --seed=0 --out=grid.png` (needs Pillow).
 """
 
@@ -14,6 +17,7 @@ import hashlib
 import logging
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,9 +29,14 @@ from numpy.typing import NDArray
 logger = logging.getLogger("export.sampler")
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-BATCH_SIZE = 32
+# Batch sizes that are tried, each twice, as the first call of a size finds its memory: on the images asked for.
+TRIED = (8, 8, 32, 32, 128, 128)
+# Values that are made uint8 at a time: they stay in the cache of a core.
+BLOCK = 2**16
 METADATA_PREFIX = "wgan_dist."
 LATENT_STREAM = "sample.z"
+# One step of Philox's counter makes so many numbers (Salmon et al. 2011, 4x64).
+PHILOX_WORDS = 4
 POINT_LAYOUT = "nc"
 DISTRIBUTIONS = ("normal", "uniform")
 FILE_DIGITS = 6
@@ -39,27 +48,40 @@ class SamplerError(Exception):
     """A graph file, provider or argument that cannot be used; the message says what is accepted."""
 
 
-def latents(count: int, latent_dim: int, distribution: str = "normal", seed: int = 0) -> NDArray[np.float32]:
+def latents(
+    count: int, latent_dim: int, distribution: str = "normal", seed: int = 0, start: int = 0
+) -> NDArray[np.float32]:
     """Latent vectors z float32 [count, latent_dim]: `normal`, N(0, 1), or `uniform`, U[-1, 1).
 
-    The first k of a seed are the same whatever the count. Philox bits under a SHA-256 key, then Box and Muller
-    1958: written out because it must stay the same for ever and everywhere.
+    Those of a seed are numbered, and the same whatever is drawn beside them: this draws `start`, `start` + 1, ….
+    Philox bits under a SHA-256 key, then Box and Muller 1958: written out because it must stay the same for ever and
+    everywhere.
     """
-    size = count * latent_dim
+    skipped, before = divmod(start * latent_dim, PHILOX_WORDS)
+    size = before + count * latent_dim
     key = hashlib.sha256(f"{seed}/{LATENT_STREAM}/0".encode()).digest()[:16]
-    bits = np.random.Philox(key=int.from_bytes(key, "little")).random_raw(size + size % 2)
+    philox = np.random.Philox(key=int.from_bytes(key, "little"))
+    bits = philox.advance(skipped).random_raw(size + size % 2)
     unit = (bits >> np.uint64(11)) * 2.0**-53
     if distribution == "uniform":
-        return (2.0 * unit[:size] - 1.0).astype(np.float32).reshape(count, latent_dim)
+        return (2.0 * unit[before:size] - 1.0).astype(np.float32).reshape(count, latent_dim)
     radius, angle = np.sqrt(-2.0 * np.log1p(-unit[::2])), 2.0 * np.pi * unit[1::2]
     pairs = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
-    return pairs.reshape(-1)[:size].astype(np.float32).reshape(count, latent_dim)
+    return pairs.reshape(-1)[before:size].astype(np.float32).reshape(count, latent_dim)
 
 
 def to_uint8(images: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Images [n, c, h, w] in [−1, 1] → uint8 [n, h, w, c] in 0…255, rounded to nearest."""
-    levels = np.rint((images + 1.0) * 127.5).clip(0, 255).astype(np.uint8)
-    return np.ascontiguousarray(levels.transpose(0, 2, 3, 1))
+    n, c, h, w = images.shape
+    made = np.empty((n, h, w, c), np.uint8)
+    step = max(1, BLOCK // max(1, c * h * w))
+    for start in range(0, n, step):
+        levels = images[start : start + step] + np.float32(1.0)
+        levels *= np.float32(127.5)
+        np.rint(levels, out=levels)
+        np.clip(levels, 0.0, 255.0, out=levels)
+        made[start : start + step] = levels.transpose(0, 2, 3, 1)
+    return made
 
 
 def _has_cuda_device() -> bool:
@@ -101,15 +123,22 @@ def _open_session(path: Path, options: Any, provider: str) -> Any:
 class Sampler:
     """A generator in a graph file written by `python -m export.onnx`, ready to draw images.
 
-    Attributes: latent_dim, latent_distribution, image_size, channels, provider, metadata (all the file says about
-    itself, as text).
+    Attributes: latent_dim, latent_distribution, image_size, channels, provider, batch_size (0 until it is known),
+    metadata (all the file says about itself, as text).
     """
 
-    def __init__(self, path: str | os.PathLike[str], provider: str = "auto", threads: int = 0) -> None:
-        """`provider` is auto, cpu, cuda or one of onnxruntime's names; `threads` 0 is onnxruntime's choice.
+    def __init__(
+        self, path: str | os.PathLike[str], provider: str = "auto", threads: int = 0, batch_size: int = 0
+    ) -> None:
+        """`provider` is auto, cpu, cuda or one of onnxruntime's names; `threads` 0 is onnxruntime's choice;
+        `batch_size` 0 tries a few on the first images asked for, and keeps to the fastest.
 
         Raises SamplerError for a file that is not such a graph, or a provider that is not there.
         """
+        if batch_size < 0:
+            raise SamplerError(f"batch_size={batch_size}: expected at least 0")
+        self.batch_size = batch_size
+        self._tried: list[tuple[float, int]] = []
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         self.provider = _choose_provider(provider)
@@ -157,16 +186,31 @@ class Sampler:
         if inputs != [("z", "tensor(float)", [self.latent_dim])] or outputs != [self._sample_shape()]:
             raise ValueError(f"takes {inputs} and gives {outputs}")
 
-    def latents(self, count: int, seed: int = 0) -> NDArray[np.float32]:
-        """z float32 [count, latent_dim], the same for the same seed, everywhere."""
-        return latents(count, self.latent_dim, self.latent_distribution, seed)
+    def latents(self, count: int, seed: int = 0, start: int = 0) -> NDArray[np.float32]:
+        """z float32 [count, latent_dim] from number `start`, the same for the same seed, everywhere."""
+        return latents(count, self.latent_dim, self.latent_distribution, seed, start)
+
+    def _run(self, z: NDArray[np.float32]) -> NDArray[Any]:
+        if self.provider == PROVIDERS["cuda"]:
+            return self._run_bound(z, "cuda")
+        output: NDArray[Any] = self._session.run(None, {"z": z})[0]
+        return output
+
+    def _run_bound(self, z: NDArray[np.float32], device: str) -> NDArray[Any]:
+        """The same with the output made where it is computed and copied once, when all of it is there."""
+        binding = self._session.io_binding()
+        binding.bind_cpu_input("z", z)
+        binding.bind_output(self._session.get_outputs()[0].name, device)
+        self._session.run_with_iobinding(binding)
+        output: NDArray[Any] = binding.copy_outputs_to_cpu()[0]
+        return output
 
     def images(self, z: NDArray[np.float32]) -> NDArray[Any]:
         """uint8 [n, h, w, c] of the latent vectors z [n, latent_dim], in one batch; points float32 [n, 2]."""
         if z.ndim != 2 or z.shape[1] != self.latent_dim:
             raise SamplerError(f"z of shape {list(z.shape)}: expected [n, {self.latent_dim}]")
         try:
-            output = self._session.run(None, {"z": np.ascontiguousarray(z, np.float32)})[0]
+            output = self._run(np.ascontiguousarray(z, np.float32))
         except Exception as error:  # onnxruntime's own exceptions have no public common base
             raise SamplerError(f"the graph cannot be computed: {error}") from error
         if output.shape != (len(z), *self._sample_shape()):
@@ -174,23 +218,49 @@ class Sampler:
         result: NDArray[Any] = output if self._is_uint8 or self.makes_points else to_uint8(output)
         return result
 
-    def sample(self, count: int, seed: int = 0) -> NDArray[Any]:
-        """`count` images, uint8 [count, h, w, c], or points float32 [count, 2] of a generator that makes these.
+    def _next_size(self) -> int:
+        return self.batch_size or TRIED[len(self._tried)]
 
-        The same for the same seed, and the first k for any count.
+    def _note(self, size: int, seconds: float) -> None:
+        """Of a batch that was tried: how long an image of it took. After the last one the size is chosen."""
+        if self.batch_size or size != self._next_size():
+            return
+        self._tried.append((seconds / size, size))
+        if len(self._tried) == len(TRIED):
+            self.batch_size = min(self._tried)[1]
+
+    def stream(self, count: int, seed: int = 0) -> Iterator[NDArray[Any]]:
+        """`count` images in batches as they come, uint8 [k, h, w, c], or points float32 [k, 2]; the same as `sample`
+        gives, in memory that does not grow with their number.
         """
         if count < 1:
             raise SamplerError(f"count={count}: expected at least 1")
         if seed < 0:
             raise SamplerError(f"seed={seed}: expected at least 0")
+        start = 0
+        while start < count:
+            size = min(self._next_size(), count - start)
+            begun = time.perf_counter()
+            samples = self.images(self.latents(size, seed, start))
+            self._note(size, time.perf_counter() - begun)
+            yield samples
+            start += size
+
+    def sample(self, count: int, seed: int = 0) -> NDArray[Any]:
+        """`count` images, uint8 [count, h, w, c], or points float32 [count, 2] of a generator that makes these.
+
+        The same for the same seed, and the first k for any count, as far as onnxruntime computes an image alike in
+        any batch: it may round otherwise, which at worst turns one level of 255 into the next.
+        """
         shape = (self.channels,) if self.makes_points else (self.image_size, self.image_size, self.channels)
         try:
-            samples = np.empty((count, *shape), np.float32 if self.makes_points else np.uint8)
-            z = self.latents(count, seed)
+            samples = np.empty((max(0, count), *shape), np.float32 if self.makes_points else np.uint8)
         except (MemoryError, ValueError) as error:
             raise SamplerError(f"count={count}: more than memory holds: {error}") from error
-        for start in range(0, count, BATCH_SIZE):
-            samples[start : start + BATCH_SIZE] = self.images(z[start : start + BATCH_SIZE])
+        start = 0
+        for batch in self.stream(count, seed):
+            samples[start : start + len(batch)] = batch
+            start += len(batch)
         return samples
 
 
