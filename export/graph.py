@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from export.rewrite import folded
+from export.rewrite import folded, phased
 from wgan_dist import artifact
 from wgan_dist.artifact import Artifact, Description
 from wgan_dist.errors import UserError
@@ -15,7 +15,7 @@ from wgan_dist.run_folder import CHECKPOINTS
 from wgan_dist.settings import setting
 
 METADATA_PREFIX = "wgan_dist."
-FP32 = "fp32"
+FP32, BF16 = "fp32", "bf16"
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,34 @@ class Uint8Images(nn.Module):
 
     def __init__(self, generator: nn.Module) -> None:
         super().__init__()
-        self.generator = generator
+        self.generator: nn.Module = generator
 
     def forward(self, z: Tensor) -> Tensor:
         """z [n, latent_dim] → uint8 [n, h, w, c] in 0…255, rounded to nearest."""
         levels = ((self.generator(z) + 1.0) * 127.5).round().clamp(0.0, 255.0)
         return levels.to(torch.uint8).permute(0, 2, 3, 1)
+
+
+class BFloat16(nn.Module):
+    """A generator that computes in bfloat16, with its channels last, between latents and images in float32."""
+
+    def __init__(self, generator: nn.Module) -> None:
+        super().__init__()
+        self.generator = generator.to(torch.bfloat16).to(memory_format=torch.channels_last)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """z [n, latent_dim] → images [n, c, h, w] in [−1, 1]."""
+        return self.generator(z.to(torch.bfloat16)).float()
+
+
+def in_precision(export: "Export", precision: str) -> nn.Module:
+    """The network to be exported, in fp32 or bf16."""
+    if precision == FP32:
+        return export.network
+    latent_dim = export.source.description.latent_dim
+    if isinstance(export.network, Uint8Images):
+        return Uint8Images(BFloat16(phased(export.network.generator, latent_dim)))
+    return BFloat16(phased(export.network, latent_dim))
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,10 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from export.graph import FP32, Export, ExportSettings, load, metadata
-from export.parity import proof_of
+from export.parity import Runner, proof_of
 from export.quantise import to_fp16, to_int8
 from export.rewrite import phased
 from wgan_dist import cli, noise
@@ -86,12 +85,11 @@ def in_precision(export: Export, opset: int, uint8: bool, precision: str) -> onn
     return model
 
 
-def _run(path: Path, z: NDArray[np.float32]) -> NDArray[np.generic]:
+def _runner(path: Path) -> Runner:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # of fp16 it tells that a CPU has no kernels, which is known
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    images: NDArray[np.generic] = session.run(None, {"z": z})[0]
-    return images
+    return lambda z: session.run(None, {"z": z})[0]
 
 
 def export_onnx(flags: dict[str, str]) -> None:
@@ -101,7 +99,7 @@ def export_onnx(flags: dict[str, str]) -> None:
     model = in_precision(export, settings.opset, settings.uint8, settings.precision)
     with whole_file(export.out) as partial:
         partial.write_bytes(model.SerializeToString(deterministic=True))
-        proof = proof_of(export, lambda z: _run(partial, z), settings)
+        proof = proof_of(export, _runner(partial), settings)
     print(f"{export.out}: {proof}")
 
 

@@ -119,9 +119,8 @@ def _likeness(export: Export, run: Runner) -> str:
     reference = Reference.of(_drawn(export, original, range(count)))
     theirs, ours = (_drawn(export, each, range(count, 2 * count)) for each in (original, run))
     before, after = reference.distance(theirs), reference.distance(ours)
-    return (
-        f"; sliced Wasserstein distance × 10³ to {COMPARED} other images of the network {after:.3g}, not {before:.3g}"
-    )
+    name = f"sliced Wasserstein distance × 10³ to {COMPARED} other images of the network"
+    return f"; {name} {after:.3g}, of its own {before:.3g}"
 
 
 def prove_near(export: Export, run: Runner, least: float, uint8: bool) -> str:

@@ -29,7 +29,7 @@ def small_spec(name: str, channels: int = 3, spectral_norm: bool = False) -> Net
 
 
 @torch.no_grad()
-def _stir(network: nn.Module) -> None:
+def _stir(network: nn.Module, latent_dim: int) -> None:
     """Weights of which samples depend on the latents, and the statistics and singular vectors that go with them."""
     for number, (key, parameter) in enumerate(network.named_parameters()):
         drawn = torch.as_tensor(noise.normal(0, "weights", number, tuple(parameter.shape)), dtype=torch.float32)
@@ -44,7 +44,7 @@ def _stir(network: nn.Module) -> None:
         layer.momentum = None  # the mean of all batches
         layer.reset_running_stats()
     for counter in range(4):
-        network(torch.as_tensor(noise.normal(0, "z", counter, (64, LATENT_DIM)), dtype=torch.float32))
+        network(torch.as_tensor(noise.normal(0, "z", counter, (64, latent_dim)), dtype=torch.float32))
     for layer, momentum in momenta.items():
         layer.momentum = momentum
 
@@ -52,7 +52,7 @@ def _stir(network: nn.Module) -> None:
 def write_generator(folder: Path, spec: NetworkSpec, data: str = "digits", distribution: str = "normal") -> Path:
     """A generator file in which nothing is as it began: weights, statistics, singular vectors, attention."""
     network = build_generator(spec, seed=3)
-    _stir(network)
+    _stir(network, spec.arguments["latent_dim"])
     about = Description(spec, distribution, "ema", 3, 48, data, "a test", "CC0-1.0", "0")
     path = folder / artifact.EMA_FILE
     path.write_bytes(artifact.to_bytes(network.state_dict(), about))

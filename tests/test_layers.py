@@ -41,7 +41,7 @@ LAYERS = [
     ["wgan_dist.trainer"],
     ["export.graph"],
     ["export.parity", "export.quantise"],
-    ["export.onnx", "export.torchscript", "export.sampler"],
+    ["export.onnx", "export.torchscript", "export.program", "export.sampler"],
     ["wgan_dist.subjects"],
     ["wgan_dist.train", "wgan_dist.sample", "wgan_dist.evaluate", "wgan_dist.summary", "wgan_dist.recipes.__main__"],
     ["wgan_dist.reports", "wgan_dist.reports.runs", "wgan_dist.reports.hardware", "wgan_dist.reports.pictures"],

@@ -13,7 +13,8 @@ import onnx
 import torch
 from torch import Tensor
 
-from export.graph import METADATA_PREFIX
+from export.graph import BF16, FP32, METADATA_PREFIX
+from export.program import open_program
 from export.sampler import POINT_LAYOUT, Sampler, SamplerError, latents
 from export.torchscript import METADATA_FILE
 from wgan_dist import artifact
@@ -26,6 +27,8 @@ QUANTISED = ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger",
 # What a file may say of its weights; files of other programs may say anything.
 KINDS = ("ema", "raw")
 PRECISIONS = {onnx.TensorProto.FLOAT16: "float16", onnx.TensorProto.BFLOAT16: "bfloat16"}
+# What the files of this package say of themselves, as torch has it.
+PRECISION_NAMES = {FP32: "float32", BF16: "bfloat16"}
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,17 @@ def _torchscript(path: Path) -> _Generator:
         about = {name.removeprefix(METADATA_PREFIX): value for name, value in json.loads(extra[METADATA_FILE]).items()}
     except (RuntimeError, ValueError, AttributeError) as error:
         raise UserError(f"ckpt={path}: not a generator written by export.torchscript: {error}") from error
-    return _Generator(about, None, lambda z: _as_nchw(torch.no_grad()(module)(z)))
+    precision = PRECISION_NAMES.get(about.get("precision", ""))
+    return _Generator(about, precision, lambda z: _as_nchw(torch.no_grad()(module)(z)))
+
+
+def _program(path: Path) -> _Generator:
+    try:
+        found, draw = open_program(path)
+    except UserError as error:
+        raise UserError(f"ckpt={error}") from error
+    about = {name.removeprefix(METADATA_PREFIX): value for name, value in found.items()}
+    return _Generator(about, PRECISION_NAMES.get(about.get("precision", "")), lambda z: _as_nchw(draw(z)))
 
 
 def _precision(path: Path) -> str:
@@ -116,13 +129,16 @@ def _onnx(path: Path) -> _Generator:
 def _open(path: Path, own_class: str) -> tuple[str, _Generator]:
     if path.suffix == ".onnx":
         return "onnx", _onnx(path)
+    if path.suffix == ".pt2":
+        return "program", _program(path)
     if path.suffix == ".pt":
         return "torchscript", _torchscript(path)
     return "safetensors", _safetensors(path, own_class)
 
 
 def open_generator(path: Path, own_class: str, count: int, seed: int) -> Subject:
-    """The generator of a .safetensors, .pt (TorchScript) or .onnx file, to draw at most `count` samples of `seed`.
+    """The generator of a .safetensors, .pt (TorchScript), .pt2 (program) or .onnx file, to draw at most `count` samples
+    of `seed`.
 
     The latents are those of `python -m wgan_dist.sample`, the same for every file. Raises UserError for a file that
     is no such generator.

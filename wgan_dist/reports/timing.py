@@ -48,7 +48,7 @@ class Timing:
 def exported_files(run: Run) -> list[Path]:
     """The generators in a run's folder: its own file, and what was exported beside it."""
     own = run.folder / artifact.EMA_FILE
-    exports = [path for suffix in ("*.onnx", "*.pt") for path in sorted(run.folder.glob(suffix))]
+    exports = [path for suffix in ("*.onnx", "*.pt", "*.pt2") for path in sorted(run.folder.glob(suffix))]
     return [path for path in (own, *exports) if path.is_file()]
 
 

@@ -1,0 +1,274 @@
+"""Images per second of a generator in every form that it is exported in, at batches of 1, 8 and 64.
+
+    python -m tests.benchmarks.sampling
+
+DCGAN-64 with 64 features unless --ckpt names another. Every form alone in a process of its own, by turns; from latents
+to images of whole levels for Sampler, to floats for the others.
+"""
+
+import datetime
+import functools
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+
+from export.onnx import export_onnx
+from export.program import export_program, open_program
+from export.sampler import Sampler
+from export.torchscript import export_torchscript
+from tests.generators import write_generator
+from tests.processes import run
+from wgan_dist import artifact, cli
+from wgan_dist.models import generator_spec
+from wgan_dist.settings import from_flags, setting
+
+BATCHES = (1, 8, 64)
+WARM_UP, LEAST_SECONDS = 3, 1.0
+STREAMED = 10_000
+GEMM_SIZE, GEMM_REPEATS = 2048, 20
+# Form → the exporter, its flags, and the file it writes.
+EXPORTS: dict[str, tuple[Callable[[dict[str, str]], None], dict[str, str], str]] = {
+    "ONNX fp32": (export_onnx, {}, "fp32.onnx"),
+    "ONNX int8": (export_onnx, {"precision": "int8"}, "int8.onnx"),
+    "ONNX int8, uint8 images": (export_onnx, {"precision": "int8", "uint8": "true"}, "int8_levels.onnx"),
+    "TorchScript fp32": (export_torchscript, {}, "fp32.pt"),
+    "TorchScript bf16": (export_torchscript, {"precision": "bf16"}, "bf16.pt"),
+    "exported program fp32": (export_program, {}, "fp32.pt2"),
+    "AOTInductor fp32": (export_program, {"compiled": "true"}, "fp32.compiled.pt2"),
+    "AOTInductor bf16": (export_program, {"compiled": "true", "precision": "bf16"}, "bf16.compiled.pt2"),
+}
+EAGER = "PyTorch eager fp32"
+# Parts of the table: kind of process, name, file.
+FORMS = [
+    ("eager", EAGER, "generator.safetensors"),
+    ("onnxruntime", "ONNX fp32, bare session.run", "fp32.onnx"),
+    ("sampler", "ONNX fp32, Sampler", "fp32.onnx"),
+    ("onnxruntime", "ONNX int8, bare session.run", "int8.onnx"),
+    ("sampler", "ONNX int8, Sampler", "int8.onnx"),
+    ("sampler", "ONNX int8 --uint8, Sampler", "int8_levels.onnx"),
+    ("torchscript", "TorchScript fp32", "fp32.pt"),
+    ("torchscript", "TorchScript bf16", "bf16.pt"),
+    ("program", "exported program fp32", "fp32.pt2"),
+    ("program", "AOTInductor fp32", "fp32.compiled.pt2"),
+    ("program", "AOTInductor bf16", "bf16.compiled.pt2"),
+]
+
+Draw = Callable[[NDArray[np.float32]], Any]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the benchmark is told."""
+
+    ckpt: str = setting("", "generator to export; random weights of DCGAN-64 if not given")
+    folder: str = setting("", "where the exported files are kept and found again; a temporary folder if not given")
+    rounds: int = setting(3, "how often each form has its turn", least=1)
+
+
+def _write_generator(folder: Path) -> Path:
+    """DCGAN-64 with weights drawn anew, and BatchNorm's statistics of these."""
+    return write_generator(folder, generator_spec("dcgan", 128, 64, 3, 64, "auto"))
+
+
+def _export(settings: Settings, folder: Path) -> None:
+    source = folder / artifact.EMA_FILE
+    if not source.is_file():
+        source.write_bytes(Path(settings.ckpt).read_bytes()) if settings.ckpt else _write_generator(folder)
+    for name, (export, flags, file) in EXPORTS.items():
+        if not (folder / file).is_file():
+            print(f"exporting {name}", file=sys.stderr, flush=True)
+            # Weights that are drawn, not learnt, saturate tanh: the proof is of trained ones.
+            export(flags | {"ckpt": str(source), "out": str(folder / file), "psnr": "20"})
+
+
+def _drawing(kind: str, path: Path) -> Draw:
+    if kind == "sampler":
+        return Sampler(path).images
+    if kind == "onnxruntime":
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        return lambda z: session.run(None, {"z": z})[0]
+    if kind == "program":
+        draw = open_program(path)[1]
+    elif kind == "torchscript":
+        draw = torch.no_grad()(torch.jit.load(str(path)))
+    else:
+        draw = torch.no_grad()(artifact.load(path).network)
+    return lambda z: draw(torch.from_numpy(z))
+
+
+def _images_per_second(draw: Draw, z: NDArray[np.float32]) -> float:
+    for _ in range(WARM_UP):
+        draw(z)
+    took: list[float] = []
+    while sum(took) < LEAST_SECONDS:
+        begun = time.perf_counter()
+        draw(z)
+        took.append(time.perf_counter() - begun)
+    return len(z) / statistics.median(took)
+
+
+def measure(kind: str, path: Path, latent_dim: int) -> dict[int, float]:
+    """Images per second at each batch size, in this process."""
+    draw = _drawing(kind, path)
+    z = np.random.default_rng(0).standard_normal((max(BATCHES), latent_dim), dtype=np.float32)
+    return {size: _images_per_second(draw, z[:size]) for size in BATCHES}
+
+
+def stream(path: Path) -> dict[str, float]:
+    """Of a stream of images in this process: images per second, the batch size found, and mebibytes that the peak of
+    memory grew by after the first tenth."""
+    sampler, drawn, early = Sampler(path), 0, 0
+    begun = time.perf_counter()
+    for batch in sampler.stream(STREAMED):
+        drawn += len(batch)
+        if drawn >= STREAMED // 10 and not early:
+            early = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    seconds = time.perf_counter() - begun
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - early) / 1024
+    return {"images_per_second": drawn / seconds, "batch_size": sampler.batch_size, "grown_mebibytes": grown}
+
+
+def _median_seconds(call: Callable[[], Any]) -> float:
+    for _ in range(WARM_UP):
+        call()
+    took = []
+    for _ in range(GEMM_REPEATS):
+        begun = time.perf_counter()
+        call()
+        took.append(time.perf_counter() - begun)
+    return statistics.median(took)
+
+
+def _onnx_product(weights: NDArray[Any], kind: int, operation: str, out: int) -> Any:
+    make, size = onnx.helper.make_tensor_value_info, list(weights.shape)
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node(operation, ["a", "b"], ["y"])],
+        "product",
+        [make("a", kind, size)],
+        [make("y", out, size)],
+        [onnx.numpy_helper.from_array(weights, "b")],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
+    return onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+
+
+def peaks(library: str) -> dict[str, float]:
+    """Billions of operations per second in products of two square matrices, by type, in this process."""
+    n, rng = GEMM_SIZE, np.random.default_rng(0)
+    floats, small = rng.standard_normal((n, n), dtype=np.float32), rng.integers(-100, 100, (n, n), np.int8)
+    if library == "torch":
+        a = {"fp32": torch.from_numpy(floats), "bf16": torch.from_numpy(floats).bfloat16()}
+        calls: dict[str, Callable[[], Any]] = {name: functools.partial(torch.matmul, x, x) for name, x in a.items()}
+    else:
+        types = onnx.TensorProto
+        whole = _onnx_product(small, types.UINT8, "MatMulInteger", types.INT32)
+        real = _onnx_product(floats, types.FLOAT, "MatMul", types.FLOAT)
+        calls = {
+            "fp32": lambda: real.run(None, {"a": floats}),
+            "uint8 × int8": lambda: whole.run(None, {"a": small.view(np.uint8)}),
+        }
+    return {name: 2 * n**3 / _median_seconds(call) / 1e9 for name, call in calls.items()}
+
+
+def _alone(*words: str) -> Any:
+    """What a process of its own has measured."""
+    command = [sys.executable, "-W", "ignore", "-m", __name__, *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _first_image_seconds(path: Path, rounds: int) -> float:
+    """From the start of Python to a picture on the disk."""
+    took = []
+    for _ in range(rounds):
+        begun = time.perf_counter()
+        out = path.with_suffix(".png")
+        run(sys.executable, "-m", "export.sampler", str(path), "--count=1", f"--out={out}", cwd=path.parent)
+        took.append(time.perf_counter() - begun)
+    return statistics.median(took)
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
+    fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    family = f" family {fields['cpu family']} model {fields['model']}" if "cpu family" in fields else ""
+    return fields.get("model name", platform.processor()) + family
+
+
+def _print_conditions() -> None:
+    versions = f"torch {torch.__version__}, onnxruntime {onnxruntime.__version__}"
+    print(f"{datetime.date.today()}, {_processor()}, {len(os.sched_getaffinity(0))} cores, {versions}")
+    for library in ("torch", "onnxruntime"):
+        found = ", ".join(f"{name} {value:.0f}" for name, value in _alone("peaks", library).items())
+        print(f"products of {GEMM_SIZE}×{GEMM_SIZE} matrices by {library}, 10⁹ operations per second: {found}")
+
+
+def _print_table(found: dict[str, list[dict[str, float]]]) -> None:
+    medians = {
+        name: {size: statistics.median(each[str(size)] for each in rounds) for size in BATCHES}
+        for name, rounds in found.items()
+    }
+    print("| images per second (times eager) | " + " | ".join(f"batch {size}" for size in BATCHES) + " |")
+    print("|---|" + "---|" * len(BATCHES))
+    for name, rates in medians.items():
+        cells = [f"{rates[size]:.0f} ({rates[size] / medians[EAGER][size]:.2f})" for size in BATCHES]
+        print(f"| {name} | " + " | ".join(cells) + " |")
+
+
+def _compare(settings: Settings, folder: Path) -> None:
+    _export(settings, folder)
+    latent_dim = str(artifact.load(folder / artifact.EMA_FILE).description.latent_dim)
+    _print_conditions()
+    found: dict[str, list[dict[str, float]]] = {name: [] for _, name, _ in FORMS}
+    for turn in range(settings.rounds):
+        for kind, name, file in FORMS:
+            found[name].append(_alone("measure", kind, str(folder / file), latent_dim))
+        print(f"round {turn + 1} of {settings.rounds}", file=sys.stderr, flush=True)
+    _print_table(found)
+    for file in ("fp32.onnx", "int8.onnx"):
+        told = _alone("stream", str(folder / file))
+        print(
+            f"{file}: a stream of {STREAMED} images at {told['images_per_second']:.0f} images per second in batches of "
+            f"{told['batch_size']:.0f}; memory grew by {told['grown_mebibytes']:.1f} MiB after the first tenth"
+        )
+        print(f"{file}: {_first_image_seconds(folder / file, 5):.2f} s from the start of Python to a picture on disk")
+
+
+def benchmark(flags: dict[str, str]) -> None:
+    """Export whatever is missing, measure all, print the table."""
+    settings = from_flags(Settings, flags)
+    if settings.folder:
+        Path(settings.folder).mkdir(parents=True, exist_ok=True)
+        _compare(settings, Path(settings.folder))
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        _compare(settings, Path(scratch))
+
+
+PARTS: dict[str, Callable[..., Any]] = {
+    "measure": lambda kind, path, latent_dim: measure(kind, Path(path), int(latent_dim)),
+    "stream": lambda path: stream(Path(path)),
+    "peaks": peaks,
+}
+
+if __name__ == "__main__":
+    if sys.argv[1:2] and sys.argv[1] in PARTS:
+        print(json.dumps(PARTS[sys.argv[1]](*sys.argv[2:])))
+    else:
+        cli.run(benchmark, Settings, __doc__ or "")
