@@ -1,5 +1,6 @@
 """Artifact → the network to be exported, and what the file will say about it."""
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from wgan_dist.run_folder import CHECKPOINTS
 from wgan_dist.settings import setting
 
 METADATA_PREFIX = "wgan_dist."
-FP32, BF16 = "fp32", "bf16"
+FP32, BF16, FP16 = "fp32", "bf16", "fp16"
 
 
 @dataclass(frozen=True)
@@ -45,26 +46,35 @@ class Uint8Images(nn.Module):
         return levels.to(torch.uint8).permute(0, 2, 3, 1)
 
 
-class BFloat16(nn.Module):
-    """A generator that computes in bfloat16, with its channels last, between latents and images in float32."""
+class HalfPrecision(nn.Module):
+    """A generator that computes in `dtype` between latents and images in float32; with its channels last, which is
+    how kernels for it want them."""
 
-    def __init__(self, generator: nn.Module) -> None:
+    def __init__(self, generator: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
-        self.generator = generator.to(torch.bfloat16).to(memory_format=torch.channels_last)
+        self.generator, self.dtype = generator.to(dtype).to(memory_format=torch.channels_last), dtype
 
     def forward(self, z: Tensor) -> Tensor:
         """z [n, latent_dim] → images [n, c, h, w] in [−1, 1]."""
-        return self.generator(z.to(torch.bfloat16)).float()
+        return self.generator(z.to(self.dtype)).float()
 
 
 def in_precision(export: "Export", precision: str) -> nn.Module:
-    """The network to be exported, in fp32 or bf16."""
+    """The network to be exported, in fp32, bf16 or fp16.
+
+    In bf16 without transposed convolutions; in fp16, which is for GPUs, with them, as they have kernels for these.
+    """
     if precision == FP32:
         return export.network
-    latent_dim = export.source.description.latent_dim
     if isinstance(export.network, Uint8Images):
-        return Uint8Images(BFloat16(phased(export.network.generator, latent_dim)))
-    return BFloat16(phased(export.network, latent_dim))
+        return Uint8Images(_halved(export.network.generator, export.source.description.latent_dim, precision))
+    return _halved(export.network, export.source.description.latent_dim, precision)
+
+
+def _halved(network: nn.Module, latent_dim: int, precision: str) -> nn.Module:
+    if precision == BF16:
+        return HalfPrecision(phased(network, latent_dim), torch.bfloat16)
+    return HalfPrecision(copy.deepcopy(network), torch.float16)
 
 
 @dataclass(frozen=True)

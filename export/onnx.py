@@ -13,9 +13,9 @@ import onnxruntime
 import torch
 from torch import nn
 
-from export.graph import FP32, Export, ExportSettings, load, metadata
+from export.graph import FP16, FP32, Export, ExportSettings, in_precision, load, metadata
 from export.parity import Runner, proof_of
-from export.quantise import to_fp16, to_int8
+from export.quantise import to_int8
 from export.rewrite import phased
 from wgan_dist import cli, noise
 from wgan_dist.files import whole_file
@@ -29,7 +29,7 @@ Write a trained generator as ONNX: input z float32 [n, latent_dim], output image
 Ends by proving equality with the network at several batch sizes; if that fails there is no file. --precision=int8
 samples several times faster on a CPU, fp16 is for GPUs; both end by telling how far they are from the network.
 """
-INT8, FP16 = "int8", "fp16"
+INT8 = "int8"
 CALIBRATION_LATENTS = 256
 
 
@@ -69,12 +69,11 @@ def _to_onnx(network: nn.Module, export: Export, opset: int, uint8: bool) -> onn
     return model
 
 
-def in_precision(export: Export, opset: int, uint8: bool, precision: str) -> onnx.ModelProto:
+def to_precision(export: Export, opset: int, uint8: bool, precision: str) -> onnx.ModelProto:
     """The network as an ONNX model that computes in fp32, fp16 or int8."""
     about = export.source.description
     if precision == FP16:
-        # Kernels of GPUs are for the transposed convolutions themselves.
-        model = to_fp16(_to_onnx(export.network, export, opset, uint8))
+        model = _to_onnx(in_precision(export, FP16), export, opset, uint8)
     else:
         model = to_onnx(export, opset, uint8)
     if precision == INT8:
@@ -96,7 +95,7 @@ def export_onnx(flags: dict[str, str]) -> None:
     """Write the ONNX file that the texts of settings describe; what the command line does."""
     settings = from_flags(OnnxSettings, flags)
     export = load(settings, ".onnx")
-    model = in_precision(export, settings.opset, settings.uint8, settings.precision)
+    model = to_precision(export, settings.opset, settings.uint8, settings.precision)
     with whole_file(export.out) as partial:
         partial.write_bytes(model.SerializeToString(deterministic=True))
         proof = proof_of(export, _runner(partial), settings)

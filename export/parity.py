@@ -130,7 +130,8 @@ def prove_near(export: Export, run: Runner, least: float, uint8: bool) -> str:
     Raises UserError if the ratio is below `least`.
     """
     found, peak = _compare(export, run), UINT8_PEAK if uint8 else PEAK
-    ratio = 10.0 * np.log10(peak**2 / found.squared) if found.squared else float("inf")
+    with np.errstate(divide="ignore"):
+        ratio = 10.0 * float(np.log10(np.divide(peak**2, found.squared)))
     unit = "levels of 255" if uint8 else "in images of [-1, 1]"
     words = f"PSNR {ratio:.1f} dB, greatest difference {found.difference:.3g} {unit} at batches {_batches()}"
     if not ratio >= least:

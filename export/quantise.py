@@ -1,4 +1,4 @@
-"""Float graphs → graphs that compute in 8 whole bits or in float16, by onnxruntime's own tools.
+"""Float graphs → graphs that compute in 8 whole bits, by onnxruntime's own tools.
 
 What is quantised is in operators of the ONNX standard: each tensor is followed by QuantizeLinear and DequantizeLinear,
 and a runtime that can compute in whole numbers does so between them (activations uint8, weights int8 per channel).
@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -20,7 +19,6 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from onnxruntime.quantization.calibrate import TensorsData
 from onnxruntime.quantization.onnx_model import ONNXModel
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
-from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from wgan_dist.errors import UserError
 
@@ -172,10 +170,3 @@ def to_int8(model: onnx.ModelProto, z: Latents) -> onnx.ModelProto:
         expected = _images(model, z[half:])
         errors = [float(np.square(_images(each, z[half:]) - expected).mean()) for each in candidates]
     return _finish(candidates[int(np.argmin(errors))], model)
-
-
-def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A float graph that computes in float16, with float32 latents and images as before."""
-    with _quiet():
-        found: Any = convert_float_to_float16(copy.deepcopy(model), keep_io_types=True)
-    return _finish(found, model)

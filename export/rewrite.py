@@ -34,7 +34,7 @@ class Dense4x4(nn.Module):
 
 
 def _bias(layer: nn.ConvTranspose2d) -> Tensor:
-    return torch.zeros(layer.out_channels) if layer.bias is None else layer.bias.detach()
+    return layer.weight.new_zeros(layer.out_channels) if layer.bias is None else layer.bias.detach()
 
 
 def _phase(weight: Tensor, row: int, column: int) -> Tensor:
@@ -205,7 +205,7 @@ def phased(network: nn.Module, latent_dim: int) -> nn.Module:
     found = traced(network.eval())
     if found is None:
         return network
-    ShapeProp(found).propagate(torch.zeros(2, latent_dim))
+    ShapeProp(found).propagate(next(network.parameters()).new_zeros(2, latent_dim))
     for node in list(found.graph.nodes):
         layer = _layer(found, node)
         if not isinstance(layer, nn.ConvTranspose2d):

@@ -8,10 +8,13 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from hypothesis import given
+from hypothesis.extra.numpy import array_shapes, arrays
+from hypothesis.strategies import floats, integers, sampled_from
 from PIL import Image
 
 from export.onnx import export_onnx
-from export.sampler import Sampler, SamplerError, grid, to_uint8, write_images, write_points
+from export.sampler import TRIED, Sampler, SamplerError, grid, latents, to_uint8, write_images, write_points
 from tests.generators import small_spec, write_generator
 from tests.processes import REPOSITORY, run
 from wgan_dist import artifact
@@ -68,6 +71,71 @@ def test_single_files_hold_the_images_in_order(onnx_file: Path, tmp_path: Path) 
 def test_levels_are_rounded_to_nearest_and_kept_in_range() -> None:
     values = np.array([-1.5, -1.0, 0.0, 1 / 127.5 - 1 + 1e-6, 1.0, 2.0], np.float32).reshape(1, 1, 1, 6)
     assert to_uint8(values).ravel().tolist() == [0, 0, 128, 1, 255, 255]
+
+
+@given(
+    arrays(np.float32, array_shapes(min_dims=4, max_dims=4, max_side=9), elements=floats(-2, 2, width=32)),
+    integers(1, 40),
+)
+def test_levels_are_those_of_the_formula_whatever_the_block(images: np.ndarray, block: int) -> None:
+    expected = np.rint((images + 1.0) * 127.5).clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("export.sampler.BLOCK", block)
+        found = to_uint8(images)
+    assert found.flags.c_contiguous
+    np.testing.assert_array_equal(found, expected)
+
+
+@given(integers(1, 9), integers(1, 9), integers(0, 30), sampled_from(["normal", "uniform"]), integers(0, 9))
+def test_latents_can_be_drawn_from_any_number_on(
+    count: int, latent_dim: int, start: int, distribution: str, seed: int
+) -> None:
+    every = latents(start + count, latent_dim, distribution, seed)
+    np.testing.assert_array_equal(latents(count, latent_dim, distribution, seed, start), every[start:])
+
+
+def test_a_stream_is_the_sample_in_parts_of_sizes_that_are_tried_and_then_kept(onnx_file: Path) -> None:
+    sampler = Sampler(onnx_file)
+    count = 2 * sum(TRIED)
+    batches = list(sampler.stream(count, seed=5))
+    sizes = [len(batch) for batch in batches]
+    assert tuple(sizes[: len(TRIED)]) == TRIED
+    assert sampler.batch_size in TRIED
+    assert set(sizes[len(TRIED) : -1]) == {sampler.batch_size}
+    drawn = np.concatenate(batches)
+    assert len(drawn) == count
+    whole = Sampler(onnx_file, batch_size=count).sample(count, seed=5)
+    assert np.abs(drawn.astype(int) - whole).max() <= 1
+    assert (drawn == whole).mean() > 0.999
+
+
+def test_the_size_that_was_fastest_per_image_is_kept(onnx_file: Path) -> None:
+    sampler = Sampler(onnx_file)
+    for size, seconds in zip(TRIED, (9.0, 0.8, 9.0, 1.6, 9.0, 12.8), strict=True):
+        assert sampler.batch_size == 0
+        sampler._note(size - 1, 0.0)  # of a batch that was cut short
+        sampler._note(size, seconds)
+    assert sampler.batch_size == 32
+
+
+def test_a_stream_takes_no_memory_for_what_is_to_come(onnx_file: Path) -> None:
+    stream = Sampler(onnx_file, batch_size=3).stream(10**15, seed=2)
+    found = [next(stream) for _ in range(2)]
+    assert [batch.shape for batch in found] == [(3, 32, 32, 1)] * 2
+    np.testing.assert_array_equal(np.concatenate(found), Sampler(onnx_file).sample(6, seed=2))
+
+
+def test_a_batch_size_is_kept_to_and_bounded(onnx_file: Path) -> None:
+    assert [len(batch) for batch in Sampler(onnx_file, batch_size=5).stream(12)] == [5, 5, 2]
+    with pytest.raises(SamplerError, match="^batch_size=-1: expected at least 0$"):
+        Sampler(onnx_file, batch_size=-1)
+
+
+def test_outputs_bound_to_a_device_are_the_same(onnx_file: Path) -> None:
+    """The way of the CUDA provider, on the CPU."""
+    sampler = Sampler(onnx_file)
+    z = sampler.latents(5, seed=1)
+    np.testing.assert_array_equal(sampler._run_bound(z, "cpu"), sampler._run(z))
 
 
 def test_grid_places_images_row_by_row() -> None:

@@ -38,6 +38,7 @@ from wgan_dist import artifact, cli
 from wgan_dist.models import generator_spec
 from wgan_dist.settings import from_flags, setting
 
+MODULE = "tests.benchmarks.sampling"
 BATCHES = (1, 8, 64)
 WARM_UP, LEAST_SECONDS = 3, 1.0
 STREAMED = 10_000
@@ -188,7 +189,7 @@ def peaks(library: str) -> dict[str, float]:
 
 def _alone(*words: str) -> Any:
     """What a process of its own has measured."""
-    command = [sys.executable, "-W", "ignore", "-m", __name__, *words]
+    command = [sys.executable, "-W", "ignore", "-m", MODULE, *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
