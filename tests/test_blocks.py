@@ -69,7 +69,7 @@ def test_without_second_derivatives_gradients_are_the_same_to_the_last_bit(name:
 @pytest.mark.parametrize("value", [0.0, -0.0, float("inf"), -float("inf"), float("nan"), 1e-40])
 @pytest.mark.parametrize("plain", [nn.ReLU(), nn.LeakyReLU(0.2)])
 def test_of_any_number_at_all_it_is_torchs_own_activation(plain: nn.Module, value: float) -> None:
-    (straight,) = without_second_derivatives(nn.Sequential(copy.deepcopy(plain)))
+    straight = without_second_derivatives(nn.Sequential(copy.deepcopy(plain)))
     x = torch.tensor([value, 1.0, -1.0], requires_grad=True)
     found, expected = (torch.autograd.grad(form(x).sum(), x)[0] for form in (straight, plain))
     torch.testing.assert_close(straight(x), plain(x), rtol=0, atol=0, equal_nan=True)
@@ -80,7 +80,7 @@ class CountConvolutions(TorchDispatchMode):
     """Counts the backward passes of convolutions."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.count = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
