@@ -9,6 +9,8 @@ from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn.functional import pad
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
+from wgan_dist.models.blocks import DoubleThenConv
+
 # Up to this many channels one 3×3 convolution costs less than four: kernels compute 16 channels or none.
 FEW_CHANNELS = 4
 
@@ -120,9 +122,30 @@ def _trace(network: nn.Module) -> fx.Graph | None:
         return None
 
 
+@torch.no_grad()
+def _as_transposed(layer: DoubleThenConv) -> nn.ConvTranspose2d:
+    """The transposed convolution 4/2/1 that a layer is: its answer to a single one is its kernel."""
+    channels, following = layer.in_channels, layer.out_channels
+    ones = layer.weight.new_zeros(channels, channels, 3, 3)
+    ones[range(channels), range(channels), 1, 1] = 1.0
+    found = nn.ConvTranspose2d(channels, following, 4, 2, 1, bias=layer.bias is not None)
+    answer = layer(ones) if layer.bias is None else layer(ones) - layer.bias[:, None, None]
+    found.weight = nn.Parameter(answer[:, :, 1:5, 1:5].contiguous(), requires_grad=False)
+    if layer.bias is not None:
+        found.bias = nn.Parameter(layer.bias.clone(), requires_grad=False)
+    return found.eval()
+
+
+def _with_plain_layers(network: nn.Module) -> nn.Module:
+    for name, layer in list(network.named_modules()):
+        if isinstance(layer, DoubleThenConv):
+            network.set_submodule(name, _as_transposed(layer))
+    return network
+
+
 def traced(network: nn.Module) -> fx.GraphModule | None:
     """A copy whose layers can be exchanged, or None for a network that fx cannot follow."""
-    network = copy.deepcopy(network)
+    network = _with_plain_layers(copy.deepcopy(network))
     graph = _trace(network)
     return None if graph is None else fx.GraphModule(network, graph)
 

@@ -12,6 +12,7 @@ from export.rewrite import Dense4x4, FourPhases, ShuffledPhases, folded, phased
 from tests.generators import LATENT_DIM, small_spec, write_generator
 from wgan_dist import artifact
 from wgan_dist.models import GENERATORS
+from wgan_dist.models.blocks import DoubleThenConv
 
 EXACT = 1e-12
 
@@ -48,6 +49,19 @@ def test_a_transposed_convolution_of_one_place_is_a_dense_layer(bias: bool) -> N
     torch.testing.assert_close(Dense4x4(layer, nn.ReLU())(x), layer(x).relu(), rtol=0, atol=EXACT)
 
 
+@pytest.mark.parametrize("bias", [True, False])
+@torch.no_grad()
+def test_doubling_and_a_convolution_become_phases_too(bias: bool) -> None:
+    layer = DoubleThenConv(4, 6, 3, 1, 1, bias=bias).double()
+    network = nn.Sequential(nn.Unflatten(1, (4, 3, 3)), layer).eval()
+    z = drawn(2, 36)
+    doubled = nn.functional.interpolate(z.unflatten(1, (4, 3, 3)), scale_factor=2.0)
+    expected = nn.functional.conv2d(doubled, layer.weight, layer.bias, padding=1)
+    found = phased(network, 36)
+    assert layers(found, FourPhases) == 1
+    torch.testing.assert_close(found(z), expected, rtol=0, atol=EXACT)
+
+
 @pytest.mark.parametrize("name", GENERATORS)
 @torch.no_grad()
 def test_every_network_of_the_registry_is_the_same_function(name: str, tmp_path: Path) -> None:
@@ -73,7 +87,7 @@ def test_batch_norm_is_gone_but_behind_a_sum(name: str, norms: int, tmp_path: Pa
     assert layers(network, nn.BatchNorm1d, nn.BatchNorm2d) > norms
     found = phased(folded(network), LATENT_DIM)
     assert layers(found, nn.BatchNorm1d, nn.BatchNorm2d) == norms
-    assert layers(found, nn.ConvTranspose2d) == 0
+    assert layers(found, nn.ConvTranspose2d, DoubleThenConv) == 0
 
 
 class Twice(nn.Module):
