@@ -92,6 +92,7 @@ class Config:
     image_size: int = setting(64, "height and width in pixels; images are resized and centre-cropped", least=1)
     channels: int | None = setting(None, "1 grey, 3 RGB, 4 RGBA; auto: as the data", parse=_parse_channels)
     background: str = setting("ffffff", "colour under transparent pixels", parse=parse_background)
+    flip: bool = setting(False, "mirror real images left to right, one in two, drawn anew each time")
     skip_bad_images: bool = setting(False, "leave unreadable files out instead of stopping")
     cache_dir: str = setting("~/.cache/wgan_dist", "folder of decoded and downloaded images")
     workers: int = setting(0, "processes that prepare batches, per rank", least=0)
@@ -146,6 +147,7 @@ class Config:
     )
     threads: int | None = setting(None, "CPU threads of each process; auto: its share of the cores", least=1)
     deterministic: bool = setting(False, "equal bits from equal runs on a GPU too, at some cost of speed")
+    tf32: bool = setting(False, "let a GPU round the factors of float32 products to TF32: faster, 10 bits of precision")
     compile: bool = setting(False, "compile the objectives with torch.compile")
     profile: int = setting(
         0, "steps to record, after two others: where their time goes, as a table and a trace", least=0

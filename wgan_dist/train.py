@@ -164,7 +164,7 @@ def _train(config: Config) -> None:
     from wgan_dist.trainer import Trainer
 
     config = dataclasses.replace(config, mixed_precision=distributed.mixed_precision(config.mixed_precision))
-    accelerator = distributed.start(config.threads, config.timeout, config.deterministic)
+    accelerator = distributed.start(config.threads, config.timeout, config.deterministic, config.tf32)
     _say_where(config, accelerator)
     distributed.from_main(lambda: check(config))
     data = _open_data(config)

@@ -1,6 +1,6 @@
 """Name or path → images or points; which of them make global batch k."""
 
-from wgan_dist.data.batches import Order, ShareSampler, as_inputs, micro_batches, to_unit_range
+from wgan_dist.data.batches import Order, ShareSampler, as_inputs, micro_batches, mirrored, to_unit_range
 from wgan_dist.data.holdout import Split, split
 from wgan_dist.data.images import Images, open_images
 from wgan_dist.data.points import Points, are_points, open_points
@@ -17,6 +17,7 @@ __all__ = [
     "are_points",
     "as_inputs",
     "micro_batches",
+    "mirrored",
     "open_images",
     "open_points",
     "split",
