@@ -1,0 +1,45 @@
+"""A name or a path → the source of its pictures."""
+
+import os
+from pathlib import Path
+
+from wgan_dist.data.archives import SUFFIXES, archive_source, is_archive
+from wgan_dist.data.points import DRAWS
+from wgan_dist.data.sources import (
+    DIGITS,
+    TORCHVISION,
+    Source,
+    folder_source,
+    idx_files,
+    idx_source,
+    name_of,
+    torchvision_source,
+)
+from wgan_dist.errors import UserError
+from wgan_dist.settings import unknown_name
+
+
+def _from_folder(path: Path) -> Source:
+    idx = idx_files(path)
+    return idx_source(path, idx, name_of(path)) if idx else folder_source(path)
+
+
+def open_source(data: str, cache_dir: Path) -> Source:
+    """`data`, one of the names known here or a path, as a Source; raises UserError naming it."""
+    if data == "digits":
+        return idx_source(DIGITS, idx_files(DIGITS), data)
+    try:
+        path = Path(data).expanduser()
+    except RuntimeError:  # ~name of an unknown user
+        raise UserError(f"data={data}: there is no such folder") from None
+    if path.is_dir():
+        return _from_folder(path)
+    if data in TORCHVISION:
+        return torchvision_source(data, cache_dir)
+    if is_archive(path):
+        return archive_source(path, data, cache_dir)
+    if path.exists():
+        raise UserError(f"data={data}: expected a folder, or a file ending in {', '.join(SUFFIXES)}")
+    if os.sep in data or data.startswith((".", "~")) or data.endswith(SUFFIXES):
+        raise UserError(f"data={data}: there is no such folder or file")
+    raise unknown_name("data (no folder of that name, and not a data set)", data, ["digits", *DRAWS, *TORCHVISION])
