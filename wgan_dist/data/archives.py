@@ -2,7 +2,9 @@
 
 import gzip
 import io
+import lzma
 import stat
+import struct
 import tarfile
 import tempfile
 import threading
@@ -29,6 +31,19 @@ GZIP_LIMIT, GZIP_RATIO = 1 << 30, 50
 COPY = 1 << 20
 BLOCK = tarfile.BLOCKSIZE
 ENCRYPTED = 1
+# What the libraries raise of damaged archives and of kinds that they do not know.
+DAMAGE = (
+    OSError,
+    EOFError,
+    ValueError,
+    OverflowError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    lzma.LZMAError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+)
 
 
 @dataclass(frozen=True)
@@ -46,8 +61,7 @@ def whole_archive(data: str) -> Iterator[None]:
     """What goes wrong with an archive as such, as a UserError that names it."""
     try:
         yield
-    except (OSError, EOFError, ValueError, zlib.error, tarfile.TarError, zipfile.BadZipFile) as error:
-        # RuntimeError and NotImplementedError of zipfile are about single members.
+    except DAMAGE as error:
         raise UserError(f"data={data}: damaged or cut short: {' '.join(str(error).split())}") from error
 
 
@@ -100,9 +114,10 @@ def _zip_pictures(path: Path, data: str) -> Pictures:
         if wrong := _zip_wrong(member):
             raise BadImageError(wrong)
         try:
-            return _decodable(read_member(member))
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+            content = read_member(member)
+        except DAMAGE as error:
             raise BadImageError(f"damaged in the archive: {error}") from None
+        return _decodable(content)
 
     return Pictures(names, open_member)
 
