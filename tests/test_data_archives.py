@@ -321,6 +321,7 @@ def test_a_compressed_tar_whose_cache_cannot_be_written_is_refused(tmp_path: Pat
         pictures_of(path)
 
 
+@pytest.mark.slow
 def test_two_processes_on_a_zip_train_what_one_does(tmp_path: Path) -> None:
     write(tmp_path / "photos.zip", {f"{seed:02d}.jpg": photograph(seed) for seed in range(40)})
     given = SETTINGS | {"data": "photos.zip", "dtype": "float64", "cache_dir": "cache", "max_steps": "3"}

@@ -24,6 +24,7 @@ LAYERS = [
     ["wgan_dist.data.points"],
     ["wgan_dist.run_folder", "wgan_dist.schedule", "wgan_dist.data.transform", "wgan_dist.data.sources"],
     ["wgan_dist.data.holdout", "wgan_dist.data.archives"],
+    ["wgan_dist.data.shards"],
     ["wgan_dist.data.opening"],
     ["wgan_dist.data.images", "wgan_dist.models.blocks", "wgan_dist.recipes"],
     ["wgan_dist.data.batches", "wgan_dist.models.dcgan", "wgan_dist.models.mlp", "wgan_dist.models.points"],

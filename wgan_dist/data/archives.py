@@ -144,15 +144,15 @@ def tar_members(file: IO[bytes], data: str) -> list[Member]:
     return members
 
 
-def tar_pictures(members: list[Member], content: Callable[[Member], bytes]) -> Pictures:
-    """The members as pictures; `content` reads one's bytes."""
+def tar_pictures(members: list[Member], content: Callable[[int, Member], bytes]) -> Pictures:
+    """The members as pictures; `content(number, member)` reads one's bytes."""
 
     def open_member(index: int) -> Image.Image:
         member = members[index]
         if member.wrong:
             raise BadImageError(member.wrong)
         _check_size(member.size)
-        return _decodable(content(member))
+        return _decodable(content(index, member))
 
     return Pictures([member.name for member in members], open_member)
 
@@ -173,7 +173,7 @@ def _as_folder(members: list[Member]) -> list[Member]:
 def _tar_pictures(path: Path, data: str) -> Pictures:
     with path.open("rb") as file:
         members = tar_members(file, data)
-    return tar_pictures(_as_folder(members), lambda member: content_of(path, member))
+    return tar_pictures(_as_folder(members), lambda _, member: content_of(path, member))
 
 
 def _unpack(path: Path, out: IO[bytes], data: str) -> None:
@@ -208,7 +208,7 @@ def _gzipped_pictures(path: Path, cache_dir: Path, data: str) -> Pictures:
     file.seek(0)
     lock = threading.Lock()
 
-    def content(member: Member) -> bytes:
+    def content(_: int, member: Member) -> bytes:
         with lock:
             file.seek(member.start)
             return file.read(member.size)
