@@ -23,7 +23,7 @@ LAYERS = [
     ["wgan_dist.cli", "wgan_dist.config", "wgan_dist.weights", "wgan_dist.distributed"],
     ["wgan_dist.data.points"],
     ["wgan_dist.run_folder", "wgan_dist.schedule", "wgan_dist.data.transform", "wgan_dist.data.sources"],
-    ["wgan_dist.data.holdout", "wgan_dist.data.archives"],
+    ["wgan_dist.data.holdout", "wgan_dist.data.archives", "wgan_dist.data.hugging_face"],
     ["wgan_dist.data.shards"],
     ["wgan_dist.data.opening"],
     ["wgan_dist.data.images", "wgan_dist.models.blocks", "wgan_dist.recipes"],

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from wgan_dist.data.archives import SUFFIXES, archive_source, is_archive
+from wgan_dist.data.hugging_face import PREFIX, hugging_face_source
 from wgan_dist.data.points import DRAWS
 from wgan_dist.data.shards import is_pattern, pattern_name, shards_below, shards_named, shards_source
 from wgan_dist.data.sources import (
@@ -44,9 +45,11 @@ def _unknown(data: str, path: Path) -> UserError:
 
 
 def open_source(data: str, cache_dir: Path) -> Source:
-    """`data`, one of the names known here, a path or a pattern of paths, as a Source; raises UserError naming it."""
+    """`data`, one of the names known here, a path, a pattern of paths or hf:…, as a Source; raises UserError naming it."""
     if data == "digits":
         return idx_source(DIGITS, idx_files(DIGITS), data)
+    if data.startswith(PREFIX):
+        return hugging_face_source(data, cache_dir)
     if is_pattern(data):
         return shards_source(pattern_name(data), shards_named(data), data)
     path = _path(data)

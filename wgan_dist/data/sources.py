@@ -78,7 +78,7 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".")
 
 
-def _files_below(folder: Path) -> list[str]:
+def files_below(folder: Path) -> list[str]:
     """The paths below `folder` of all visible files, with /, sorted; linked folders are followed, once each.
 
     Texts: a Path each would take a folder of 100,000 files seconds.
@@ -125,7 +125,7 @@ def open_file(path: Path) -> Image.Image:
 
 def folder_source(folder: Path) -> Source:
     """Every file below a folder, nested or flat."""
-    names = _files_below(folder)
+    names = files_below(folder)
     if not names:
         raise UserError(f"data={folder}: the folder holds no image")
     stamps = [(name, *stamp(os.path.join(folder, name))) for name in names]  # noqa: PTH118
