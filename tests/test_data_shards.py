@@ -8,6 +8,8 @@ import webdataset
 from tests.faults.tiny import SETTINGS, differences
 from tests.test_data_archives import photograph, png, tar_of, write_folder
 from tests.test_data_images import first_pixels, opened
+from wgan_dist.cli import read_flags
+from wgan_dist.config import load_config
 from wgan_dist.data import shards
 from wgan_dist.data.opening import open_source
 from wgan_dist.data.sources import Pictures
@@ -149,3 +151,14 @@ def test_a_run_over_shards_resumes_to_the_byte(tmp_path: Path, monkeypatch: pyte
     shutil.rmtree("cache")
     train({"run_dir": "run", "resume": "true", "max_steps": "4"})
     assert differences(tmp_path / "run", tmp_path / "straight") == []
+
+
+def test_a_pattern_that_the_shell_has_expanded_is_noticed() -> None:
+    """Bash makes a flag of each name, and of several the last alone would count."""
+    with pytest.raises(UserError, match="^data: given 2 times; braces need quotes in a shell$"):
+        read_flags(["--data=0.tar", "--seed=1", "--data=1.tar"], lambda name: True)
+    assert read_flags(["--data={0..1}.tar"], lambda name: True) == {"data": "{0..1}.tar"}
+
+
+def test_a_comma_within_braces_separates_no_data() -> None:
+    assert load_config({"data": "a/,s/{0,1}{2..3,5}.tar,b.zip"}).data == ("a/", "s/{0,1}{2..3,5}.tar", "b.zip")

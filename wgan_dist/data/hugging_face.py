@@ -98,9 +98,7 @@ def _load(datasets: Any, place: Place, cache_dir: Path) -> Any:
 def _of_split(found: Any, place: Place) -> Any:
     if not isinstance(found, dict):
         if place.path is not None and place.split:
-            raise UserError(
-                f"data={place.data}: it has no splits; expected {place.data.replace(':' + place.split, '')}"
-            )
+            raise UserError(f"data={place.data}: there are no splits in it; expected it without :{place.split}")
         return found
     split = place.split or (USUAL_SPLIT if len(found) > 1 else next(iter(found)))
     if split not in found:

@@ -45,7 +45,7 @@ def _unknown(data: str, path: Path) -> UserError:
 
 
 def open_source(data: str, cache_dir: Path) -> Source:
-    """`data`, one of the names known here, a path, a pattern of paths or hf:…, as a Source; raises UserError naming it."""
+    """`data`, a name known here, a path, a pattern of paths or hf:…, as a Source; raises UserError naming it."""
     if data == "digits":
         return idx_source(DIGITS, idx_files(DIGITS), data)
     if data.startswith(PREFIX):
