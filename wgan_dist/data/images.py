@@ -5,6 +5,8 @@ import hashlib
 import json
 import math
 import os
+import sys
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -33,6 +35,7 @@ BAD_LIMIT = 1000
 AHEAD = 512
 # Pictures between two words on how far decoding is.
 CHUNK = 512
+SECONDS_BETWEEN_WORDS = 2.0
 
 Item = TypeVar("Item")
 Notify = Callable[[int, int], None]
@@ -79,6 +82,20 @@ class Images:
         return tuple(self.pixels.shape[1:])
 
 
+def decoding_voice(verb: str) -> Notify:
+    """Says on standard error how far it is, at most every two seconds."""
+    started = spoken = time.monotonic()
+
+    def say(done: int, total: int) -> None:
+        nonlocal spoken
+        if time.monotonic() - spoken >= SECONDS_BETWEEN_WORDS:
+            spoken = time.monotonic()
+            left = (spoken - started) / done * (total - done)
+            print(f"{verb} {done:,} of {total:,} images, {left:.0f} s left", file=sys.stderr, flush=True)
+
+    return say
+
+
 def _in_order(pool: ThreadPoolExecutor, use: Callable[[Item], object], items: Iterable[Item]) -> Iterator[object]:
     """`use` of every item in the order of the items, the next AHEAD of them already begun."""
     begun: deque[Future[object]] = deque()
@@ -90,7 +107,7 @@ def _in_order(pool: ThreadPoolExecutor, use: Callable[[Item], object], items: It
         yield each.result()
 
 
-def _each(listed: list[Pictures], use: Callable[[Image.Image], object], notify: Notify) -> Generator[object]:
+def each_picture(listed: list[Pictures], use: Callable[[Image.Image], object], notify: Notify) -> Generator[object]:
     """`use(picture)` for every picture in order, or the BadImageError with the picture's name."""
     items = [(pictures, index) for pictures in listed for index in range(len(pictures.names))]
 
@@ -149,7 +166,7 @@ def _decode(listed: list[Pictures], file: Path, wanted: _Wanted, notify: Notify)
 
     def write(use: Callable[..., object], channels: int) -> dict[str, object] | None:
         bound = functools.partial(use, image_size=wanted.image_size, background=wanted.background)
-        with closing(_each(listed, bound, notify)) as rows:
+        with closing(each_picture(listed, bound, notify)) as rows:
             shape = (channels, wanted.image_size, wanted.image_size)
             return _write_pixels(file, _until_hopeless(rows, wanted.skip_bad_images), shape)
 
