@@ -155,8 +155,12 @@ def test_a_run_over_shards_resumes_to_the_byte(tmp_path: Path, monkeypatch: pyte
 
 def test_a_pattern_that_the_shell_has_expanded_is_noticed() -> None:
     """Bash makes a flag of each name, and of several the last alone would count."""
-    with pytest.raises(UserError, match="^data: given 2 times; braces need quotes in a shell$"):
-        read_flags(["--data=0.tar", "--seed=1", "--data=1.tar"], lambda name: True)
+    with pytest.raises(UserError, match="^--data=0.tar --data=1.tar: given twice; braces need quotes in a shell"):
+        read_flags(["--data=0.tar", "--data=1.tar"], lambda name: name == "data")
+    assert read_flags(["--data=0.tar", "--seed=1", "--seed=2", "--data=1.tar"], lambda name: name == "data") == {
+        "data": "1.tar",
+        "seed": "2",
+    }
     assert read_flags(["--data={0..1}.tar"], lambda name: True) == {"data": "{0..1}.tar"}
 
 
