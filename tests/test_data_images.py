@@ -316,7 +316,7 @@ def test_a_damaged_cache_is_built_again(tmp_path: Path, damage: str) -> None:
 
 def test_where_the_first_coloured_picture_lies_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was decoded as grey before it is decoded again."""
-    monkeypatch.setattr(images, "AHEAD", 2)
+    monkeypatch.setattr(images, "TOGETHER", 2)
     grey = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 7, 2), np.uint8), "LA")
     for place in (0, 3, 7):
         folder = tmp_path / f"at {place}"

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from filelock import FileLock
@@ -31,13 +31,12 @@ CACHE_VERSION = 1
 BAD_SHOWN = 10
 # So many are enough to know that a folder holds something else.
 BAD_LIMIT = 1000
-# Pictures decoded ahead of the writer: bounds memory, whatever the size of the set.
-AHEAD = 512
+# Most pictures that a thread takes at a time: small ones are decoded faster than threads take turns.
+TOGETHER = 32
 # Pictures between two words on how far decoding is.
 CHUNK = 512
 SECONDS_BETWEEN_WORDS = 2.0
 
-Item = TypeVar("Item")
 Notify = Callable[[int, int], None]
 Pixels = NDArray[np.uint8]
 
@@ -96,36 +95,40 @@ def decoding_voice(verb: str) -> Notify:
     return say
 
 
-def _in_order(pool: ThreadPoolExecutor, use: Callable[[Item], object], items: Iterable[Item]) -> Iterator[object]:
-    """`use` of every item in the order of the items, the next AHEAD of them already begun."""
-    begun: deque[Future[object]] = deque()
-    for item in items:
-        begun.append(pool.submit(use, item))
-        if len(begun) > AHEAD:
-            yield begun.popleft().result()
-    for each in begun:
-        yield each.result()
+def _in_order(use: Callable[[int], list[object]], starts: Iterable[int], threads: int) -> Generator[object]:
+    """The rows of every lot in the order of the lots, of which a few are begun ahead: memory is bounded."""
+    pool, begun = ThreadPoolExecutor(threads), deque[Future[list[object]]]()
+    try:
+        for start in starts:
+            begun.append(pool.submit(use, start))
+            if len(begun) > 2 * threads:
+                yield from begun.popleft().result()
+        for lot in begun:
+            yield from lot.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def each_picture(listed: list[Pictures], use: Callable[[Image.Image], object], notify: Notify) -> Generator[object]:
     """`use(picture)` for every picture in order, or the BadImageError with the picture's name."""
     items = [(pictures, index) for pictures in listed for index in range(len(pictures.names))]
+    cores = os.cpu_count() or 1
+    together = max(1, min(TOGETHER, len(items) // (4 * cores)))
 
-    def one(item: tuple[Pictures, int]) -> object:
-        pictures, index = item
+    def one(pictures: Pictures, index: int) -> object:
         try:
             return read(pictures, index, use)
         except BadImageError as error:
             return BadImageError(f"{pictures.names[index]!r}: {error}")
 
-    pool = ThreadPoolExecutor(os.cpu_count())
-    try:
-        for done, row in enumerate(_in_order(pool, one, items), start=1):
+    def several(start: int) -> list[object]:
+        return [one(*item) for item in items[start : start + together]]
+
+    with closing(_in_order(several, range(0, len(items), together), cores)) as rows:
+        for done, row in enumerate(rows, start=1):
             yield row
             if done % CHUNK == 0 or done == len(items):
                 notify(done, len(items))
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _until_hopeless(rows: Iterator[object], skip_bad_images: bool) -> Iterator[object]:
