@@ -96,7 +96,15 @@ def test_an_archive_is_the_set_that_its_files_in_a_folder_are(tmp_path: Path, ki
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_a_person_does_not_see_is_left_out(tmp_path: Path, kind: str) -> None:
-    names = ["./p/a.png", "p/.b.png", "__MACOSX/p/._a.png", ".git/c.png", "p/.DS_Store", "p/__MACOSX.png"]
+    names = [
+        "./p/a.png",
+        "__MACOSX/b.png",
+        "p/.b.png",
+        "__MACOSX/p/._a.png",
+        ".git/c.png",
+        "p/.DS_Store",
+        "p/__MACOSX.png",
+    ]
     assert pictures_of(write(tmp_path / kind, dict.fromkeys(names, png()))).names == ["p/__MACOSX.png", "p/a.png"]
 
 
