@@ -207,7 +207,7 @@ def _build(sources: list[Source], pixels: Path, index: Path, wanted: _Wanted, no
     with _alone(index.with_suffix(".lock")):
         if description := _read_index(pixels, index):
             return description
-        for left in pixels.parent.glob(f".{pixels.name}.*{PARTIAL_SUFFIX}"):
+        for left in pixels.parent.glob(f".{pixels.stem}.*{PARTIAL_SUFFIX}"):
             left.unlink(missing_ok=True)  # of a killed process
         with whole_file(pixels) as partial:
             description = _decode([source.pictures() for source in sources], partial, wanted, notify)
