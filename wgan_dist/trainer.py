@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 import wgan_dist
-from wgan_dist import artifact, best, checkpoint, distributed, noise, objectives, signals, state, weights
+from wgan_dist import artifact, best, checkpoint, distributed, noise, objectives, profiling, signals, state, weights
 from wgan_dist.artifact import Description
 from wgan_dist.behind import Behind
 from wgan_dist.config import Config, as_dict, differences
@@ -26,6 +26,7 @@ from wgan_dist.observe import METRICS_FILE, SAMPLES, Observer
 from wgan_dist.pace import Pace
 from wgan_dist.pictures import ImageGallery, PointGallery
 from wgan_dist.players import DTYPES, make_engine, make_players
+from wgan_dist.profiling import phase
 from wgan_dist.run_folder import CHECKPOINTS, checkpoint_name
 from wgan_dist.schedule import critic_iterations_at, is_due, learning_rate, make_schedule
 from wgan_dist.step import CriticDraws, Draws, Player, critic_draws, critic_iteration, generator_step
@@ -109,9 +110,13 @@ class Trainer:
         distributed.from_main(lambda: self._begin(run_dir))
         self.pace.restart(self.step, self.critic_iterations)
         try:
-            with contextlib.closing(self._real_batches()) as reals:
+            recording = profiling.recording(run_dir, self.config.profile, distributed.world().rank)
+            with contextlib.closing(self._real_batches()) as reals, recording as after_step:
                 while self.step < self.schedule.max_steps and not self._is_over(run_dir):
-                    self._after_step(run_dir, self._train_step(run_dir, reals))
+                    with phase(profiling.STEP):
+                        terms = self._train_step(run_dir, reals)
+                    after_step()
+                    self._after_step(run_dir, terms)
             self._save(run_dir)
             distributed.from_main(self._finish)
         finally:
@@ -191,8 +196,10 @@ class Trainer:
         while self.iteration < iterations:
             self._heed(run_dir)
             if not batch or config.real_batch_per == "critic":
-                batch = next(reals)
-            drawn = self._critic_draws()
+                with phase("data"):
+                    batch = next(reals)
+            with phase("noise"):
+                drawn = self._critic_draws()
             terms = critic_iteration(self.critic, self.generator.network, batch, drawn, self.engine)
             if config.penalty == "clip":
                 objectives.clip_weights(list(self.critic.network.parameters()), config.clip_value)
@@ -201,7 +208,8 @@ class Trainer:
         latents = drawn.latents if config.reuse_latents else draws.latents("generator.z", self.step)
         masks = draws.masks("generator.dropout", self.step, self.dropouts)
         terms |= generator_step(self.generator, latents, masks, self.engine)
-        self.average.update(self.step)
+        with phase("average"):
+            self.average.update(self.step)
         self.step, self.iteration = self.step + 1, 0
         return terms
 
