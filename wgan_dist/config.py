@@ -88,7 +88,9 @@ class Config:
     max_steps: int | str = setting(100_000, "length of the run", parse=parse_duration)
     dry_run: bool = setting(False, "check the settings, the data and the networks, write nothing")
 
-    data: tuple[str, ...] = setting(("digits",), "folder, idx folder, or name; several are merged: a/,b/", group="data")
+    data: tuple[str, ...] = setting(
+        ("digits",), "folder, archive, shards, hf:…, or name; several are merged: a/,b.zip", group="data"
+    )
     image_size: int = setting(64, "height and width in pixels; images are resized and centre-cropped", least=1)
     channels: int | None = setting(None, "1 grey, 3 RGB, 4 RGBA; auto: as the data", parse=_parse_channels)
     background: str = setting("ffffff", "colour under transparent pixels", parse=parse_background)

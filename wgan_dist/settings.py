@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import math
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -16,6 +17,8 @@ Settings = TypeVar("Settings")
 TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 # What a person writes for an optional setting that the program is to choose.
 AUTO = "auto"
+# A comma that separates values, not one within a pattern as {a,b}.tar.
+OUTSIDE_BRACES = re.compile(r",(?![^{}]*\})")
 
 
 def setting(
@@ -82,7 +85,8 @@ CONVERSIONS: dict[Any, Callable[[Any], Any]] = {bool: _boolean, int: _whole, flo
 def _items(value: Any) -> list[Any]:
     if isinstance(value, str):
         enclosed = value[:1] + value[-1:] in ("()", "[]")
-        return [item.strip() for item in (value[1:-1] if enclosed else value).split(",") if item.strip()]
+        items = OUTSIDE_BRACES.split(value[1:-1] if enclosed else value)
+        return [item.strip() for item in items if item.strip()]
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 

@@ -3,8 +3,6 @@
 import dataclasses
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +16,6 @@ if TYPE_CHECKING:  # torch takes seconds to import; --help and a wrong flag shou
     from wgan_dist.data import DataSet, Images
     from wgan_dist.trainer import Trainer
 
-SECONDS_BETWEEN_WORDS = 2.0
 USAGE = """
 Train a Wasserstein GAN.
 
@@ -31,23 +28,9 @@ Durations are generator steps (500) or epochs (1epoch). Batch sizes are global.
 """
 
 
-def _decoding_voice() -> Callable[[int, int], None]:
-    """Says how far decoding is, at most every two seconds."""
-    started = spoken = time.monotonic()
-
-    def say(done: int, total: int) -> None:
-        nonlocal spoken
-        if time.monotonic() - spoken >= SECONDS_BETWEEN_WORDS:
-            spoken = time.monotonic()
-            left = (spoken - started) / done * (total - done)
-            print(f"decoded {done:,} of {total:,} images, {left:.0f} s left", file=sys.stderr, flush=True)
-
-    return say
-
-
 def _open_data(config: Config) -> "DataSet":
     from wgan_dist import distributed
-    from wgan_dist.data import are_points, open_images, open_points
+    from wgan_dist.data import are_points, decoding_voice, open_images, open_points
 
     def build(notify: bool) -> "Images":
         return open_images(
@@ -57,7 +40,7 @@ def _open_data(config: Config) -> "DataSet":
             config.background,
             config.skip_bad_images,
             config.cache_dir,
-            *([_decoding_voice()] if notify else []),
+            *([decoding_voice("decoded")] if notify else []),
         )
 
     if are_points(config.data):
