@@ -128,6 +128,18 @@ def _make_run_folder(config: Config) -> Path:
     return Path(distributed.from_main(make_on_main))
 
 
+def _write_card(run_dir: Path) -> None:
+    """The model card of a finished run, unless somebody wrote a README.md there."""
+    from wgan_dist import distributed
+
+    def write() -> None:
+        from wgan_dist.model_card import write_card
+
+        write_card(run_dir)
+
+    distributed.from_main(write)
+
+
 def _say_results(run_dir: Path, config: Config) -> None:
     from wgan_dist.models import is_own_class
 
@@ -185,6 +197,7 @@ def _train(config: Config) -> None:
         run_dir = _make_run_folder(config)
         _say(f"{run_dir}: {began}")
         _run(trainer, run_dir)
+        _write_card(run_dir)
         _say_results(run_dir, config)
 
 
