@@ -59,6 +59,8 @@ FILES = {
     for folder in ("wgan_dist", "export")
     for path in (REPOSITORY / folder).rglob("*.py")
 }
+# Its names are loaded when they are first used: it knows modules only by their names.
+PUBLIC = "wgan_dist"
 # Only these may know the library that distributes, and these the processes.
 ACCELERATE = {"wgan_dist.distributed", "wgan_dist.players", "wgan_dist.trainer", "wgan_dist.train"}
 TORCH_DISTRIBUTED = {"wgan_dist.distributed"}
@@ -90,7 +92,7 @@ def test_every_module_has_its_place() -> None:
     assert sorted(FILES) == sorted(PLACE)
 
 
-@pytest.mark.parametrize("name", sorted(FILES))
+@pytest.mark.parametrize("name", sorted(FILES.keys() - {PUBLIC}))
 def test_a_module_imports_only_what_is_to_its_left(name: str) -> None:
     ours = {found for found in imports(FILES[name]) if found in FILES}
     assert {found for found in ours if PLACE[found] >= PLACE[name]} == set()

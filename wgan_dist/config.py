@@ -380,8 +380,8 @@ def _recipe_values(flags: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in RECIPE_NOTES} | {"recipe": recipe}
 
 
-def load_config(flags: Mapping[str, str]) -> Config:
-    """Defaults, then the recipe (or, on resume, the run's own config), then the flags.
+def load_config(flags: Mapping[str, Any]) -> Config:
+    """Defaults, then the recipe (or, on resume, the run's own config), then the flags, as texts or values.
 
     Raises UserError for an unknown setting, a value of the wrong type or out of bounds, an unreadable
     recipe, and settings that contradict one another.
