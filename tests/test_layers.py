@@ -19,7 +19,7 @@ LAYERS = [
         "wgan_dist.objectives",
         "wgan_dist.guard",
     ],
-    ["wgan_dist.signals", "wgan_dist.behind"],
+    ["wgan_dist.signals", "wgan_dist.behind", "wgan_dist.trackers"],
     ["wgan_dist.cli", "wgan_dist.config", "wgan_dist.weights", "wgan_dist.distributed"],
     ["wgan_dist.data.points"],
     ["wgan_dist.run_folder", "wgan_dist.schedule", "wgan_dist.data.transform", "wgan_dist.data.sources"],
@@ -62,7 +62,13 @@ FILES = {
 # Its names are loaded when they are first used: it knows modules only by their names.
 PUBLIC = "wgan_dist"
 # Only these may know the library that distributes, and these the processes.
-ACCELERATE = {"wgan_dist.distributed", "wgan_dist.players", "wgan_dist.trainer", "wgan_dist.train"}
+ACCELERATE = {
+    "wgan_dist.trackers",
+    "wgan_dist.distributed",
+    "wgan_dist.players",
+    "wgan_dist.trainer",
+    "wgan_dist.train",
+}
 TORCH_DISTRIBUTED = {"wgan_dist.distributed"}
 # A file that others vendor whole, and what must start within a second.
 WITHOUT_OURS = {"export.sampler"}

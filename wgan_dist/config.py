@@ -62,6 +62,11 @@ def parse_background(value: Any) -> str:
     return digits
 
 
+def _parse_trackers(value: Any) -> tuple[str, ...]:
+    names = value if isinstance(value, (list, tuple)) else str(value).split(",")
+    return tuple(str(name).strip() for name in names if str(name).strip())
+
+
 def _parse_seed(value: Any) -> int:
     try:
         seed = int(str(value))
@@ -155,6 +160,9 @@ class Config:
     checkpoint_every: int | str = setting(1000, "save all that resuming needs", parse=parse_duration)
     keep_checkpoints: int = setting(3, "newest checkpoints kept", least=1)
     weight_histograms: bool = setting(False, "weights in TensorBoard, at each grid")
+    trackers: tuple[str, ...] = setting(
+        (), "metrics also to trackers that accelerate knows, as wandb,mlflow", parse=_parse_trackers
+    )
 
     evaluate_every: int | str = setting(0, "measure the averaged generator", parse=parse_duration, group="evaluation")
     metrics: tuple[str, ...] | None = setting(
@@ -206,6 +214,7 @@ FREE_ON_RESUME = (
     "checkpoint_every",
     "keep_checkpoints",
     "weight_histograms",
+    "trackers",
     "description",
     "license",
 )

@@ -186,7 +186,7 @@ def fit(**settings: Any) -> Path:
 
 
 def _train(config: Config) -> Path | None:
-    from wgan_dist import distributed
+    from wgan_dist import distributed, trackers
     from wgan_dist.data import Images
     from wgan_dist.run_folder import check
     from wgan_dist.trainer import Trainer
@@ -195,6 +195,7 @@ def _train(config: Config) -> Path | None:
     accelerator = distributed.start(config.threads, config.timeout, config.deterministic)
     _say_where(config, accelerator)
     distributed.from_main(lambda: check(config))
+    distributed.from_main(lambda: trackers.check(config.trackers))
     data = _open_data(config)
     kind = "points"
     if isinstance(data, Images):
