@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
-from torchvision.utils import save_image
 
 from wgan_dist.config import Config, as_dict, to_yaml
 from wgan_dist.errors import UserError
@@ -206,6 +205,8 @@ class Observer:
 
     def picture(self, name: str, step: int, picture: Tensor) -> Path:
         """A picture [c, height, width] in [0, 1] as samples/step-…-name.png and in TensorBoard."""
+        from torchvision.utils import save_image  # as in wgan_dist.pictures
+
         path = self.run_dir / SAMPLES / f"step-{step:08d}-{name}.png"
         with whole_file(path) as partial:
             save_image(picture, partial, format="png")
