@@ -35,9 +35,9 @@ def make_run(folder: Path, **settings: Any) -> Path:
     ]
     made = write_run(folder, records, **settings)
     write_generator(made, small_spec("dcgan"), "cifar10")
-    write_evaluation(made, "one", step=3, data="cifar10", metrics={"fid": {"value": 7.25, "protocol": "50,000 each"}})
+    write_evaluation(made, "b", step=3, data="cifar10", metrics={"fid": {"value": 7.25, "protocol": "50,000 each"}})
     write_evaluation(
-        made, "two", step=2, source="best.safetensors", metrics={"fid": {"value": 6.0, "protocol": "50,000 each"}}
+        made, "a", step=2, source="best.safetensors", metrics={"fid": {"value": 6.0, "protocol": "50,000 each"}}
     )
     (made / "best.json").write_text(json.dumps(BEST))
     return made
