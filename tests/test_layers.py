@@ -18,7 +18,7 @@ LAYERS = [
         "wgan_dist.ema",
         "wgan_dist.guard",
     ],
-    ["wgan_dist.signals", "wgan_dist.behind", "wgan_dist.profiling"],
+    ["wgan_dist.signals", "wgan_dist.behind", "wgan_dist.profiling", "wgan_dist.trackers"],
     ["wgan_dist.objectives"],
     ["wgan_dist.cli", "wgan_dist.config", "wgan_dist.weights", "wgan_dist.distributed"],
     ["wgan_dist.data.points"],
@@ -47,8 +47,10 @@ LAYERS = [
     ["export.onnx", "export.torchscript", "export.sampler"],
     ["wgan_dist.subjects"],
     ["wgan_dist.data.__main__"],
-    ["wgan_dist.train", "wgan_dist.sample", "wgan_dist.evaluate", "wgan_dist.summary", "wgan_dist.recipes.__main__"],
+    ["wgan_dist.sample", "wgan_dist.evaluate", "wgan_dist.summary", "wgan_dist.recipes.__main__"],
     ["wgan_dist.reports", "wgan_dist.reports.runs", "wgan_dist.reports.hardware", "wgan_dist.reports.pictures"],
+    ["wgan_dist.model_card"],
+    ["wgan_dist.hub", "wgan_dist.train"],
     ["wgan_dist.reports.comparison", "wgan_dist.reports.curves", "wgan_dist.reports.figures"],
     ["wgan_dist.reports.frames", "wgan_dist.reports.samples", "wgan_dist.reports.timing"],
     ["wgan_dist.reports.content"],
@@ -61,8 +63,16 @@ FILES = {
     for folder in ("wgan_dist", "export")
     for path in (REPOSITORY / folder).rglob("*.py")
 }
+# Its names are loaded when they are first used: it knows modules only by their names.
+PUBLIC = "wgan_dist"
 # Only these may know the library that distributes, and these the processes.
-ACCELERATE = {"wgan_dist.distributed", "wgan_dist.players", "wgan_dist.trainer", "wgan_dist.train"}
+ACCELERATE = {
+    "wgan_dist.trackers",
+    "wgan_dist.distributed",
+    "wgan_dist.players",
+    "wgan_dist.trainer",
+    "wgan_dist.train",
+}
 TORCH_DISTRIBUTED = {"wgan_dist.distributed"}
 # A file that others vendor whole, and what must start within a second.
 WITHOUT_OURS = {"export.sampler"}
@@ -92,7 +102,7 @@ def test_every_module_has_its_place() -> None:
     assert sorted(FILES) == sorted(PLACE)
 
 
-@pytest.mark.parametrize("name", sorted(FILES))
+@pytest.mark.parametrize("name", sorted(FILES.keys() - {PUBLIC}))
 def test_a_module_imports_only_what_is_to_its_left(name: str) -> None:
     ours = {found for found in imports(FILES[name]) if found in FILES}
     assert {found for found in ours if PLACE[found] >= PLACE[name]} == set()

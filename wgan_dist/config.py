@@ -62,6 +62,11 @@ def parse_background(value: Any) -> str:
     return digits
 
 
+def _parse_trackers(value: Any) -> tuple[str, ...]:
+    names = value if isinstance(value, (list, tuple)) else str(value).split(",")
+    return tuple(str(name).strip() for name in names if str(name).strip())
+
+
 def _parse_seed(value: Any) -> int:
     try:
         seed = int(str(value))
@@ -162,6 +167,9 @@ class Config:
     checkpoint_every: int | str = setting(1000, "save all that resuming needs", parse=parse_duration)
     keep_checkpoints: int = setting(3, "newest checkpoints kept", least=1)
     weight_histograms: bool = setting(False, "weights in TensorBoard, at each grid")
+    trackers: tuple[str, ...] = setting(
+        (), "metrics also to trackers that accelerate knows, as wandb,mlflow", parse=_parse_trackers
+    )
 
     evaluate_every: int | str = setting(0, "measure the averaged generator", parse=parse_duration, group="evaluation")
     metrics: tuple[str, ...] | None = setting(
@@ -213,6 +221,7 @@ FREE_ON_RESUME = (
     "checkpoint_every",
     "keep_checkpoints",
     "weight_histograms",
+    "trackers",
     "description",
     "license",
 )
@@ -387,8 +396,8 @@ def _recipe_values(flags: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in RECIPE_NOTES} | {"recipe": recipe}
 
 
-def load_config(flags: Mapping[str, str]) -> Config:
-    """Defaults, then the recipe (or, on resume, the run's own config), then the flags.
+def load_config(flags: Mapping[str, Any]) -> Config:
+    """Defaults, then the recipe (or, on resume, the run's own config), then the flags, as texts or values.
 
     Raises UserError for an unknown setting, a value of the wrong type or out of bounds, an unreadable
     recipe, and settings that contradict one another.

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import math
+import os
 import re
 import types
 import typing
@@ -74,7 +75,7 @@ def _number(value: Any) -> float:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, (str, int, float)):
+    if isinstance(value, (str, int, float, os.PathLike)):
         return str(value)
     raise ValueError("text")
 
