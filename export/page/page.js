@@ -12,6 +12,7 @@ const SMALL = 128; // sharp squares up to this size, smooth above
 const PROVIDERS = { wasm: "your processor (WebAssembly)", webgpu: "your graphics card (WebGPU)" };
 
 const $ = (id) => document.getElementById(id);
+const controls = () => document.querySelectorAll("main :is(button, input, select, fieldset)");
 const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
 
 const worker = new Worker("worker.js", { type: "module" });
@@ -34,7 +35,7 @@ worker.onmessage = ({ data: { id, result, error, progress } }) => {
 };
 worker.onerror = (event) => {
   event.preventDefault();
-  showProblem(`A part of it could not be started. Try again, or with a browser of 2023 or later. ${event.message ?? ""}`);
+  fail(new Error(event.message ?? "a part of it could not be loaded"));
 };
 
 function showProgress({ received, total }) {
@@ -45,8 +46,8 @@ function showProgress({ received, total }) {
 }
 
 function fail(error) {
-  for (const each of document.querySelectorAll("main :is(button, input, select)")) each.disabled = true;
-  showProblem(`Try again, or with another browser. It said: ${error.message}`);
+  for (const each of controls()) each.disabled = true;
+  showProblem(`Try again, or with a browser of 2023 or later. It said: ${error.message}`);
 }
 
 /** Run `work` with the newest values only: what comes while it is busy waits, and the last replaces those before. */
@@ -258,7 +259,7 @@ async function begin() {
   const size = network.latentDim, both = latents(2, size, network.distribution, DIRECTIONS_SEED);
   directions = [both.slice(0, size), both.slice(size)];
   listen();
-  for (const each of document.querySelectorAll("main :is(button, input, select)")) each.disabled = false;
+  for (const each of controls()) each.disabled = false;
   redraw();
   await chooseEnds();
 }

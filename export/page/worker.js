@@ -79,10 +79,16 @@ const calls = {
   },
 };
 
-onmessage = async ({ data: { id, name, values } }) => {
+async function answer({ id, name, values }) {
   try {
     postMessage({ id, result: await calls[name](...values) });
   } catch (error) {
     postMessage({ id, error: String(error?.message ?? error) });
   }
+}
+
+// One after another: a session on a graphics card that is run twice at once ends neither.
+let last = Promise.resolve();
+onmessage = ({ data }) => {
+  last = last.then(() => answer(data));
 };
