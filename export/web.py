@@ -23,7 +23,10 @@ Write a folder with a web page that draws from a trained generator, all in the v
 Any server of files will do, in any folder; the page fetches nothing from elsewhere.
 """
 PAGE, MARK = "index.html", "page.json"
-SOURCES = {"page": ("page.css", "page.js", "worker.js", "start.js"), "javascript": ("latents.js", "sampler.js", "png.js")}
+SOURCES = {
+    "page": ("page.css", "page.js", "worker.js", "start.js"),
+    "javascript": ("latents.js", "sampler.js", "png.js"),
+}
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,11 @@ def find_chromium() -> str:
 
 @contextmanager
 def visit(
-    url: str, size: tuple[int, int], dark: bool = False, scripts: bool = True, flags: tuple[str, ...] = ("--disable-gpu",)
+    url: str,
+    size: tuple[int, int],
+    dark: bool = False,
+    scripts: bool = True,
+    flags: tuple[str, ...] = ("--disable-gpu",),
 ) -> Iterator[Visit]:
     """Open `url` in a window of `size` CSS pixels; `flags` are Chromium's."""
     with sync_playwright() as playwright:

@@ -43,7 +43,7 @@ LAYERS = [
     ["export.parity"],
     ["export.onnx", "export.torchscript", "export.sampler", "export.web_runtime"],
     ["export.folders"],
-    ["export.web"],
+    ["export.web", "export.bundle"],
     ["wgan_dist.subjects"],
     ["wgan_dist.train", "wgan_dist.sample", "wgan_dist.evaluate", "wgan_dist.summary", "wgan_dist.recipes.__main__"],
     ["wgan_dist.reports", "wgan_dist.reports.runs", "wgan_dist.reports.hardware", "wgan_dist.reports.pictures"],

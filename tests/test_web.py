@@ -1,9 +1,10 @@
-"""The page's folder: what is in it, what it says, and that it never costs anyone a file. Drawing is in test_web_page."""
+"""The page's folder: what is in it, what it says, and that it never costs anyone a file; test_web_page draws."""
 
 import hashlib
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import onnx
@@ -13,7 +14,7 @@ from export import web_runtime
 from export.onnx import export_onnx
 from export.web import export_web
 from tests.generators import small_spec, write_generator
-from tests.processes import run
+from tests.processes import REPOSITORY, run
 from wgan_dist import artifact
 from wgan_dist.errors import UserError
 
@@ -172,10 +173,6 @@ def test_what_npm_gives_instead_is_not_kept(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_every_file_of_the_page_is_installed_with_it() -> None:
-    import tomllib
-
-    from tests.processes import REPOSITORY
-
     package_data = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
     installed = {path for pattern in package_data["export"] for path in (REPOSITORY / "export").glob(pattern)}
     others = {path for path in (REPOSITORY / "export").rglob("*") if path.is_file() and path.suffix != ".py"}

@@ -132,11 +132,11 @@ const folded = (number) => Math.abs(((((number - 1) % 4) + 4) % 4) - 2) - 1;
  * The latent vector that lies `a` and `b`, both in [−1, 1], from z in the directions of two further latents.
  *
  * What it gives is distributed as latents are, so that images stay typical: normal ones turn by up to a quarter circle
- * (cos² + sin² = 1), uniform ones are moved and reflected at the walls of their cube.
+ * (cos² + sin² = 1), uniform ones are moved by up to the width of their cube and reflected at its walls.
  */
 export function moved(z, directions, a, b, distribution) {
   const [first, second] = directions;
-  if (distribution === "uniform") return z.map((each, i) => folded(each + a * first[i] + b * second[i]));
+  if (distribution === "uniform") return z.map((each, i) => folded(each + 2 * (a * first[i] + b * second[i])));
   const turn = (from, to, share) => {
     const angle = (share * Math.PI) / 2;
     return from.map((each, i) => Math.cos(angle) * each + Math.sin(angle) * to[i]);
