@@ -9,8 +9,8 @@ const report = (received, total) => postMessage({ progress: { received, total } 
 
 /** A file's bytes; `heard` is told of each piece. */
 async function download(name, heard) {
-  const response = await fetch(name);
-  if (!response.ok) throw new Error(`${name}: the server answered ${response.status}`);
+  const response = await fetch(name).catch(() => null);
+  if (!response?.ok) throw new Error(`${name} could not be loaded${response ? `: status ${response.status}` : ""}`);
   const pieces = [];
   for (const reader = response.body.getReader(); ;) {
     const { done, value } = await reader.read();
