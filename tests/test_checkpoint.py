@@ -25,7 +25,7 @@ OLD = {"state.json": b'{"step": 1}', "generator.safetensors": bytes(40), "empty"
 
 def save(checkpoints: Path, step: int, files: dict[str, bytes], keep: int) -> Path:
     folder = checkpoints / checkpoint_name(step, 0)
-    checkpoint.save(folder, files, keep)
+    checkpoint.save(folder, files.items(), keep)
     return folder
 
 

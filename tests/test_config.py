@@ -39,6 +39,7 @@ OTHER: dict[str, Any] = {
     "seed": 1,
     "max_steps": "3epoch",
     "dry_run": True,
+    "profile": 3,
     "data": ("a/", "b/"),
     "image_size": 28,
     "channels": 3,
@@ -104,7 +105,7 @@ FREE = """
 recipe run_dir resume init_from max_steps dry_run data cache_dir skip_bad_images workers threads timeout log_every
 sample_every deterministic max_skipped grid_images evaluate_every metrics evaluation_images feature_extractor
 inception_weights best_metric early_stop patience checkpoint_every keep_checkpoints weight_histograms description
-license
+license profile
 """
 
 
@@ -318,7 +319,7 @@ def test_the_notes_of_a_recipe_are_no_settings(tmp_path: Path) -> None:
             load_config({"data": "any", note: "x"})
 
 
-@pytest.mark.parametrize("name", ["run_dir", "resume", "dry_run"])
+@pytest.mark.parametrize("name", ["run_dir", "resume", "dry_run", "profile"])
 def test_what_a_single_run_decides_has_no_place_in_a_recipe(tmp_path: Path, name: str) -> None:
     recipe = write(tmp_path / "own.yaml", f"{name}: true")
     with pytest.raises(UserError, match=f"recipe {recipe}: {name} is given on the command line, not in a recipe"):
@@ -377,9 +378,9 @@ def test_a_saved_config_is_a_recipe_for_the_same_run(config: Config, recipe_file
 
 
 def test_a_saved_config_says_nothing_of_where_it_ran() -> None:
-    config = Config(run_dir="runs/a", resume="true", dry_run=True)
+    config = Config(run_dir="runs/a", resume="true", dry_run=True, profile=3)
     assert as_dict(config) == as_dict(Config())
-    assert as_dict(config).keys() == OTHER.keys() - {"run_dir", "resume", "dry_run"}
+    assert as_dict(config).keys() == OTHER.keys() - {"run_dir", "resume", "dry_run", "profile"}
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from wgan_dist.train import train
 
 # The smallest p-value of a hundred tests of true hypotheses is above this but once in ten thousand.
 RARE = 1e-6
-# FACTS §1: where the modes are, and how wide, in the papers' own words.
+# Where the modes are, and how wide, in the papers' own words.
 RING = [(2 * np.cos(k * np.pi / 4) / 1.414, 2 * np.sin(k * np.pi / 4) / 1.414) for k in range(8)]
 GRID = [(x / 2.828, y / 2.828) for x in (-4, -2, 0, 2, 4) for y in (-4, -2, 0, 2, 4)]
 PAPERS = [("8gaussians", RING, 0.02 / 1.414), ("25gaussians", GRID, 0.05 / 2.828)]

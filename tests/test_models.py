@@ -78,7 +78,7 @@ def parameter_count(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-# FACTS §1: the counts of the systems themselves. Those of sagan, resnet and points are added up by hand from the
+# The counts of the systems themselves. Those of sagan, resnet and points are added up by hand from the
 # papers' lists of layers.
 @pytest.mark.parametrize(
     ("name", "latent_dim", "size", "channels", "features", "count"),

@@ -49,7 +49,7 @@ TOY = {
     "generator_lr": 1e-4,
     "betas": (0.5, 0.9),
 }
-# FACTS §1: the six systems, and the papers behind them.
+# The six systems, and the papers behind them.
 SYSTEMS: dict[str, dict[str, Any]] = {
     "catfaces64": {
         "batch_size": 32,
@@ -155,7 +155,7 @@ def conv(width: int, following: int, size: int = 3) -> int:
     return width * following * size**2 + following
 
 
-# Counted in FACTS §1, or here from its description of the layers.
+# Counted by their sources, or here from the description of the layers.
 CIFAR_GENERATOR = 129 * 2048 + 3 * (2 * 256 + 2 * conv(128, 128) + conv(128, 128, 1)) + 256 + conv(128, 3)
 CIFAR_CRITIC = conv(3, 128) + 7 * conv(128, 128) + conv(3, 128, 1) + conv(128, 128, 1) + 129
 COUNTS = {

@@ -104,7 +104,7 @@ def rewrite(folder: Path, changes: dict[str, object]) -> None:
     contents = checkpoint.read(folder)
     state = json.loads(contents[STATE_FILE]) | changes
     shutil.rmtree(folder)
-    checkpoint.save(folder, contents | {STATE_FILE: json.dumps(state).encode()}, keep=9)
+    checkpoint.save(folder, (contents | {STATE_FILE: json.dumps(state).encode()}).items(), keep=9)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_a_checkpoint_without_one_of_its_files_is_refused(tmp_path: Path, cache_
     contents = checkpoint.read(folder)
     for missing in contents:
         shutil.rmtree(folder)
-        checkpoint.save(folder, {name: content for name, content in contents.items() if name != missing}, keep=9)
+        checkpoint.save(folder, [each for each in contents.items() if each[0] != missing], keep=9)
         with pytest.raises(UserError, match=f"there is no {missing}"):
             train({"run_dir": str(run), "resume": "true", "cache_dir": str(cache_dir)})
 

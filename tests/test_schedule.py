@@ -1,4 +1,4 @@
-"""When things happen, against the papers' schedules and the step counts of the systems in FACTS §1."""
+"""When things happen, against the papers' schedules and the step counts of the systems."""
 
 from fractions import Fraction
 

@@ -313,7 +313,7 @@ def dropped(x: Tensor, stream: str, rate: float) -> Tensor:
 
 
 def upsample_critic_by_hand(critic: nn.Module, images: Tensor, part: str) -> Tensor:
-    """Its layers and its dropout, written out (FACTS §1)."""
+    """Its layers and its dropout, written out."""
     weights = list(critic.parameters())
     x = F.pad(images, (2, 2, 2, 2))
     for number in range(4):

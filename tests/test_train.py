@@ -107,7 +107,7 @@ def test_users_own_command_makes_the_run_folder(tiny: dict[str, str], tmp_path: 
     names = [f"step-0000000{step}-{kind}.png" for step in (3, 6) for kind in ("ema", "raw")]
     assert sorted(path.name for path in (folder / "samples").iterdir()) == names
     saved = yaml.safe_load((folder / "config.yaml").read_text())
-    assert set(saved) == set(Config.__dataclass_fields__) - {"run_dir", "resume", "dry_run"}
+    assert set(saved) == set(Config.__dataclass_fields__) - {"run_dir", "resume", "dry_run", "profile"}
     assert "\nfirst step " in done.stdout
     lines = [line for line in done.stdout.splitlines() if line.startswith("step ")]
     assert [line.split()[1] for line in lines] == ["2/6", "4/6", "6/6"]

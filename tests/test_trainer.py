@@ -238,7 +238,7 @@ def rewrite_setting(folder: Path, name: str, value: float) -> None:
     state = json.loads(files["state.json"])
     state["config"][name] = value
     shutil.rmtree(folder)
-    checkpoint.save(folder, files | {"state.json": json.dumps(state).encode()}, keep=9)
+    checkpoint.save(folder, (files | {"state.json": json.dumps(state).encode()}).items(), keep=9)
 
 
 def test_compiled_training_equals_eager(tiny: dict[str, str], tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import json
 import shutil
 import stat
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,11 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _manifest(files: dict[str, bytes]) -> bytes:
-    entries = {name: {"bytes": len(content), "sha256": _sha256(content)} for name, content in files.items()}
+def _entry(content: bytes) -> dict[str, Any]:
+    return {"bytes": len(content), "sha256": _sha256(content)}
+
+
+def _manifest(entries: dict[str, dict[str, Any]]) -> bytes:
     return json.dumps(entries, indent=1, sort_keys=True).encode()
 
 
@@ -38,15 +41,18 @@ def _folders(checkpoints: Path) -> list[Path]:
     return [folder for _, folder in sorted((place, folder) for folder, place in places.items() if place)]
 
 
-def save(folder: Path, files: dict[str, bytes], keep: int, spared: Collection[str] = ()) -> None:
-    """Write `files` as the checkpoint `folder`; older ones beyond the newest `keep` go once it is safe.
+def save(folder: Path, files: Iterable[tuple[str, bytes]], keep: int, spared: Collection[str] = ()) -> None:
+    """Write `files`, names and contents, as the checkpoint `folder`; older ones beyond the newest `keep` go once it is
+    safe. One content at a time is asked for, so that all of them need not fit in memory.
 
     Those named in `spared` stay. Raises UserError naming the folder when the disk is full, read-only or not permitted.
     """
     with whole_folder(folder) as partial:
-        for name, content in files.items():
+        entries = {}
+        for name, content in files:
             (partial / name).write_bytes(content)
-        (partial / MANIFEST).write_bytes(_manifest(files))
+            entries[name] = _entry(content)
+        (partial / MANIFEST).write_bytes(_manifest(entries))
     # What a killed process left goes too: there is one writer, and it has just finished.
     for old in _folders(folder.parent)[:-keep]:
         if old.name not in spared:
@@ -76,7 +82,7 @@ def read(folder: Path) -> dict[str, bytes]:
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"checkpoint {folder}: damaged: {error}") from error
     # Written out again, the manifest must be what it is: so its own damage shows as well.
-    if wrong or stored != _manifest(files):
+    if wrong or stored != _manifest({name: _entry(content) for name, content in files.items()}):
         raise UserError(f"checkpoint {folder}: damaged: {', '.join(wrong) or MANIFEST} is not as it was written")
     return files
 

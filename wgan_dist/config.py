@@ -147,6 +147,9 @@ class Config:
     threads: int | None = setting(None, "CPU threads of each process; auto: its share of the cores", least=1)
     deterministic: bool = setting(False, "equal bits from equal runs on a GPU too, at some cost of speed")
     compile: bool = setting(False, "compile the objectives with torch.compile")
+    profile: int = setting(
+        0, "steps to record, after two others: where their time goes, as a table and a trace", least=0
+    )
     timeout: int = setting(1800, "seconds that a process waits for the others before it gives up", least=1)
 
     log_every: int | str = setting(50, "record metrics", parse=parse_duration, group="what it leaves behind")
@@ -176,7 +179,7 @@ class Config:
 
 
 # Where a run lives and whether it starts: not part of what it is, so a saved config is a recipe too.
-UNSAVED = ("run_dir", "resume", "dry_run")
+UNSAVED = ("run_dir", "resume", "dry_run", "profile")
 # May differ between a run and its continuation: none of these reaches the mathematics. The data may
 # have moved: its content is compared instead.
 FREE_ON_RESUME = (

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import relu, softplus
 
+from wgan_dist.profiling import phase
+
 Terms = dict[str, Tensor]
 # Samples and the masks of their dropout layers → scores. A network without dropout takes the samples alone.
 Masks = Sequence[Tensor]
@@ -205,7 +207,8 @@ class CriticObjective(nn.Module):
         loss, terms = self.loss.critic(*scores), self.loss.terms(*scores)
         if self.penalty is not None:
             points = self.penalty.points(real, fake, draw)
-            norms = gradient_norms(input_gradient(lambda x: self._score(x, masks.penalty), points, scale))
+            with phase("inner gradient"):
+                norms = gradient_norms(input_gradient(lambda x: self._score(x, masks.penalty), points, scale))
             penalty = self.penalty.of_norms(norms)
             loss = loss + self.weight * penalty
             terms |= {"gradient_penalty": penalty, "gradient_norm": norms.mean()}

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
-from torchvision.utils import save_image
 
 from wgan_dist.config import Config, to_yaml
 from wgan_dist.errors import UserError
@@ -176,6 +175,8 @@ class Observer:
 
     def picture(self, name: str, step: int, picture: Tensor) -> Path:
         """A picture [c, height, width] in [0, 1] as samples/step-…-name.png and in TensorBoard."""
+        from torchvision.utils import save_image  # as in wgan_dist.pictures
+
         path = self.run_dir / SAMPLES / f"step-{step:08d}-{name}.png"
         with whole_file(path) as partial:
             save_image(picture, partial, format="png")

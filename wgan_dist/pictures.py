@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
-from torchvision.utils import make_grid
 
 from wgan_dist.files import whole_file
 
@@ -24,6 +23,8 @@ Levels = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
 
 def grid(images: Tensor) -> Tensor:
     """Images [n, c, h, w] in [−1, 1] as one picture [c, …] in [0, 1], about as wide as high."""
+    from torchvision.utils import make_grid  # takes as long to import as torch: training begins without it
+
     columns = max(1, round(len(images) ** 0.5))
     return make_grid(images.float().nan_to_num().cpu(), columns, normalize=True, value_range=(-1, 1))
 

@@ -16,6 +16,7 @@ from wgan_dist.ema import AveragedGenerator
 from wgan_dist.errors import UserError
 from wgan_dist.guard import Guard
 from wgan_dist.models import NetworkSpec, build_critic, build_generator
+from wgan_dist.models.blocks import without_second_derivatives
 from wgan_dist.networks import network_specs
 from wgan_dist.step import Engine, Player
 
@@ -125,6 +126,8 @@ def make_players(config: Config, accelerator: Accelerator, sample_shape: tuple[i
     _try_networks(config, generator, critic, torch.zeros(2, *sample_shape, **place))
     generator, critic = map(distributed.synchronise_batchnorm, (generator, critic))
     loss, penalty = objectives.LOSSES[config.loss], objectives.PENALTIES.get(config.penalty)
+    if penalty:
+        critic = without_second_derivatives(critic)
     critic_objective = objectives.CriticObjective(critic, loss, penalty, config.gp_weight)
     generator_objective = objectives.GeneratorObjective(generator, objectives.frozen(critic), loss)
     generator_wrapped, critic_wrapped = (

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from wgan_dist import noise
 from wgan_dist.guard import Guard
 from wgan_dist.objectives import CriticMasks, Penalty, Terms
+from wgan_dist.profiling import phase
 
 # Rate and shape, of one sample's values, of each dropout layer of a network.
 Dropouts = Sequence[tuple[float, tuple[int, ...]]]
@@ -94,11 +95,13 @@ def update(player: Player, batches: Iterable[tuple[Any, ...]], count: int, engin
     terms = []
     for number, batch in enumerate(batches, 1):
         with nullcontext() if number == count else engine.no_sync(player.objective):
-            with engine.autocast():
+            with phase("forward"), engine.autocast():
                 loss, named = player.objective(*batch)
-            engine.backward(loss / count * player.guard.factor(loss))
+            with phase("backward"):
+                engine.backward(loss / count * player.guard.factor(loss))
         terms.append(named)
-    player.guard.step()
+    with phase("optimizer"):
+        player.guard.step()
     return _mean_terms(terms)
 
 
@@ -147,15 +150,17 @@ def critic_iteration(
     """Train the critic on real samples, images in [−1, 1], and as many generated ones."""
 
     def generate(z: Tensor) -> Tensor:
-        with torch.no_grad(), engine.autocast():
+        with phase("generated images"), torch.no_grad(), engine.autocast():
             return generator(z).to(z.dtype)
 
     parts = zip(reals, draws.latents, draws.penalty, draws.masks, strict=True)
     scale = critic.guard.scale if critic.guard.dynamic else None
     batches = ((real, generate(z), drawn, masks, scale) for real, z, drawn, masks in parts)
-    return update(critic, batches, len(reals), engine)
+    with phase("critic"):
+        return update(critic, batches, len(reals), engine)
 
 
 def generator_step(generator: Player, latents: list[Tensor], masks: list[list[Tensor]], engine: Engine) -> Terms:
     """Train the generator on latents, and on the critic with `masks` for its dropout, for each micro-batch."""
-    return update(generator, zip(latents, masks, strict=True), len(latents), engine)
+    with phase("generator"):
+        return update(generator, zip(latents, masks, strict=True), len(latents), engine)

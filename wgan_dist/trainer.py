@@ -1,6 +1,7 @@
 """The course of a run: critic × n_critic, generator × 1, and what is logged, drawn, measured and saved on the way."""
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 import wgan_dist
-from wgan_dist import artifact, best, checkpoint, distributed, noise, objectives, signals, state, weights
+from wgan_dist import artifact, best, checkpoint, distributed, noise, objectives, profiling, signals, state, weights
 from wgan_dist.artifact import Description
 from wgan_dist.behind import Behind
 from wgan_dist.config import Config, as_dict, differences
@@ -25,6 +26,7 @@ from wgan_dist.observe import METRICS_FILE, SAMPLES, Observer
 from wgan_dist.pace import Pace
 from wgan_dist.pictures import ImageGallery, PointGallery
 from wgan_dist.players import DTYPES, make_engine, make_players
+from wgan_dist.profiling import phase
 from wgan_dist.run_folder import CHECKPOINTS, checkpoint_name
 from wgan_dist.schedule import critic_iterations_at, is_due, learning_rate, make_schedule
 from wgan_dist.step import CriticDraws, Draws, Player, critic_draws, critic_iteration, generator_step
@@ -108,9 +110,13 @@ class Trainer:
         distributed.from_main(lambda: self._begin(run_dir))
         self.pace.restart(self.step, self.critic_iterations)
         try:
-            with contextlib.closing(self._real_batches()) as reals:
+            recording = profiling.recording(run_dir, self.config.profile, distributed.world().rank)
+            with contextlib.closing(self._real_batches()) as reals, recording as after_step:
                 while self.step < self.schedule.max_steps and not self._is_over(run_dir):
-                    self._after_step(run_dir, self._train_step(run_dir, reals))
+                    with phase(profiling.STEP):
+                        terms = self._train_step(run_dir, reals)
+                    after_step()
+                    self._after_step(run_dir, terms)
             self._save(run_dir)
             distributed.from_main(self._finish)
         finally:
@@ -190,8 +196,10 @@ class Trainer:
         while self.iteration < iterations:
             self._heed(run_dir)
             if not batch or config.real_batch_per == "critic":
-                batch = next(reals)
-            drawn = self._critic_draws()
+                with phase("data"):
+                    batch = next(reals)
+            with phase("noise"):
+                drawn = self._critic_draws()
             terms = critic_iteration(self.critic, self.generator.network, batch, drawn, self.engine)
             if config.penalty == "clip":
                 objectives.clip_weights(list(self.critic.network.parameters()), config.clip_value)
@@ -200,7 +208,8 @@ class Trainer:
         latents = drawn.latents if config.reuse_latents else draws.latents("generator.z", self.step)
         masks = draws.masks("generator.dropout", self.step, self.dropouts)
         terms |= generator_step(self.generator, latents, masks, self.engine)
-        self.average.update(self.step)
+        with phase("average"):
+            self.average.update(self.step)
         self.step, self.iteration = self.step + 1, 0
         return terms
 
@@ -353,26 +362,26 @@ class Trainer:
         """The content of generator.safetensors as it is now."""
         return artifact.to_bytes(self.average.network.state_dict(), self._describe("ema"))
 
-    def _snapshot(self) -> Callable[[], dict[str, bytes]]:
-        """Copies, made now, of everything that decides how the run goes on; called, they become a checkpoint's files.
+    def _snapshot(self) -> Iterator[tuple[str, bytes]]:
+        """A checkpoint's files, one by one, from copies made now of everything that decides how the run goes on.
 
-        Copying takes a moment, what follows does not hold up training.
+        Copying takes a moment; what follows, when the files are asked for, does not hold up training.
         """
         networks = (self.average.network, self.generator.network, self.critic.network)
         averaged, raw, critic = (weights.copies(network.state_dict()) for network in networks)
-        ema_description, raw_description = self._describe("ema"), self._describe("raw")
-        tensors, groups = {}, {}
+        ema, last = self._describe("ema"), self._describe("raw")
+        contents: dict[str, Callable[[], bytes]] = {
+            artifact.EMA_FILE: lambda: artifact.to_bytes(averaged, ema),
+            artifact.RAW_FILE: lambda: artifact.to_bytes(raw, last),
+            CRITIC_FILE: lambda: weights.to_bytes(critic),
+        }
+        groups = {}
         for name, player in self._players().items():
             moments, groups[name] = checkpoint.optimizer_state(player.optimizer)
-            tensors[f"{name}_optimizer.safetensors"] = weights.copies(moments)
+            contents[f"{name}_optimizer.safetensors"] = functools.partial(weights.to_bytes, weights.copies(moments))
         now = self._state(groups)
-        return lambda: {
-            artifact.EMA_FILE: artifact.to_bytes(averaged, ema_description),
-            artifact.RAW_FILE: artifact.to_bytes(raw, raw_description),
-            CRITIC_FILE: weights.to_bytes(critic),
-            **{file: weights.to_bytes(moments) for file, moments in tensors.items()},
-            state.STATE_FILE: state.to_bytes(now, wgan_dist.__version__),
-        }
+        contents[state.STATE_FILE] = lambda: state.to_bytes(now, wgan_dist.__version__)
+        return ((name, contents.pop(name)()) for name in list(contents))  # a copy that is written goes
 
     def _players(self) -> dict[str, Player]:
         """Both players, by name."""
@@ -403,16 +412,15 @@ class Trainer:
         self._save(run_dir)
         distributed.from_main(self.behind.finish)
 
-    def _writing(self, folder: Path, run_dir: Path, files: Callable[[], dict[str, bytes]]) -> Callable[[], None]:
+    def _writing(self, folder: Path, run_dir: Path, files: Iterator[tuple[str, bytes]]) -> Callable[[], None]:
         """What the background does: nothing in it depends on what the run does meanwhile."""
         observer, keep, chosen = self.observer, self.config.keep_checkpoints, self.best
 
         def write() -> None:
             if observer:
                 observer.sync()
-            content = files()
-            checkpoint.save(folder, content, keep, [chosen.checkpoint] if chosen else [])
-            write_bytes(run_dir / artifact.EMA_FILE, content[artifact.EMA_FILE])
+            checkpoint.save(folder, files, keep, [chosen.checkpoint] if chosen else [])
+            write_bytes(run_dir / artifact.EMA_FILE, (folder / artifact.EMA_FILE).read_bytes())
             if chosen and chosen.checkpoint == folder.name:
                 best.publish(run_dir, chosen)
 

@@ -10,11 +10,21 @@ from torch import Tensor, nn
 from wgan_dist.errors import UserError
 
 
+def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors in host memory, contiguous, no two in one storage: safetensors refuses others."""
+    plain, taken = {}, set()
+    for name, value in tensors.items():
+        value = value.detach().cpu().contiguous()
+        if value.untyped_storage().data_ptr() in taken:
+            value = value.clone()
+        taken.add(value.untyped_storage().data_ptr())
+        plain[name] = value
+    return plain
+
+
 def to_bytes(tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
     """A safetensors file's content; the same tensors and at most one metadata key give the same bytes."""
-    # Copies: safetensors refuses a tensor that is used in two places.
-    plain = {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
-    return safetensors.torch.save(plain, metadata)
+    return safetensors.torch.save(_apart(tensors), metadata)
 
 
 def copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -3,9 +3,9 @@
 from typing import TypeVar
 
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, interpolate
+from torch.nn.functional import interpolate
 
-from wgan_dist.models.blocks import Critic, norm_2d
+from wgan_dist.models.blocks import ConvThenHalve, Critic, DoubleThenConv, norm_2d
 
 SIZES = (32, 64, 128)
 # Multiples of `features`: what the generator begins with at 4×4 and has after each doubling, and what the critic has
@@ -26,8 +26,10 @@ def _glorot(layer: Layer, gain: float = 1.0) -> Layer:
     return layer
 
 
-def _conv3(width: int, following: int, gain: float = HE_GAIN, bias: bool = True) -> nn.Conv2d:
-    return _glorot(nn.Conv2d(width, following, 3, 1, 1, bias=bias), gain)
+def _conv3(
+    width: int, following: int, gain: float = HE_GAIN, bias: bool = True, kind: type[nn.Conv2d] = nn.Conv2d
+) -> nn.Conv2d:
+    return _glorot(kind(width, following, 3, 1, 1, bias=bias), gain)
 
 
 def _conv1(width: int, following: int) -> nn.Conv2d:
@@ -36,6 +38,14 @@ def _conv1(width: int, following: int) -> nn.Conv2d:
 
 def _normed_relu(norm: str, width: int) -> nn.Sequential:
     return nn.Sequential(*norm_2d(norm, width), nn.ReLU())
+
+
+def _halve(x: Tensor) -> Tensor:
+    """Means over 2×2 places, as sums: torch's pooling is slower on a CPU, and its second derivative, which is zero, is
+    not known to autograd as such."""
+    rows = x.unflatten(2, (-1, 2))
+    pairs = (rows[:, :, :, 0] + rows[:, :, :, 1]).unflatten(3, (-1, 2))
+    return (pairs[..., 0] + pairs[..., 1]) * 0.25
 
 
 def _double(x: Tensor) -> Tensor:
@@ -48,18 +58,18 @@ class UpBlock(nn.Module):
     def __init__(self, width: int, following: int, norm: str, bias: bool) -> None:
         super().__init__()
         self.first = _normed_relu(norm, width)
-        self.widen = _conv3(width, following, bias=bias)
+        self.widen = _conv3(width, following, bias=bias, kind=DoubleThenConv)
         self.second = nn.Sequential(*_normed_relu(norm, following), _conv3(following, following))
         self.shortcut = _conv1(width, following)
 
     def forward(self, x: Tensor) -> Tensor:
         """[n, width, h, w] → [n, following, 2h, 2w]."""
         # A 1×1 convolution commutes with doubling, and costs a quarter before it.
-        return self.second(self.widen(_double(self.first(x)))) + _double(self.shortcut(x))
+        return self.second(self.widen(self.first(x))) + _double(self.shortcut(x))
 
 
 class _HalvingBlock(nn.Module):
-    """A body and its mean over 2×2 places, beside a shortcut mean-conv1."""
+    """A body that halves, beside a shortcut mean-conv1."""
 
     def __init__(self, width: int, following: int, body: nn.Sequential) -> None:
         super().__init__()
@@ -68,7 +78,7 @@ class _HalvingBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[n, width, h, w] → [n, following, h / 2, w / 2]."""
-        return avg_pool2d(self.body(x), 2) + self.shortcut(avg_pool2d(x, 2))
+        return self.body(x) + self.shortcut(_halve(x))
 
 
 class DownBlock(_HalvingBlock):
@@ -79,7 +89,7 @@ class DownBlock(_HalvingBlock):
             *_normed_relu(norm, width),
             _conv3(width, width, bias=bias),
             *_normed_relu(norm, width),
-            _conv3(width, following),
+            _conv3(width, following, kind=ConvThenHalve),
         )
         super().__init__(width, following, body)
 
@@ -88,7 +98,7 @@ class FirstBlock(_HalvingBlock):
     """Of a critic, on the image itself: conv3-ReLU-conv3-mean, beside a shortcut mean-conv1."""
 
     def __init__(self, channels: int, following: int) -> None:
-        body = nn.Sequential(_conv3(channels, following), nn.ReLU(), _conv3(following, following))
+        body = nn.Sequential(_conv3(channels, following), nn.ReLU(), _conv3(following, following, kind=ConvThenHalve))
         super().__init__(channels, following, body)
 
 

@@ -101,7 +101,7 @@ def with_manifest(folder: Path, changes: dict[str, bytes]) -> None:
     """Put other content into a checkpoint, with a manifest that agrees."""
     files = checkpoint.read(folder) | changes
     shutil.rmtree(folder)
-    checkpoint.save(folder, files, keep=99)
+    checkpoint.save(folder, files.items(), keep=99)
 
 
 def rewrite_manifest(folder: Path, entries: object) -> None:
