@@ -18,8 +18,8 @@ Settings = TypeVar("Settings")
 TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 # What a person writes for an optional setting that the program is to choose.
 AUTO = "auto"
-# A comma that separates values, not one within a pattern as {a,b}.tar.
-OUTSIDE_BRACES = re.compile(r",(?![^{}]*\})")
+# Values between commas; those within a pattern, as {a,b}.tar, separate nothing.
+BETWEEN_COMMAS = re.compile(r"(?:\{[^{}]*\}|[^,])+")
 
 
 def setting(
@@ -86,7 +86,7 @@ CONVERSIONS: dict[Any, Callable[[Any], Any]] = {bool: _boolean, int: _whole, flo
 def _items(value: Any) -> list[Any]:
     if isinstance(value, str):
         enclosed = value[:1] + value[-1:] in ("()", "[]")
-        items = OUTSIDE_BRACES.split(value[1:-1] if enclosed else value)
+        items = BETWEEN_COMMAS.findall(value[1:-1] if enclosed else value)
         return [item.strip() for item in items if item.strip()]
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
