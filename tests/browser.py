@@ -1,9 +1,13 @@
 """A headless Chromium that opens pages as users do, and tells of everything they must not do."""
 
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -42,11 +46,17 @@ def find_chromium() -> str:
 
 
 @contextmanager
-def visit(url: str, size: tuple[int, int], dark: bool = False, scripts: bool = True) -> Iterator[Visit]:
-    """Open `url` in a window of `size` CSS pixels."""
+def visit(
+    url: str,
+    size: tuple[int, int],
+    dark: bool = False,
+    scripts: bool = True,
+    flags: tuple[str, ...] = ("--disable-gpu",),
+) -> Iterator[Visit]:
+    """Open `url` in a window of `size` CSS pixels; `flags` are Chromium's."""
     with sync_playwright() as playwright:
         program = find_chromium()
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", *flags])
         try:
             window = ViewportSize(width=size[0], height=size[1])
             scheme: Literal["dark", "light"] = "dark" if dark else "light"
@@ -57,3 +67,19 @@ def visit(url: str, size: tuple[int, int], dark: bool = False, scripts: bool = T
             yield found
         finally:
             browser.close()
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a folder on a plain server of files, as `python -m http.server` is."""
+    command = [sys.executable, "-u", "-m", "http.server", "0", "--bind=127.0.0.1", f"--directory={folder}"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        assert server.stdout is not None
+        found = re.search(r"\((http://\S+/)\)", server.stdout.readline())
+        assert found
+        yield found[1]
+    finally:
+        server.kill()
+        server.wait()
+        server.stdout.close()  # type: ignore[union-attr]

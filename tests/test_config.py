@@ -44,10 +44,12 @@ OTHER: dict[str, Any] = {
     "image_size": 28,
     "channels": 3,
     "background": "000000",
+    "flip": True,
     "skip_bad_images": True,
     "cache_dir": "cache",
     "workers": 2,
     "holdout": 0.1,
+    "tf32": True,
     "generator": "mlp",
     "critic": "mlp",
     "generator_features": 8,
@@ -89,6 +91,7 @@ OTHER: dict[str, Any] = {
     "checkpoint_every": 20,
     "keep_checkpoints": 1,
     "weight_histograms": True,
+    "trackers": ("mlflow", "wandb"),
     "evaluate_every": 10,
     "metrics": ("sliced_wasserstein", "fid"),
     "evaluation_images": 2048,
@@ -104,8 +107,8 @@ OTHER: dict[str, Any] = {
 FREE = """
 recipe run_dir resume init_from max_steps dry_run data cache_dir skip_bad_images workers threads timeout log_every
 sample_every deterministic max_skipped grid_images evaluate_every metrics evaluation_images feature_extractor
-inception_weights best_metric early_stop patience checkpoint_every keep_checkpoints weight_histograms description
-license profile
+inception_weights best_metric early_stop patience checkpoint_every keep_checkpoints weight_histograms trackers
+description license profile
 """
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from wgan_dist.data import Images, Order, ShareSampler, as_inputs, micro_batches, to_unit_range
+from wgan_dist.data import Images, Order, ShareSampler, as_inputs, micro_batches, mirrored, to_unit_range
 from wgan_dist.distributed import World, shares
 
 SIZES = st.tuples(st.integers(1, 40), st.integers(1, 40)).map(lambda pair: (max(pair), min(pair)))
@@ -133,3 +133,13 @@ def test_a_critic_is_given_pixels_in_range_and_points_as_they_are(dtype: torch.d
     assert as_inputs(pixels, dtype).tolist() == [-1.0, 1.0]
     assert as_inputs(points, dtype).tolist() == [[-3.5, 260.0]]
     assert as_inputs(pixels, dtype).dtype == as_inputs(points, dtype).dtype == dtype
+
+
+def test_a_mirrored_image_is_numpys() -> None:
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (5, 3, 4, 6), np.uint8))
+    which = torch.tensor([True, False, False, True, True])
+    found = mirrored(images, which).numpy()
+    for number, flipped in enumerate(which.tolist()):
+        expected = np.fliplr(images[number].numpy().transpose(1, 2, 0)) if flipped else None
+        kept = images[number].numpy() if expected is None else expected.transpose(2, 0, 1)
+        assert (found[number] == kept).all()

@@ -1,5 +1,8 @@
 import io
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from tests.processes import HANG_SECONDS, REPOSITORY
 from wgan_dist.data import images
 from wgan_dist.data.images import Images, Notify, open_images
 from wgan_dist.errors import UserError
@@ -308,3 +312,70 @@ def test_a_damaged_cache_is_built_again(tmp_path: Path, damage: str) -> None:
         index.write_text(index.read_text()[:-5] if "cut" in damage else "[]")
     assert load().fingerprint == fingerprint
     assert len(load()) == 1797
+
+
+def test_where_the_first_coloured_picture_lies_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was decoded as grey before it is decoded again."""
+    monkeypatch.setattr(images, "TOGETHER", 2)
+    grey = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 7, 2), np.uint8), "LA")
+    for place in (0, 3, 7):
+        folder = tmp_path / f"at {place}"
+        save_levels(folder, range(0, 80, 10))
+        save(folder / f"{place:03d}.png", RED)
+        grey.save(folder / "005.png")
+        auto = opened(tmp_path / "auto", folder, background="ff8000")
+        told = opened(tmp_path / "told", folder, channels=3, background="ff8000")
+        assert (auto.fingerprint, auto.channels) == (told.fingerprint, 3)
+
+
+BUILDER = """
+import sys, time
+from pathlib import Path
+from tests.processes import HANG_SECONDS, REPOSITORY
+from wgan_dist.data import images
+me, other = Path(sys.argv[1]), Path(sys.argv[2])
+def notify(done, total):
+    (me / "decoding").touch()
+    until = time.monotonic() + 60
+    while not (other / "wants").exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    time.sleep(0.5)
+me.mkdir()
+(me / "wants").touch()
+found = images.open_images(("photos",), 4, None, "ffffff", False, "cache", notify)
+(me / "fingerprint").write_text(found.fingerprint)
+"""
+
+
+def build(folder: Path, *arguments: str) -> "subprocess.Popen[bytes]":
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    return subprocess.Popen([sys.executable, "-c", BUILDER, *arguments], cwd=folder, env=environment)
+
+
+def wait_for(file: Path) -> None:
+    until = time.monotonic() + HANG_SECONDS
+    while not file.exists():
+        assert time.monotonic() < until, file
+        time.sleep(0.01)
+
+
+def test_of_two_processes_that_want_a_set_one_decodes_and_the_other_waits_for_it(tmp_path: Path) -> None:
+    save_levels(tmp_path / "photos", [1, 2, 3])
+    first = build(tmp_path, "a", "b")
+    wait_for(tmp_path / "a" / "decoding")
+    second = build(tmp_path, "b", "a")
+    assert [process.wait(HANG_SECONDS) for process in (first, second)] == [0, 0]
+    assert (tmp_path / "a" / "fingerprint").read_text() == (tmp_path / "b" / "fingerprint").read_text()
+    assert not (tmp_path / "b" / "decoding").exists()
+    assert files_in(tmp_path / "cache") == [".json", ".pixels"]
+
+
+def test_after_a_kill_the_set_is_decoded_again_and_nothing_is_left_of_the_first_try(tmp_path: Path) -> None:
+    folder = save_levels(tmp_path / "photos", [1, 2, 3])
+    killed = build(tmp_path, "a", "nobody")
+    wait_for(tmp_path / "a" / "decoding")
+    assert ".partial" in files_in(tmp_path / "cache")
+    killed.kill()
+    killed.wait(HANG_SECONDS)
+    assert first_pixels(opened(tmp_path / "cache", folder)) == [1, 2, 3]
+    assert files_in(tmp_path / "cache") == [".json", ".pixels"]

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from wgan_dist.data.sources import FORMATS, BadImageError, Source, open_source, read, read_idx
+from wgan_dist.data.opening import open_source
+from wgan_dist.data.sources import FORMATS, BadImageError, Pictures, Source, read, read_idx
 from wgan_dist.data.transform import to_pixels
 from wgan_dist.errors import UserError
 
@@ -31,12 +32,16 @@ def save(file: Path, level: int = 0, size: tuple[int, int] = (4, 4)) -> Path:
     return file
 
 
-def level(source: Source, index: int) -> Any:
+def level(source: Pictures, index: int) -> Any:
     return read(source, index, lambda picture: picture.getpixel((0, 0)))
 
 
-def opened(data: Path) -> Source:
+def source_of(data: Path) -> Source:
     return open_source(str(data), data / "no cache")
+
+
+def opened(data: Path) -> Pictures:
+    return source_of(data).pictures()
 
 
 def idx(pixels: NDArray[np.uint8], kind: int = 8) -> bytes:
@@ -51,7 +56,7 @@ def write_idx(file: Path, *levels: int) -> None:
     file.write_bytes(gzip.compress(content) if file.suffix == ".gz" else content)
 
 
-def all_levels(source: Source) -> list[Any]:
+def all_levels(source: Pictures) -> list[Any]:
     return [level(source, index) for index in range(len(source.names))]
 
 
@@ -109,29 +114,29 @@ def test_any_file_name_will_do(tmp_path: Path) -> None:
 
 def test_the_identity_changes_whenever_a_picture_might_have(tmp_path: Path) -> None:
     first = save(tmp_path / "data" / "a.png")
-    seen = [opened(tmp_path / "data").identity]
-    assert opened(tmp_path / "data").identity == seen[0]
+    seen = [source_of(tmp_path / "data").identity]
+    assert source_of(tmp_path / "data").identity == seen[0]
     os.utime(first, ns=(0, 12345))
-    seen.append(opened(tmp_path / "data").identity)
+    seen.append(source_of(tmp_path / "data").identity)
     save(first, size=(40, 40))
     os.utime(first, ns=(0, 12345))
-    seen.append(opened(tmp_path / "data").identity)
+    seen.append(source_of(tmp_path / "data").identity)
     first.rename(first.with_name("b.png"))
-    seen.append(opened(tmp_path / "data").identity)
+    seen.append(source_of(tmp_path / "data").identity)
     save(tmp_path / "data" / "c.png")
-    seen.append(opened(tmp_path / "data").identity)
+    seen.append(source_of(tmp_path / "data").identity)
     assert len(set(seen)) == len(seen)
 
 
 def test_the_identity_of_idx_files_changes_with_them(tmp_path: Path) -> None:
     file = tmp_path / "train-images-idx3-ubyte"
     write_idx(file, 1, 2)
-    before = opened(tmp_path)
+    before = source_of(tmp_path)
     write_idx(file, 1, 3)
     os.utime(file, ns=(0, 12345))
-    after = opened(tmp_path)
+    after = source_of(tmp_path)
     assert before.identity != after.identity
-    assert opened(tmp_path).identity == after.identity
+    assert source_of(tmp_path).identity == after.identity
 
 
 def encoded(picture: Image.Image, format: str, **options: Any) -> bytes:
@@ -150,8 +155,8 @@ def png_header(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
 
 
-def in_memory(content: bytes) -> Source:
-    return Source("one", ["one"], "", lambda index: Image.open(io.BytesIO(content), formats=FORMATS))
+def in_memory(content: bytes) -> Pictures:
+    return Pictures(["one"], lambda index: Image.open(io.BytesIO(content), formats=FORMATS))
 
 
 COLOURS = Image.fromarray(np.random.default_rng(1).integers(0, 256, (12, 12, 3), np.uint8))
@@ -275,47 +280,10 @@ def test_several_idx_files_follow_one_another_by_name(tmp_path: Path) -> None:
 
 def test_the_embedded_digits_are_those_of_scikit_learn(tmp_path: Path) -> None:
     source = open_source("digits", tmp_path)
-    pixels = np.stack([read(source, index, np.asarray) for index in range(len(source.names))])
+    pictures = source.pictures()
+    pixels = np.stack([read(pictures, index, np.asarray) for index in range(len(pictures.names))])
     assert (pixels == np.rint(load_digits().images * 255 / 16)).all()
     assert source.name == "digits"
-
-
-def test_a_folder_comes_before_a_data_set_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    save(tmp_path / "mnist" / "a.png", level=5)
-    source = open_source("mnist", tmp_path)
-    assert (source.name, all_levels(source)) == ("mnist", [5])
-
-
-def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    save(tmp_path / "photos" / "a.png", level=5)
-    assert all_levels(open_source("~/photos", tmp_path)) == [5]
-
-
-@pytest.mark.parametrize(
-    ("data", "complaint"),
-    [
-        ("empty/", "the folder holds no image"),
-        ("missing/", "there is no such folder"),
-        ("./missing", "there is no such folder"),
-        ("~/missing", "there is no such folder"),
-        ("~nobody_of_this_name/photos", "there is no such folder"),
-        ("a.png", "expected a folder, not a file"),
-        ("fashion-mnist", "did you mean fashion_mnist?"),
-        ("digit", "did you mean digits?"),
-    ],
-)
-def test_data_that_is_not_there_is_refused_by_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: str, complaint: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "empty" / ".hidden").mkdir(parents=True)
-    save(tmp_path / "a.png")
-    with pytest.raises(UserError) as error:
-        open_source(data, tmp_path)
-    assert complaint in str(error.value)
-    assert data.rstrip("/") in str(error.value)
 
 
 @pytest.fixture
@@ -330,7 +298,7 @@ def fashion(tmp_path: Path) -> Path:
 
 
 def test_torchvision_reads_what_is_on_the_disk_already(fashion: Path) -> None:
-    source = open_source("fashion_mnist", fashion)
+    source = open_source("fashion_mnist", fashion).pictures()
     assert all_levels(source) == [7, 8, 9]
     assert source.names == ["fashion_mnist[0]", "fashion_mnist[1]", "fashion_mnist[2]"]
 

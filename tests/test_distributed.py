@@ -89,7 +89,11 @@ def train_with(launcher: tuple[str, ...], settings: dict[str, str], folder: Path
     ("launcher", "settings"),
     [
         (TORCHRUN_2, {}),
-        (ACCELERATE_2, {"accumulation": "2", "critic_norm": "layer", "penalty": "lp", "real_batch_per": "generator"}),
+        (
+            ACCELERATE_2,
+            {"accumulation": "2", "critic_norm": "layer", "penalty": "lp", "real_batch_per": "generator"}
+            | {"flip": "true"},
+        ),
         # BatchNorm in both networks, spectral norm, attention.
         (TORCHRUN_2, {"generator": "sagan", "critic": "sagan", "spectral_norm": "both", "penalty": "none"}),
         # Dropout, noise around real images, two batch sizes.

@@ -171,7 +171,7 @@ def test_an_unknown_name_without_a_neighbour_lists_what_is_known() -> None:
 
 
 # A comma separates names, and brackets around a list are dropped.
-NAMES = st.text(st.characters(codec="utf-8", exclude_characters=",()[]"), min_size=1).map(str.strip).filter(bool)
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters=",()[]{"), min_size=1).map(str.strip).filter(bool)
 SHARES = st.floats(0, 1, exclude_max=True)
 
 

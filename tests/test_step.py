@@ -239,6 +239,7 @@ def test_the_draws_of_all_processes_and_micro_batches_make_the_draw_of_one(proce
     kinds: list[tuple[tuple[int, ...], Callable[[Draws], list[Tensor]]]] = [
         ((LATENT_DIM,), lambda draws: draws.latents("critic.z", 2)),
         ((), lambda draws: draws.alphas("critic.alpha", 2)),
+        ((), lambda draws: draws.flips("critic.flip", 2)),
         ((3, 4), lambda draws: draws.deltas("critic.delta", 2, (3, 4), STD)),
         ((3, 2), layer(0)),
         ((5,), layer(1)),
@@ -268,6 +269,13 @@ def test_the_draws_of_a_critic_iteration_are_those_of_their_streams(accumulation
         found = whole_of([list(getattr(masks, part)) for masks in drawn.masks])
         expected = whole_of(draws.masks(stream, 7, DROPOUTS))
         assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
+
+
+def test_one_image_in_two_is_mirrored() -> None:
+    flips = torch.cat([make_draws().flips("critic.flip", number)[0] for number in range(1000)])
+    assert flips.dtype == torch.bool
+    # Within five standard errors of a half.
+    assert abs(flips.double().mean() - 0.5) < 5 * 0.5 / len(flips) ** 0.5
 
 
 def test_noise_around_real_images_has_its_deviation() -> None:

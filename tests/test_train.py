@@ -102,7 +102,8 @@ def test_users_own_command_makes_the_run_folder(tiny: dict[str, str], tmp_path: 
     done = run(*ACCELERATE, "-m", "wgan_dist.train", *as_flags(tiny), cwd=tmp_path)
     folder = tmp_path / "runs" / "0001"
     found = {path.name for path in folder.iterdir()}
-    assert found == {"config.yaml", "metrics.jsonl", "samples", "tensorboard", "checkpoints", "generator.safetensors"}
+    files = {"config.yaml", "metrics.jsonl", "generator.safetensors", "README.md"}
+    assert found == files | {"samples", "tensorboard", "checkpoints"}
     assert sorted(path.name for path in (folder / CHECKPOINTS).iterdir()) == [f"step-0000000{n}" for n in (2, 4, 6)]
     names = [f"step-0000000{step}-{kind}.png" for step in (3, 6) for kind in ("ema", "raw")]
     assert sorted(path.name for path in (folder / "samples").iterdir()) == names

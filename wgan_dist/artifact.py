@@ -154,15 +154,27 @@ def _stored_dtype(state: dict[str, Tensor]) -> torch.dtype:
     return next((value.dtype for value in state.values() if value.is_floating_point()), torch.float32)
 
 
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+
+
+def describe(path: Path) -> Description:
+    """What a generator file says about itself, for people to read: neither its weights nor its checksum are looked at.
+
+    Raises UserError as `load` does.
+    """
+    return _read_description(path, _parse_about(path, _content(path)))
+
+
 def load(path: Path, own_class: str = "") -> Artifact:
     """Read a generator file; `own_class` names the module:Class of a network that is not part of this package.
 
     Raises UserError for a file that is not one, is damaged, or was written by a newer version.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    content = _content(path)
     about = _parse_about(path, content)
     description = _read_description(path, about)
     state = weights.from_bytes(content, str(path))

@@ -19,7 +19,7 @@ def read_words(arguments: list[str], needs_value: Callable[[str], bool]) -> tupl
     """The words that are no flags, and `--name=value`, `--name value`, `--name` and `--noname` as a dict of texts.
 
     Texts, not fire's guesses: `--run_dir=1e5` names a folder, and only the setting's own type knows. `--name` alone
-    is true; where `needs_value(name)`, it is a UserError.
+    is true; where `needs_value(name)`, it is a UserError, as are two of a name in a row: elsewhere the last counts.
     """
     import fire
     from fire.decorators import SetParseFn
@@ -28,6 +28,10 @@ def read_words(arguments: list[str], needs_value: Callable[[str], bool]) -> tupl
         name = argument.removeprefix("--")
         if "=" not in argument and argument.startswith("--") and following.startswith("--") and needs_value(name):
             raise UserError(f"{name}: expected a value, as --{name}=…")
+        # A shell makes neighbours of --data=a{0..9}.tar, of which fire would take the last.
+        flag = argument.partition("=")[0]
+        if "=" in argument and following.startswith(f"{flag}=") and needs_value(flag.removeprefix("--")):
+            raise UserError(f"{argument} {following}: given twice; braces need quotes in a shell, as '{flag}=…'")
     flags: dict[str, str] = {}
     words: list[str] = []
 

@@ -62,6 +62,11 @@ def parse_background(value: Any) -> str:
     return digits
 
 
+def _parse_trackers(value: Any) -> tuple[str, ...]:
+    names = value if isinstance(value, (list, tuple)) else str(value).split(",")
+    return tuple(str(name).strip() for name in names if str(name).strip())
+
+
 def _parse_seed(value: Any) -> int:
     try:
         seed = int(str(value))
@@ -88,10 +93,13 @@ class Config:
     max_steps: int | str = setting(100_000, "length of the run", parse=parse_duration)
     dry_run: bool = setting(False, "check the settings, the data and the networks, write nothing")
 
-    data: tuple[str, ...] = setting(("digits",), "folder, idx folder, or name; several are merged: a/,b/", group="data")
+    data: tuple[str, ...] = setting(
+        ("digits",), "folder, archive, shards, hf:…, or name; several are merged: a/,b.zip", group="data"
+    )
     image_size: int = setting(64, "height and width in pixels; images are resized and centre-cropped", least=1)
     channels: int | None = setting(None, "1 grey, 3 RGB, 4 RGBA; auto: as the data", parse=_parse_channels)
     background: str = setting("ffffff", "colour under transparent pixels", parse=parse_background)
+    flip: bool = setting(False, "mirror real images left to right, one in two, drawn anew each time")
     skip_bad_images: bool = setting(False, "leave unreadable files out instead of stopping")
     cache_dir: str = setting("~/.cache/wgan_dist", "folder of decoded and downloaded images")
     workers: int = setting(0, "processes that prepare batches, per rank", least=0)
@@ -146,6 +154,7 @@ class Config:
     )
     threads: int | None = setting(None, "CPU threads of each process; auto: its share of the cores", least=1)
     deterministic: bool = setting(False, "equal bits from equal runs on a GPU too, at some cost of speed")
+    tf32: bool = setting(False, "let a GPU round the factors of float32 products to TF32: faster, 10 bits of precision")
     compile: bool = setting(False, "compile the objectives with torch.compile")
     profile: int = setting(
         0, "steps to record, after two others: where their time goes, as a table and a trace", least=0
@@ -158,6 +167,9 @@ class Config:
     checkpoint_every: int | str = setting(1000, "save all that resuming needs", parse=parse_duration)
     keep_checkpoints: int = setting(3, "newest checkpoints kept", least=1)
     weight_histograms: bool = setting(False, "weights in TensorBoard, at each grid")
+    trackers: tuple[str, ...] = setting(
+        (), "metrics also to trackers that accelerate knows, as wandb,mlflow", parse=_parse_trackers
+    )
 
     evaluate_every: int | str = setting(0, "measure the averaged generator", parse=parse_duration, group="evaluation")
     metrics: tuple[str, ...] | None = setting(
@@ -209,6 +221,7 @@ FREE_ON_RESUME = (
     "checkpoint_every",
     "keep_checkpoints",
     "weight_histograms",
+    "trackers",
     "description",
     "license",
 )
@@ -383,8 +396,8 @@ def _recipe_values(flags: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in RECIPE_NOTES} | {"recipe": recipe}
 
 
-def load_config(flags: Mapping[str, str]) -> Config:
-    """Defaults, then the recipe (or, on resume, the run's own config), then the flags.
+def load_config(flags: Mapping[str, Any]) -> Config:
+    """Defaults, then the recipe (or, on resume, the run's own config), then the flags, as texts or values.
 
     Raises UserError for an unknown setting, a value of the wrong type or out of bounds, an unreadable
     recipe, and settings that contradict one another.

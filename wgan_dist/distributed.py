@@ -72,7 +72,9 @@ def _keep_memory() -> None:
             mallopt(parameter, size)
 
 
-def start(threads: int | None, timeout: int | None = None, deterministic: bool = False) -> Accelerator:
+def start(
+    threads: int | None, timeout: int | None = None, deterministic: bool = False, tf32: bool = False
+) -> Accelerator:
     """Join the processes that the launcher started.
 
     Without a GPU it says so explicitly, since accelerate's launcher would otherwise start independent runs, and
@@ -90,8 +92,8 @@ def start(threads: int | None, timeout: int | None = None, deterministic: bool =
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # NVIDIA's condition; read when its library starts
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False
-    # float32 is to mean float32, on any device.
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    # float32 means float32, on any device, unless it is asked for otherwise.
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
     # Its successor is not in every torch that we allow.
     warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
     # BatchNorm is synchronised in its forward, so there is nothing to broadcast.

@@ -2,8 +2,10 @@
 
 import json
 import math
+import os
 import sys
 import time
+import typing
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,13 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
 
-from wgan_dist.config import Config, to_yaml
+from wgan_dist.config import Config, as_dict, to_yaml
 from wgan_dist.errors import UserError
 from wgan_dist.files import sync, whole_file, write_bytes
 from wgan_dist.measures import MEASURES
+from wgan_dist.settings import show
+from wgan_dist.trackers import Trackers
 
-METRICS_FILE, SAMPLES = "metrics.jsonl", "samples"
+METRICS_FILE, SAMPLES, TRACKED = "metrics.jsonl", "samples", "trackers"
 COMMUNICATION_KEYS = ("communication_bytes", "communication_ms", "communication_share")
 # The only keys in which two runs of the same settings may differ.
 WALL_CLOCK_KEYS = ("images_per_second", "seconds", *COMMUNICATION_KEYS)
@@ -48,6 +53,8 @@ TENSORBOARD_NAMES = {
     "communication_ms": "speed/communication_ms",
     "communication_share": "speed/communication_share",
 }
+# By which runs are compared in a table, the last value of each.
+COMPARED = tuple(TENSORBOARD_NAMES[name] for name in ("wasserstein", *MEASURES))
 SKIPPED = ("critic_skipped", "generator_skipped")
 # One chart of the critic's estimates, under "Custom scalars".
 OVERFITTING = {"critic": {"Wasserstein estimate": ["Multiline", ["critic/wasserstein_estimate.*"]]}}
@@ -80,13 +87,14 @@ def duration_text(seconds: float) -> str:
 class Progress:
     """One line that tells where the run is and how long it will take.
 
-    On a terminal the line is rewritten in place; in a file or a pipe each is a line of its own, without colour.
+    On a terminal the line is rewritten in place; in a file, a pipe or a terminal that cannot do that each is a line of
+    its own. Colours there are none.
     """
 
     def __init__(self, first_step: int, total_steps: int) -> None:
         self.first_step, self.total = first_step, total_steps
         self.started = time.monotonic()
-        self.live = sys.stdout.isatty()
+        self.live = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
     def _left(self, step: int) -> str:
         per_step = (time.monotonic() - self.started) / (step - self.first_step)
@@ -130,6 +138,15 @@ def _keep_until(path: Path, step: int) -> None:
         write_bytes(path, b"".join(line for line in complete if _step_of(line, path) <= step))
 
 
+def settings_table(config: Config) -> dict[str, bool | float | str]:
+    """The settings of a run as tables of runs have them: each of one type in all runs, a text unless it is a number."""
+    kinds = typing.get_type_hints(Config)
+    return {
+        name: getattr(config, name) if kinds[name] in (bool, int, float) else show(getattr(config, name))
+        for name in as_dict(config)
+    }
+
+
 class Observer:
     """Writes everything a person watches, on the first process only."""
 
@@ -147,9 +164,20 @@ class Observer:
             if config.holdout:
                 self.writer.add_custom_scalars(OVERFITTING)
             self.writer.add_text("config", f"```yaml\n{to_yaml(config)}\n```")
+            self._add_settings(config)
         self.metrics_path = run_dir / METRICS_FILE
         _keep_until(self.metrics_path, step)
         self.metrics = self.metrics_path.open("a", encoding="utf-8")
+        self.trackers = Trackers(
+            config.trackers, run_dir / TRACKED, settings_table(config) | {"run_dir": str(run_dir), "first_step": step}
+        )
+
+    def _add_settings(self, config: Config) -> None:
+        """For the table of runs in TensorBoard, in the run's own events: add_hparams would make a run of its own."""
+        experiment, session, _ = hparams(settings_table(config), dict.fromkeys(COMPARED, 0.0))
+        events = self.writer._get_file_writer()
+        for summary in (experiment, session):
+            events.add_summary(summary, 0)
 
     def graph(self, generator: nn.Module, z: Tensor) -> None:
         """The generator's graph, for TensorBoard; a network that cannot be traced is left out with a word."""
@@ -169,8 +197,10 @@ class Observer:
         self.metrics.write(json.dumps(record) + "\n")
         self.metrics.flush()
         shown = {name: math.nan if value is None else value for name, value in record.items()}
-        for name in shown.keys() & TENSORBOARD_NAMES.keys():
-            self.writer.add_scalar(TENSORBOARD_NAMES[name], shown[name], record["step"])
+        curves = {TENSORBOARD_NAMES[name]: shown[name] for name in TENSORBOARD_NAMES if name in shown}
+        for name, value in curves.items():
+            self.writer.add_scalar(name, value, record["step"])
+        self.trackers.log(curves, record["step"])
         self.progress.show(shown)
 
     def picture(self, name: str, step: int, picture: Tensor) -> Path:
@@ -198,5 +228,6 @@ class Observer:
     def close(self) -> None:
         """Flush everything to disk."""
         self.progress.close()
+        self.trackers.finish()
         self.metrics.close()
         self.writer.close()

@@ -49,8 +49,9 @@ class SampleSettings:
 
 def _outputs(source: Artifact, z: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
     network = source.network.float()
+    device = next((value.device for value in network.parameters()), torch.device("cpu"))
     for part in torch.from_numpy(z).split(BATCH_SIZE):
-        yield network(part).numpy()
+        yield network(part.to(device)).cpu().numpy()
 
 
 @torch.no_grad()

@@ -3,6 +3,8 @@
 import dataclasses
 import difflib
 import math
+import os
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -16,6 +18,8 @@ Settings = TypeVar("Settings")
 TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 # What a person writes for an optional setting that the program is to choose.
 AUTO = "auto"
+# Values between commas; those within a pattern, as {a,b}.tar, separate nothing.
+BETWEEN_COMMAS = re.compile(r"(?:\{[^{}]*\}|[^,])+")
 
 
 def setting(
@@ -71,7 +75,7 @@ def _number(value: Any) -> float:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, (str, int, float)):
+    if isinstance(value, (str, int, float, os.PathLike)):
         return str(value)
     raise ValueError("text")
 
@@ -82,7 +86,8 @@ CONVERSIONS: dict[Any, Callable[[Any], Any]] = {bool: _boolean, int: _whole, flo
 def _items(value: Any) -> list[Any]:
     if isinstance(value, str):
         enclosed = value[:1] + value[-1:] in ("()", "[]")
-        return [item.strip() for item in (value[1:-1] if enclosed else value).split(",") if item.strip()]
+        items = BETWEEN_COMMAS.findall(value[1:-1] if enclosed else value)
+        return [item.strip() for item in items if item.strip()]
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 

@@ -66,6 +66,10 @@ class Draws:
         """α ~ U[0, 1) [micro-batch / processes] for each micro-batch."""
         return self._mine(noise.uniform(self.seed, stream, counter, (self.batch_size,)))
 
+    def flips(self, stream: str, counter: int) -> list[Tensor]:
+        """True for one image in two, [micro-batch / processes], for each micro-batch."""
+        return [drawn < 0.5 for drawn in self._mine(noise.uniform(self.seed, stream, counter, (self.batch_size,)))]
+
     def deltas(self, stream: str, counter: int, shape: tuple[int, ...], deviation: float) -> list[Tensor]:
         """Noise N(0, deviation²) [micro-batch / processes, *shape] for each micro-batch."""
         return self._mine(deviation * noise.normal(self.seed, stream, counter, (self.batch_size, *shape)))

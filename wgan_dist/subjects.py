@@ -19,7 +19,8 @@ from export.sampler import POINT_LAYOUT, Sampler, SamplerError, latents
 from export.torchscript import METADATA_FILE
 from wgan_dist import artifact
 from wgan_dist.data import Images, open_images
-from wgan_dist.data.sources import BadImageError, open_source, read
+from wgan_dist.data.opening import open_source
+from wgan_dist.data.sources import BadImageError, read
 from wgan_dist.errors import UserError
 
 # Operators and types of a quantised graph.
@@ -170,7 +171,7 @@ def open_generator(path: Path, own_class: str, count: int, seed: int) -> Subject
 
 def _common_size(folder: str, cache_dir: Path) -> int:
     """The height and width of all images; raises UserError unless they are square and alike."""
-    source = open_source(folder, cache_dir)
+    source = open_source(folder, cache_dir).pictures()
     first: tuple[int, int] | None = None
     for number, name in enumerate(source.names):
         try:

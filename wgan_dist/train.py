@@ -3,10 +3,9 @@
 import dataclasses
 import sys
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wgan_dist import cli, signals
 from wgan_dist.config import CONFIG_FILE, Config, check_together, load_config, summary, to_yaml
@@ -18,7 +17,6 @@ if TYPE_CHECKING:  # torch takes seconds to import; --help and a wrong flag shou
     from wgan_dist.data import DataSet, Images
     from wgan_dist.trainer import Trainer
 
-SECONDS_BETWEEN_WORDS = 2.0
 USAGE = """
 Train a Wasserstein GAN.
 
@@ -31,23 +29,9 @@ Durations are generator steps (500) or epochs (1epoch). Batch sizes are global.
 """
 
 
-def _decoding_voice() -> Callable[[int, int], None]:
-    """Says how far decoding is, at most every two seconds."""
-    started = spoken = time.monotonic()
-
-    def say(done: int, total: int) -> None:
-        nonlocal spoken
-        if time.monotonic() - spoken >= SECONDS_BETWEEN_WORDS:
-            spoken = time.monotonic()
-            left = (spoken - started) / done * (total - done)
-            print(f"decoded {done:,} of {total:,} images, {left:.0f} s left", file=sys.stderr, flush=True)
-
-    return say
-
-
 def _open_data(config: Config) -> "DataSet":
     from wgan_dist import distributed
-    from wgan_dist.data import are_points, open_images, open_points
+    from wgan_dist.data import are_points, decoding_voice, open_images, open_points
 
     def build(notify: bool) -> "Images":
         return open_images(
@@ -57,7 +41,7 @@ def _open_data(config: Config) -> "DataSet":
             config.background,
             config.skip_bad_images,
             config.cache_dir,
-            *([_decoding_voice()] if notify else []),
+            *([decoding_voice("decoded")] if notify else []),
         )
 
     if are_points(config.data):
@@ -128,6 +112,18 @@ def _make_run_folder(config: Config) -> Path:
     return Path(distributed.from_main(make_on_main))
 
 
+def _write_card(run_dir: Path) -> None:
+    """The model card of a finished run, unless somebody wrote a README.md there."""
+    from wgan_dist import distributed
+
+    def write() -> None:
+        from wgan_dist.model_card import write_card
+
+        write_card(run_dir)
+
+    distributed.from_main(write)
+
+
 def _say_results(run_dir: Path, config: Config) -> None:
     from wgan_dist.models import is_own_class
 
@@ -147,26 +143,43 @@ def _run(trainer: "Trainer", run_dir: Path) -> None:
         raise UserError(f"run_dir={run_dir}: training stopped at step {trainer.step}: {error}") from error
 
 
-def train(flags: dict[str, str]) -> None:
-    """Train a run from texts of settings; what the command line does."""
+def train(flags: Mapping[str, Any]) -> Path | None:
+    """Train a run from settings, as texts or values; what the command line does. The run's folder, None if dry."""
     config = load_config(flags)
     from wgan_dist import distributed
 
     with distributed.noticing_loss():
-        _train(config)
+        run_dir = _train(config)
         distributed.leave()
+    return run_dir
 
 
-def _train(config: Config) -> None:
-    from wgan_dist import distributed
+def fit(**settings: Any) -> Path:
+    """Train a run and return its folder.
+
+    The settings are those of `python -m wgan_dist.train --help`, under the same names, as texts or as Python has them:
+    `fit(data=["a/", "b/"], betas=(0.0, 0.9), resume="auto")`. It prints what the command line prints. Where a launcher
+    started several processes, each ends here when the run is done.
+
+    Raises UserError for settings, data or files that cannot be used, and LostError when another process is gone.
+    """
+    run_dir = train(settings)
+    if run_dir is None:
+        raise UserError("dry_run=true: expected on the command line, where it says what would be done")
+    return run_dir
+
+
+def _train(config: Config) -> Path | None:
+    from wgan_dist import distributed, trackers
     from wgan_dist.data import Images
     from wgan_dist.run_folder import check
     from wgan_dist.trainer import Trainer
 
     config = dataclasses.replace(config, mixed_precision=distributed.mixed_precision(config.mixed_precision))
-    accelerator = distributed.start(config.threads, config.timeout, config.deterministic)
+    accelerator = distributed.start(config.threads, config.timeout, config.deterministic, config.tf32)
     _say_where(config, accelerator)
     distributed.from_main(lambda: check(config))
+    distributed.from_main(lambda: trackers.check(config.trackers))
     data = _open_data(config)
     kind = "points"
     if isinstance(data, Images):
@@ -181,11 +194,14 @@ def _train(config: Config) -> None:
         for name in trainer.evaluation.names:
             _say(f"  {name}: {trainer.evaluation.protocol(name)}")
     began = _place(config, trainer)
-    if not config.dry_run:
-        run_dir = _make_run_folder(config)
-        _say(f"{run_dir}: {began}")
-        _run(trainer, run_dir)
-        _say_results(run_dir, config)
+    if config.dry_run:
+        return None
+    run_dir = _make_run_folder(config)
+    _say(f"{run_dir}: {began}")
+    _run(trainer, run_dir)
+    _write_card(run_dir)
+    _say_results(run_dir, config)
+    return run_dir
 
 
 def _report_in_thread(about: threading.ExceptHookArgs) -> None:
@@ -194,11 +210,15 @@ def _report_in_thread(about: threading.ExceptHookArgs) -> None:
         threading.__excepthook__(about)
 
 
+def _command(flags: dict[str, str]) -> None:
+    train(flags)
+
+
 def main() -> None:
     """The process of the command line: what signals and threads do in it is its own."""
     signals.listen()
     threading.excepthook = _report_in_thread
-    cli.run(train, Config, USAGE)
+    cli.run(_command, Config, USAGE)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import itertools
 import math
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from wgan_dist import artifact, best, checkpoint, distributed, noise, objectives
 from wgan_dist.artifact import Description
 from wgan_dist.behind import Behind
 from wgan_dist.config import Config, as_dict, differences
-from wgan_dist.data import DataSet, Order, Points, ShareSampler, as_inputs, micro_batches, split
+from wgan_dist.data import DataSet, Order, Points, ShareSampler, as_inputs, micro_batches, mirrored, split
 from wgan_dist.ending import make_ending
 from wgan_dist.errors import Stopped, UserError
 from wgan_dist.evaluation import make_evaluation
@@ -61,6 +62,8 @@ class Trainer:
         if not self.order.batches_per_epoch:
             kind = "points" if isinstance(data, Points) else "images"
             raise UserError(f"batch_size={config.batch_size}: expected at most the number of {kind}, {training}")
+        if config.flip and isinstance(data, Points):
+            raise UserError(f"flip=true: is for images, and {data.name} are points")
         self.schedule = make_schedule(config, self.order.batches_per_epoch)
         self.evaluation = make_evaluation(config, data, self.split, self.device) if self.schedule.evaluate else None
         self.ending = make_ending(config, self.schedule, self.evaluation)
@@ -178,8 +181,11 @@ class Trainer:
         shares = self.draws.shares
         sampler = ShareSampler(self.order, consumed, shares, self.split.training)
         values = micro_batches(self.data.values, sampler, self.config.workers, pin_memory=self.device.type == "cuda")
-        while True:
+        for number in itertools.count(consumed):
             parts = [next(values).to(self.device, non_blocking=True) for _ in shares]
+            if self.config.flip:
+                flips = self.draws.flips("critic.flip", number)
+                parts = [mirrored(part, which) for part, which in zip(parts, flips, strict=True)]
             yield [as_inputs(part, self.dtype) for part in parts]
 
     def _critic_draws(self) -> CriticDraws:

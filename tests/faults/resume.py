@@ -49,19 +49,21 @@ POINTS = [
     Point("phase 0 of n_critic, just saved", 15),
     Point("phase 1 of n_critic", 19),
     Point("phase 2 of n_critic", 20),
-    Point("phase 1 of n_critic, one real batch per generator step", 19, {"real_batch_per": "generator"}),
+    Point(
+        "phase 1 of n_critic, one real batch per generator step", 19, {"real_batch_per": "generator", "flip": "true"}
+    ),
     Point("after a skipped update, in fp16", 5, SKIPS),
     Point("between skipped updates, one of them the generator's", 3, SKIPS),
     Point("within warm-up", 150, {"critic_warmup": "true", "max_steps": "3"}),
     Point("learning rate decaying", 31, {"lr_decay": "linear"}),
-    Point("accumulation", 22, {"accumulation": "4"}),
+    Point("accumulation, mirrored images", 22, {"accumulation": "4", "flip": "true"}),
     Point("two data loader workers", 23, {"workers": "2"}),
     Point("with evaluation", 40, {"evaluate_every": "12", "max_steps": "32", "keep_checkpoints": "1"}),
     Point("with weight clipping and RMSprop", 16, {"penalty": "clip", "optimizer": "rmsprop"}),
     Point("with fresh averages", 10, {"ema_decay": "0", "weight_histograms": "true"}),
 ]
 TWO_PROCESSES = [
-    Point("two processes, within a step", 19),
+    Point("two processes, within a step, mirrored images", 19, {"flip": "true"}),
     Point("two processes, accumulation, evaluation, an epoch's edge", 12, SMALL_EPOCH | {"evaluate_every": "2"}),
 ]
 

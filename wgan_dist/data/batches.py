@@ -91,3 +91,8 @@ def to_unit_range(pixels: Tensor, dtype: torch.dtype) -> Tensor:
 def as_inputs(values: Tensor, dtype: torch.dtype) -> Tensor:
     """What a critic is given: pixels in [−1, 1], points as they are."""
     return to_unit_range(values, dtype) if values.dtype == torch.uint8 else values.to(dtype)
+
+
+def mirrored(images: Tensor, which: Tensor) -> Tensor:
+    """Images [n, c, h, w], those of `which` [n] with left and right exchanged."""
+    return torch.where(which.view(-1, 1, 1, 1), images.flip(-1), images)

@@ -1,4 +1,4 @@
-"""A name or a path → a list of pictures that can be opened one by one."""
+"""Where pictures come from: a folder, idx files, torchvision's data sets; listed, then opened one by one."""
 
 import gzip
 import hashlib
@@ -16,9 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from wgan_dist.data.points import DRAWS
 from wgan_dist.errors import UserError
-from wgan_dist.settings import unknown_name
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 DIGITS = Path(__file__).parent / "digits"
@@ -38,25 +36,33 @@ class BadImageError(Exception):
 
 
 @dataclass(frozen=True)
-class Source:
-    """Pictures of one origin; `open(i)` is picture i, perhaps not yet decoded: use `read`.
+class Pictures:
+    """`open(i)` is picture i, perhaps not yet decoded: use `read`. `names` are what a person would call them."""
 
-    `names` are what a person would call them; `identity` changes whenever a picture might have.
-    """
-
-    name: str
     names: Sequence[str]
-    identity: str
     open: Callable[[int], Image.Image]
 
 
-def read(source: Source, index: int, use: Callable[[Image.Image], Result]) -> Result:
+@dataclass(frozen=True)
+class Source:
+    """Pictures of one origin. `identity` changes whenever a picture might have.
+
+    `pictures()` lists them, which can take long and is not asked for where a cache has them decoded; it raises
+    UserError for what cannot be listed.
+    """
+
+    name: str
+    identity: str
+    pictures: Callable[[], Pictures]
+
+
+def read(pictures: Pictures, index: int, use: Callable[[Image.Image], Result]) -> Result:
     """Open picture `index` and give it to `use`; whatever Pillow dislikes about it becomes a BadImageError.
 
     Pillow itself only warns of pictures that take gigabytes to decode.
     """
     try:
-        with source.open(index) as picture:
+        with pictures.open(index) as picture:
             limit = PIXEL_LIMIT if picture.mode in PLAIN_MODES else PIXEL_LIMIT // 2
             if picture.width * picture.height > limit:
                 raise BadImageError(f"{picture.width} x {picture.height}: more than {limit:,} pixels")
@@ -67,11 +73,12 @@ def read(source: Source, index: int, use: Callable[[Image.Image], Result]) -> Re
         raise BadImageError(" ".join(str(error).split()) or type(error).__name__) from None
 
 
-def _is_hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
+    """Of a file or folder: left out, as a person who looks at the folder does not see it."""
     return name.startswith(".")
 
 
-def _files_below(folder: Path) -> list[str]:
+def files_below(folder: Path) -> list[str]:
     """The paths below `folder` of all visible files, with /, sorted; linked folders are followed, once each.
 
     Texts: a Path each would take a folder of 100,000 files seconds.
@@ -83,30 +90,34 @@ def _files_below(folder: Path) -> list[str]:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(name for name in folders if not _is_hidden(name))
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
         below = place[len(root) :].replace(os.sep, "/").strip("/")
-        files += [f"{below}/{name}" if below else name for name in names if not _is_hidden(name)]
+        files += [f"{below}/{name}" if below else name for name in names if not is_hidden(name)]
     return sorted(files)
 
 
-def _digest(parts: Sequence[object]) -> str:
+def digest(parts: Sequence[object]) -> str:
+    """An identity of whatever has a repr."""
     return hashlib.sha256(repr(parts).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _stamp(path: Path) -> tuple[int, int]:
+def stamp(path: Path | str) -> tuple[int, int]:
+    """Size and time of the last change, of which one changes with the content."""
     try:
-        status = path.stat()
+        status = os.stat(path)  # noqa: PTH116 a Path each would take 100,000 files a second
     except OSError:
         return (-1, -1)  # a dangling link: decoding it will say so
     return (status.st_size, status.st_mtime_ns)
 
 
-def _name_of(path: Path) -> str:
+def name_of(path: Path) -> str:
+    """What data at `path` are called, in any file that says what it is of."""
     name = path.resolve().name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return name or "images"
 
 
-def _open_file(path: Path) -> Image.Image:
+def open_file(path: Path) -> Image.Image:
+    """A picture not yet decoded; raises BadImageError for what is no file, OSError for what cannot be read."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise BadImageError("not a regular file")  # opening a pipe would wait for ever, and a device never end
     return Image.open(path, formats=FORMATS)
@@ -114,12 +125,12 @@ def _open_file(path: Path) -> Image.Image:
 
 def folder_source(folder: Path) -> Source:
     """Every file below a folder, nested or flat."""
-    names = _files_below(folder)
+    names = files_below(folder)
     if not names:
         raise UserError(f"data={folder}: the folder holds no image")
-    stamps = [(name, *_stamp(folder / name)) for name in names]
-    identity = _digest([str(folder.resolve()), stamps])
-    return Source(_name_of(folder), names, identity, lambda i: _open_file(folder / names[i]))
+    stamps = [(name, *stamp(os.path.join(folder, name))) for name in names]  # noqa: PTH118
+    identity = digest([str(folder.resolve()), stamps])
+    return Source(name_of(folder), identity, lambda: Pictures(names, lambda i: open_file(folder / names[i])))
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
@@ -144,20 +155,24 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     return np.frombuffer(content, np.uint8).reshape(shape)
 
 
-def _idx_files(folder: Path) -> list[Path]:
+def idx_files(folder: Path) -> list[Path]:
     """The idx image files of a folder; of MNIST's pair the training part alone, the other is for tests."""
     plain = list(folder.glob("*idx3-ubyte"))
     found = sorted([*plain, *(file for file in folder.glob("*idx3-ubyte.gz") if file.with_suffix("") not in plain)])
     return [file for file in found if file.name.startswith("train")] or found
 
 
-def idx_source(folder: Path, files: list[Path], name: str) -> Source:
-    """Grey images in MNIST's format."""
+def _idx_pictures(files: list[Path]) -> Pictures:
     arrays = [read_idx(file) for file in files]
     index = [(array, i) for array in arrays for i in range(len(array))]
     names = [f"{file.name}[{i}]" for file, array in zip(files, arrays, strict=True) for i in range(len(array))]
-    identity = _digest([str(folder.resolve()), [(file.name, *_stamp(file)) for file in files]])
-    return Source(name, names, identity, lambda i: Image.fromarray(index[i][0][index[i][1]]))
+    return Pictures(names, lambda i: Image.fromarray(index[i][0][index[i][1]]))
+
+
+def idx_source(folder: Path, files: list[Path], name: str) -> Source:
+    """Grey images in MNIST's format."""
+    identity = digest([str(folder.resolve()), [(file.name, *stamp(file)) for file in files]])
+    return Source(name, identity, lambda: _idx_pictures(files))
 
 
 # torchvision's data sets: class name and what it needs besides root and download.
@@ -189,25 +204,6 @@ def torchvision_source(name: str, cache_dir: Path) -> Source:
         raise UserError(
             f"data={name}: cannot be had: {reason}; files already downloaded go below {cache_dir}/torchvision"
         ) from error
-    identity = _digest([name, len(images)])
-    return Source(name, [f"{name}[{i}]" for i in range(len(images))], identity, lambda i: images[i][0])
-
-
-def open_source(data: str, cache_dir: Path) -> Source:
-    """`data`, one of the names known here or a path, as a Source; raises UserError naming it."""
-    if data == "digits":
-        return idx_source(DIGITS, _idx_files(DIGITS), data)
-    try:
-        path = Path(data).expanduser()
-    except RuntimeError:  # ~name of an unknown user
-        raise UserError(f"data={data}: there is no such folder") from None
-    if path.is_dir():
-        idx = _idx_files(path)
-        return idx_source(path, idx, _name_of(path)) if idx else folder_source(path)
-    if data in TORCHVISION:
-        return torchvision_source(data, cache_dir)
-    if path.exists():
-        raise UserError(f"data={data}: expected a folder, not a file")
-    if os.sep in data or data.startswith((".", "~")):
-        raise UserError(f"data={data}: there is no such folder")
-    raise unknown_name("data (no folder of that name, and not a data set)", data, ["digits", *DRAWS, *TORCHVISION])
+    identity = digest([name, len(images)])
+    names = [f"{name}[{i}]" for i in range(len(images))]
+    return Source(name, identity, lambda: Pictures(names, lambda i: images[i][0]))

@@ -1,0 +1,72 @@
+"""`python -m export.bundle`: a folder that another program takes as it is, with all it needs to draw images."""
+
+import importlib.metadata
+from pathlib import Path
+
+import export.sampler
+from export.folders import GRAPH, SUMS, FolderSettings, handed_on, write_graph
+from export.sampler import Sampler, grid, write_picture
+from wgan_dist import cli
+from wgan_dist.files import write_bytes
+from wgan_dist.settings import from_flags
+
+USAGE = """
+Write a folder for another program to take whole: the generator as an ONNX file, the sampler that needs numpy and
+onnxruntime alone, an example, a grid of samples, the licence, and a checksum of every file.
+
+  python -m export.bundle --ckpt=runs/0001 --out=cats/
+  python cats/example.py
+"""
+SAMPLER, EXAMPLE = "sampler.py", "example.py"
+GRID_IMAGES = 64
+EXAMPLE_TEXT = f'''"""Sixteen images of seed 0, from any folder:  python {EXAMPLE}"""
+
+from pathlib import Path
+
+from {SAMPLER.removesuffix(".py")} import Sampler
+
+images = Sampler(Path(__file__).with_name("{GRAPH}")).sample(16, seed=0)  # uint8 [16, height, width, channels]
+print(images.shape, images.dtype)
+'''
+PACKAGES = ("numpy", "onnxruntime")
+
+
+def _licence() -> bytes:
+    """The text under which sampler.py is handed on."""
+    text = importlib.metadata.distribution("wgan_dist").read_text("licenses/LICENSE")
+    assert text, "wgan_dist is installed without its licence"
+    return text.encode()
+
+
+def _requirements() -> str:
+    """The least versions are those of this package; onnxruntime is wanted by the name that runs everywhere."""
+    wanted = importlib.metadata.requires("wgan_dist") or []
+    lines = [
+        next(each.partition(";")[0].strip() for each in wanted if each.startswith(f"{name}>")) for name in PACKAGES
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _write_bundle(folder: Path, sampler: Sampler) -> None:
+    """All but the graph, which is there already, and the checksums, which come last.
+
+    A model card, README.md, is written here.
+    """
+    write_bytes(folder / SAMPLER, Path(export.sampler.__file__).read_bytes())
+    write_bytes(folder / EXAMPLE, EXAMPLE_TEXT.encode())
+    write_bytes(folder / "requirements.txt", _requirements().encode())
+    write_bytes(folder / "LICENSE", _licence())
+    write_picture(grid(sampler.sample(GRID_IMAGES, seed=0)), folder / "grid.png")
+
+
+def export_bundle(flags: dict[str, str]) -> None:
+    """Write the folder that the texts of settings describe; what the command line does."""
+    settings = from_flags(FolderSettings, flags)
+    with handed_on(settings.out, SAMPLER) as folder:
+        sampler, words = write_graph(settings, folder)
+        _write_bundle(folder, sampler)
+    print(f"{settings.out}: generator {words}; sha256sum -c {SUMS} in it checks the files")
+
+
+if __name__ == "__main__":
+    cli.run(export_bundle, FolderSettings, USAGE)

@@ -1,0 +1,47 @@
+/* One picture as a PNG file, pixel for pixel: a canvas would change what lies under transparency. */
+
+const SIGNATURE = [137, 80, 78, 71, 13, 10, 26, 10];
+const COLOUR_TYPES = { 1: 0, 2: 4, 3: 2, 4: 6 }; // by channels: grey, grey and alpha, RGB, RGBA
+
+function crc32(bytes) {
+  let sum = -1;
+  for (const byte of bytes) {
+    sum ^= byte;
+    for (let bit = 0; bit < 8; bit++) sum = (sum >>> 1) ^ (0xedb88320 & -(sum & 1));
+  }
+  return ~sum;
+}
+
+function chunk(name, content) {
+  const bytes = new Uint8Array(content.length + 12), view = new DataView(bytes.buffer);
+  view.setUint32(0, content.length);
+  bytes.set(new TextEncoder().encode(name), 4);
+  bytes.set(content, 8);
+  view.setInt32(content.length + 8, crc32(bytes.subarray(4, content.length + 8)));
+  return bytes;
+}
+
+function header({ width, height, channels }) {
+  const view = new DataView(new ArrayBuffer(13));
+  view.setUint32(0, width);
+  view.setUint32(4, height);
+  view.setUint8(8, 8);
+  view.setUint8(9, COLOUR_TYPES[channels]);
+  return new Uint8Array(view.buffer);
+}
+
+async function deflated(bytes) {
+  const stream = new Blob([bytes]).stream().pipeThrough(new CompressionStream("deflate"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+/** A picture {height, width, channels, data} → the bytes of a PNG file, as a Blob. */
+export async function png(picture) {
+  const { height, width, channels, data } = picture, stride = width * channels;
+  const rows = new Uint8Array(height * (stride + 1)); // each row after the number of its filter, 0 for none
+  for (let row = 0; row < height; row++) {
+    rows.set(data.subarray(row * stride, (row + 1) * stride), row * (stride + 1) + 1);
+  }
+  const chunks = [chunk("IHDR", header(picture)), chunk("IDAT", await deflated(rows)), chunk("IEND", [])];
+  return new Blob([Uint8Array.from(SIGNATURE), ...chunks], { type: "image/png" });
+}

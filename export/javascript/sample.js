@@ -1,0 +1,17 @@
+/* Images from a generator in Node.js:  node sample.js generator.onnx 16 0 grid.png  (file, count, seed, picture) */
+
+import { readFile, writeFile } from "node:fs/promises";
+import ort from "onnxruntime-node";
+
+import { png } from "./png.js";
+import { grid, Sampler } from "./sampler.js";
+
+const [file, count = "16", seed = "0", out = "grid.png"] = process.argv.slice(2);
+if (!file) {
+  console.error("usage: node sample.js generator.onnx [count] [seed] [picture.png]");
+  process.exit(2);
+}
+const sampler = await Sampler.open(ort, await readFile(file));
+const images = await sampler.sample(Number(count), seed);
+await writeFile(out, new Uint8Array(await (await png(grid(images))).arrayBuffer()));
+console.log(`${images.count} images: ${out}`);

@@ -1,0 +1,267 @@
+/* The page: what its controls ask of the worker, and where the images go. */
+
+import { between, latents, moved } from "./latents.js";
+import { png } from "./png.js";
+import { grid, joined, one } from "./sampler.js";
+
+const BATCH_SIZE = 4; // few, so that images appear one after another and a new seed need not wait long
+const DIRECTIONS_SEED = 1234; // any will do: the directions are two latents of it
+const SEEDS = 1_000_000; // what chance chooses from; any number may be typed
+const CROSSING_MILLISECONDS = 4000;
+const SMALL = 128; // sharp squares up to this size, smooth above
+const PROVIDERS = { wasm: "your processor (WebAssembly)", webgpu: "your graphics card (WebGPU)" };
+
+const $ = (id) => document.getElementById(id);
+const controls = () => document.querySelectorAll("main :is(button, input, select, fieldset)");
+const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
+
+const worker = new Worker("worker.js", { type: "module" });
+const waiting = new Map();
+let calls = 0, network, drawn, chosen = 0;
+
+function call(name, ...values) {
+  return new Promise((resolve, reject) => {
+    waiting.set(++calls, { resolve, reject });
+    worker.postMessage({ id: calls, name, values });
+  });
+}
+
+worker.onmessage = ({ data: { id, result, error, progress } }) => {
+  if (progress) return showProgress(progress);
+  const { resolve, reject } = waiting.get(id);
+  waiting.delete(id);
+  if (error === undefined) resolve(result);
+  else reject(new Error(error));
+};
+worker.onerror = (event) => {
+  event.preventDefault();
+  fail(new Error(event.message ?? "a part of it could not be loaded"));
+};
+
+function showProgress({ received, total }) {
+  const done = received >= total;
+  $("progress").value = Math.min(1, received / total);
+  if (done) $("progress").removeAttribute("value");
+  $("loading-words").textContent = done ? "Starting the network…" : `Loading ${megabytes(received)} of ${megabytes(total)} MB`;
+}
+
+function fail(error) {
+  for (const each of controls()) each.disabled = true;
+  showProblem(`Try again, or with a browser of 2023 or later. It said: ${error.message}`);
+}
+
+/** Run `work` with the newest values only: what comes while it is busy waits, and the last replaces those before. */
+function latest(work) {
+  let running = false, next = null;
+  return async (...values) => {
+    next = values;
+    if (running) return;
+    running = true;
+    try {
+      while (next) {
+        const now = next;
+        next = null;
+        await work(...now);
+      }
+    } catch (error) {
+      fail(error);
+    } finally {
+      running = false;
+    }
+  };
+}
+
+/** Levels of any number of channels as a canvas takes them. */
+function rgba({ width, height, channels, data }) {
+  const pixels = new ImageData(width, height), grey = channels < 3, opaque = channels % 2;
+  for (let from = 0, to = 0; to < pixels.data.length; from += channels, to += 4) {
+    pixels.data[to] = data[from];
+    pixels.data[to + 1] = data[grey ? from : from + 1];
+    pixels.data[to + 2] = data[grey ? from : from + 2];
+    pixels.data[to + 3] = opaque ? 255 : data[from + channels - 1];
+  }
+  return pixels;
+}
+
+function paint(canvas, image) {
+  canvas.width = image.width;
+  canvas.height = image.height;
+  canvas.classList.toggle("sharp", image.width <= SMALL);
+  canvas.getContext("2d").putImageData(rgba(image), 0, 0);
+}
+
+async function save(picture, name) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(await png(picture));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+/* The grid. */
+
+/** An empty place of the grid: a radio button, so that arrow keys go from image to image. */
+function cell(number, count) {
+  const label = document.createElement("label"), input = document.createElement("input");
+  Object.assign(input, { type: "radio", name: "image", value: number, checked: number === chosen });
+  input.setAttribute("aria-label", `Image ${number + 1} of ${count}`);
+  input.addEventListener("change", () => choose(number));
+  label.append(input, document.createElement("canvas"));
+  return label;
+}
+
+function layOut(count) {
+  $("grid").style.setProperty("--columns", Math.round(Math.sqrt(count)));
+  const cells = $("grid").querySelectorAll("label");
+  if (cells.length === count) return;
+  if (chosen >= count) chosen = 0;
+  for (const each of cells) each.remove();
+  $("grid").append(...Array.from({ length: count }, (_, number) => cell(number, count)));
+}
+
+function choose(number) {
+  chosen = number;
+  $("explored-name").textContent = `Image ${number + 1} of seed ${drawn.seed}`;
+  for (const id of ["a", "b"]) $(id).value = 0;
+  showExplored();
+}
+
+function showTime(milliseconds, count) {
+  const each = milliseconds / count, words = `${each.toFixed(each < 10 ? 1 : 0)} ms`;
+  $("time").textContent = words;
+  $("status").textContent = `${count} ${count === 1 ? "image" : "images"} of seed ${drawn.seed}, ${words} each`;
+}
+
+const draw = latest(async (seed, count) => {
+  layOut(count);
+  $("grid").setAttribute("aria-busy", "true");
+  $("status").textContent = `Drawing seed ${seed}…`;
+  const z = await call("latents", count, seed), step = BATCH_SIZE * network.latentDim, parts = [];
+  const canvases = $("grid").querySelectorAll("canvas");
+  let milliseconds = 0, shown = 0;
+  for (let start = 0; start < z.length; start += step) {
+    const made = await call("images", z.slice(start, start + step));
+    milliseconds += made.milliseconds;
+    parts.push(made.images);
+    for (let i = 0; i < made.images.count; i++) paint(canvases[shown++], one(made.images, i));
+    if (wanted() !== `${seed} ${count}`) return; // another one was asked for meanwhile
+  }
+  drawn = { seed, z, images: joined(parts) };
+  $("grid").removeAttribute("aria-busy");
+  $("code-seed").textContent = seed;
+  $("code-count").textContent = count;
+  history.replaceState(null, "", `#seed=${seed}&count=${count}`);
+  $("icon").href = canvases[0].toDataURL();
+  choose(chosen);
+  showTime(milliseconds, count);
+});
+
+/** A valid seed as it is written in decimal, or null with the browser's own words at the field. */
+function seedOf(id) {
+  if (!$(id).reportValidity()) return null;
+  return ($(id).value = BigInt($(id).value).toString());
+}
+
+const wanted = () => `${$("seed").value} ${$("count").value}`;
+
+function redraw() {
+  const seed = seedOf("seed");
+  if (seed !== null) draw(seed, Number($("count").value));
+}
+
+/* One image. */
+
+let explored, directions;
+
+const showExplored = latest(async () => {
+  const [a, b] = ["a", "b"].map((id) => Number($(id).value) / 100);
+  for (const id of ["a", "b"]) $(`${id}-shown`).textContent = $(id).value;
+  const size = network.latentDim, z = drawn.z.slice(chosen * size, (chosen + 1) * size);
+  if (a === 0 && b === 0) explored = one(drawn.images, chosen);
+  else explored = (await call("images", moved(z, directions, a, b, network.distribution))).images;
+  paint($("explored"), explored);
+});
+
+/* Between two seeds. */
+
+let ends, blended, playing = false;
+
+const showBlended = latest(async () => {
+  const share = Number($("share").value) / 100;
+  $("share-shown").textContent = `${Math.round(share * 100)} %`;
+  const z = between(...ends, share, network.distribution);
+  blended = (await call("images", z)).images;
+  paint($("blended"), blended);
+});
+
+async function chooseEnds() {
+  const seeds = [seedOf("from"), seedOf("to")];
+  if (seeds.includes(null)) return;
+  ends = seeds.map((seed) => latents(1, network.latentDim, network.distribution, seed));
+  await showBlended();
+}
+
+function stop() {
+  playing = false;
+  $("play").textContent = "Play";
+  $("play").setAttribute("aria-pressed", "false");
+}
+
+async function play() {
+  playing = true;
+  $("play").textContent = "Stop";
+  $("play").setAttribute("aria-pressed", "true");
+  const begun = performance.now() - (Number($("share").value) / 100) * CROSSING_MILLISECONDS;
+  while (playing) {
+    const crossings = (await new Promise(requestAnimationFrame) - begun) / CROSSING_MILLISECONDS;
+    const way = ((crossings % 2) + 2) % 2;
+    $("share").value = 100 * (way < 1 ? way : 2 - way); // there and back
+    await showBlended();
+  }
+}
+
+/* Controls. */
+
+function listen() {
+  $("new").addEventListener("click", () => {
+    $("seed").value = crypto.getRandomValues(new Uint32Array(1))[0] % SEEDS;
+    redraw();
+  });
+  $("seed").addEventListener("change", redraw);
+  $("count").addEventListener("change", redraw);
+  for (const id of ["draw-form", "between-form"]) $(id).addEventListener("submit", (event) => event.preventDefault());
+  $("save-grid").addEventListener("click", () => save(grid(drawn.images), `seed-${drawn.seed}.png`));
+  for (const id of ["a", "b"]) $(id).addEventListener("input", showExplored);
+  $("reset").addEventListener("click", () => choose(chosen));
+  $("save-one").addEventListener("click", () => save(explored, `seed-${drawn.seed}-image-${chosen + 1}.png`));
+  for (const id of ["from", "to"]) $(id).addEventListener("change", chooseEnds);
+  $("share").addEventListener("input", () => { stop(); showBlended(); });
+  $("play").addEventListener("click", () => (playing ? stop() : play()));
+  $("save-between").addEventListener("click", () => {
+    save(blended, `seed-${$("from").value}-to-${$("to").value}-at-${$("share-shown").textContent.replace(" %", "")}.png`);
+  });
+  addEventListener("hashchange", () => { readAddress(); redraw(); });
+}
+
+/** Seed and count from the address, as #seed=7&count=16, so that a link shows the same images. */
+function readAddress() {
+  const given = new URLSearchParams(location.hash.slice(1));
+  if (/^[0-9]{1,40}$/.test(given.get("seed") ?? "")) $("seed").value = given.get("seed");
+  if ([...$("count").options].some((each) => each.value === given.get("count"))) $("count").value = given.get("count");
+}
+
+async function begin() {
+  readAddress();
+  layOut(Number($("count").value));
+  network = await call("open");
+  $("provider").textContent = PROVIDERS[network.provider];
+  $("loading").hidden = true;
+  const size = network.latentDim, both = latents(2, size, network.distribution, DIRECTIONS_SEED);
+  directions = [both.slice(0, size), both.slice(size)];
+  listen();
+  for (const each of controls()) each.disabled = false;
+  redraw();
+  await chooseEnds();
+}
+
+begin().catch(fail);

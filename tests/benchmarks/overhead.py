@@ -1,0 +1,56 @@
+"""What a run does beside training, as a share of its time: averaging, records, TensorBoard, grids, checkpoints.
+
+    python -m tests.benchmarks.overhead --recipe=digits --max_steps=1000
+
+One run in this process, at the cadence of its settings; whatever is not a step of the critic or the generator counts.
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+from wgan_dist import cli
+from wgan_dist.config import Config
+from wgan_dist.ema import AveragedGenerator
+from wgan_dist.train import train
+from wgan_dist.trainer import Trainer
+
+
+class Clock:
+    """Adds up the seconds that functions take."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def around(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, timed."""
+
+        def timed(*arguments: Any, **named: Any) -> Any:
+            started = time.perf_counter()
+            try:
+                return function(*arguments, **named)
+            finally:
+                self.seconds += time.perf_counter() - started
+
+        return timed
+
+
+def measure(flags: dict[str, str]) -> None:
+    """Train, and print the shares."""
+    training, averaging, whole = Clock(), Clock(), Clock()
+    Trainer._train_step = training.around(Trainer._train_step)  # type: ignore[method-assign]
+    AveragedGenerator.update = averaging.around(AveragedGenerator.update)  # type: ignore[method-assign]
+    Trainer.run = whole.around(Trainer.run)  # type: ignore[method-assign]
+    with tempfile.TemporaryDirectory() as scratch:
+        train(flags | {"run_dir": f"{scratch}/run"})
+    beside = whole.seconds - training.seconds
+    print(
+        f"{whole.seconds:.1f} s in all; averaging weights {averaging.seconds / whole.seconds:.2%}, "
+        f"records, pictures and checkpoints {beside / whole.seconds:.2%}"
+    )
+
+
+if __name__ == "__main__":
+    cli.run(measure, Config, sys.modules[__name__].__doc__ or "")

@@ -1,0 +1,62 @@
+"""A name or a path → the source of its pictures."""
+
+import os
+from pathlib import Path
+
+from wgan_dist.data.archives import SUFFIXES, archive_source, is_archive
+from wgan_dist.data.hugging_face import PREFIX, hugging_face_source
+from wgan_dist.data.points import DRAWS
+from wgan_dist.data.shards import is_pattern, pattern_name, shards_below, shards_named, shards_source
+from wgan_dist.data.sources import (
+    DIGITS,
+    TORCHVISION,
+    Source,
+    folder_source,
+    idx_files,
+    idx_source,
+    name_of,
+    torchvision_source,
+)
+from wgan_dist.errors import UserError
+from wgan_dist.settings import unknown_name
+
+
+def _from_folder(path: Path) -> Source:
+    if idx := idx_files(path):
+        return idx_source(path, idx, name_of(path))
+    if shards := shards_below(path):
+        return shards_source(name_of(path), shards, str(path))
+    return folder_source(path)
+
+
+def _path(data: str) -> Path:
+    try:
+        return Path(data).expanduser()
+    except RuntimeError:  # ~name of an unknown user
+        raise UserError(f"data={data}: there is no such folder") from None
+
+
+def _unknown(data: str, path: Path) -> UserError:
+    if path.exists():
+        return UserError(f"data={data}: expected a folder, or a file ending in {', '.join(SUFFIXES)}")
+    if os.sep in data or data.startswith((".", "~")) or data.endswith(SUFFIXES):
+        return UserError(f"data={data}: there is no such folder or file")
+    return unknown_name("data (no folder of that name, and not a data set)", data, ["digits", *DRAWS, *TORCHVISION])
+
+
+def open_source(data: str, cache_dir: Path) -> Source:
+    """`data`, a name known here, a path, a pattern of paths or hf:…, as a Source; raises UserError naming it."""
+    if data == "digits":
+        return idx_source(DIGITS, idx_files(DIGITS), data)
+    if data.startswith(PREFIX):
+        return hugging_face_source(data, cache_dir)
+    if is_pattern(data):
+        return shards_source(pattern_name(data), shards_named(data), data)
+    path = _path(data)
+    if path.is_dir():
+        return _from_folder(path)
+    if data in TORCHVISION:
+        return torchvision_source(data, cache_dir)
+    if is_archive(path):
+        return archive_source(path, data, cache_dir)
+    raise _unknown(data, path)
