@@ -1,23 +1,28 @@
 """`python -m export.bundle`: a folder that another program takes as it is, with all it needs to draw images."""
 
 import importlib.metadata
+from dataclasses import dataclass
 from pathlib import Path
 
 import export.sampler
-from export.folders import GRAPH, SUMS, FolderSettings, handed_on, write_graph
+from export.folders import GRAPH, SUMS, FolderSettings, handed_on, is_graph, write_graph
+from export.graph import FP32
+from export.onnx import INT8
 from export.sampler import Sampler, grid, write_picture
-from wgan_dist import cli
+from wgan_dist import artifact, cli
+from wgan_dist.config import is_run
 from wgan_dist.files import write_bytes
-from wgan_dist.settings import from_flags
+from wgan_dist.model_card import card_text, save_card
+from wgan_dist.settings import from_flags, setting
 
 USAGE = """
 Write a folder for another program to take whole: the generator as an ONNX file, the sampler that needs numpy and
-onnxruntime alone, an example, a grid of samples, the licence, and a checksum of every file.
+onnxruntime alone, an example, the model card, a grid of samples, the licence, and a checksum of every file.
 
   python -m export.bundle --ckpt=runs/0001 --out=cats/
   python cats/example.py
 """
-SAMPLER, EXAMPLE = "sampler.py", "example.py"
+SAMPLER, EXAMPLE, GRID = "sampler.py", "example.py", "grid.png"
 GRID_IMAGES = 64
 EXAMPLE_TEXT = f'''"""Sixteen images of seed 0, from any folder:  python {EXAMPLE}"""
 
@@ -31,8 +36,18 @@ print(images.shape, images.dtype)
 PACKAGES = ("numpy", "onnxruntime")
 
 
+@dataclass(frozen=True)
+class BundleSettings(FolderSettings):
+    """What the command is told."""
+
+    precision: str = setting(FP32, "what the graph computes in: int8 is faster on a CPU", choices=(FP32, INT8))
+
+
 def _licence() -> bytes:
     """The text under which sampler.py is handed on."""
+    beside = Path(export.__file__).resolve().parent.parent / "LICENSE"
+    if beside.is_file():  # of a repository, whose metadata may lack it
+        return beside.read_bytes()
     text = importlib.metadata.distribution("wgan_dist").read_text("licenses/LICENSE")
     assert text, "wgan_dist is installed without its licence"
     return text.encode()
@@ -47,26 +62,30 @@ def _requirements() -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _write_bundle(folder: Path, sampler: Sampler) -> None:
-    """All but the graph, which is there already, and the checksums, which come last.
+def _card(settings: BundleSettings) -> str:
+    run_dir = Path(settings.ckpt)
+    return card_text(run_dir if is_run(run_dir) else artifact.locate(settings.ckpt, settings.weights), GRID)
 
-    A model card, README.md, is written here.
-    """
+
+def _write_bundle(settings: BundleSettings, folder: Path, sampler: Sampler) -> None:
+    """All but the graph, which is there already, and the checksums, which come last. A graph file has no card."""
+    if not is_graph(settings.ckpt):
+        save_card(folder, _card(settings))
     write_bytes(folder / SAMPLER, Path(export.sampler.__file__).read_bytes())
     write_bytes(folder / EXAMPLE, EXAMPLE_TEXT.encode())
     write_bytes(folder / "requirements.txt", _requirements().encode())
     write_bytes(folder / "LICENSE", _licence())
-    write_picture(grid(sampler.sample(GRID_IMAGES, seed=0)), folder / "grid.png")
+    write_picture(grid(sampler.sample(GRID_IMAGES, seed=0)), folder / GRID)
 
 
 def export_bundle(flags: dict[str, str]) -> None:
     """Write the folder that the texts of settings describe; what the command line does."""
-    settings = from_flags(FolderSettings, flags)
+    settings = from_flags(BundleSettings, flags)
     with handed_on(settings.out, SAMPLER) as folder:
-        sampler, words = write_graph(settings, folder)
-        _write_bundle(folder, sampler)
+        sampler, words = write_graph(settings, folder, settings.precision)
+        _write_bundle(settings, folder, sampler)
     print(f"{settings.out}: generator {words}; sha256sum -c {SUMS} in it checks the files")
 
 
 if __name__ == "__main__":
-    cli.run(export_bundle, FolderSettings, USAGE)
+    cli.run(export_bundle, BundleSettings, USAGE)

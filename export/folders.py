@@ -2,14 +2,14 @@
 
 import contextlib
 import hashlib
-import io
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from export.onnx import export_onnx
+from export.graph import FP32
+from export.onnx import OnnxSettings, write_onnx
 from export.sampler import Sampler, SamplerError
 from wgan_dist.errors import UserError
 from wgan_dist.files import whole_folder
@@ -87,11 +87,9 @@ def handed_on(out: str, mark: str) -> Iterator[Path]:
         replaced.enter_context(_aside(folder))
 
 
-def _exported(settings: FolderSettings, path: Path) -> str:
-    flags = {"ckpt": settings.ckpt, "weights": settings.weights, "generator": settings.generator}
-    with contextlib.redirect_stdout(io.StringIO()) as said:
-        export_onnx(flags | {"out": str(path)})
-    return said.getvalue().strip().partition(f"{path}: ")[2]
+def _exported(settings: FolderSettings, path: Path, precision: str) -> str:
+    of = OnnxSettings(settings.ckpt, str(path), settings.weights, settings.generator, precision=precision)
+    return write_onnx(of)[1]
 
 
 def _copied(source: Path, path: Path) -> str:
@@ -102,15 +100,20 @@ def _copied(source: Path, path: Path) -> str:
     return f"copied from {source}"
 
 
-def write_graph(settings: FolderSettings, folder: Path) -> tuple[Sampler, str]:
-    """Write the generator as an ONNX file into `folder`; an ONNX file is copied. The sampler of it, and the words for
-    where it came from or how equal it is.
+def is_graph(ckpt: str) -> bool:
+    """Whether `ckpt` is a graph file already, rather than a run or a generator."""
+    return Path(ckpt).suffix.lower() == ".onnx" and not Path(ckpt).is_dir()
+
+
+def write_graph(settings: FolderSettings, folder: Path, precision: str = FP32) -> tuple[Sampler, str]:
+    """Write the generator as an ONNX file into `folder`; an ONNX file is copied as it is.
+
+    Returns the sampler of it, and the words for where it came from or how equal it is.
 
     Raises UserError when there is no generator, it is not written by export.onnx, or it makes points.
     """
-    path, source = folder / GRAPH, Path(settings.ckpt)
-    is_graph = source.suffix.lower() == ".onnx" and not source.is_dir()
-    words = _copied(source, path) if is_graph else _exported(settings, path)
+    path = folder / GRAPH
+    words = _copied(Path(settings.ckpt), path) if is_graph(settings.ckpt) else _exported(settings, path, precision)
     try:
         sampler = Sampler(path, provider="cpu", threads=1)
     except SamplerError as error:

@@ -91,15 +91,22 @@ def _runner(path: Path) -> Runner:
     return lambda z: session.run(None, {"z": z})[0]
 
 
-def export_onnx(flags: dict[str, str]) -> None:
-    """Write the ONNX file that the texts of settings describe; what the command line does."""
-    settings = from_flags(OnnxSettings, flags)
+def write_onnx(settings: OnnxSettings) -> tuple[Path, str]:
+    """Write the ONNX file that the settings describe; where it is, and the words for how equal it is.
+
+    Raises UserError, and leaves no file, when there is no generator or the file is not near enough to it.
+    """
     export = load(settings, ".onnx")
     model = to_precision(export, settings.opset, settings.uint8, settings.precision)
     with whole_file(export.out) as partial:
         partial.write_bytes(model.SerializeToString(deterministic=True))
         proof = proof_of(export, _runner(partial), settings)
-    print(f"{export.out}: {proof}")
+    return export.out, proof
+
+
+def export_onnx(flags: dict[str, str]) -> None:
+    """Write the ONNX file that the texts of settings describe; what the command line does."""
+    print("{}: {}".format(*write_onnx(from_flags(OnnxSettings, flags))))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,16 @@ from tests.generators import small_spec, write_generator
 from tests.processes import REPOSITORY, run
 from wgan_dist.errors import UserError
 
-FILES = ["LICENSE", "SHA256SUMS", "example.py", "generator.onnx", "grid.png", "requirements.txt", "sampler.py"]
+FILES = [
+    "LICENSE",
+    "README.md",
+    "SHA256SUMS",
+    "example.py",
+    "generator.onnx",
+    "grid.png",
+    "requirements.txt",
+    "sampler.py",
+]
 
 
 @pytest.fixture
@@ -45,7 +54,7 @@ def test_it_holds_what_a_program_needs(bundle: Path, generator: Path) -> None:
 def test_its_checksums_find_a_changed_file(bundle: Path) -> None:
     check = ["sha256sum", "-c", "--strict", "--quiet", "SHA256SUMS"]
     assert subprocess.run(check, cwd=bundle).returncode == 0
-    for name in FILES[:1] + FILES[2:]:
+    for name in sorted(set(FILES) - {"SHA256SUMS"}):
         content = (bundle / name).read_bytes()
         (bundle / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
         assert subprocess.run(check, cwd=bundle, capture_output=True).returncode == 1, name
@@ -60,6 +69,26 @@ def test_a_program_takes_it_whole(bundle: Path, tmp_path: Path) -> None:
     done = run(sys.executable, str(vendored / "example.py"), cwd=tmp_path / "elsewhere")
     assert done.stdout == "(16, 16, 16, 3) uint8\n"
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_it_tells_of_the_run(run_dir: Path, tmp_path: Path) -> None:
+    export_bundle({"ckpt": str(run_dir), "out": str(tmp_path / "bundle")})
+    card = (tmp_path / "bundle" / "README.md").read_text()
+    assert card.startswith("---\n")
+    assert "grid.png" in card
+
+
+def test_of_a_graph_there_is_no_card(generator: Path, tmp_path: Path) -> None:
+    export_onnx({"ckpt": str(generator)})
+    export_bundle({"ckpt": str(generator.with_suffix(".onnx")), "out": str(tmp_path / "bundle")})
+    assert sorted(path.name for path in (tmp_path / "bundle").iterdir()) == sorted(set(FILES) - {"README.md"})
+
+
+def test_it_may_hold_whole_numbers(generator: Path, tmp_path: Path) -> None:
+    export_bundle({"ckpt": str(generator), "out": str(tmp_path / "bundle"), "precision": "int8"})
+    export_onnx({"ckpt": str(generator), "precision": "int8"})
+    graph = generator.with_suffix(".onnx").read_bytes()
+    assert (tmp_path / "bundle" / "generator.onnx").read_bytes() == graph
 
 
 def test_an_older_bundle_is_replaced_and_nothing_else(bundle: Path, generator: Path, tmp_path: Path) -> None:

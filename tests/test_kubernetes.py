@@ -17,7 +17,7 @@ from kubeflow.training import ApiClient
 from tests.cluster.slurm import free_ports, wait_until
 from tests.faults.tiny import flags
 from tests.processes import HANG_SECONDS, PYTHON, REPOSITORY
-from tests.test_readme import make_photos
+from tests.test_documentation import make_photos
 from wgan_dist.cli import EXIT_STOPPED
 from wgan_dist.data import Images
 

@@ -1,4 +1,7 @@
-"""The README's commands, run in its order in an empty folder, on real pictures; what cannot run here is marked."""
+"""The commands of the README and of docs/, run in their order in an empty folder, on real pictures.
+
+What cannot run here is marked.
+"""
 
 import re
 import shlex
@@ -13,14 +16,25 @@ from PIL import Image
 from tests.processes import REPOSITORY, run
 from wgan_dist.data import Images
 
-README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+# As a newcomer reads them: what the README has made is there for the pages that it names.
+PAGES = [
+    "README.md",
+    *(f"docs/{name}.md" for name in ("data", "processes", "durability", "evaluation", "sampling", "recipes", "theory")),
+]
+TEXTS = {page: (REPOSITORY / page).read_text(encoding="utf-8") for page in PAGES}
 BLOCK = re.compile(r"(<!-- dry-run -->\n)?```bash\n(.*?)```", re.DOTALL)
 # Appended to training: later flags win, and a README trains longer than a test can wait.
 SHORT = "--max_steps=2 --generator_features=4 --critic_features=4 --threads=1"
 
 
 def commands(dry: bool) -> list[str]:
-    return [line for marked, block in BLOCK.findall(README) for line in block.splitlines() if bool(marked) is dry]
+    """Each once, wherever it is said again."""
+    blocks = [found for text in TEXTS.values() for found in BLOCK.findall(text)]
+    return list(dict.fromkeys(line for marked, block in blocks for line in block.splitlines() if bool(marked) is dry))
+
+
+def python_code(page: str) -> str:
+    return "\n".join(re.findall(r"```python\n(.*?)```", TEXTS[page], re.DOTALL))
 
 
 def make_photos(folder: Path, digits: Images, start: int) -> None:
@@ -41,6 +55,11 @@ def empty_folder(tmp_path: Path, digits: Images) -> Path:
     return tmp_path
 
 
+def test_every_page_is_known_and_named_by_the_readme() -> None:
+    assert sorted(PAGES[1:]) == sorted(f"docs/{path.name}" for path in (REPOSITORY / "docs").iterdir())
+    assert all(f"]({page})" in TEXTS["README.md"] for page in PAGES[1:])
+
+
 def test_every_command_works_in_the_readmes_order(empty_folder: Path, cache_dir: Path) -> None:
     for command in commands(dry=False):
         words = shlex.split(command)
@@ -59,9 +78,16 @@ def test_every_command_works_in_the_readmes_order(empty_folder: Path, cache_dir:
 
 def test_the_python_in_the_readme_runs(empty_folder: Path, run_dir: Path) -> None:
     run("python", "-m", "export.onnx", f"--ckpt={run_dir}", "--out=generator.onnx", cwd=empty_folder)
-    code = "\n".join(re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+    code = python_code("README.md").replace("max_steps=2000", "max_steps=1, generator_features=4, critic_features=4")
+    done = run("python", "-c", f"{code}\nprint(images.shape, images.dtype)\nprint(run_dir)", cwd=empty_folder)
+    assert done.stdout.splitlines()[-2:] == ["(16, 32, 32, 1) uint8", "runs/0001"]
+
+
+def test_the_python_of_the_hub_runs(empty_folder: Path, run_dir: Path) -> None:
+    code = python_code("docs/sampling.md").replace("runs/cats", str(run_dir))
     done = run("python", "-c", f"{code}\nprint(images.shape, images.dtype)", cwd=empty_folder)
-    assert done.stdout == "(16, 32, 32, 1) uint8\n"
+    assert done.stdout.splitlines()[-1] == "(16, 32, 32, 1) uint8"
+    assert (empty_folder / "cats_for_the_hub/generator.safetensors").stat().st_size
 
 
 def test_commands_that_are_not_run_exist() -> None:
@@ -75,9 +101,10 @@ def test_commands_that_are_not_run_exist() -> None:
             assert shutil.which(words[0]), command
 
 
-def test_every_name_in_the_readme_exists() -> None:
-    for path in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (REPOSITORY / path).stat().st_size, path
+def test_every_file_that_is_shown_or_named_by_a_link_exists() -> None:
+    for page, text in TEXTS.items():
+        for path in re.findall(r"\]\(([^)#:]+)\)", text):
+            assert ((REPOSITORY / page).parent / path).stat().st_size, path
 
 
 @pytest.mark.slow
