@@ -2,13 +2,16 @@
 # The tests, in about ten minutes; with --all the long ones too. Arguments of pytest may follow.
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh" ".[dev]"
 
-# The tests marked browser drive the system's Chromium.
-install_chromium() {
-    command -v chromium chromium-browser google-chrome >/dev/null && return
+# The tests marked browser drive the system's Chromium and Node.js.
+install_browser() {
+    local missing=()
+    command -v chromium chromium-browser google-chrome >/dev/null || missing+=(chromium fonts-dejavu-core)
+    command -v node >/dev/null && command -v npm >/dev/null || missing+=(nodejs npm)
+    [ "${#missing[@]}" = 0 ] && return
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium fonts-dejavu-core >/dev/null
+        apt-get update -qq && apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
     else
-        echo "no Chromium found: the tests marked browser will fail until it is installed" >&2
+        echo "not found: ${missing[*]}; the tests marked browser will fail until they are installed" >&2
     fi
 }
 
@@ -17,6 +20,6 @@ if [ "${1:-}" = "--all" ]; then
     marks=""
     shift
     . launch/cluster_tools.sh
-    install_chromium
+    install_browser
 fi
 exec python -m pytest -m "$marks" "$@"

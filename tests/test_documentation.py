@@ -19,7 +19,10 @@ from wgan_dist.data import Images
 # As a newcomer reads them: what the README has made is there for the pages that it names.
 PAGES = [
     "README.md",
-    *(f"docs/{name}.md" for name in ("data", "processes", "durability", "evaluation", "sampling", "recipes", "theory")),
+    *(
+        f"docs/{name}.md"
+        for name in ("data", "processes", "durability", "evaluation", "sampling", "recipes", "theory", "speed")
+    ),
 ]
 TEXTS = {page: (REPOSITORY / page).read_text(encoding="utf-8") for page in PAGES}
 BLOCK = re.compile(r"(<!-- dry-run -->\n)?```bash\n(.*?)```", re.DOTALL)

@@ -53,6 +53,8 @@ def test_great_circle_keeps_the_length_and_passes_through_both_ends() -> None:
         )
     np.testing.assert_allclose(between(start, end, 0.5, "uniform"), [1.5, 1.5])
     np.testing.assert_allclose(between(start, start, 0.3, "normal"), start, atol=1e-6)
+    one = np.array([0.7], np.float32)
+    np.testing.assert_allclose(between(one, -2 * one, 0.5, "normal"), -0.5 * one, atol=1e-6)
 
 
 def test_a_way_visits_the_first_image_of_every_seed(run_dir: Path, tmp_path: Path) -> None:

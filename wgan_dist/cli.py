@@ -3,12 +3,15 @@
 import functools
 import os
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
 from wgan_dist.errors import LostError, Stopped, UserError
 from wgan_dist.settings import help_text, needs_value
 
+# What a person waits for begins with the command.
+STARTED = time.monotonic()
 EXIT_USAGE = 2
 EXIT_LOST = 69  # as sysexits.h has it: EX_UNAVAILABLE, what this process needs is not there
 EXIT_INTERRUPTED = 130  # as shells have it: 128 + SIGINT

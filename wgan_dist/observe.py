@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
+from wgan_dist.cli import STARTED
 from wgan_dist.config import Config, as_dict, to_yaml
 from wgan_dist.errors import UserError
 from wgan_dist.files import sync, whole_file, write_bytes
@@ -104,7 +105,12 @@ class Progress:
         """Tell after the first step of this process what the whole run will take: the first record may be far off."""
         if step - self.first_step == 1 and step < self.total:
             seconds = time.monotonic() - self.started
-            print(f"first step {seconds:.2g} s; at this rate {self._left(step)} for the rest", flush=True)
+            since = time.monotonic() - STARTED
+            left = self._left(step)
+            print(
+                f"first step {seconds:.2g} s, {since:.1f} s after the start; at this rate {left} for the rest",
+                flush=True,
+            )
 
     def show(self, record: dict[str, Any]) -> None:
         """Print the line for a record of metrics."""

@@ -87,8 +87,9 @@ def between(
     """
     if distribution == "uniform":
         return (1.0 - share) * start + share * end
-    cosine = np.dot(start, end) / (np.linalg.norm(start) * np.linalg.norm(end))
-    angle = np.arccos(np.clip(cosine, -1.0, 1.0))
+    # In single precision the sine of opposite vectors' angle is far enough from 0 to divide by.
+    first, second = start.astype(np.float64), end.astype(np.float64)
+    angle = np.arccos(np.clip(first @ second / (np.linalg.norm(first) * np.linalg.norm(second)), -1.0, 1.0))
     if np.isclose(np.sin(angle), 0.0):
         return (1.0 - share) * start + share * end
     return (np.sin((1.0 - share) * angle) * start + np.sin(share * angle) * end) / np.sin(angle)
