@@ -59,7 +59,7 @@ def empty_folder(tmp_path: Path, digits: Images) -> Path:
 
 
 def test_every_page_is_known_and_named_by_the_readme() -> None:
-    assert sorted(PAGES[1:]) == sorted(f"docs/{path.name}" for path in (REPOSITORY / "docs").iterdir())
+    assert sorted(PAGES[1:]) == sorted(f"docs/{path.name}" for path in (REPOSITORY / "docs").glob("*.md"))
     assert all(f"]({page})" in TEXTS["README.md"] for page in PAGES[1:])
 
 
