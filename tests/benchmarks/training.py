@@ -22,7 +22,7 @@ import numpy as np
 from tests.processes import PYTHON, REPOSITORY
 from wgan_dist.observe import METRICS_FILE
 
-TURNS = 1
+TURNS = 2
 GIB = 2**20  # of the kilobytes that the system counts memory in
 
 
