@@ -63,7 +63,7 @@ def test_every_file_of_a_generator_is_measured_alike_and_the_quantised_one_nearl
     found = measured(cache_dir, tmp_path / "out.json", **flags)
     assert [each["source"] for each in found] == list(names)
     assert [each["kind"] for each in found] == ["safetensors", "onnx", "onnx", "torchscript", "onnx"]
-    assert [each["precision"] for each in found] == ["float32", "float32", "float32", None, "int8"]
+    assert [each["precision"] for each in found] == ["float32", "float32", "float32", "float32", "int8"]
     assert {(each["weights"], each["step"], each["data"]) for each in found} == {("ema", 4, "digits")}
     first = values(found[0])
     assert first.keys() == {"sliced_wasserstein", "nearest_neighbour", "diversity", "frechet_distance"}

@@ -72,12 +72,16 @@ def _is_cut_off() -> bool:
 
 
 def _library(place: Place) -> Any:
-    if place.path is None and OFFLINE not in os.environ and _is_cut_off():
+    cut_off = place.path is None and OFFLINE not in os.environ and _is_cut_off()
+    if cut_off:
         os.environ[OFFLINE] = "1"  # read when the library is imported; else it tries for a minute
     try:
         import datasets
     except ImportError:
         raise UserError(f"data={place.data}: {MISSING}") from None
+    finally:
+        if cut_off:
+            del os.environ[OFFLINE]  # which is not ours to set for the programs that this one starts
     return datasets
 
 
