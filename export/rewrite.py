@@ -122,17 +122,12 @@ def _trace(network: nn.Module) -> fx.Graph | None:
         return None
 
 
-@torch.no_grad()
 def _as_transposed(layer: DoubleThenConv) -> nn.ConvTranspose2d:
-    """The transposed convolution 4/2/1 that a layer is: its answer to a single one is its kernel."""
-    channels, following = layer.in_channels, layer.out_channels
-    ones = layer.weight.new_zeros(channels, channels, 3, 3)
-    ones[range(channels), range(channels), 1, 1] = 1.0
-    found = nn.ConvTranspose2d(channels, following, 4, 2, 1, bias=layer.bias is not None)
-    answer = layer(ones) if layer.bias is None else layer(ones) - layer.bias[:, None, None]
-    found.weight = nn.Parameter(answer[:, :, 1:5, 1:5].contiguous(), requires_grad=False)
+    """The transposed convolution 4/2/1 that a layer is."""
+    found = nn.ConvTranspose2d(layer.in_channels, layer.out_channels, 4, 2, 1, bias=layer.bias is not None)
+    found.weight = nn.Parameter(layer.kernel().detach().contiguous(), requires_grad=False)
     if layer.bias is not None:
-        found.bias = nn.Parameter(layer.bias.clone(), requires_grad=False)
+        found.bias = nn.Parameter(layer.bias.detach().clone(), requires_grad=False)
     return found.eval()
 
 

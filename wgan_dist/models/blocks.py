@@ -65,10 +65,13 @@ class ConvThenHalve(nn.Conv2d):
 class DoubleThenConv(nn.Conv2d):
     """Every place doubled and a 3×3 convolution, as one transposed 4×4 convolution: as ConvThenHalve."""
 
+    def kernel(self) -> Tensor:
+        """Of the transposed convolution, [c, following, 4, 4]."""
+        return _spread(self.weight.flip(2, 3).transpose(0, 1))
+
     def forward(self, input: Tensor) -> Tensor:
         """[n, c, h, w] → [n, following, 2h, 2w]."""
-        turned = self.weight.flip(2, 3).transpose(0, 1)
-        return conv_transpose2d(input, _spread(turned), self.bias, stride=2, padding=1)
+        return conv_transpose2d(input, self.kernel(), self.bias, stride=2, padding=1)
 
 
 class _StraightReLU(nn.ReLU):
