@@ -63,7 +63,7 @@ def test_a_picture_of_another_key_or_none_is_no_picture(tmp_path: Path) -> None:
     files = {
         "a.JPEG": photograph(0),
         "a.mask.png": png(),
-        "b/c.d.png": png(),
+        "b/e.seg.png": png(),
         "b/e.webp": png(),
         "f.txt": b"",
         "g": b"",
@@ -71,6 +71,18 @@ def test_a_picture_of_another_key_or_none_is_no_picture(tmp_path: Path) -> None:
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "0.tar").write_bytes(tar_of(files))
     assert pictures_of(tmp_path / "s").names == ["0.tar/a.JPEG", "0.tar/b/e.webp"]
+
+
+def test_a_picture_with_a_dot_in_its_name_is_not_lost_without_a_word(tmp_path: Path) -> None:
+    """What follows the first dot is the key, so that WebDataset sees no picture in any of these."""
+    dotted = {"img.v0.png": png(), "IMG_1.2.JPG": photograph(0), "s/Screenshot 12.30.png": png()}
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "0.tar").write_bytes(tar_of(dotted | {"img1.png": png(5), "img1.mask.png": png()}))
+    with pytest.raises(UserError, match=r"^3 unreadable images: '0.tar/img.v0.png': its key in WebDataset is 'v0.png'"):
+        opened(tmp_path / "cache", tmp_path / "s")
+    found = opened(tmp_path / "cache", tmp_path / "s", skip=True)
+    assert first_pixels(found) == [5]
+    assert [words.split("'")[1] for words in found.bad] == [f"0.tar/{name}" for name in dotted]
 
 
 def test_where_no_sample_has_a_picture_the_keys_are_told(tmp_path: Path) -> None:

@@ -26,8 +26,8 @@ from wgan_dist.data.transform import GREY, RGB, natural_channels, to_pixels
 from wgan_dist.errors import UserError
 from wgan_dist.files import PARTIAL_SUFFIX, make_folder, whole_file, write_text
 
-# Part of every cache key: raise it when the transform changes.
-CACHE_VERSION = 1
+# Part of every cache key: raise it when the transform changes, or what is taken for a picture.
+CACHE_VERSION = 2
 BAD_SHOWN = 10
 # So many are enough to know that a folder holds something else.
 BAD_LIMIT = 1000

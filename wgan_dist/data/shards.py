@@ -4,6 +4,7 @@ import itertools
 import os
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from wgan_dist.data.archives import TAR, Member, content_of, tar_members, tar_pictures
@@ -63,33 +64,48 @@ def pattern_name(data: str) -> str:
     return before.name.rstrip("{").rstrip("-_.0123456789") or name_of(before.parent)
 
 
-def _key_of(data: str) -> Callable[[str], str]:
-    """What a file is to its sample: all that follows the first dot of its name."""
+def _splitter(data: str) -> Callable[[str], tuple[str, str]]:
+    """A file's name → its sample's, up to the first dot, and its key, all that follows."""
     try:
         from webdataset.tariterators import base_plus_ext
     except ImportError:
         raise UserError(f"data={data}: {MISSING}") from None
-    return lambda name: str(base_plus_ext(name)[1] or "").lower()
+
+    def split(name: str) -> tuple[str, str]:
+        sample, key = base_plus_ext(name)
+        return sample or name, (key or "").lower()
+
+    return split
+
+
+def _of_shard(members: list[Member], split: Callable[[str], tuple[str, str]], keys: set[str]) -> Iterator[Member]:
+    """The pictures of a shard. Beside its picture a sample may have others, as masks, which are left alone; where it
+    has none, a picture of another key most likely is a name with a dot, and is said to be wrong.
+    """
+    parts = [split(member.name) for member in members]
+    complete = {sample for sample, key in parts if key in PICTURE_KEYS}
+    for member, (sample, key) in zip(members, parts, strict=True):
+        if key in PICTURE_KEYS:
+            yield member
+            continue
+        keys.add(key)
+        if sample not in complete and key.rpartition(".")[2] in PICTURE_KEYS:
+            yield replace(member, wrong=f"its key in WebDataset is {key!r}: expected {', '.join(PICTURE_KEYS)}")
 
 
 def _samples(shards: list[Path], data: str, keys: set[str]) -> Iterator[tuple[Path, Member]]:
     """Every picture in the order of the shards and their files; `keys` gathers what else there is."""
-    key_of = _key_of(data)
+    split = _splitter(data)
     for shard in shards:
         with shard.open("rb") as file:
             members = tar_members(file, f"{data}: {shard}" if str(shard) != data else data)
-        for member in members:
-            key = key_of(member.name)
-            if key in PICTURE_KEYS:
-                yield shard, member
-            else:
-                keys.add(key)
+        yield from ((shard, member) for member in _of_shard(members, split, keys))
 
 
 def _pictures(shards: list[Path], data: str) -> Pictures:
     keys: set[str] = set()
     found = list(_samples(shards, data, keys))
-    if not found:
+    if all(member.wrong for _, member in found):
         there = ", ".join(sorted(keys)[:KEYS_SHOWN]) or "none"
         raise UserError(f"data={data}: no picture under {', '.join(PICTURE_KEYS)}; keys of the samples: {there}")
     members = tar_pictures([member for _, member in found], lambda index, member: content_of(found[index][0], member))
