@@ -107,13 +107,43 @@ def test_a_bad_picture_and_an_empty_cell_are_named_as_those_of_a_folder(tmp_path
     assert len(opened(tmp_path / "cache", f"hf:{tmp_path}/a.parquet", skip=True)) == 1
 
 
-def test_pictures_named_by_path_are_read_from_there(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(png(6))
-    os.mkfifo(tmp_path / "pipe")
-    cells = [{"bytes": None, "path": str(tmp_path / name)} for name in ("a.png", "pipe")]
-    pyarrow.parquet.write_table(pyarrow.table({"image": cells}), tmp_path / "s.parquet")
-    found = opened(tmp_path / "cache", f"hf:{tmp_path}/s.parquet", skip=True)
-    assert (first_pixels(found), found.bad) == ([6], ("'s.parquet[1]': not a regular file",))
+def naming(file: Path, *paths: Path | str) -> Path:
+    """Parquet whose cells name pictures, and have none."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    cells = [{"bytes": None, "path": str(path)} for path in paths]
+    pyarrow.parquet.write_table(pyarrow.table({"image": cells}), file)
+    return file
+
+
+def test_pictures_named_by_path_are_read_from_the_folder(tmp_path: Path) -> None:
+    folder = naming(tmp_path / "s" / "t.parquet", tmp_path / "s" / "a.png", tmp_path / "s" / "pipe", "a.png").parent
+    (folder / "a.png").write_bytes(png(6))
+    os.mkfifo(folder / "pipe")
+    found = opened(tmp_path / "cache", f"hf:{folder}", skip=True)
+    assert (first_pixels(found), found.bad) == ([6, 6], ("'s[1]': not a regular file",))
+    (folder / "a.png").write_bytes(png(7) + b"-")
+    assert first_pixels(opened(tmp_path / "cache", f"hf:{folder}", skip=True)) == [7, 7]
+
+
+def test_a_table_reads_no_picture_outside_of_its_folder(tmp_path: Path) -> None:
+    secret = tmp_path / "private" / "secret.png"
+    secret.parent.mkdir()
+    secret.write_bytes(png(7))
+    paths = [secret, "../private/secret.png", tmp_path / "s" / ".." / "private" / "secret.png", tmp_path / "s2" / "a"]
+    folder = naming(tmp_path / "s" / "t.parquet", *paths).parent
+    for data, names in ((folder, "s"), (naming(tmp_path / "private" / "t.parquet", *paths), "t.parquet")):
+        with pytest.raises(UserError, match=r"no readable image$"):
+            opened(tmp_path / "cache", f"hf:{data}", skip=True)
+        complaint = rf"^4 unreadable images: '{names}\[0\]': names a file that is not the data set's own: '{secret}'"
+        with pytest.raises(UserError, match=complaint):
+            opened(tmp_path / "cache", f"hf:{data}")
+
+
+def test_a_folder_of_images_is_read_by_its_own_name_and_by_a_link(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "real" / "s", {f"{level}.png": png(level) for level in (1, 2)})
+    (tmp_path / "link").symlink_to(folder)
+    for data in (folder, tmp_path / "link"):
+        assert sorted(first_pixels(opened(tmp_path / "cache", f"hf:{data}"))) == [1, 2]
 
 
 def test_a_changed_data_set_is_decoded_again_and_another_is_not(tmp_path: Path) -> None:

@@ -45,6 +45,15 @@ class Place:
     column: str
 
 
+@dataclass(frozen=True)
+class Table:
+    """`rows` of the library, of which `column` holds pictures; files that they name lie below one of `roots`."""
+
+    rows: Any
+    column: str
+    roots: list[str]
+
+
 def parse(data: str) -> Place:
     """The parts of `hf:NAME[:SPLIT][#COLUMN]`; raises UserError for other texts."""
     rest, _, column = data.removeprefix(PREFIX).partition("#")
@@ -125,30 +134,49 @@ def _column_of(table: Any, datasets: Any, place: Place) -> str:
     return pictures[0]
 
 
-def _open_table(place: Place, cache_dir: Path) -> tuple[Any, str]:
+def _roots(datasets: Any, place: Place) -> list[str]:
+    """The folders whose files a data set may name: its own, or what the library downloads into."""
+    if place.path is None:
+        from huggingface_hub.constants import HF_HUB_CACHE
+
+        return [HF_HUB_CACHE, str(datasets.config.HF_DATASETS_CACHE)]
+    return [str(place.path.absolute()), str(place.path.resolve())] if place.path.is_dir() else []
+
+
+def _open_table(place: Place, cache_dir: Path) -> Table:
     """The rows, of which the named column holds pictures not yet decoded."""
     datasets = _library(place)
     try:
         table = _of_split(_load(datasets, place, cache_dir), place)
         column = _column_of(table, datasets, place)
-        return table.select_columns([column]).cast_column(column, datasets.Image(decode=False)), column
+        rows = table.select_columns([column]).cast_column(column, datasets.Image(decode=False))
+        return Table(rows, column, _roots(datasets, place))
     except (OSError, ValueError, TypeError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         raise UserError(f"data={place.data}: cannot be had: {_said(error)}") from error
 
 
-def _pictures(table: Any, column: str, place: Place) -> Pictures:
-    if not len(table):
+def _named_file(path: str, roots: list[str]) -> Path:
+    """What a cell names; raises BadImageError outside of `roots`: a stranger's table may name any file of ours."""
+    for root in roots:
+        file = Path(os.path.normpath(os.path.join(root, path)))  # noqa: PTH118 a Path keeps its ..
+        if file.is_relative_to(os.path.normpath(root)):
+            return file
+    raise BadImageError(f"names a file that is not the data set's own: {path!r}")
+
+
+def _pictures(table: Table, place: Place) -> Pictures:
+    if not len(table.rows):
         raise UserError(f"data={place.data}: the data set holds no image")
 
     def open_row(index: int) -> Image.Image:
-        cell = table[index][column] or {}
+        cell = table.rows[index][table.column] or {}
         if cell.get("bytes") is not None:
             return Image.open(io.BytesIO(cell["bytes"]), formats=FORMATS)
         if not cell.get("path"):
             raise BadImageError("no picture in this row")
-        return open_file(Path(cell["path"]))
+        return open_file(_named_file(cell["path"], table.roots))
 
-    return Pictures([f"{place.name}[{index}]" for index in range(len(table))], open_row)
+    return Pictures([f"{place.name}[{index}]" for index in range(len(table.rows))], open_row)
 
 
 def _local_identity(path: Path, place: Place) -> str:
@@ -166,7 +194,7 @@ def hugging_face_source(data: str, cache_dir: Path) -> Source:
     place = parse(data)
     if place.path is not None:
         identity = _local_identity(place.path, place)
-        return Source(place.name, identity, lambda: _pictures(*_open_table(place, cache_dir), place))
-    table, column = _open_table(place, cache_dir)
-    identity = digest([data, column, table._fingerprint])
-    return Source(place.name, identity, lambda: _pictures(table, column, place))
+        return Source(place.name, identity, lambda: _pictures(_open_table(place, cache_dir), place))
+    table = _open_table(place, cache_dir)
+    identity = digest([data, table.column, table.rows._fingerprint])
+    return Source(place.name, identity, lambda: _pictures(table, place))
