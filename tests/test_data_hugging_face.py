@@ -146,6 +146,14 @@ def test_a_folder_of_images_is_read_by_its_own_name_and_by_a_link(tmp_path: Path
         assert sorted(first_pixels(opened(tmp_path / "cache", f"hf:{data}"))) == [1, 2]
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.json", "a.txt", "a.py", "some.file", "parquet"])
+def test_a_file_of_another_kind_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("image\n/etc/passwd\n")
+    with pytest.raises(UserError) as error:
+        open_source(f"hf:{tmp_path / name}", tmp_path)
+    assert str(error.value) == f"data=hf:{tmp_path / name}: expected a file ending in .parquet or .arrow, or a folder"
+
+
 def test_a_changed_data_set_is_decoded_again_and_another_is_not(tmp_path: Path) -> None:
     folder = saved(tmp_path / "s", [png(1)])
     assert first_pixels(opened(tmp_path / "cache", f"hf:{folder}")) == [1]

@@ -30,6 +30,7 @@ HUB, OFFLINE = "huggingface.co", "HF_HUB_OFFLINE"
 MISSING = 'needs Hugging Face datasets: pip install "wgan_dist[hf]"'
 ACCEPTED = "expected hf:NAME, hf:NAME:SPLIT, hf:NAME#COLUMN or hf:NAME:SPLIT#COLUMN, NAME of the Hub or a folder"
 USUAL_SPLIT = "train"
+FILES = (".parquet", ".arrow")
 # Of save_to_disk: one data set, or several by split.
 SAVED = ("state.json", "dataset_dict.json")
 
@@ -65,6 +66,8 @@ def parse(data: str) -> Place:
         if name.startswith(("~", ".", os.sep)) or name.count("/") > 1:
             raise UserError(f"data={data}: there is no such folder")
         return Place(data, name, None, split, column)
+    if path.is_file() and path.suffix not in FILES:
+        raise UserError(f"data={data}: expected a file ending in {' or '.join(FILES)}, or a folder")
     return Place(data, name_of(path), path, split, column)
 
 
