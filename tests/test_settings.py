@@ -161,6 +161,22 @@ def test_brackets_belong_to_a_name_unless_they_enclose_the_list() -> None:
     assert from_flags(Every, {"names": "photos (1)"}).names == ("photos (1)",)
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("nb/{a,b{0,1}}.tar", ("nb/{a,b{0,1}}.tar",)),
+        ("a,{b,{c,d},{e,{f,g}}},h", ("a", "{b,{c,d},{e,{f,g}}}", "h")),
+        ("{a,b},{c,d}", ("{a,b}", "{c,d}")),
+        ("a{b,c", ("a{b", "c")),
+        ("a},b", ("a}", "b")),
+        ("a{b,c{d,e}f,g", ("a{b", "c{d,e}f", "g")),
+        ("{a,b}},c", ("{a,b}}", "c")),
+    ],
+)
+def test_a_comma_within_braces_of_any_depth_separates_nothing(text: str, expected: tuple[str, ...]) -> None:
+    assert from_flags(Every, {"names": text}).names == expected
+
+
 def test_an_unknown_setting_suggests_the_nearest() -> None:
     with pytest.raises(UserError, match=r"^unknown setting wole; did you mean whole\?$"):
         from_flags(Every, {"whole": "1", "wole": "2"})

@@ -1,10 +1,10 @@
 """Dataclasses of settings: from text or YAML values to typed fields, with errors that name the setting."""
 
+import bisect
 import dataclasses
 import difflib
 import math
 import os
-import re
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -18,8 +18,6 @@ Settings = TypeVar("Settings")
 TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 # What a person writes for an optional setting that the program is to choose.
 AUTO = "auto"
-# Values between commas; those within a pattern, as {a,b}.tar, separate nothing.
-BETWEEN_COMMAS = re.compile(r"(?:\{[^{}]*\}|[^,])+")
 
 
 def setting(
@@ -83,10 +81,25 @@ def _text(value: Any) -> str:
 CONVERSIONS: dict[Any, Callable[[Any], Any]] = {bool: _boolean, int: _whole, float: _number, str: _text}
 
 
+def _between_commas(text: str) -> list[str]:
+    """Commas within a pattern, as {a,b{0,1}}.tar, separate nothing; a brace without its other is a letter."""
+    opened: list[int] = []
+    commas: list[int] = []
+    for place, letter in enumerate(text):
+        if letter == "{":
+            opened.append(place)
+        elif letter == ",":
+            commas.append(place)
+        elif letter == "}" and opened:
+            del commas[bisect.bisect(commas, opened.pop()) :]
+    ends = [*commas, len(text)]
+    return [text[start:end] for start, end in zip([0, *(comma + 1 for comma in commas)], ends, strict=True)]
+
+
 def _items(value: Any) -> list[Any]:
     if isinstance(value, str):
         enclosed = value[:1] + value[-1:] in ("()", "[]")
-        items = BETWEEN_COMMAS.findall(value[1:-1] if enclosed else value)
+        items = _between_commas(value[1:-1] if enclosed else value)
         return [item.strip() for item in items if item.strip()]
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
