@@ -88,6 +88,12 @@ def test_of_several_columns_of_images_one_has_to_be_named(tmp_path: Path) -> Non
         opened(tmp_path / "cache", f"hf:{folder}#label")
 
 
+def test_a_saved_data_set_without_rows_is_refused_by_name(tmp_path: Path) -> None:
+    table([png()]).select(range(0)).save_to_disk(str(tmp_path / "s"))
+    with pytest.raises(UserError, match=f"^data=hf:{tmp_path}/s: the data set holds no image$"):
+        opened(tmp_path / "cache", f"hf:{tmp_path}/s")
+
+
 def test_a_data_set_without_images_is_refused_by_name(tmp_path: Path) -> None:
     datasets.Dataset.from_dict({"text": ["a"]}).save_to_disk(str(tmp_path / "s"))
     with pytest.raises(
@@ -129,7 +135,8 @@ def test_a_table_reads_no_picture_outside_of_its_folder(tmp_path: Path) -> None:
     secret = tmp_path / "private" / "secret.png"
     secret.parent.mkdir()
     secret.write_bytes(png(7))
-    paths = [secret, "../private/secret.png", tmp_path / "s" / ".." / "private" / "secret.png", tmp_path / "s2" / "a"]
+    paths: list[Path | str] = [secret, "../private/secret.png", tmp_path / "s" / ".." / "private" / "secret.png"]
+    paths.append(tmp_path / "s2" / "a")
     folder = naming(tmp_path / "s" / "t.parquet", *paths).parent
     for data, names in ((folder, "s"), (naming(tmp_path / "private" / "t.parquet", *paths), "t.parquet")):
         with pytest.raises(UserError, match=r"no readable image$"):
@@ -176,7 +183,9 @@ def test_a_data_set_that_is_cut_short_is_refused_by_name(tmp_path: Path, kind: s
         opened(tmp_path / "cache", f"hf:{folder}")
 
 
-@pytest.mark.parametrize("data", ["hf:", "hf:#a", "hf::train", "hf:/no/such", "hf:~/no such", "hf:a/b/c"])
+@pytest.mark.parametrize(
+    "data", ["hf:", "hf:#a", "hf::train", "hf:/no/such", "hf:~/no such", "hf:~nobody_of_this_name/x", "hf:a/b/c"]
+)
 def test_what_names_nothing_is_refused_by_name(tmp_path: Path, data: str) -> None:
     with pytest.raises(UserError, match=f"^data={data}: (expected hf:NAME|there is no such folder)"):
         open_source(data, tmp_path)

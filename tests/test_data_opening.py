@@ -1,10 +1,14 @@
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.test_data_images import save
+from tests.test_data_archives import png, write_tar, write_zip
+from tests.test_data_images import opened, save
 from wgan_dist.data.opening import open_source
+from wgan_dist.data.sources import BadImageError, read
 from wgan_dist.errors import UserError
 
 
@@ -29,6 +33,7 @@ def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ("./missing", "there is no such folder"),
         ("~/missing", "there is no such folder"),
         ("~nobody_of_this_name/photos", "there is no such folder"),
+        ("~nobody_of_this_name/{0..1}.tar", "there is no such folder"),
         ("a.png", "expected a folder, or a file ending in .zip, "),
         ("photos.zip", "there is no such folder or file"),
         ("pipe.tar", "expected a folder, or a file ending in"),
@@ -47,3 +52,72 @@ def test_data_that_is_not_there_is_refused_by_name(
         open_source(data, tmp_path)
     assert complaint in str(error.value)
     assert data.rstrip("/") in str(error.value)
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Root may read anything."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+@pytest.fixture
+def closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The working folder, with one of each kind that may not be read."""
+    monkeypatch.chdir(tmp_path)  # relative names need no permission for the folders above
+    tmp_path.chmod(0o777)
+    save(tmp_path / "folder" / "a.png")
+    (tmp_path / "tars").mkdir()
+    write_zip(tmp_path / "a.zip", {"a.png": png()})
+    for name in ("a.tar", "a.tgz", "tars/0.tar"):
+        write_tar(tmp_path / name, {"a.png": png()})
+    shut = [tmp_path / name for name in ("folder", "a.zip", "a.tar", "a.tgz", "tars/0.tar")]
+    for path in shut:
+        path.chmod(0)
+    yield tmp_path
+    for path in shut:
+        path.chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    ("data", "named"),
+    [
+        ("folder", "folder"),
+        ("folder/below", "folder/below"),
+        ("hf:folder", "hf:folder"),
+        ("hf:folder/below", "hf:folder/below"),
+        ("folder/{0..1}.tar", "folder/{0..1}.tar"),
+        ("a.zip", "a.zip"),
+        ("a.tar", "a.tar"),
+        ("a.tgz", "a.tgz"),
+        ("tars", "tars: tars/0.tar"),
+        ("tars/{0..0}.tar", "tars/{0..0}.tar: tars/0.tar"),
+    ],
+)
+def test_data_that_may_not_be_read_are_refused_by_name(closed: Path, data: str, named: str) -> None:
+    with as_nobody(), pytest.raises(UserError) as error:
+        open_source(data, Path("cache")).pictures()
+    assert str(error.value) == f"data={named}: cannot be read: Permission denied"
+
+
+def test_a_folder_below_that_may_not_be_read_is_not_missed_without_a_word(closed: Path) -> None:
+    save(closed / "all" / "a.png")
+    save(closed / "all" / "b" / "shut" / "a.png")
+    (closed / "all" / "b" / "shut").chmod(0)
+    with as_nobody():
+        pictures = open_source("all", Path("cache")).pictures()
+        assert pictures.names == ["a.png", "b/shut"]
+        with pytest.raises(BadImageError, match="^a folder that cannot be read$"):
+            read(pictures, 1, lambda picture: None)
+    (closed / "all" / "b" / "shut").chmod(0o700)
+
+
+def test_a_cache_in_the_home_of_nobody_is_refused_by_name() -> None:
+    with pytest.raises(UserError, match="^cache_dir=~nobody_of_this_name/c: there is no such folder as its ~"):
+        opened(Path("~nobody_of_this_name/c"), "digits")

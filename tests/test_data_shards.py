@@ -108,6 +108,7 @@ def test_a_folder_with_anything_but_shards_is_a_folder_of_pictures(tmp_path: Pat
         ("{000", "[Uu]nbalanced"),
         ("{0..99999999999}.tar", "at most 100,000 shards"),
         ("{0..999}{0..999}.tar", "at most 100,000 shards"),
+        (f"{{0..{'9' * 5000}}}.tar", "at most 100,000 shards"),
     ],
 )
 def test_a_pattern_that_cannot_be_opened_is_refused_by_name(tmp_path: Path, pattern: str, complaint: str) -> None:

@@ -171,6 +171,11 @@ def test_points_are_said_to_be_points(name: str, capsys: pytest.CaptureFixture[s
         (["look", "a"], {}, "look a: expected inspect"),
         (["inspect"], {}, "expected a folder, archive or name"),
         (["inspect", "digits"], {"out": "a.jpg"}, "out=a.jpg: expected a file ending in .png"),
+        (
+            ["inspect", "digits"],
+            {"cache_dir": "~nobody_of_this_name/c"},
+            "cache_dir=~nobody.*: there is no such folder",
+        ),
         (["inspect", "no/such"], {}, "data=no/such: there is no such folder"),
         (["inspect", "digits,8gaussians"], {}, "8gaussians are points"),
     ],

@@ -68,10 +68,12 @@ def _images(settings: InspectSettings) -> None:
     from wgan_dist.data.images import decoding_voice
     from wgan_dist.data.inspection import choose, contact_sheet, describe, inspect
     from wgan_dist.data.opening import open_source
+    from wgan_dist.data.sources import expanded
     from wgan_dist.files import whole_file
     from wgan_dist.pictures import labelled
 
-    sources = [open_source(each, Path(settings.cache_dir).expanduser()) for each in settings.data]
+    cache = expanded(settings.cache_dir, f"cache_dir={settings.cache_dir}")
+    sources = [open_source(each, cache) for each in settings.data]
     listed = [source.pictures() for source in sources]
     found = inspect(listed, decoding_voice("looked at"))
     if not found.facts:

@@ -61,6 +61,8 @@ def whole_archive(data: str) -> Iterator[None]:
     """What goes wrong with an archive as such, as a UserError that names it."""
     try:
         yield
+    except PermissionError as error:
+        raise UserError(f"data={data}: cannot be read: {error.strerror}") from error
     except DAMAGE as error:
         raise UserError(f"data={data}: damaged or cut short: {' '.join(str(error).split())}") from error
 
@@ -128,6 +130,14 @@ def _member(each: tarfile.TarInfo) -> Member:
     return Member(_plain(each.name), each.offset_data, each.size)
 
 
+def members_at(path: Path, data: str) -> list[Member]:
+    """`tar_members` of the tar at `path`, which raises UserError too when it cannot be read."""
+    with whole_archive(data):
+        file = path.open("rb")
+    with file:
+        return tar_members(file, data)
+
+
 def tar_members(file: IO[bytes], data: str) -> list[Member]:
     """The visible files of an uncompressed tar, in its order; raises UserError when it is damaged or cut short."""
     members = []
@@ -171,8 +181,7 @@ def _as_folder(members: list[Member]) -> list[Member]:
 
 
 def _tar_pictures(path: Path, data: str) -> Pictures:
-    with path.open("rb") as file:
-        members = tar_members(file, data)
+    members = members_at(path, data)
     return tar_pictures(_as_folder(members), lambda _, member: content_of(path, member))
 
 

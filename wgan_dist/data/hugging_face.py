@@ -18,6 +18,7 @@ from wgan_dist.data.sources import (
     Pictures,
     Source,
     digest,
+    expanded,
     files_below,
     name_of,
     open_file,
@@ -29,6 +30,7 @@ PREFIX = "hf:"
 HUB, OFFLINE = "huggingface.co", "HF_HUB_OFFLINE"
 MISSING = 'needs Hugging Face datasets: pip install "wgan_dist[hf]"'
 ACCEPTED = "expected hf:NAME, hf:NAME:SPLIT, hf:NAME#COLUMN or hf:NAME:SPLIT#COLUMN, NAME of the Hub or a folder"
+EMPTY = "the data set holds no image"
 USUAL_SPLIT = "train"
 FILES = (".parquet", ".arrow")
 # Of save_to_disk: one data set, or several by split.
@@ -61,7 +63,7 @@ def parse(data: str) -> Place:
     name, _, split = (rest, "", "") if os.path.lexists(rest) else rest.partition(":")
     if not name:
         raise UserError(f"data={data}: {ACCEPTED}")
-    path = Path(name).expanduser() if name.startswith(("~", ".", os.sep)) else Path(name)
+    path = expanded(name, f"data={data}") if name.startswith(("~", ".", os.sep)) else Path(name)
     if not path.exists():
         if name.startswith(("~", ".", os.sep)) or name.count("/") > 1:
             raise UserError(f"data={data}: there is no such folder")
@@ -97,13 +99,20 @@ def _library(place: Place) -> Any:
     return datasets
 
 
+def _saved(datasets: Any, place: Place) -> Any:
+    try:
+        return datasets.load_from_disk(str(place.path))
+    except IndexError as error:  # what the library makes of no row at all
+        raise UserError(f"data={place.data}: {EMPTY}") from error
+
+
 def _load(datasets: Any, place: Place, cache_dir: Path) -> Any:
     if place.path is None:
         logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of every attempt
         return datasets.load_dataset(place.name, split=place.split or USUAL_SPLIT)
     datasets.disable_progress_bars()
     if any((place.path / name).is_file() for name in SAVED):
-        return datasets.load_from_disk(str(place.path))
+        return _saved(datasets, place)
     cache = str(cache_dir / "huggingface")
     if place.path.is_file():
         kind = place.path.suffix.removeprefix(".")
@@ -169,7 +178,7 @@ def _named_file(path: str, roots: list[str]) -> Path:
 
 def _pictures(table: Table, place: Place) -> Pictures:
     if not len(table.rows):
-        raise UserError(f"data={place.data}: the data set holds no image")
+        raise UserError(f"data={place.data}: {EMPTY}")
 
     def open_row(index: int) -> Image.Image:
         cell = table.rows[index][table.column] or {}

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wgan_dist.data.opening import open_source
-from wgan_dist.data.sources import BadImageError, Pictures, Source, read
+from wgan_dist.data.sources import BadImageError, Pictures, Source, expanded, read
 from wgan_dist.data.transform import GREY, RGB, natural_channels, to_pixels
 from wgan_dist.errors import UserError
 from wgan_dist.files import PARTIAL_SUFFIX, make_folder, whole_file, write_text
@@ -253,7 +253,7 @@ def open_images(
     decoding. Raises UserError for a source that cannot be opened, for unreadable pictures unless
     `skip_bad_images`, and when none is left.
     """
-    folder = Path(cache_dir).expanduser()
+    folder = expanded(cache_dir, f"cache_dir={cache_dir}")
     sources = [open_source(each, folder) for each in data]
     parts = [CACHE_VERSION, [source.identity for source in sources], image_size, channels, background]
     key = hashlib.sha256(repr(parts).encode()).hexdigest()[:32]

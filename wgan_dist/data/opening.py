@@ -11,6 +11,7 @@ from wgan_dist.data.sources import (
     DIGITS,
     TORCHVISION,
     Source,
+    expanded,
     folder_source,
     idx_files,
     idx_source,
@@ -29,13 +30,6 @@ def _from_folder(path: Path) -> Source:
     return folder_source(path)
 
 
-def _path(data: str) -> Path:
-    try:
-        return Path(data).expanduser()
-    except RuntimeError:  # ~name of an unknown user
-        raise UserError(f"data={data}: there is no such folder") from None
-
-
 def _unknown(data: str, path: Path) -> UserError:
     if path.exists():
         return UserError(f"data={data}: expected a folder, or a file ending in {', '.join(SUFFIXES)}")
@@ -44,15 +38,14 @@ def _unknown(data: str, path: Path) -> UserError:
     return unknown_name("data (no folder of that name, and not a data set)", data, ["digits", *DRAWS, *TORCHVISION])
 
 
-def open_source(data: str, cache_dir: Path) -> Source:
-    """`data`, a name known here, a path, a pattern of paths or hf:…, as a Source; raises UserError naming it."""
+def _opened(data: str, cache_dir: Path) -> Source:
     if data == "digits":
         return idx_source(DIGITS, idx_files(DIGITS), data)
     if data.startswith(PREFIX):
         return hugging_face_source(data, cache_dir)
     if is_pattern(data):
         return shards_source(pattern_name(data), shards_named(data), data)
-    path = _path(data)
+    path = expanded(data, f"data={data}")
     if path.is_dir():
         return _from_folder(path)
     if data in TORCHVISION:
@@ -60,3 +53,11 @@ def open_source(data: str, cache_dir: Path) -> Source:
     if is_archive(path):
         return archive_source(path, data, cache_dir)
     raise _unknown(data, path)
+
+
+def open_source(data: str, cache_dir: Path) -> Source:
+    """`data`, a name known here, a path, a pattern of paths or hf:…, as a Source; raises UserError naming it."""
+    try:
+        return _opened(data, cache_dir)
+    except OSError as error:
+        raise UserError(f"data={data}: cannot be read: {error.strerror or error}") from error

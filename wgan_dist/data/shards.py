@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from wgan_dist.data.archives import TAR, Member, content_of, tar_members, tar_pictures
-from wgan_dist.data.sources import Pictures, Source, digest, is_hidden, name_of, stamp
+from wgan_dist.data.archives import TAR, Member, content_of, members_at, tar_pictures
+from wgan_dist.data.sources import Pictures, Source, digest, expanded, is_hidden, name_of, stamp
 from wgan_dist.errors import UserError
 
 # What a sample's picture is called; whatever else it has, as labels, is left where it is.
@@ -24,6 +24,13 @@ def is_pattern(data: str) -> bool:
     return "{" in data and not os.path.lexists(data)
 
 
+def _is_long(first: str, last: str) -> bool:
+    try:
+        return abs(int(last) - int(first)) >= PATTERN_LIMIT
+    except ValueError:
+        return True  # of more digits than Python reads
+
+
 def expand(data: str) -> list[str]:
     """The names that a pattern of braces stands for, in its order; raises UserError for one that is none."""
     try:
@@ -31,7 +38,7 @@ def expand(data: str) -> list[str]:
     except ImportError:
         raise UserError(f"data={data}: {MISSING}") from None
     # The library writes out each range before it gives the first name.
-    long = any(abs(int(last) - int(first)) >= PATTERN_LIMIT for first, last in RANGE.findall(data))
+    long = any(_is_long(first, last) for first, last in RANGE.findall(data))
     try:
         names = [] if long else list(itertools.islice(braceexpand(data), PATTERN_LIMIT + 1))
     except ValueError as error:
@@ -51,7 +58,7 @@ def shards_below(folder: Path) -> list[Path]:
 
 def shards_named(data: str) -> list[Path]:
     """The tars that a pattern names; raises UserError for one that is not there."""
-    shards = [Path(name).expanduser() for name in expand(data)]
+    shards = [expanded(name, f"data={data}") for name in expand(data)]
     for shard in shards:
         if shard.suffix != TAR or not shard.is_file():
             raise UserError(f"data={data}: {shard}: expected a file ending in {TAR}")
@@ -97,8 +104,7 @@ def _samples(shards: list[Path], data: str, keys: set[str]) -> Iterator[tuple[Pa
     """Every picture in the order of the shards and their files; `keys` gathers what else there is."""
     split = _splitter(data)
     for shard in shards:
-        with shard.open("rb") as file:
-            members = tar_members(file, f"{data}: {shard}" if str(shard) != data else data)
+        members = members_at(shard, f"{data}: {shard}" if str(shard) != data else data)
         yield from ((shard, member) for member in _of_shard(members, split, keys))
 
 

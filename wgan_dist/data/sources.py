@@ -73,6 +73,14 @@ def read(pictures: Pictures, index: int, use: Callable[[Image.Image], Result]) -
         raise BadImageError(" ".join(str(error).split()) or type(error).__name__) from None
 
 
+def expanded(path: str, given: str) -> Path:
+    """A path whose ~ is resolved; raises UserError that names what was `given` where that stands for nobody's home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(f"{given}: there is no such folder as its ~ stands for") from None
+
+
 def is_hidden(name: str) -> bool:
     """Of a file or folder: left out, as a person who looks at the folder does not see it."""
     return name.startswith(".")
@@ -81,18 +89,28 @@ def is_hidden(name: str) -> bool:
 def files_below(folder: Path) -> list[str]:
     """The paths below `folder` of all visible files, with /, sorted; linked folders are followed, once each.
 
-    Texts: a Path each would take a folder of 100,000 files seconds.
+    A folder below that cannot be read is one of them: what is in it would be missed without a word. Texts: a Path
+    each would take a folder of 100,000 files seconds.
     """
     root, files, seen = os.fspath(folder), [], set()
-    for place, folders, names in os.walk(root, followlinks=True):
+
+    def below(place: str) -> str:
+        return place[len(root) :].replace(os.sep, "/").strip("/")
+
+    def unreadable(error: OSError) -> None:
+        if error.filename == root:
+            raise error
+        files.append(below(error.filename))
+
+    for place, folders, names in os.walk(root, onerror=unreadable, followlinks=True):
         real = os.path.realpath(place)
         if real in seen:
             folders.clear()
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if not is_hidden(name))
-        below = place[len(root) :].replace(os.sep, "/").strip("/")
-        files += [f"{below}/{name}" if below else name for name in names if not is_hidden(name)]
+        prefix = below(place) and f"{below(place)}/"
+        files += [f"{prefix}{name}" for name in names if not is_hidden(name)]
     return sorted(files)
 
 
@@ -118,7 +136,10 @@ def name_of(path: Path) -> str:
 
 def open_file(path: Path) -> Image.Image:
     """A picture not yet decoded; raises BadImageError for what is no file, OSError for what cannot be read."""
-    if not stat.S_ISREG(path.stat().st_mode):
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise BadImageError("a folder that cannot be read")
+    if not stat.S_ISREG(mode):
         raise BadImageError("not a regular file")  # opening a pipe would wait for ever, and a device never end
     return Image.open(path, formats=FORMATS)
 
