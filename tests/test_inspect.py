@@ -114,6 +114,18 @@ def test_the_command_that_is_suggested_trains(
     assert f"{6 if data == 'folder' else 5} images of " in out
 
 
+@pytest.mark.parametrize(("asked", "suggested"), [(7, 16), (40, 32), (64, 64), (1000, 256)])
+def test_a_size_is_suggested_that_training_takes(
+    asked: int, suggested: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inspect_data(["inspect", "digits"], {"image_size": str(asked)})
+    lines = capsys.readouterr().out.splitlines()
+    other = lines[-2].startswith(f"dcgan makes 16, 32, 64, 128, 256, and not {asked}; to begin with, at {suggested}×")
+    assert other == (asked != suggested)
+    config = load_config(read_flags(shlex.split(lines[-1])[3:], lambda name: False))
+    assert config.image_size == suggested
+
+
 @pytest.mark.parametrize(
     ("side", "count", "size", "batch"), [(5, 1, 16, 1), (31, 63, 16, 32), (32, 64, 32, 64), (900, 10**6, 32, 64)]
 )
@@ -142,6 +154,13 @@ def test_the_sheet_shows_each_image_as_it_is_and_as_training_sees_it(folder: Pat
     assert (pixels[3:112:7, 115:224:7] == expected).all()
     beside = (pixels[:112, :112] == 128).all(axis=2).all(axis=0)
     assert beside.sum() == 112 - 60
+
+
+def test_grey_of_sixteen_bits_is_shown_as_it_is(tmp_path: Path) -> None:
+    levels = np.arange(112 * 112, dtype=np.uint16).reshape(112, 112) * 5
+    Image.fromarray(levels).save(tmp_path / "a.png")
+    sheet = contact_sheet(listed(tmp_path), [0], 16, 1, "ffffff")
+    assert (np.asarray(sheet)[:112, :112] == (levels // 257)[:, :, None]).all()
 
 
 def test_what_is_on_the_sheet_is_drawn_by_the_seed(tmp_path: Path) -> None:

@@ -1,13 +1,18 @@
 """The command line that looks at data before anything is trained on them."""
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wgan_dist import cli
 from wgan_dist.config import Config, parse_background
 from wgan_dist.errors import UserError
 from wgan_dist.settings import from_flags, setting
+
+if TYPE_CHECKING:
+    from wgan_dist.data.inspection import Inspection
 
 USAGE = """
 Look at data: how many images of which formats and sizes, what is wrong, and with which settings to begin.
@@ -35,12 +40,16 @@ class InspectSettings:
     cache_dir: str = setting(Config.cache_dir, "folder of downloaded images")
 
 
-def _fitting_size(median: float, most: int) -> int:
-    """The largest that the default networks make and most pictures have, but at most `most`."""
+def _sizes() -> Sequence[int]:
+    """What the default networks make."""
     from wgan_dist.models import GENERATORS
 
-    sizes = [size for size in GENERATORS[Config.generator].sizes if size <= most]
-    return max((size for size in sizes if size <= median), default=sizes[0])
+    return GENERATORS[Config.generator].sizes
+
+
+def _fitting_size(median: float, most: int) -> int:
+    """The largest that the default networks make and most pictures have, but at most `most`."""
+    return max((size for size in _sizes() if size <= min(median, most)), default=_sizes()[0])
 
 
 def suggestion(settings: InspectSettings, image_size: int, count: int, any_bad: bool, on_gpu: bool) -> str:
@@ -50,6 +59,17 @@ def suggestion(settings: InspectSettings, image_size: int, count: int, any_bad: 
     flags += [f"--background={settings.background}"] * (settings.background != Config.background)
     flags += ["--skip_bad_images"] * any_bad + list(CPU_FLAGS) * (not on_gpu)
     return shlex.join(["python", "-m", "wgan_dist.train", *flags])
+
+
+def _beginning(settings: InspectSettings, found: "Inspection", size: int, on_gpu: bool) -> list[str]:
+    """Lines that say how to begin: at `size`, or at the nearest below that the default networks make."""
+    made = _fitting_size(size, size)
+    megabytes = len(found.facts) * found.channels * made**2 / 2**20
+    other = "" if made == size else f"{Config.generator} makes {', '.join(map(str, _sizes()))}, and not {size}; "
+    return [
+        f"{other}to begin with, at {made}×{made} in {found.channels} channels ({megabytes:.1f} MiB of cache):",
+        f"  {suggestion(settings, made, len(found.facts), bool(found.bad), on_gpu)}",
+    ]
 
 
 def _points(name: str) -> None:
@@ -81,10 +101,8 @@ def _images(settings: InspectSettings) -> None:
     on_gpu = torch.cuda.is_available()
     median = sorted(found.shorter_sides)[len(found.facts) // 2]
     size = settings.image_size or _fitting_size(median, GPU_SIZE if on_gpu else CPU_SIZE)
-    print("\n".join(["+".join(source.name for source in sources), *describe(found, size)]))
-    megabytes = len(found.facts) * found.channels * size**2 / 2**20
-    print(f"to begin with, at {size}×{size} in {found.channels} channels ({megabytes:.1f} MiB of cache):")
-    print(f"  {suggestion(settings, size, len(found.facts), bool(found.bad), on_gpu)}")
+    name = "+".join(source.name for source in sources)
+    print("\n".join([name, *describe(found, size), *_beginning(settings, found, size, on_gpu)]))
     if settings.out:
         chosen = choose(found, settings.count, settings.seed)
         sheet = contact_sheet(listed, chosen, size, found.channels, settings.background)

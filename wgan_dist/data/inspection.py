@@ -13,7 +13,7 @@ from PIL import ExifTags, Image, ImageOps
 from wgan_dist import noise
 from wgan_dist.data.images import Notify, each_picture
 from wgan_dist.data.sources import BadImageError, Pictures, read
-from wgan_dist.data.transform import GREY, RGB, natural_channels, to_pixels
+from wgan_dist.data.transform import GREY, RGB, eight_bits, natural_channels, to_pixels
 
 SHOWN = 10
 # JPEGs are decoded at an eighth of their size, which reads all of the file all the same.
@@ -145,7 +145,7 @@ def choose(found: Inspection, count: int, seed: int) -> list[int]:
 
 def _as_it_is(picture: Image.Image) -> Image.Image:
     ImageOps.exif_transpose(picture, in_place=True)
-    shown = picture.convert("RGBA")
+    shown = eight_bits(picture).convert("RGBA")
     shown.thumbnail((CELL, CELL))
     return shown
 

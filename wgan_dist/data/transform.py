@@ -14,7 +14,7 @@ def natural_channels(picture: Image.Image) -> int:
     return GREY if picture.mode in (*GREY_MODES, "LA", "La") else RGB
 
 
-def _eight_bits(picture: Image.Image) -> Image.Image:
+def eight_bits(picture: Image.Image) -> Image.Image:
     """16-bit grey to 8: Pillow's own conversion clips at 255."""
     if picture.mode in ("I", "I;16", "I;16B", "I;16L"):
         levels = np.asarray(picture).clip(0, 65535)
@@ -42,7 +42,7 @@ def to_pixels(picture: Image.Image, image_size: int, channels: int, background: 
     The shorter side becomes image_size (Lanczos down, bicubic up) and the longer one is cropped.
     """
     ImageOps.exif_transpose(picture, in_place=True)  # a copy of a large picture is what memory goes into
-    picture = _eight_bits(picture)
+    picture = eight_bits(picture)
     if channels != RGBA and _has_alpha(picture):
         picture = _flatten(picture, background)
     picture = picture.convert(MODES[channels])
