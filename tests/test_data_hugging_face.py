@@ -88,6 +88,18 @@ def test_of_several_columns_of_images_one_has_to_be_named(tmp_path: Path) -> Non
         opened(tmp_path / "cache", f"hf:{folder}#label")
 
 
+def test_names_of_a_stranger_do_not_reach_the_terminal_as_they_are(tmp_path: Path) -> None:
+    evil = "a\x1b[2Jb\n\x9bc"
+    columns = saved(tmp_path / "c", [png()], evil, "d")
+    splits = {evil: table([png()]), "e": table([png()])}
+    datasets.DatasetDict(splits).save_to_disk(str(tmp_path / "s"))
+    pyarrow.parquet.write_table(pyarrow.table({evil: [1]}), tmp_path / "n.parquet")
+    for data in (columns, f"{columns}#x", tmp_path / "s", tmp_path / "n.parquet"):
+        with pytest.raises(UserError, match=r"a\\x1b\[2Jb\\n\\x9bc") as error:
+            opened(tmp_path / "cache", f"hf:{data}")
+        assert str(error.value).isprintable()
+
+
 def test_a_saved_data_set_without_rows_is_refused_by_name(tmp_path: Path) -> None:
     table([png()]).select(range(0)).save_to_disk(str(tmp_path / "s"))
     with pytest.raises(UserError, match=f"^data=hf:{tmp_path}/s: the data set holds no image$"):

@@ -92,6 +92,20 @@ def test_where_no_sample_has_a_picture_the_keys_are_told(tmp_path: Path) -> None
         pictures_of(tmp_path / "s")
 
 
+def test_names_of_a_stranger_do_not_reach_the_terminal_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    shard = tmp_path / "s" / "\x1b[2J\n.tar"
+    for files in ({"a.\x1b[2Jcls\n": b""}, {"a.png": png(), "b.\x1b[2J.png": png()}):
+        shard.write_bytes(tar_of(files))
+        with pytest.raises(UserError, match=r"\\x1b\[2[jJ]") as error:
+            opened(tmp_path / "cache", tmp_path / "s")
+        assert str(error.value).isprintable()
+    shard.write_bytes(shard.read_bytes()[:1500])
+    with pytest.raises(UserError, match=r"s/\\x1b\[2J\\n.tar: damaged") as error:
+        pictures_of(tmp_path / "s")
+    assert str(error.value).isprintable()
+
+
 def test_a_folder_with_anything_but_shards_is_a_folder_of_pictures(tmp_path: Path) -> None:
     write_shards(tmp_path / "s", PHOTOGRAPHS[:1])
     (tmp_path / "s" / ".hidden").touch()

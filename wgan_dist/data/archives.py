@@ -18,7 +18,7 @@ from typing import IO
 
 from PIL import Image
 
-from wgan_dist.data.sources import FORMATS, BadImageError, Pictures, Source, digest, is_hidden, name_of, stamp
+from wgan_dist.data.sources import FORMATS, BadImageError, Pictures, Source, digest, is_hidden, name_of, said, stamp
 from wgan_dist.errors import UserError
 from wgan_dist.files import make_folder
 
@@ -64,7 +64,7 @@ def whole_archive(data: str) -> Iterator[None]:
     except PermissionError as error:
         raise UserError(f"data={data}: cannot be read: {error.strerror}") from error
     except DAMAGE as error:
-        raise UserError(f"data={data}: damaged or cut short: {' '.join(str(error).split())}") from error
+        raise UserError(f"data={data}: damaged or cut short: {said(error)}") from error
 
 
 def _visible(name: str) -> bool:
@@ -118,7 +118,7 @@ def _zip_pictures(path: Path, data: str) -> Pictures:
         try:
             content = read_member(member)
         except DAMAGE as error:
-            raise BadImageError(f"damaged in the archive: {error}") from None
+            raise BadImageError(f"damaged in the archive: {said(error)}") from None
         return _decodable(content)
 
     return Pictures(names, open_member)

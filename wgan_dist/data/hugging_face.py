@@ -4,6 +4,7 @@ import io
 import logging
 import os
 import socket
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from wgan_dist.data.sources import (
     files_below,
     name_of,
     open_file,
+    printable,
+    said,
     stamp,
 )
 from wgan_dist.errors import UserError
@@ -73,8 +76,8 @@ def parse(data: str) -> Place:
     return Place(data, name_of(path), path, split, column)
 
 
-def _said(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+def _listed(names: Iterable[Any]) -> str:
+    return ", ".join(printable(str(name)) for name in names)
 
 
 def _is_cut_off() -> bool:
@@ -127,7 +130,7 @@ def _of_split(found: Any, place: Place) -> Any:
         return found
     split = place.split or (USUAL_SPLIT if len(found) > 1 else next(iter(found)))
     if split not in found:
-        raise UserError(f"data={place.data}: there is no split {split}; expected hf:…:SPLIT of {', '.join(found)}")
+        raise UserError(f"data={place.data}: there is no split {split}; expected hf:…:SPLIT of {_listed(found)}")
     return found[split]
 
 
@@ -135,14 +138,14 @@ def _column_of(table: Any, datasets: Any, place: Place) -> str:
     features = table.features
     if place.column:
         if place.column not in features:
-            raise UserError(f"data={place.data}: there is no column {place.column}; it has {', '.join(features)}")
+            raise UserError(f"data={place.data}: there is no column {place.column}; it has {_listed(features)}")
         return place.column
     # Parquet files of other programs have the bytes and nothing that says what they are.
     pictures = [name for name, kind in features.items() if isinstance(kind, datasets.Image)]
     pictures = pictures or [name for name, kind in features.items() if isinstance(kind, dict) and "bytes" in kind]
     if len(pictures) != 1:
-        found = f"several columns of images: {', '.join(pictures)}" if pictures else "no column of images"
-        raise UserError(f"data={place.data}: {found}; expected hf:…#COLUMN, one of {', '.join(features)}")
+        found = f"several columns of images: {_listed(pictures)}" if pictures else "no column of images"
+        raise UserError(f"data={place.data}: {found}; expected hf:…#COLUMN, one of {_listed(features)}")
     return pictures[0]
 
 
@@ -164,7 +167,7 @@ def _open_table(place: Place, cache_dir: Path) -> Table:
         rows = table.select_columns([column]).cast_column(column, datasets.Image(decode=False))
         return Table(rows, column, _roots(datasets, place))
     except (OSError, ValueError, TypeError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        raise UserError(f"data={place.data}: cannot be had: {_said(error)}") from error
+        raise UserError(f"data={place.data}: cannot be had: {said(error)}") from error
 
 
 def _named_file(path: str, roots: list[str]) -> Path:

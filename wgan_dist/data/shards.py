@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from wgan_dist.data.archives import TAR, Member, content_of, members_at, tar_pictures
-from wgan_dist.data.sources import Pictures, Source, digest, expanded, is_hidden, name_of, stamp
+from wgan_dist.data.sources import Pictures, Source, digest, expanded, is_hidden, name_of, printable, stamp
 from wgan_dist.errors import UserError
 
 # What a sample's picture is called; whatever else it has, as labels, is left where it is.
@@ -104,7 +104,7 @@ def _samples(shards: list[Path], data: str, keys: set[str]) -> Iterator[tuple[Pa
     """Every picture in the order of the shards and their files; `keys` gathers what else there is."""
     split = _splitter(data)
     for shard in shards:
-        members = members_at(shard, f"{data}: {shard}" if str(shard) != data else data)
+        members = members_at(shard, f"{data}: {printable(str(shard))}" if str(shard) != data else data)
         yield from ((shard, member) for member in _of_shard(members, split, keys))
 
 
@@ -112,7 +112,7 @@ def _pictures(shards: list[Path], data: str) -> Pictures:
     keys: set[str] = set()
     found = list(_samples(shards, data, keys))
     if all(member.wrong for _, member in found):
-        there = ", ".join(sorted(keys)[:KEYS_SHOWN]) or "none"
+        there = ", ".join(map(printable, sorted(keys)[:KEYS_SHOWN])) or "none"
         raise UserError(f"data={data}: no picture under {', '.join(PICTURE_KEYS)}; keys of the samples: {there}")
     members = tar_pictures([member for _, member in found], lambda index, member: content_of(found[index][0], member))
     return Pictures([f"{shard.name}/{member.name}" for shard, member in found], members.open)

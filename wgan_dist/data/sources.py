@@ -70,7 +70,17 @@ def read(pictures: Pictures, index: int, use: Callable[[Image.Image], Result]) -
     except UnidentifiedImageError:
         raise BadImageError("not a PNG, JPEG, WebP or BMP image") from None
     except (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as error:
-        raise BadImageError(" ".join(str(error).split()) or type(error).__name__) from None
+        raise BadImageError(said(error)) from None
+
+
+def printable(text: str) -> str:
+    """Words of a stranger's data for a terminal: what would move its cursor or end the line is written as \\x1b is."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def said(error: BaseException) -> str:
+    """What a library says of an error, as a line."""
+    return printable(" ".join(str(error).split())) or type(error).__name__
 
 
 def expanded(path: str, given: str) -> Path:
@@ -221,9 +231,8 @@ def torchvision_source(name: str, cache_dir: Path) -> Source:
     try:
         images = getattr(torchvision.datasets, class_name)(cache_dir / "torchvision", download=True, **arguments)
     except (OSError, RuntimeError, ImportError, ValueError, AssertionError) as error:
-        reason = " ".join(str(error).split())
         raise UserError(
-            f"data={name}: cannot be had: {reason}; files already downloaded go below {cache_dir}/torchvision"
+            f"data={name}: cannot be had: {said(error)}; files already downloaded go below {cache_dir}/torchvision"
         ) from error
     identity = digest([name, len(images)])
     names = [f"{name}[{i}]" for i in range(len(images))]
