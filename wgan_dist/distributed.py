@@ -88,9 +88,10 @@ def start(
     without_gpu = not torch.cuda.is_available()
     if threads or (without_gpu and _is_launched()):
         torch.set_num_threads(threads or _share_of_cores())
+    # Either way: an earlier run in this process may have asked for it.
+    torch.use_deterministic_algorithms(deterministic)
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # NVIDIA's condition; read when its library starts
-        torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False
     # float32 means float32, on any device, unless it is asked for otherwise.
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32

@@ -1,6 +1,7 @@
 """The command line of training: `accelerate launch -m wgan_dist.train`, torchrun or plain python alike."""
 
 import dataclasses
+import shlex
 import sys
 import threading
 from collections.abc import Mapping
@@ -127,12 +128,13 @@ def _write_card(run_dir: Path) -> None:
 def _say_results(run_dir: Path, config: Config) -> None:
     from wgan_dist.models import is_own_class
 
-    own = f" --generator={config.generator}" if is_own_class(config.generator) else ""
+    of = shlex.quote(f"--ckpt={run_dir}")
+    of += f" --generator={config.generator}" if is_own_class(config.generator) else ""
     _say(
         f"done: {run_dir}/generator.safetensors, pictures in {run_dir}/samples/\n"
-        f"  python -m wgan_dist.sample --ckpt={run_dir}{own} --out=grid.png\n"
-        f"  python -m export.onnx --ckpt={run_dir}{own} --out=generator.onnx\n"
-        f"  tensorboard --logdir {run_dir}/tensorboard"
+        f"  python -m wgan_dist.sample {of} --out=grid.png\n"
+        f"  python -m export.onnx {of} --out=generator.onnx\n"
+        f"  tensorboard --logdir {shlex.quote(f'{run_dir}/tensorboard')}"
     )
 
 
