@@ -22,6 +22,8 @@ onnxruntime alone, an example, the model card, a grid of samples, the licence, a
   python cats/example.py
 """
 SAMPLER, EXAMPLE, GRID = "sampler.py", "example.py", "grid.png"
+# Of the code: the generator has one of its own, or none.
+LICENCE = "LICENSE.sampler"
 GRID_IMAGES = 64
 EXAMPLE_TEXT = f'''"""Sixteen images of seed 0, from any folder:  python {EXAMPLE}"""
 
@@ -68,7 +70,7 @@ def _write_bundle(settings: BundleSettings, folder: Path, sampler: Sampler) -> N
     write_bytes(folder / SAMPLER, Path(export.sampler.__file__).read_bytes())
     write_bytes(folder / EXAMPLE, EXAMPLE_TEXT.encode())
     write_bytes(folder / "requirements.txt", _requirements().encode())
-    write_bytes(folder / "LICENSE", _licence())
+    write_bytes(folder / LICENCE, _licence())
     write_picture(grid(sampler.sample(GRID_IMAGES, seed=0)), folder / GRID)
 
 

@@ -12,9 +12,9 @@ Show the networks that a recipe or settings describe: layers, parameters, multip
   python -m wgan_dist.summary --recipe=catfaces64
   python -m wgan_dist.summary --recipe=catfaces64 --generator_features=8 --critic_features=8 --batch_size=8
 
-Takes every setting of training. The data are not opened: --channels is 3 unless the recipe or you say otherwise.
+Takes every setting of training. The data are not opened: --channels is 3 unless the recipe or you say otherwise, or the
+data are the embedded digits.
 """
-ASSUMED_CHANNELS = 3
 
 
 def summarise(flags: dict[str, str]) -> None:
@@ -31,11 +31,11 @@ def tables(config: Config) -> dict[str, str]:
     import torchinfo
 
     from wgan_dist.models import build_critic, build_generator
-    from wgan_dist.networks import network_specs
+    from wgan_dist.networks import ASSUMED_CHANNELS, network_specs
 
     # torchinfo counts no multiply-adds where a weight is computed, and spectral norm adds no parameter.
     plain = dataclasses.replace(config, spectral_norm="none")
-    generator, critic = network_specs(plain, config.channels or ASSUMED_CHANNELS)
+    generator, critic = network_specs(plain, config.channels or (1 if config.data == ("digits",) else ASSUMED_CHANNELS))
     pairs = {
         f"generator {generator.name}": (
             build_generator(generator, config.seed),

@@ -174,6 +174,7 @@ def fit(**settings: Any) -> Path:
 def _train(config: Config) -> Path | None:
     from wgan_dist import distributed, trackers
     from wgan_dist.data import Images
+    from wgan_dist.networks import ASSUMED_CHANNELS, network_specs
     from wgan_dist.run_folder import check
     from wgan_dist.trainer import Trainer
 
@@ -182,6 +183,7 @@ def _train(config: Config) -> Path | None:
     _say_where(config, accelerator)
     distributed.from_main(lambda: check(config))
     distributed.from_main(lambda: trackers.check(config.trackers))
+    network_specs(config, config.channels or ASSUMED_CHANNELS)  # a wrong name is known before the data are decoded
     data = _open_data(config)
     kind = "points"
     if isinstance(data, Images):
@@ -197,6 +199,8 @@ def _train(config: Config) -> Path | None:
             _say(f"  {name}: {trainer.evaluation.protocol(name)}")
     began = _place(config, trainer)
     if config.dry_run:
+        sizes = (f"{name} of {count:,} parameters" for name, count in trainer.parameters().items())
+        _say(f"dry run: {began}; settings, data and networks fit: {', '.join(sizes)}. No run was written")
         return None
     run_dir = _make_run_folder(config)
     _say(f"{run_dir}: {began}")
