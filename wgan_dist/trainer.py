@@ -506,5 +506,10 @@ class Trainer:
             return str(checkpoint.newest(source / CHECKPOINTS, set_aside=False))
 
         folder = Path(distributed.from_main(find))  # a run that goes on may save another meanwhile
-        self._load_networks(folder, checkpoint.read(folder))
+        files = checkpoint.read(folder)
+        try:
+            self._load_networks(folder, files)
+        except UserError as error:
+            theirs = artifact.describe(folder / artifact.RAW_FILE).network
+            raise UserError(f"{error}. The generator there is {theirs}; here it is {self.spec}") from error
         return f"generator and critic of {folder}"
