@@ -123,6 +123,7 @@ def test_a_folder_with_anything_but_shards_is_a_folder_of_pictures(tmp_path: Pat
         ("{0..99999999999}.tar", "at most 100,000 shards"),
         ("{0..999}{0..999}.tar", "at most 100,000 shards"),
         (f"{{0..{'9' * 5000}}}.tar", "at most 100,000 shards"),
+        ("{a," * 3000 + "}" * 3000 + ".tar", "expected a pattern as"),
     ],
 )
 def test_a_pattern_that_cannot_be_opened_is_refused_by_name(tmp_path: Path, pattern: str, complaint: str) -> None:
@@ -174,7 +175,7 @@ def test_a_run_over_shards_resumes_to_the_byte(tmp_path: Path, monkeypatch: pyte
     write_shards(tmp_path / "shards", PHOTOGRAPHS * 3, per_shard=7)
     given = SETTINGS | {"data": "shards/{000..003}.tar", "cache_dir": "cache", "max_steps": "4", "sample_every": "1"}
     train(given | {"run_dir": "straight"})
-    train(given | {"run_dir": "run", "max_steps": "3"})
+    train(given | {"run_dir": "run", "max_steps": "2"})
     shutil.rmtree("cache")
     train({"run_dir": "run", "resume": "true", "max_steps": "4"})
     assert differences(tmp_path / "run", tmp_path / "straight") == []

@@ -41,7 +41,7 @@ def expand(data: str) -> list[str]:
     long = any(_is_long(first, last) for first, last in RANGE.findall(data))
     try:
         names = [] if long else list(itertools.islice(braceexpand(data), PATTERN_LIMIT + 1))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"data={data}: {error}; expected a pattern as shards/{{000..099}}.tar") from error
     if long or len(names) > PATTERN_LIMIT:
         raise UserError(f"data={data}: expected at most {PATTERN_LIMIT:,} shards")
