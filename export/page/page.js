@@ -115,6 +115,7 @@ function layOut(count) {
   const cells = $("grid").querySelectorAll("label");
   if (cells.length === count) return;
   if (chosen >= count) chosen = 0;
+  $("grid").disabled = true; // until there are images to choose from
   for (const each of cells) each.remove();
   $("grid").append(...Array.from({ length: count }, (_, number) => cell(number, count)));
 }
@@ -147,6 +148,7 @@ const draw = latest(async (seed, count) => {
     if (wanted() !== `${seed} ${count}`) return; // another one was asked for meanwhile
   }
   drawn = { seed, z, images: joined(parts) };
+  $("grid").disabled = false;
   $("grid").removeAttribute("aria-busy");
   $("code-seed").textContent = seed;
   $("code-count").textContent = count;
@@ -164,9 +166,9 @@ function seedOf(id) {
 
 const wanted = () => `${$("seed").value} ${$("count").value}`;
 
-function redraw() {
+async function redraw() {
   const seed = seedOf("seed");
-  if (seed !== null) draw(seed, Number($("count").value));
+  if (seed !== null) await draw(seed, Number($("count").value));
 }
 
 /* One image. */
@@ -259,9 +261,9 @@ async function begin() {
   const size = network.latentDim, both = latents(2, size, network.distribution, DIRECTIONS_SEED);
   directions = [both.slice(0, size), both.slice(size)];
   listen();
-  for (const each of controls()) each.disabled = false;
-  redraw();
+  await redraw();
   await chooseEnds();
+  if ($("problem").hidden) for (const each of controls()) each.disabled = false;
 }
 
 begin().catch(fail);
