@@ -369,6 +369,18 @@ def test_images_that_are_not_drawn_yet_cannot_be_chosen(site: str) -> None:
         expect(page.locator("#explored-name")).to_have_text("Image 31 of seed 0")
 
 
+def test_a_seed_typed_and_taken_back_does_not_end_the_drawing(site: str) -> None:
+    with opened_slowly(site) as page:
+        page.locator("#new").click()
+        seed = page.locator("#seed").input_value()
+        page.locator("#seed").press("End")
+        page.keyboard.type("5")
+        expect(page.locator("#grid")).not_to_have_attribute("aria-busy", "true", timeout=READY_MILLISECONDS)
+        page.keyboard.press("Backspace")
+        page.keyboard.press("Tab")
+        wait_for(page, seed)
+
+
 @pytest.mark.parametrize(
     ("blocked", "words"),
     [

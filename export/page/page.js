@@ -17,7 +17,7 @@ const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
 
 const worker = new Worker("worker.js", { type: "module" });
 const waiting = new Map();
-let calls = 0, network, drawn, chosen = 0;
+let calls = 0, network, asked, drawn, chosen = 0;
 
 function call(name, ...values) {
   return new Promise((resolve, reject) => {
@@ -145,7 +145,7 @@ const draw = latest(async (seed, count) => {
     milliseconds += made.milliseconds;
     parts.push(made.images);
     for (let i = 0; i < made.images.count; i++) paint(canvases[shown++], one(made.images, i));
-    if (wanted() !== `${seed} ${count}`) return; // another one was asked for meanwhile
+    if (asked !== `${seed} ${count}`) return; // another one was asked for meanwhile
   }
   drawn = { seed, z, images: joined(parts) };
   $("grid").disabled = false;
@@ -164,11 +164,11 @@ function seedOf(id) {
   return ($(id).value = BigInt($(id).value).toString());
 }
 
-const wanted = () => `${$("seed").value} ${$("count").value}`;
-
 async function redraw() {
-  const seed = seedOf("seed");
-  if (seed !== null) await draw(seed, Number($("count").value));
+  const seed = seedOf("seed"), count = Number($("count").value);
+  if (seed === null) return;
+  asked = `${seed} ${count}`;
+  await draw(seed, count);
 }
 
 /* One image. */
