@@ -144,8 +144,8 @@ class Sampler:
         self.provider = _choose_provider(provider)
         self._session = self._open(Path(path), options, may_change=provider == "auto")
         self._is_uint8: bool = self._session.get_outputs()[0].type == "tensor(uint8)"
-        self.metadata = self._read_metadata()
         try:
+            self.metadata = self._read_metadata()
             self.latent_dim = int(self.metadata["latent_dim"])
             self.latent_distribution = self.metadata["latent_distribution"]
             self.image_size, self.channels = int(self.metadata["image_size"]), int(self.metadata["channels"])
@@ -185,6 +185,9 @@ class Sampler:
         outputs = [tuple(each.shape[1:]) for each in self._session.get_outputs()]
         if inputs != [("z", "tensor(float)", [self.latent_dim])] or outputs != [self._sample_shape()]:
             raise ValueError(f"takes {inputs} and gives {outputs}")
+        batch = self._session.get_inputs()[0].shape[0]
+        if isinstance(batch, int):
+            raise ValueError(f"its batch size is fixed at {batch}, expected a free one")
 
     def latents(self, count: int, seed: int = 0, start: int = 0) -> NDArray[np.float32]:
         """z float32 [count, latent_dim] from number `start`, the same for the same seed, everywhere."""

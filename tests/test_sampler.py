@@ -187,6 +187,19 @@ def test_files_that_are_not_its_graphs_are_refused(onnx_file: Path, tmp_path: Pa
             Sampler(path)
 
 
+def test_what_another_program_made_of_its_graph_is_refused(onnx_file: Path, tmp_path: Path) -> None:
+    model = onnx.load(onnx_file)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    onnx.save(model, tmp_path / "fixed.onnx")
+    content = onnx_file.read_bytes()
+    assert content.count(b"handwritten digits") == 1
+    (tmp_path / "latin.onnx").write_bytes(content.replace(b"handwritten digits", b"handwritten\xff\xfedigit"))
+    for name, reason in (("fixed", "its batch size is fixed at 1, expected a free one"), ("latin", "'utf-8' codec")):
+        with pytest.raises(SamplerError, match=rf"{name}\.onnx: not a generator written by export\.onnx: {reason}"):
+            Sampler(tmp_path / f"{name}.onnx")
+
+
 def test_bad_command_line_is_one_line_and_status_2(onnx_file: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for arguments in (["missing.onnx"], [str(onnx_file), "--count=0"], [str(onnx_file), "--out=file/grid.png"]):
