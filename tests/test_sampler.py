@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +118,28 @@ def test_the_size_that_was_fastest_per_image_is_kept(onnx_file: Path) -> None:
         sampler._note(size - 1, 0.0)  # of a batch that was cut short
         sampler._note(size, seconds)
     assert sampler.batch_size == 32
+
+
+def test_threads_that_begin_together_agree_on_a_size(onnx_file: Path) -> None:
+    """What lies between the batches of their streams, in threads that take turns as often as they can."""
+
+    def search(sampler: Sampler, start: threading.Barrier) -> None:
+        start.wait()
+        for _ in range(4 * len(TRIED)):
+            sampler._note(sampler._next_size(), 1.0)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            for _ in range(400):
+                sampler, start = Sampler(onnx_file, "cpu", threads=1), threading.Barrier(8)
+                for each in [pool.submit(search, sampler, start) for _ in range(8)]:
+                    each.result()
+                assert len(sampler._tried) == len(TRIED)
+                assert sampler.batch_size in TRIED
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def test_a_stream_takes_no_memory_for_what_is_to_come(onnx_file: Path) -> None:
