@@ -9,8 +9,7 @@ from export.folders import GRAPH, SUMS, FolderSettings, handed_on, is_graph, wri
 from export.graph import FP32
 from export.onnx import INT8
 from export.sampler import Sampler, grid, write_picture
-from wgan_dist import artifact, cli
-from wgan_dist.config import is_run
+from wgan_dist import cli
 from wgan_dist.files import write_bytes
 from wgan_dist.model_card import card_text, save_card
 from wgan_dist.settings import from_flags, setting
@@ -23,6 +22,8 @@ onnxruntime alone, an example, the model card, a grid of samples, the licence, a
   python cats/example.py
 """
 SAMPLER, EXAMPLE, GRID = "sampler.py", "example.py", "grid.png"
+# Of the code: the generator has one of its own, or none.
+LICENCE = "LICENSE.sampler"
 GRID_IMAGES = 64
 EXAMPLE_TEXT = f'''"""Sixteen images of seed 0, from any folder:  python {EXAMPLE}"""
 
@@ -62,19 +63,14 @@ def _requirements() -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _card(settings: BundleSettings) -> str:
-    run_dir = Path(settings.ckpt)
-    return card_text(run_dir if is_run(run_dir) else artifact.locate(settings.ckpt, settings.weights), GRID)
-
-
 def _write_bundle(settings: BundleSettings, folder: Path, sampler: Sampler) -> None:
     """All but the graph, which is there already, and the checksums, which come last. A graph file has no card."""
     if not is_graph(settings.ckpt):
-        save_card(folder, _card(settings))
+        save_card(folder, card_text(Path(settings.ckpt), GRID, settings.weights, settings.precision))
     write_bytes(folder / SAMPLER, Path(export.sampler.__file__).read_bytes())
     write_bytes(folder / EXAMPLE, EXAMPLE_TEXT.encode())
     write_bytes(folder / "requirements.txt", _requirements().encode())
-    write_bytes(folder / "LICENSE", _licence())
+    write_bytes(folder / LICENCE, _licence())
     write_picture(grid(sampler.sample(GRID_IMAGES, seed=0)), folder / GRID)
 
 

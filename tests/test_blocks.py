@@ -96,3 +96,27 @@ def test_a_critic_without_norms_runs_no_convolution_over_zeros() -> None:
             gradients(network, (3, 32, 32))
         # One for the scores, one for the inner gradient; torch adds one through second derivatives that are zero.
         assert counted.count == each * convolutions
+
+
+class PreActivation(nn.Module):
+    """Whose activation changes what is added to it: the usual in-place block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.relu, self.convolution = nn.ReLU(inplace=True), nn.Conv2d(2, 2, 1)
+
+    def forward(self, h: Tensor) -> Tensor:
+        return h + self.convolution(self.relu(h))
+
+
+def test_an_activation_that_works_in_place_or_is_watched_is_left_alone() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 2, 1), PreActivation(), nn.LeakyReLU(0.2), nn.ReLU())
+    seen: list[Tensor] = []
+    network[2].register_forward_hook(lambda module, given, found: seen.append(found))
+    x = draw(2, 3, 4, 4)
+    expected = copy.deepcopy(network)(x)
+    assert torch.equal(without_second_derivatives(network)(x), expected)
+    _, block, watched, plain = network
+    assert type(block.relu) is nn.ReLU
+    assert type(watched) is nn.LeakyReLU
+    assert type(plain) is not nn.ReLU

@@ -17,7 +17,7 @@ from tests.processes import REPOSITORY, run
 from wgan_dist.errors import UserError
 
 FILES = [
-    "LICENSE",
+    "LICENSE.sampler",
     "README.md",
     "SHA256SUMS",
     "example.py",
@@ -43,7 +43,7 @@ def bundle(generator: Path, tmp_path: Path) -> Path:
 def test_it_holds_what_a_program_needs(bundle: Path, generator: Path) -> None:
     assert sorted(path.name for path in bundle.iterdir()) == FILES
     assert (bundle / "sampler.py").read_bytes() == (REPOSITORY / "export" / "sampler.py").read_bytes()
-    assert (bundle / "LICENSE").read_bytes() == (REPOSITORY / "LICENSE").read_bytes()
+    assert (bundle / "LICENSE.sampler").read_bytes() == (REPOSITORY / "LICENSE").read_bytes()
     assert (bundle / "requirements.txt").read_text() == "numpy>=2\nonnxruntime>=1.22\n"
     export_onnx({"ckpt": str(generator)})
     assert (bundle / "generator.onnx").read_bytes() == generator.with_suffix(".onnx").read_bytes()

@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 from tests.conftest import TINY
 from tests.processes import HANG_SECONDS, REPOSITORY
 
-PACKAGES, BESIDE = ("wgan_dist", "export"), ("tests", "launch", ".ci")
+PACKAGES, BESIDE = ("wgan_dist", "export"), ("tests", "launch", "docs", ".ci")
 NOT_SOURCES = shutil.ignore_patterns(".git", ".venv", "build", "dist", "runs", "*.egg-info", "__pycache__", ".*_cache")
 PLATFORMS = {
     "Linux, x86": {"sys_platform": "linux", "platform_machine": "x86_64"},

@@ -94,3 +94,12 @@ def test_a_summary_draws_nothing_from_the_global_generator() -> None:
 def test_a_network_that_cannot_be_is_refused() -> None:
     with pytest.raises(UserError, match="image_size=64: the upsample generator makes 28, 32"):
         summarise({"recipe": "mnist_upsample", "image_size": "64"})
+
+
+def test_convolutions_that_halve_are_counted_as_they_are_computed() -> None:
+    table = tables(load_config({"recipe": "cifar10_resnet", "batch_size": "100"} | NARROW))["critic resnet"]
+    (computed,) = re.findall(r"computed are (\S+) M", table)
+    first = 9 * 3 * 8 * 32**2 + 16 * 8 * 8 * 16**2 + 3 * 8 * 16**2
+    second = 9 * 8 * 8 * 16**2 + 16 * 8 * 8 * 8**2 + 8 * 8 * 8**2
+    plain = 4 * 9 * 8 * 8 * 8**2
+    assert float(computed) == pytest.approx(100 * (first + second + plain + 8) / 1e6, abs=0.01)

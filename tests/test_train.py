@@ -94,8 +94,11 @@ def test_dry_run_checks_everything_and_writes_nothing(tiny: dict[str, str], tmp_
     assert done.stdout.startswith(
         "1 process on cpu (1 CPU thread each), float32\n1,797 images of digits; recipe=digits "
     )
+    last = r"dry run: fresh weights; settings, data and networks fit: critic of [\d,]+ parameters, generator of [\d,]+"
+    assert re.match(last, done.stdout.splitlines()[-1])
     assert list(tmp_path.iterdir()) == []
     done = run(*TRAIN, *as_flags(tiny), "--dry_run", "--image_size=48", cwd=tmp_path, fails=2)
+    assert "images of" not in done.stdout  # which would take long to decode
     assert done.stderr == "error: image_size=48: the dcgan generator makes 16, 32, 64, 128, 256\n"
 
 

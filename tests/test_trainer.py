@@ -254,7 +254,10 @@ def test_fine_tuning_from_networks_of_another_width_is_refused(
     tiny: dict[str, str], run_dir: Path, tmp_path: Path
 ) -> None:
     other = tiny | {"generator_features": "6", "init_from": str(run_dir), "run_dir": str(tmp_path / "run")}
-    with pytest.raises(UserError, match="weights of another network"):
+    said = (
+        "weights of another network.* The generator there is dcgan, .*features=4, .*; here it is dcgan, .*features=6, "
+    )
+    with pytest.raises(UserError, match=said):
         train(other)
     assert list(tmp_path.iterdir()) == []
 
@@ -352,3 +355,21 @@ def make_own_networks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "own_networks.py").write_text(OWN_NETWORKS)
     monkeypatch.syspath_prepend(folder)
     monkeypatch.delitem(sys.modules, "own_networks", raising=False)  # of an earlier test
+
+
+def test_a_run_that_is_further_is_not_resumed_to_an_earlier_end(tiny: dict[str, str], tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    train(tiny | {"run_dir": str(run_dir), "max_steps": "4"})
+    before = files_of(run_dir)
+    with pytest.raises(UserError, match="max_steps=3: the run is at step 4 already"):
+        train({"run_dir": str(run_dir), "resume": "true", "max_steps": "3"})
+    assert files_of(run_dir) == before
+
+
+def test_the_last_step_is_recorded(tiny: dict[str, str], tmp_path: Path) -> None:
+    train(tiny | {"run_dir": str(tmp_path / "run"), "max_steps": "5", "log_every": "3"})
+    assert [record["step"] for record in metrics(tmp_path / "run")] == [3, 5]
+
+
+def files_of(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}

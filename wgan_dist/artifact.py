@@ -22,6 +22,9 @@ METADATA_KEY = "wgan_dist"
 EMA_FILE, RAW_FILE = "generator.safetensors", "generator_raw.safetensors"
 # features may be null for a class of one's own.
 ARGUMENT_TYPES = {"latent_dim": int, "image_size": int, "channels": int, "features": int, "norm": str}
+DESCRIPTION_TYPES = dict.fromkeys(
+    ("latent_distribution", "weights", "data", "description", "license", "package_version"), str
+) | dict.fromkeys(("steps", "seen_images"), int)
 IMAGE_RANGE = [-1.0, 1.0]
 
 
@@ -133,8 +136,12 @@ def _read_description(path: Path, about: dict[str, Any]) -> Description:
         typed = (types | {"features": int}) == ARGUMENT_TYPES and isinstance(spec.spectral_norm, bool)
         if not (typed and isinstance(spec.name, str)):
             raise TypeError("not the name and arguments of a generator")
+        for name, kind in DESCRIPTION_TYPES.items():
+            if type(values[name]) is not kind:
+                raise TypeError(f"{name} is no {kind.__name__}")
+            str(values[name]).encode()  # JSON may hold halves of letters, which no file and no terminal takes
         return Description(**values | {"network": spec})
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, UnicodeError) as error:
         raise UserError(f"{path}: the description of the generator is damaged: {error}") from error
 
 

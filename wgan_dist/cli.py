@@ -1,6 +1,7 @@
 """What every command line shares: flags by fire, help, and errors as one line with exit status 2."""
 
 import functools
+import io
 import os
 import sys
 import time
@@ -93,6 +94,9 @@ def guarded(command: Callable[[], None]) -> None:
 
 def _run(command: Callable[[list[str]], None], settings: type[Any], usage: str) -> None:
     arguments = sys.argv[1:]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without ∇ is no reason to end a run
     if {"-h", "--help"} & set(arguments):
         print(help_text(settings, usage))
         return

@@ -23,9 +23,10 @@ from torch.nn.parallel import DistributedDataParallel
 from wgan_dist.errors import LostError, UserError
 
 PRECISIONS = ("no", "bf16", "fp16")
-# glibc's M_MMAP_THRESHOLD, M_TRIM_THRESHOLD and M_TOP_PAD (malloc.h): blocks below a gibibyte come from the heap, which
-# grows by 64 MiB and does not shrink.
-MALLOC = {-3: 1 << 30, -1: (1 << 31) - 1, -2: 64 << 20}
+# glibc's mallopt (malloc.h): blocks below the threshold come from the heap, which grows by TOP_PAD and does not shrink.
+# Older versions take no threshold above 32 MiB.
+M_MMAP_THRESHOLD, THRESHOLDS = -3, (1 << 30, 32 << 20)
+M_TRIM_THRESHOLD, NEVER, M_TOP_PAD, TOP_PAD = -1, (1 << 31) - 1, -2, 64 << 20
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,9 @@ def _keep_memory() -> None:
     """Let glibc keep what is freed for the next step: to get it from the system anew, page by page and cleared, takes
     up to a tenth of a step on a CPU."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt:
-        for parameter, size in MALLOC.items():
-            mallopt(parameter, size)
+    if mallopt and any(mallopt(M_MMAP_THRESHOLD, size) for size in THRESHOLDS):
+        mallopt(M_TRIM_THRESHOLD, NEVER)
+        mallopt(M_TOP_PAD, TOP_PAD)
 
 
 def start(
@@ -88,9 +89,10 @@ def start(
     without_gpu = not torch.cuda.is_available()
     if threads or (without_gpu and _is_launched()):
         torch.set_num_threads(threads or _share_of_cores())
+    # Either way: an earlier run in this process may have asked for it.
+    torch.use_deterministic_algorithms(deterministic)
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # NVIDIA's condition; read when its library starts
-        torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False
     # float32 means float32, on any device, unless it is asked for otherwise.
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32

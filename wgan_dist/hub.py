@@ -20,6 +20,7 @@ from wgan_dist.reports.runs import read_run
 from wgan_dist.sample import images_of, points_of
 
 PICTURE, PICTURED = "samples.png", 64
+HUB_KEYWORDS = ("revision", "token", "cache_dir", "force_download", "local_files_only")
 
 
 class Generator(nn.Module, ModelHubMixin, library_name=LIBRARY):
@@ -84,30 +85,31 @@ class Generator(nn.Module, ModelHubMixin, library_name=LIBRARY):
         return points_of(source, z) if self.makes_points else images_of(source, z)
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> "Generator":
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | Path, *, generator: str = "", **of_hub: Any
+    ) -> "Generator":
         """A generator in evaluation mode, from a run folder, a checkpoint folder, a generator.safetensors, a folder
         that `save_pretrained` wrote, or, where there is no such path, by its name on the Hub.
 
         `generator="module:Class"` names the class of a network of one's own, which no file can choose by itself. For
-        the Hub, keywords of huggingface_hub: revision, token, cache_dir, force_download, local_files_only.
+        the Hub, keywords of huggingface_hub's hf_hub_download: revision, token, cache_dir, force_download,
+        local_files_only. What config.json says there is not read: the generator's file describes itself.
 
         Raises UserError for what is no generator, is damaged or was written by a newer version, and for a name that the
         Hub does not have, or does not give.
         """
+        unknown = of_hub.keys() - HUB_KEYWORDS
+        if unknown:
+            raise TypeError(f"unknown keywords {', '.join(sorted(unknown))}; known are {', '.join(HUB_KEYWORDS)}")
         name = os.fspath(pretrained_model_name_or_path)
         if Path(name).exists():
-            return cls._from_path(Path(name), kwargs.get("generator", ""))
+            return cls._from_path(Path(name), generator)
         try:
-            found: Generator = super().from_pretrained(name, **kwargs)
-        except (
-            OSError,
-            ValueError,
-            TypeError,
-            AttributeError,
-        ) as error:  # the Hub's own, and any config.json
+            path = hf_hub_download(name, EMA_FILE, **of_hub)
+        except (OSError, ValueError) as error:  # the Hub's own are among them
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise UserError(f"{name}: there is no such path here, and the Hub does not give it: {reason}") from error
-        return found
+        return cls._from_path(Path(path), generator)
 
     @classmethod
     def _from_path(cls, path: Path, own_class: str) -> "Generator":
@@ -115,31 +117,6 @@ class Generator(nn.Module, ModelHubMixin, library_name=LIBRARY):
         generator = cls(loaded.network, loaded.description)
         generator._run = path if path.is_dir() and is_run(path) else None
         return generator.eval()
-
-    @classmethod
-    def _from_pretrained(
-        cls,
-        *,
-        model_id: str,
-        revision: str | None,
-        cache_dir: str | Path | None,
-        force_download: bool,
-        local_files_only: bool,
-        token: str | bool | None,
-        generator: str = "",
-        **of_config: Any,
-    ) -> "Generator":
-        """Called by huggingface_hub. What config.json says is left aside: the generator's file describes itself."""
-        path = hf_hub_download(
-            model_id,
-            EMA_FILE,
-            revision=revision,
-            cache_dir=cache_dir,
-            force_download=force_download,
-            local_files_only=local_files_only,
-            token=token,
-        )
-        return cls._from_path(Path(path), generator)
 
     def _to_bytes(self) -> bytes:
         return artifact.to_bytes(self.network.state_dict(), self.description)

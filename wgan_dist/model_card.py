@@ -76,12 +76,13 @@ class CardSettings:
 
 @dataclass(frozen=True)
 class CardFigure:
-    """One measured value, of which file, and how it was measured; `own` if of the very generator of the card."""
+    """One measured value, of which file, how and against which data; `own` if of the very generator of the card."""
 
     metric: str
     value: float
     of: str
     protocol: str
+    data: str
     own: bool
 
 
@@ -99,6 +100,7 @@ def _measured(run: Run, about: Description) -> list[CardFigure]:
             each.value,
             each.source + ("" if each.step is None else f", step {each.step:,}"),
             f"{each.protocol}; data: {each.data}",
+            each.data,
             each.source == artifact.EMA_FILE and each.step == about.steps,
         )
         for each in run.figures
@@ -113,7 +115,9 @@ def _recorded(run: Run, about: Description) -> list[CardFigure]:
     step, count = int(last["step"]), run.config.evaluation_images
     protocol = f"recorded in training, evaluation_images={count:,}"
     of = f"averaged weights, step {step:,}"
-    return [CardFigure(name, last[name], of, protocol, step == about.steps) for name in MEASURES if name in last]
+    return [
+        CardFigure(name, last[name], of, protocol, about.data, step == about.steps) for name in MEASURES if name in last
+    ]
 
 
 def _best(run: Run, about: Description) -> list[CardFigure]:
@@ -122,12 +126,13 @@ def _best(run: Run, about: Description) -> list[CardFigure]:
         step = int(found["step"])
         of = f"best.safetensors, step {step:,}"
         value, protocol = float(found["value"]), str(found["protocol"])
-        return [CardFigure(str(found["metric"]), value, of, protocol, step == about.steps)]
+        return [CardFigure(str(found["metric"]), value, of, protocol, about.data, step == about.steps)]
     except (OSError, ValueError, KeyError, TypeError):
         return []
 
 
 def _figures(run: Run | None, about: Description) -> list[CardFigure]:
+    """All that was measured of a run; what is its own is so of the averaged weights alone."""
     if run is None:
         return []
     told = [*_measured(run, about), *_best(run, about)]
@@ -138,12 +143,12 @@ def _figures(run: Run | None, about: Description) -> list[CardFigure]:
 
 def _results(figures: list[CardFigure], about: Description) -> list[EvalResult]:
     """Of the card's generator alone, one for a metric: the first, which says most of how it was measured."""
-    own = {each.metric: each for each in reversed(figures) if each.own}
+    own = {each.metric: each for each in reversed(figures) if each.own and about.weights == "ema"}
     return [
         EvalResult(
             task_type="other" if about.makes_points else TASK,
-            dataset_type=DATASETS.get(about.data, about.data),
-            dataset_name=about.data,
+            dataset_type=DATASETS.get(each.data, each.data),
+            dataset_name=each.data,
             metric_type=each.metric,
             metric_value=each.value,
             metric_args={"protocol": each.protocol},
@@ -159,19 +164,26 @@ def _licence(name: str) -> tuple[str | None, str | None]:
     return (name.lower(), None) if name.lower() in LICENSES else ("other", name)
 
 
-def _head(title: str, figures: list[CardFigure], about: Description, run: Run | None) -> ModelCardData:
-    method = ["wgan-gp"] if run and (run.config.loss, run.config.penalty) == ("wasserstein", "gp") else []
-    tags = ["gan", "wgan", *method, "onnx", *([] if about.makes_points else [TASK])]
+def _tags(about: Description, run: Run | None, graph: str) -> list[str]:
+    """What is known: a generator alone does not say how it was trained."""
+    wasserstein = run is not None and run.config.loss == "wasserstein"
+    penalised = wasserstein and run is not None and run.config.penalty == "gp"
+    known = {"wgan": wasserstein, "wgan-gp": penalised, "onnx": bool(graph), TASK: not about.makes_points}
+    return ["gan", *(tag for tag, holds in known.items() if holds)]
+
+
+def _head(title: str, figures: list[CardFigure], about: Description, run: Run | None, graph: str) -> ModelCardData:
+    results = [] if graph == "int8" else _results(figures, about)  # nothing was measured of whole numbers
     license, license_name = _licence(about.license)
     return ModelCardData(
         license=license,
         license_name=license_name,
         library_name=LIBRARY,
         pipeline_tag=None if about.makes_points else TASK,
-        tags=tags,
+        tags=_tags(about, run, graph),
         datasets=[DATASETS[about.data]] if about.data in DATASETS else None,
         model_name=title,
-        eval_results=_results(figures, about) or None,
+        eval_results=results or None,
     )
 
 
@@ -213,7 +225,7 @@ def _facts(about: Description, run: Run | None) -> list[tuple[str, str]]:
 
 def _papers(config: Config | None) -> list[str]:
     if config is None:
-        return [LOSSES["wasserstein"]]
+        return []
     found = [LOSSES.get(config.loss), PENALTIES.get(config.penalty)]
     return [*(each for each in found if each), *([SPECTRAL] if config.spectral_norm != "none" else [])]
 
@@ -235,7 +247,7 @@ def _parts(about: Description, run: Run | None) -> dict[str, Any]:
     own = is_own_class(about.network.name)
     return {
         "kind": "points" if about.makes_points else "images",
-        "method": "Wasserstein GAN" if run is None or run.config.loss == "wasserstein" else "GAN",
+        "method": "Wasserstein GAN" if run and run.config.loss == "wasserstein" else "GAN",
         "output": "a point of the plane" if about.makes_points else image,
         "sampled": "float32 [16, 2]" if about.makes_points else f"uint8 [16, {size}, {size}, {about.channels}]",
         "neighbours": "their distances" if about.makes_points else "`python -m wgan_dist.report` shows them",
@@ -246,32 +258,34 @@ def _parts(about: Description, run: Run | None) -> dict[str, Any]:
     }
 
 
-def card(about: Description, run: Run | None, picture: str) -> ModelCard:
+def card(about: Description, run: Run | None, picture: str, graph: str = "") -> ModelCard:
     """The model card of a generator, with the settings and figures of its run, where that is known.
 
-    `picture` is the path of a grid of samples as seen from the card, "" for none. The head is YAML as the Hub has it,
+    `picture` is the path of a grid of samples as seen from the card, "" for none; `graph` the precision of a
+    generator.onnx that lies beside the card in place of the generator itself. The head is YAML as the Hub has it,
     its figures those of this very generator. Raises UserError for a description that makes no sense.
     """
     try:
         title = " ".join(about.description.split()) or f"GAN of {about.data}"
         figures = _figures(run, about)
-        parts = _parts(about, run) | {"title": _plain(title), "figures": figures, "picture": picture}
-        head = _head(title, figures, about, run)
+        parts = _parts(about, run) | {"title": _plain(title), "figures": figures, "picture": picture, "graph": graph}
+        head = _head(title, figures, about, run, graph)
     except (TypeError, ValueError, KeyError, AttributeError) as error:  # a file says what it likes of itself
         raise UserError(f"the description of the generator is damaged: {error}") from error
     return ModelCard.from_template(head, template_path=str(TEMPLATE), mark=MARK, plain=_plain, **parts)
 
 
-def card_text(place: Path, picture: str | None = None) -> str:
+def card_text(place: Path, picture: str | None = None, weights: str = "ema", graph: str = "") -> str:
     """The model card of a run folder, or of a generator.safetensors that lies anywhere, as the text of a README.md.
 
-    `picture` as in `card`; None is the run's newest. Raises UserError for a run or file that cannot be read.
+    `picture` and `graph` as in `card`, but None is the run's newest picture; `weights`, ema or raw, are those of a run
+    that the card is about. Raises UserError for a run or file that cannot be read.
     """
-    run = read_run(place, place.resolve().name) if place.is_dir() else None
-    about = artifact.describe(place / artifact.EMA_FILE if run else place)
+    run = read_run(place, place.resolve().name) if place.is_dir() and is_run(place) else None
+    about = artifact.describe(artifact.locate(str(place), weights))
     if picture is None:
         picture = _newest_sample(place) if run else ""
-    return str(card(about, run, picture))
+    return str(card(about, run, picture, graph))
 
 
 def save_card(folder: Path, text: str) -> Path | None:
@@ -280,7 +294,7 @@ def save_card(folder: Path, text: str) -> Path | None:
     Raises UserError when the disk is full, read-only or not permitted.
     """
     path = folder / CARD_FILE
-    if path.exists() and MARK not in path.read_text(encoding="utf-8", errors="replace"):
+    if path.is_dir() or path.exists() and MARK not in path.read_text(encoding="utf-8", errors="replace"):
         return None
     write_text(path, f"{text.rstrip()}\n")
     return path

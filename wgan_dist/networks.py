@@ -4,6 +4,9 @@ from wgan_dist.config import Config
 from wgan_dist.data import are_points
 from wgan_dist.models import POINT_CHANNELS, POINT_SIZE, NetworkSpec, critic_spec, generator_spec
 
+# Where the data are not open yet.
+ASSUMED_CHANNELS = 3
+
 
 def network_specs(config: Config, channels: int) -> tuple[NetworkSpec, NetworkSpec]:
     """Of the generator and the critic, for images of `channels`, or for points where the data are such.

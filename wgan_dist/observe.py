@@ -78,6 +78,14 @@ PROGRESS_NAMES = {
 }
 
 
+def say(words: str, end: str = "\n") -> None:
+    """Print at once; to nobody, from then on, where whoever read the words has left: a run goes on without them."""
+    try:
+        print(words, end=end, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def duration_text(seconds: float) -> str:
     """Seconds as 1:02:03 or 2:03."""
     minutes, rest = divmod(round(seconds), 60)
@@ -121,12 +129,12 @@ class Progress:
             values += f" gradients {size / 2**20:.3g} MiB in {milliseconds:.3g} ms, {share:.1%} of the time"
         values += f" {skipped} updates skipped" if skipped else ""
         line = f"step {record['step']}/{self.total}  {values}  {self._left(record['step'])} left"
-        print(f"\r\x1b[K{line}" if self.live else line, end="" if self.live else "\n", flush=True)
+        say(f"\r\x1b[K{line}" if self.live else line, end="" if self.live else "\n")
 
     def close(self) -> None:
         """Leave the terminal on a fresh line."""
         if self.live:
-            print(flush=True)
+            say("")
 
 
 def _step_of(line: bytes, path: Path) -> int:

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torchvision.utils import save_image
 
 from export.sampler import SamplerError, grid, latents, to_uint8, write_images, write_picture, write_points
 from wgan_dist import artifact, cli
@@ -72,6 +71,8 @@ def _write_points(points: NDArray[np.float32], data: str, out: str) -> str:
         raise UserError(f"out={out}: this generator makes points; expected a file ending in .png or .csv")
     if Path(out).suffix.lower() == ".csv":
         return str(write_points(points, out))
+    from torchvision.utils import save_image  # takes as long to import as torch: as in wgan_dist.pictures
+
     real = open_points(data).values[: len(points)] if are_points((data,)) else points
     with whole_file(out) as partial:
         save_image(plane(real, points), partial, format="png")

@@ -21,7 +21,10 @@ def usable() -> list[str]:
 
 
 def check(names: Sequence[str]) -> None:
-    """Raises UserError for a name that is none of accelerate's, and for one whose package is not installed."""
+    """Raises UserError for a name that is none of accelerate's, for one whose package is not installed, and for one
+    that is given twice."""
+    if len(set(names)) < len(names):
+        raise UserError(f"trackers={','.join(names)}: expected each name once")
     for name in names:
         if name not in LOGGER_TYPE_TO_CLASS:
             raise UserError(f"trackers={name}: expected some of {', '.join(LOGGER_TYPE_TO_CLASS)}")

@@ -1,6 +1,7 @@
 """The command line of training: `accelerate launch -m wgan_dist.train`, torchrun or plain python alike."""
 
 import dataclasses
+import shlex
 import sys
 import threading
 from collections.abc import Mapping
@@ -127,12 +128,13 @@ def _write_card(run_dir: Path) -> None:
 def _say_results(run_dir: Path, config: Config) -> None:
     from wgan_dist.models import is_own_class
 
-    own = f" --generator={config.generator}" if is_own_class(config.generator) else ""
+    of = shlex.quote(f"--ckpt={run_dir}")
+    of += f" --generator={config.generator}" if is_own_class(config.generator) else ""
     _say(
         f"done: {run_dir}/generator.safetensors, pictures in {run_dir}/samples/\n"
-        f"  python -m wgan_dist.sample --ckpt={run_dir}{own} --out=grid.png\n"
-        f"  python -m export.onnx --ckpt={run_dir}{own} --out=generator.onnx\n"
-        f"  tensorboard --logdir {run_dir}/tensorboard"
+        f"  python -m wgan_dist.sample {of} --out=grid.png\n"
+        f"  python -m export.onnx {of} --out=generator.onnx\n"
+        f"  tensorboard --logdir {shlex.quote(f'{run_dir}/tensorboard')}"
     )
 
 
@@ -172,6 +174,7 @@ def fit(**settings: Any) -> Path:
 def _train(config: Config) -> Path | None:
     from wgan_dist import distributed, trackers
     from wgan_dist.data import Images
+    from wgan_dist.networks import ASSUMED_CHANNELS, network_specs
     from wgan_dist.run_folder import check
     from wgan_dist.trainer import Trainer
 
@@ -180,6 +183,7 @@ def _train(config: Config) -> Path | None:
     _say_where(config, accelerator)
     distributed.from_main(lambda: check(config))
     distributed.from_main(lambda: trackers.check(config.trackers))
+    network_specs(config, config.channels or ASSUMED_CHANNELS)  # a wrong name is known before the data are decoded
     data = _open_data(config)
     kind = "points"
     if isinstance(data, Images):
@@ -195,6 +199,8 @@ def _train(config: Config) -> Path | None:
             _say(f"  {name}: {trainer.evaluation.protocol(name)}")
     began = _place(config, trainer)
     if config.dry_run:
+        sizes = (f"{name} of {count:,} parameters" for name, count in trainer.parameters().items())
+        _say(f"dry run: {began}; settings, data and networks fit: {', '.join(sizes)}. No run was written")
         return None
     run_dir = _make_run_folder(config)
     _say(f"{run_dir}: {began}")

@@ -241,7 +241,7 @@ class Trainer:
         except UserError:  # on every process; what was learnt so far is worth more than the measurement
             self._save_now(run_dir)
             raise
-        if is_due(step, every.log) or measured:
+        if is_due(step, every.log) or measured or step == every.max_steps:
             means = distributed.mean(torch.stack(list(terms.values()))).tolist()
             with self.behind.keeping_errors():
                 self._record(dict(zip(terms, means, strict=True)) | measured)
@@ -393,6 +393,13 @@ class Trainer:
         """Both players, by name."""
         return {"critic": self.critic, "generator": self.generator}
 
+    def parameters(self) -> dict[str, int]:
+        """How many numbers each network learns."""
+        return {
+            name: sum(parameter.numel() for parameter in player.network.parameters())
+            for name, player in self._players().items()
+        }
+
     def _check_finite(self) -> None:
         """Broken weights must not replace good ones. Every process has the same, so every process stops."""
         for network in (self.average.network, self.generator.network, self.critic.network):
@@ -442,6 +449,8 @@ class Trainer:
         """
         files = checkpoint.read(folder)
         saved = state.from_bytes(checkpoint.part(files, state.STATE_FILE, folder), str(folder))
+        if saved.step > self.schedule.max_steps:
+            raise UserError(f"max_steps={self.config.max_steps}: the run is at step {saved.step} already")
         self._check_same_run(saved)
         self._load_networks(folder, files)
         weights.load_into(self.average.network, checkpoint.part(files, artifact.EMA_FILE, folder), str(folder))
@@ -497,5 +506,10 @@ class Trainer:
             return str(checkpoint.newest(source / CHECKPOINTS, set_aside=False))
 
         folder = Path(distributed.from_main(find))  # a run that goes on may save another meanwhile
-        self._load_networks(folder, checkpoint.read(folder))
+        files = checkpoint.read(folder)
+        try:
+            self._load_networks(folder, files)
+        except UserError as error:
+            theirs = artifact.describe(folder / artifact.RAW_FILE).network
+            raise UserError(f"{error}. The generator there is {theirs}; here it is {self.spec}") from error
         return f"generator and critic of {folder}"

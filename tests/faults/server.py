@@ -3,6 +3,7 @@
 As a program it is that one: it reads a request per line, forks, and answers.
 """
 
+import importlib
 import json
 import os
 import subprocess
@@ -15,6 +16,8 @@ from tests.processes import REPOSITORY
 
 SHIM = Path(__file__).parent / "shim.c"
 HANG_SECONDS = 60
+# With what a run imports only when it first needs it.
+IMPORTED = ("wgan_dist.trainer", "wgan_dist.trackers", "wgan_dist.model_card", "torch._dynamo", "torchvision.utils")
 
 
 class Server:
@@ -109,8 +112,8 @@ def serve() -> None:
     """Serve until standard input ends."""
     import torch
 
-    import wgan_dist.trainer  # noqa: F401
-
+    for name in IMPORTED:
+        importlib.import_module(name)
     torch.set_num_threads(1)
     for line in sys.stdin:
         request = json.loads(line)

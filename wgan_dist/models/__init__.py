@@ -62,6 +62,11 @@ class NetworkSpec:
     arguments: dict[str, Any]
     spectral_norm: bool = False
 
+    def __str__(self) -> str:
+        """As a person would set it: dcgan, image_size=64, channels=3, …"""
+        set_here = (f"{name}={'auto' if value is None else value}" for name, value in sorted(self.arguments.items()))
+        return ", ".join([self.name, *set_here])
+
     @property
     def sample_shape(self) -> tuple[int, ...]:
         """Of one sample: (channels, image_size, image_size), or (2,) for a point."""

@@ -91,18 +91,18 @@ class _StraightLeakyReLU(nn.LeakyReLU):
 
 
 def without_second_derivatives(network: nn.Module) -> nn.Module:
-    """The same network, with every ReLU and LeakyReLU as a product with constants.
+    """The same network, with every ReLU and LeakyReLU as a product with constants, but for those that work in place or
+    have hooks: others may see what these do.
 
     Their second derivative is zero. Torch returns those zeros, and a penalty's backward then runs convolutions over
     them: a third of its work in a critic without norm layers. Values and gradients are the same to the last bit.
     """
     for name, child in network.named_children():
-        if type(child) is nn.ReLU:
-            setattr(network, name, _StraightReLU())
-        elif type(child) is nn.LeakyReLU:
-            setattr(network, name, _StraightLeakyReLU(child.negative_slope))
-        else:
+        if type(child) not in (nn.ReLU, nn.LeakyReLU):
             without_second_derivatives(child)
+        elif not (child.inplace or child._forward_hooks or child._forward_pre_hooks or child._backward_hooks):
+            straight = _StraightLeakyReLU(child.negative_slope) if isinstance(child, nn.LeakyReLU) else _StraightReLU()
+            setattr(network, name, straight)
     return network
 
 
