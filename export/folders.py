@@ -105,6 +105,16 @@ def is_graph(ckpt: str) -> bool:
     return Path(ckpt).suffix.lower() == ".onnx" and not Path(ckpt).is_dir()
 
 
+@contextmanager
+def as_user_errors(settings: FolderSettings, path: Path) -> Iterator[None]:
+    """What the sampler of the graph at `path` refuses becomes a UserError of one line that names `settings.ckpt`."""
+    try:
+        yield
+    except SamplerError as error:
+        reason = " ".join(str(error).removeprefix(f"{path}: ").split())
+        raise UserError(f"ckpt={settings.ckpt}: {reason}") from error
+
+
 def write_graph(settings: FolderSettings, folder: Path, precision: str = FP32) -> tuple[Sampler, str]:
     """Write the generator as an ONNX file into `folder`; an ONNX file is copied as it is.
 
@@ -114,10 +124,8 @@ def write_graph(settings: FolderSettings, folder: Path, precision: str = FP32) -
     """
     path = folder / GRAPH
     words = _copied(Path(settings.ckpt), path) if is_graph(settings.ckpt) else _exported(settings, path, precision)
-    try:
+    with as_user_errors(settings, path):
         sampler = Sampler(path, provider="cpu", threads=1)
-    except SamplerError as error:
-        raise UserError(str(error).replace(str(path), settings.ckpt)) from error
     if sampler.makes_points:
         raise UserError(f"ckpt={settings.ckpt}: this generator makes points; expected one of images")
     return sampler, words

@@ -17,6 +17,7 @@ import hashlib
 import logging
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,13 +140,14 @@ class Sampler:
             raise SamplerError(f"batch_size={batch_size}: expected at least 0")
         self.batch_size = batch_size
         self._tried: list[tuple[float, int]] = []
+        self._lock = threading.Lock()  # of these two: several threads may draw at once
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         self.provider = _choose_provider(provider)
         self._session = self._open(Path(path), options, may_change=provider == "auto")
         self._is_uint8: bool = self._session.get_outputs()[0].type == "tensor(uint8)"
-        self.metadata = self._read_metadata()
         try:
+            self.metadata = self._read_metadata()
             self.latent_dim = int(self.metadata["latent_dim"])
             self.latent_distribution = self.metadata["latent_distribution"]
             self.image_size, self.channels = int(self.metadata["image_size"]), int(self.metadata["channels"])
@@ -185,6 +187,9 @@ class Sampler:
         outputs = [tuple(each.shape[1:]) for each in self._session.get_outputs()]
         if inputs != [("z", "tensor(float)", [self.latent_dim])] or outputs != [self._sample_shape()]:
             raise ValueError(f"takes {inputs} and gives {outputs}")
+        batch = self._session.get_inputs()[0].shape[0]
+        if isinstance(batch, int):
+            raise ValueError(f"its batch size is fixed at {batch}, expected a free one")
 
     def latents(self, count: int, seed: int = 0, start: int = 0) -> NDArray[np.float32]:
         """z float32 [count, latent_dim] from number `start`, the same for the same seed, everywhere."""
@@ -219,15 +224,17 @@ class Sampler:
         return result
 
     def _next_size(self) -> int:
-        return self.batch_size or TRIED[len(self._tried)]
+        with self._lock:
+            return self.batch_size or TRIED[len(self._tried)]
 
     def _note(self, size: int, seconds: float) -> None:
         """Of a batch that was tried: how long an image of it took. After the last one the size is chosen."""
-        if self.batch_size or size != self._next_size():
-            return
-        self._tried.append((seconds / size, size))
-        if len(self._tried) == len(TRIED):
-            self.batch_size = min(self._tried)[1]
+        with self._lock:
+            if self.batch_size or size != TRIED[len(self._tried)]:
+                return
+            self._tried.append((seconds / size, size))
+            if len(self._tried) == len(TRIED):
+                self.batch_size = min(self._tried)[1]
 
     def stream(self, count: int, seed: int = 0) -> Iterator[NDArray[Any]]:
         """`count` images in batches as they come, uint8 [k, h, w, c], or points float32 [k, 2]; the same as `sample`

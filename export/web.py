@@ -23,6 +23,8 @@ Write a folder with a web page that draws from a trained generator, all in the v
 Any server of files will do, in any folder; the page fetches nothing from elsewhere.
 """
 PAGE, MARK = "index.html", "page.json"
+# What the page tells of a generator besides its shape; another program's file may leave any of it out.
+TOLD = ("data", "description", "license", "network", "generator_steps", "source_sha256")
 SOURCES = {
     "page": ("page.css", "page.js", "worker.js", "start.js"),
     "javascript": ("latents.js", "sampler.js", "png.js"),
@@ -69,7 +71,7 @@ def _render(sampler: Sampler, graph_bytes: int, runtime_version: str) -> str:
         loader=jinja2.FileSystemLoader(here), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
     return environment.get_template(PAGE).render(
-        about=sampler.metadata,
+        about=dict.fromkeys(TOLD, "") | sampler.metadata,
         sampler=sampler,
         graph=GRAPH,
         graph_bytes=graph_bytes,

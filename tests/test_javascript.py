@@ -82,6 +82,17 @@ SEEDS = st.integers(0, 2**70) | st.integers(0, 100)
 KINDS = st.sampled_from(["normal", "uniform"])
 
 
+@pytest.mark.parametrize("seed", ["-5", -5, "", "x", 2.5, "0x10", None])
+def test_what_is_no_seed_is_refused(seed: object, node: Node) -> None:
+    words = "null" if seed is None else seed
+    assert node("latents", 2, 3, "normal", seed)["error"] == f"seed={words}: expected a whole number of at least 0"
+
+
+@pytest.mark.parametrize("count", [0, -1, 2.5, "abc", ""])
+def test_what_is_no_count_is_refused(count: object, node: Node) -> None:
+    assert node("latents", count, 3)["error"] == f"count={count}: expected a whole number of at least 1"
+
+
 @settings(max_examples=200, deadline=None)
 @given(seed=SEEDS, count=st.integers(1, 7), latent_dim=st.integers(1, 65), kind=KINDS)
 def test_latents_are_pythons(node: Node, seed: int, count: int, latent_dim: int, kind: str) -> None:

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
@@ -53,3 +54,30 @@ def test_it_draws_what_python_draws(
 
 def test_it_says_how_it_is_called(example: Path, tmp_path: Path) -> None:
     assert run("node", str(example / "sample.js"), cwd=tmp_path, fails=2).stderr.startswith("usage: node sample.js")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["g.onnx", "abc"], "count=abc: expected a whole number of at least 1"),
+        (["g.onnx", "0"], "count=0: expected a whole number of at least 1"),
+        (["g.onnx", "2.5"], "count=2.5: expected a whole number of at least 1"),
+        (["g.onnx", "4", "-5"], "seed=-5: expected a whole number of at least 0"),
+        (["g.onnx", "4", ""], "seed=: expected a whole number of at least 0"),
+        (["g.onnx", "4", "x"], "seed=x: expected a whole number of at least 0"),
+        (["missing.onnx"], "ENOENT: no such file or directory, open 'missing.onnx'"),
+        (["g.onnx", "4", "0", "no/out.png"], "ENOENT: no such file or directory, open 'no/out.png'"),
+        (["strange.onnx"], "onnxruntime cannot load it: "),
+    ],
+)
+def test_what_cannot_be_drawn_is_one_line_and_status_2(
+    arguments: list[str], words: str, example: Path, onnx_file: Path, tmp_path: Path
+) -> None:
+    shutil.copy(onnx_file, tmp_path / "g.onnx")
+    model = onnx.load(onnx_file)
+    model.graph.node[0].op_type = "NoSuchOperator"
+    onnx.save(model, tmp_path / "strange.onnx")
+    done = run("node", str(example / "sample.js"), *arguments, cwd=tmp_path, fails=2)
+    assert done.stderr.startswith(f"error: {words}")
+    assert done.stderr.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["g.onnx", "strange.onnx"]

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +120,28 @@ def test_the_size_that_was_fastest_per_image_is_kept(onnx_file: Path) -> None:
     assert sampler.batch_size == 32
 
 
+def test_threads_that_begin_together_agree_on_a_size(onnx_file: Path) -> None:
+    """What lies between the batches of their streams, in threads that take turns as often as they can."""
+
+    def search(sampler: Sampler, start: threading.Barrier) -> None:
+        start.wait()
+        for _ in range(4 * len(TRIED)):
+            sampler._note(sampler._next_size(), 1.0)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            for _ in range(400):
+                sampler, start = Sampler(onnx_file, "cpu", threads=1), threading.Barrier(8)
+                for each in [pool.submit(search, sampler, start) for _ in range(8)]:
+                    each.result()
+                assert len(sampler._tried) == len(TRIED)
+                assert sampler.batch_size in TRIED
+    finally:
+        sys.setswitchinterval(interval)
+
+
 def test_a_stream_takes_no_memory_for_what_is_to_come(onnx_file: Path) -> None:
     stream = Sampler(onnx_file, batch_size=3).stream(10**15, seed=2)
     found = [next(stream) for _ in range(2)]
@@ -185,6 +209,19 @@ def test_files_that_are_not_its_graphs_are_refused(onnx_file: Path, tmp_path: Pa
     ):
         with pytest.raises(SamplerError, match=reason):
             Sampler(path)
+
+
+def test_what_another_program_made_of_its_graph_is_refused(onnx_file: Path, tmp_path: Path) -> None:
+    model = onnx.load(onnx_file)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    onnx.save(model, tmp_path / "fixed.onnx")
+    content = onnx_file.read_bytes()
+    assert content.count(b"handwritten digits") == 1
+    (tmp_path / "latin.onnx").write_bytes(content.replace(b"handwritten digits", b"handwritten\xff\xfedigit"))
+    for name, reason in (("fixed", "its batch size is fixed at 1, expected a free one"), ("latin", "'utf-8' codec")):
+        with pytest.raises(SamplerError, match=rf"{name}\.onnx: not a generator written by export\.onnx: {reason}"):
+            Sampler(tmp_path / f"{name}.onnx")
 
 
 def test_bad_command_line_is_one_line_and_status_2(onnx_file: Path, tmp_path: Path) -> None:

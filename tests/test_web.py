@@ -87,6 +87,24 @@ def test_an_onnx_file_is_taken_as_it_is_and_its_words_are_no_markup(
     assert "onnxruntime-web 9.8.7-test" in text
 
 
+def test_a_file_that_says_only_how_to_draw_is_enough(generator: Path, runtime: Path, tmp_path: Path) -> None:
+    graph = generator.with_suffix(".onnx")
+    export_onnx({"ckpt": str(generator)})
+    model = onnx.load(graph)
+    needed = {f"wgan_dist.{name}" for name in ("latent_dim", "latent_distribution", "image_size", "channels")}
+    about = {each.key: each.value for each in model.metadata_props if each.key in needed}
+    assert len(about) == len(needed)
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, about)
+    onnx.save(model, graph)
+    export_web({"ckpt": str(graph), "out": str(tmp_path / "p"), "runtime": str(runtime)})
+    text = (tmp_path / "p" / "index.html").read_text()
+    assert "<title>Generated images, drawn by" in text
+    assert "<dt>Learnt from</dt><dd>not stated</dd>" in text
+    assert "unknown generator steps" in text
+    assert "SHA-256" not in text
+
+
 def test_a_page_that_nobody_changed_is_replaced(generator: Path, runtime: Path, tmp_path: Path) -> None:
     settings = {"ckpt": str(generator), "out": str(tmp_path / "p"), "runtime": str(runtime)}
     (tmp_path / "p").mkdir()
@@ -131,7 +149,7 @@ def test_what_cannot_be_a_page_is_named_and_leaves_nothing(generator: Path, runt
     before = sorted(tmp_path.iterdir())
     for given, reason in (
         ({"ckpt": str(points)}, "makes points; expected one of images"),
-        ({"ckpt": str(stranger)}, r"^.*stranger\.onnx: onnxruntime cannot load it"),
+        ({"ckpt": str(stranger)}, r"^ckpt=.*stranger\.onnx: onnxruntime cannot load it"),
         ({"ckpt": "missing.onnx"}, r"^ckpt=missing\.onnx: cannot be read"),
         ({"ckpt": ""}, "--ckpt="),
         ({"ckpt": str(generator), "out": ""}, "--out="),

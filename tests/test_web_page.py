@@ -31,6 +31,13 @@ SOFTWARE_GPU = (
     "--use-vulkan=swiftshader",
     "--ignore-gpu-blocklist",
 )
+# What the page asks of its worker is late, as on a slow phone.
+SLOW = """
+const send = Worker.prototype.postMessage;
+Worker.prototype.postMessage = function (message) {
+  setTimeout(() => send.call(this, message), message.name === "images" ? 400 : 0);
+};
+"""
 PIXELS = "(canvases) => canvases.map((each) => each.toDataURL())"
 
 
@@ -86,7 +93,7 @@ def wait_for(page: Page, seed: int | str, count: int = 16) -> None:
 def opened(site: str, size: tuple[int, int] = PROJECTOR, dark: bool = False, address: str = "") -> Iterator[Visit]:
     """The page, ready; in the end it must have asked nothing of other servers and complained of nothing."""
     with visit(site + address, size, dark) as found:
-        expect(found.page.locator("#status")).to_contain_text("each", timeout=READY_MILLISECONDS)
+        expect(found.page.locator("#play")).to_be_enabled(timeout=READY_MILLISECONDS)
         yield found
         assert found.problems == []
         assert len(found.requests) >= 10
@@ -318,6 +325,60 @@ def test_transparency_and_uniform_latents(write_page: Writer) -> None:
         _, picture = saved(found.page, "#save-between")
         z = (sampler.latents(1, 1) + sampler.latents(1, 2)) / np.float32(2)
         assert_same(picture[None], sampler.images(z))
+
+
+@contextmanager
+def opened_slowly(site: str) -> Iterator[Page]:
+    """The page where each batch of images takes 0.4 s longer; nothing may be complained of in the end."""
+    with visit("about:blank", PROJECTOR) as found:
+        found.page.add_init_script(SLOW)
+        found.page.goto(site)
+        yield found.page
+        assert not found.page.locator("#problem").is_visible()
+        assert found.problems == []
+
+
+@pytest.mark.parametrize("first", ["#a", "#save-grid", "#save-between", "an image"])
+def test_the_first_touch_may_come_as_soon_as_it_is_allowed(first: str, site: str) -> None:
+    with opened_slowly(site) as page:
+        if first == "#a":
+            move(page, "#a", 30)
+        elif first == "an image":
+            expect(page.get_by_role("radio").nth(2)).to_be_enabled(timeout=READY_MILLISECONDS)
+            page.locator("#grid label").nth(2).click()
+        else:
+            page.locator(first).click()
+        wait_for(page, 0)
+        expect(page.locator("#explored-name")).to_contain_text("of seed 0")
+
+
+def test_images_that_are_not_drawn_yet_cannot_be_chosen(site: str) -> None:
+    with opened_slowly(site) as page:
+        wait_for(page, 0)
+        page.evaluate(
+            """() => {
+                const count = document.getElementById("count");
+                count.value = 36;
+                count.dispatchEvent(new Event("change"));
+                document.querySelectorAll("#grid input")[30].click();
+            }"""
+        )
+        assert page.locator("#explored-name").inner_text() == "Image 1 of seed 0"
+        wait_for(page, 0, 36)
+        page.locator("#grid label").nth(30).click()
+        expect(page.locator("#explored-name")).to_have_text("Image 31 of seed 0")
+
+
+def test_a_seed_typed_and_taken_back_does_not_end_the_drawing(site: str) -> None:
+    with opened_slowly(site) as page:
+        page.locator("#new").click()
+        seed = page.locator("#seed").input_value()
+        page.locator("#seed").press("End")
+        page.keyboard.type("5")
+        expect(page.locator("#grid")).not_to_have_attribute("aria-busy", "true", timeout=READY_MILLISECONDS)
+        page.keyboard.press("Backspace")
+        page.keyboard.press("Tab")
+        wait_for(page, seed)
 
 
 @pytest.mark.parametrize(

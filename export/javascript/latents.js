@@ -4,6 +4,15 @@ const STREAM = "sample.z";
 const WORD = (1n << 64n) - 1n;
 const ROUNDS = 10;
 
+/** A file or an argument that cannot be used; the message says what is accepted. */
+export class SamplerError extends Error {}
+
+/** `value` as a BigInt; throws SamplerError unless it is, or is the decimal text of, a whole number from `least` on. */
+function wholeNumber(name, value, least) {
+  if (/^[0-9]+$/.test(value) && BigInt(value) >= least) return BigInt(value);
+  throw new SamplerError(`${name}=${value}: expected a whole number of at least ${least}`);
+}
+
 const rotate = (word, count) => (word >>> count) | (word << (32 - count));
 
 /** The first `count` primes. */
@@ -94,12 +103,12 @@ function uniforms(count, seed) {
 
 /**
  * Latent vectors z as a Float32Array [count · latentDim]: "normal", N(0, 1) by Box and Muller 1958, or "uniform",
- * U[−1, 1). The first k of a seed are the same whatever the count. `seed`: a whole number of at least 0, as a number,
- * BigInt or text.
+ * U[−1, 1). The first k of a seed are the same whatever the count. `count`, at least 1, and `seed`, at least 0, are
+ * whole numbers, as a number, BigInt or decimal text; throws SamplerError for others.
  */
 export function latents(count, latentDim, distribution = "normal", seed = 0) {
-  const size = count * latentDim;
-  const unit = uniforms(size + (size % 2), BigInt(seed));
+  const size = Number(wholeNumber("count", count, 1)) * latentDim;
+  const unit = uniforms(size + (size % 2), wholeNumber("seed", seed, 0));
   if (distribution === "uniform") return Float32Array.from(unit.subarray(0, size), (each) => 2 * each - 1);
   const z = new Float64Array(unit.length);
   for (let i = 0; i < unit.length; i += 2) {

@@ -4,14 +4,20 @@ import { readFile, writeFile } from "node:fs/promises";
 import ort from "onnxruntime-node";
 
 import { png } from "./png.js";
-import { grid, Sampler } from "./sampler.js";
+import { grid, Sampler, SamplerError } from "./sampler.js";
 
 const [file, count = "16", seed = "0", out = "grid.png"] = process.argv.slice(2);
 if (!file) {
   console.error("usage: node sample.js generator.onnx [count] [seed] [picture.png]");
   process.exit(2);
 }
-const sampler = await Sampler.open(ort, await readFile(file));
-const images = await sampler.sample(Number(count), seed);
-await writeFile(out, new Uint8Array(await (await png(grid(images))).arrayBuffer()));
-console.log(`${images.count} images: ${out}`);
+try {
+  const sampler = await Sampler.open(ort, await readFile(file));
+  const images = await sampler.sample(count, seed);
+  await writeFile(out, new Uint8Array(await (await png(grid(images))).arrayBuffer()));
+  console.log(`${images.count} images: ${out}`);
+} catch (error) {
+  if (!(error instanceof SamplerError || error.syscall)) throw error; // a bug keeps its trace
+  console.error(`error: ${error.message.replace(/\s+/g, " ")}`);
+  process.exitCode = 2;
+}

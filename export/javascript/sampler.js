@@ -1,15 +1,14 @@
 /* Generator files written by `python -m export.onnx`, in a browser or in Node.js: a port of export/sampler.py. */
 
-import { latents } from "./latents.js";
+import { latents, SamplerError } from "./latents.js";
+
+export { SamplerError };
 
 const PREFIX = "wgan_dist.";
 const METADATA_FIELD = 14; // metadata_props of ONNX's ModelProto
 const POINTS_LAYOUT = "nc";
 const BATCH_SIZE = 32;
 const GAP = 2;
-
-/** A file or an argument that cannot be used; the message says what is accepted. */
-export class SamplerError extends Error {}
 
 /** The length-delimited fields of a protocol buffer, as [number, bytes]. */
 function* fields(bytes) {
@@ -80,7 +79,10 @@ export class Sampler {
   /** `ort` is onnxruntime-web or onnxruntime-node, `bytes` the file's content, `options` those of its session. */
   static async open(ort, bytes, options = {}) {
     const metadata = readMetadata(bytes);
-    return new Sampler(ort, await ort.InferenceSession.create(bytes, options), metadata);
+    const session = await ort.InferenceSession.create(bytes, options).catch((error) => {
+      throw new SamplerError(`onnxruntime cannot load it: ${error.message}`);
+    });
+    return new Sampler(ort, session, metadata);
   }
 
   latents(count, seed = 0) {

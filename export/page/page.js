@@ -17,7 +17,7 @@ const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
 
 const worker = new Worker("worker.js", { type: "module" });
 const waiting = new Map();
-let calls = 0, network, drawn, chosen = 0;
+let calls = 0, network, asked, drawn, chosen = 0;
 
 function call(name, ...values) {
   return new Promise((resolve, reject) => {
@@ -115,6 +115,7 @@ function layOut(count) {
   const cells = $("grid").querySelectorAll("label");
   if (cells.length === count) return;
   if (chosen >= count) chosen = 0;
+  $("grid").disabled = true; // until there are images to choose from
   for (const each of cells) each.remove();
   $("grid").append(...Array.from({ length: count }, (_, number) => cell(number, count)));
 }
@@ -144,9 +145,10 @@ const draw = latest(async (seed, count) => {
     milliseconds += made.milliseconds;
     parts.push(made.images);
     for (let i = 0; i < made.images.count; i++) paint(canvases[shown++], one(made.images, i));
-    if (wanted() !== `${seed} ${count}`) return; // another one was asked for meanwhile
+    if (asked !== `${seed} ${count}`) return; // another one was asked for meanwhile
   }
   drawn = { seed, z, images: joined(parts) };
+  $("grid").disabled = false;
   $("grid").removeAttribute("aria-busy");
   $("code-seed").textContent = seed;
   $("code-count").textContent = count;
@@ -162,11 +164,11 @@ function seedOf(id) {
   return ($(id).value = BigInt($(id).value).toString());
 }
 
-const wanted = () => `${$("seed").value} ${$("count").value}`;
-
-function redraw() {
-  const seed = seedOf("seed");
-  if (seed !== null) draw(seed, Number($("count").value));
+async function redraw() {
+  const seed = seedOf("seed"), count = Number($("count").value);
+  if (seed === null) return;
+  asked = `${seed} ${count}`;
+  await draw(seed, count);
 }
 
 /* One image. */
@@ -259,9 +261,9 @@ async function begin() {
   const size = network.latentDim, both = latents(2, size, network.distribution, DIRECTIONS_SEED);
   directions = [both.slice(0, size), both.slice(size)];
   listen();
-  for (const each of controls()) each.disabled = false;
-  redraw();
+  await redraw();
   await chooseEnds();
+  if ($("problem").hidden) for (const each of controls()) each.disabled = false;
 }
 
 begin().catch(fail);
