@@ -107,7 +107,7 @@ def _images(settings: InspectSettings) -> None:
         chosen = choose(found, settings.count, settings.seed)
         sheet = contact_sheet(listed, chosen, size, found.channels, settings.background)
         with whole_file(settings.out) as partial:
-            labelled(sheet, f"as it is | as training sees it, {size}×{size}").save(partial, "PNG")
+            labelled(sheet, f"as it is | as training sees it, {size} x {size}").save(partial, "PNG")
         print(f"{settings.out}: {len(chosen)} of the images")
 
 
