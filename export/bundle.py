@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import export.sampler
-from export.folders import GRAPH, SUMS, FolderSettings, handed_on, is_graph, write_graph
+from export.folders import GRAPH, SUMS, FolderSettings, as_user_errors, handed_on, is_graph, write_graph
 from export.graph import FP32
 from export.onnx import INT8
 from export.sampler import Sampler, grid, write_picture
@@ -71,7 +71,9 @@ def _write_bundle(settings: BundleSettings, folder: Path, sampler: Sampler) -> N
     write_bytes(folder / EXAMPLE, EXAMPLE_TEXT.encode())
     write_bytes(folder / "requirements.txt", _requirements().encode())
     write_bytes(folder / LICENCE, _licence())
-    write_picture(grid(sampler.sample(GRID_IMAGES, seed=0)), folder / GRID)
+    with as_user_errors(settings, folder / GRAPH):
+        images = sampler.sample(GRID_IMAGES, seed=0)
+    write_picture(grid(images), folder / GRID)
 
 
 def export_bundle(flags: dict[str, str]) -> None:

@@ -15,6 +15,7 @@ from wgan_dist import distributed, noise
 from wgan_dist.config import Config
 from wgan_dist.critic_estimate import NAMES, CriticEstimate, Score
 from wgan_dist.data import DataSet, Images, Points, Split, to_unit_range
+from wgan_dist.data.sources import expanded
 from wgan_dist.errors import UserError
 from wgan_dist.judges import Judges, open_judges
 from wgan_dist.measures import EXTRACTOR, INCEPTION, MEASURES
@@ -340,7 +341,9 @@ def image_evaluation(
     if not judges.extractors:
         count = min(count, max(PIXEL_IMAGES, len(critic) if critic else 0))
     real = choice(seed, "evaluation.real", real_count, split.training)
-    return ImageEvaluation(images, split.training, real, count, judges, Path(cache_dir).expanduser(), device, critic)
+    return ImageEvaluation(
+        images, split.training, real, count, judges, expanded(cache_dir, f"cache_dir={cache_dir}"), device, critic
+    )
 
 
 def make_evaluation(config: Config, data: DataSet, split: Split, device: torch.device) -> Evaluation:

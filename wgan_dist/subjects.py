@@ -20,7 +20,7 @@ from export.torchscript import METADATA_FILE
 from wgan_dist import artifact
 from wgan_dist.data import Images, open_images
 from wgan_dist.data.opening import open_source
-from wgan_dist.data.sources import BadImageError, read
+from wgan_dist.data.sources import BadImageError, expanded, read
 from wgan_dist.errors import UserError
 
 # Operators and types of a quantised graph.
@@ -192,7 +192,7 @@ def open_folder(folder: str, background: str, cache_dir: str, channels: int | No
 
     Raises UserError for images of mixed sizes, such as are not square, and unreadable ones.
     """
-    size = _common_size(folder, Path(cache_dir).expanduser())
+    size = _common_size(folder, expanded(cache_dir, f"cache_dir={cache_dir}"))
     images = open_images((folder,), size, channels, background, False, cache_dir)
     subject = Subject(
         source=images.name,
