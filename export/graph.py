@@ -98,10 +98,15 @@ class Export:
     out: Path
 
 
-def _beside(path: Path) -> Path:
-    """Where an export goes unless told: beside the generator, but not into a checkpoint, which is pruned one day."""
-    run_dir = path.parent.parent.parent
-    return run_dir / path.name if path.parent.parent.name == CHECKPOINTS else path
+def _beside(path: Path, settings: ExportSettings, suffix: str) -> Path:
+    """Where an export goes unless told: beside the generator, but not into a checkpoint, which is pruned one day.
+
+    By the generator's name, and with its precision and uint8 in it where they are asked for: who opens generator.onnx
+    expects float32 images.
+    """
+    folder = path.parent.parent.parent if path.parent.parent.name == CHECKPOINTS else path.parent
+    precision = "" if settings.precision == FP32 else f"_{settings.precision}"
+    return folder / f"{path.stem}{precision}{'_uint8' if settings.uint8 else ''}{suffix}"
 
 
 def _without_spectral_norm(network: nn.Module) -> nn.Module:
@@ -134,7 +139,7 @@ def load(settings: ExportSettings, suffix: str) -> Export:
     # Loaded once more: copies of a parametrised network share the classes that folding takes apart.
     again = _without_spectral_norm(artifact.load(path, settings.generator).network.float())
     network = folded(again, source.description.latent_dim)
-    out = Path(settings.out) if settings.out else _beside(path).with_suffix(suffix)
+    out = Path(settings.out) if settings.out else _beside(path, settings, suffix)
     if settings.uint8:
         return Export(Uint8Images(network), Uint8Images(original), source, out)
     return Export(network, original, source, out)
