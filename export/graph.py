@@ -1,6 +1,7 @@
 """Artifact → the network to be exported, and what the file will say about it."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,17 +47,32 @@ class Uint8Images(nn.Module):
         return levels.to(torch.uint8).permute(0, 2, 3, 1)
 
 
+def inside(network: nn.Module, change: Callable[[nn.Module], nn.Module]) -> nn.Module:
+    """A network with its generator changed; what makes levels of the images stays around it."""
+    if isinstance(network, Uint8Images):
+        return Uint8Images(change(network.generator))
+    return change(network)
+
+
 class HalfPrecision(nn.Module):
     """A generator that computes in `dtype` between latents and images in float32; with its channels last, which is
     how kernels for it want them."""
 
     def __init__(self, generator: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
-        self.generator, self.dtype = generator.to(dtype).to(memory_format=torch.channels_last), dtype
+        self.generator, self.dtype = copy.deepcopy(generator).to(dtype), dtype
+        for value in (*self.generator.parameters(), *self.generator.buffers()):
+            if value.dim() == 4:
+                value.data = value.data.contiguous(memory_format=torch.channels_last)
 
     def forward(self, z: Tensor) -> Tensor:
         """z [n, latent_dim] → images [n, c, h, w] in [−1, 1]."""
         return self.generator(z.to(self.dtype)).float()
+
+
+def with_convolutions(export: "Export") -> nn.Module:
+    """The network to be exported without transposed convolutions, wherever it can be written so."""
+    return inside(export.network, lambda each: phased(each, export.source.description.latent_dim))
 
 
 def in_precision(export: "Export", precision: str) -> nn.Module:
@@ -66,15 +82,9 @@ def in_precision(export: "Export", precision: str) -> nn.Module:
     """
     if precision == FP32:
         return export.network
-    if isinstance(export.network, Uint8Images):
-        return Uint8Images(_halved(export.network.generator, export.source.description.latent_dim, precision))
-    return _halved(export.network, export.source.description.latent_dim, precision)
-
-
-def _halved(network: nn.Module, latent_dim: int, precision: str) -> nn.Module:
     if precision == BF16:
-        return HalfPrecision(phased(network, latent_dim), torch.bfloat16)
-    return HalfPrecision(copy.deepcopy(network), torch.float16)
+        return inside(with_convolutions(export), lambda each: HalfPrecision(each, torch.bfloat16))
+    return inside(export.network, lambda each: HalfPrecision(each, torch.float16))
 
 
 @dataclass(frozen=True)
@@ -88,10 +98,15 @@ class Export:
     out: Path
 
 
-def _beside(path: Path) -> Path:
-    """Where an export goes unless told: beside the generator, but not into a checkpoint, which is pruned one day."""
-    run_dir = path.parent.parent.parent
-    return run_dir / path.name if path.parent.parent.name == CHECKPOINTS else path
+def _beside(path: Path, settings: ExportSettings, suffix: str) -> Path:
+    """Where an export goes unless told: beside the generator, but not into a checkpoint, which is pruned one day.
+
+    By the generator's name, and with its precision and uint8 in it where they are asked for: who opens generator.onnx
+    expects float32 images.
+    """
+    folder = path.parent.parent.parent if path.parent.parent.name == CHECKPOINTS else path.parent
+    precision = "" if settings.precision == FP32 else f"_{settings.precision}"
+    return folder / f"{path.stem}{precision}{'_uint8' if settings.uint8 else ''}{suffix}"
 
 
 def _without_spectral_norm(network: nn.Module) -> nn.Module:
@@ -122,8 +137,9 @@ def load(settings: ExportSettings, suffix: str) -> Export:
     _check_points(settings, source.description)
     original = source.network.float()
     # Loaded once more: copies of a parametrised network share the classes that folding takes apart.
-    network = folded(_without_spectral_norm(artifact.load(path, settings.generator).network.float()))
-    out = Path(settings.out) if settings.out else _beside(path).with_suffix(suffix)
+    again = _without_spectral_norm(artifact.load(path, settings.generator).network.float())
+    network = folded(again, source.description.latent_dim)
+    out = Path(settings.out) if settings.out else _beside(path, settings, suffix)
     if settings.uint8:
         return Export(Uint8Images(network), Uint8Images(original), source, out)
     return Export(network, original, source, out)

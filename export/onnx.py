@@ -13,10 +13,9 @@ import onnxruntime
 import torch
 from torch import nn
 
-from export.graph import FP16, FP32, Export, ExportSettings, in_precision, load, metadata
+from export.graph import FP16, FP32, Export, ExportSettings, in_precision, load, metadata, with_convolutions
 from export.parity import Runner, proof_of
 from export.quantise import to_int8
-from export.rewrite import phased
 from wgan_dist import cli, noise
 from wgan_dist.files import whole_file
 from wgan_dist.settings import from_flags, setting
@@ -43,7 +42,7 @@ class OnnxSettings(ExportSettings):
 
 def to_onnx(export: Export, opset: int, uint8: bool) -> onnx.ModelProto:
     """The network as an ONNX model in float32 with free batch size and metadata."""
-    return _to_onnx(phased(export.network, export.source.description.latent_dim), export, opset, uint8)
+    return _to_onnx(with_convolutions(export), export, opset, uint8)
 
 
 def _to_onnx(network: nn.Module, export: Export, opset: int, uint8: bool) -> onnx.ModelProto:

@@ -24,6 +24,8 @@ from wgan_dist.errors import UserError
 
 # What is computed in whole numbers, and what only moves values, which must not be rounded once more.
 PRODUCTS, MOVES = ("Conv", "Gemm", "MatMul"), ("Concat", "Reshape", "Transpose")
+# What these give tells of how many latents there are, and nothing of their values.
+SIZES = ("Shape", "Size")
 QUANTISED = (*PRODUCTS, *MOVES, "Relu")
 BATCH = 32
 # tanh(3.2) is 0.997, less than half of a level of 255 from 1: finer steps are worth more than what is beyond.
@@ -113,9 +115,21 @@ def _first_products(model: onnx.ModelProto) -> list[str]:
             continue
         if node.op_type in PRODUCTS:
             first.append(node.name)
-        else:
+        elif node.op_type not in SIZES:
             latent |= set(node.output)
     return first
+
+
+def _products_of_values(model: onnx.ModelProto) -> list[str]:
+    """Names of the nodes that multiply values by values, as attention does, and none by weights: rounded, what comes
+    of them costs attention of a real width a dozen decibels."""
+    fixed, found = {each.name for each in model.graph.initializer}, []
+    for node in model.graph.node:
+        if fixed.issuperset(node.input):
+            fixed |= set(node.output)
+        elif node.op_type in PRODUCTS and not fixed & set(node.input[:2]):
+            found.append(node.name)
+    return found
 
 
 def _quantised(model: onnx.ModelProto, ranges: dict[str, Range], excluded: list[str]) -> onnx.ModelProto:
@@ -154,19 +168,19 @@ def _finish(model: onnx.ModelProto, like: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def to_int8(model: onnx.ModelProto, z: Latents) -> onnx.ModelProto:
-    """A float graph in whole numbers, its ranges its ranges calibrated on latents z [n, latent_dim], a few hundred.
+    """A float graph in whole numbers, its ranges calibrated on latents z [n, latent_dim], a few hundred.
 
     Layers that onnxruntime cannot quantise stay as they are. Raises UserError if none can be.
     """
-    first = _first_products(model)
-    if all(node.op_type not in PRODUCTS or node.name in first for node in model.graph.node):
+    excluded = _first_products(model) + _products_of_values(model)
+    if all(node.op_type not in PRODUCTS or node.name in excluded for node in model.graph.node):
         raise UserError("precision=int8: behind its first layer this network multiplies nothing by its weights")
     half = len(z) // 2
     with _quiet():
         groups = _moved_together(model)
         ranges = _shared(_seen_ranges(model, z[:half]), groups)
         narrow = _before_tanh(model, groups)
-        candidates = [_quantised(model, _narrowed(ranges, narrow, share), first) for share in SHARES]
+        candidates = [_quantised(model, _narrowed(ranges, narrow, share), excluded) for share in SHARES]
         expected = _images(model, z[half:])
         errors = [float(np.square(_images(each, z[half:]) - expected).mean()) for each in candidates]
     return _finish(candidates[int(np.argmin(errors))], model)

@@ -1,7 +1,12 @@
-"""The same function in layers that compute faster: no BatchNorm, and convolutions for transposed ones."""
+"""The same function in layers that compute faster: no BatchNorm, and convolutions for transposed ones.
+
+A network of one's own may be anything. What is not known here stays as it is, and what was rewritten is held against
+the network as it was: a gain in speed never costs an export.
+"""
 
 import copy
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, fx, nn
@@ -9,10 +14,14 @@ from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn.functional import pad
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
+from wgan_dist import noise
 from wgan_dist.models.blocks import DoubleThenConv
 
 # Up to this many channels one 3×3 convolution costs less than four: kernels compute 16 channels or none.
 FEW_CHANNELS = 4
+# Latents on which a rewritten network is compared with the one it was, and by how many units of rounding, relative to
+# the greatest value, the two may differ: in float32 3e-5 in images of [-1, 1].
+COMPARED, ROUNDINGS = 5, 256
 
 
 class Dense4x4(nn.Module):
@@ -109,17 +118,36 @@ class ShuffledPhases(nn.Module):
 
 
 class _Tracer(fx.Tracer):
-    """Follows a network into the modules that fx can follow, and takes the others as they are."""
+    """Follows a network into the modules that fx can follow, and takes the others as they are.
+
+    `known` is what was found of each module in this tracing, by its id: nested ones are asked about at every level.
+    """
+
+    def __init__(self, known: dict[int, bool]) -> None:
+        super().__init__()
+        self.known = known
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return super().is_leaf_module(m, module_qualified_name) or _trace(m) is None
+        if super().is_leaf_module(m, module_qualified_name):
+            return True
+        if id(m) not in self.known:
+            self.known[id(m)] = _can_follow(m, self.known)
+        return not self.known[id(m)]
 
 
-def _trace(network: nn.Module) -> fx.Graph | None:
+def _can_follow(module: nn.Module, known: dict[int, bool]) -> bool:
     try:
-        return _Tracer().trace(network)
+        _Tracer(known).trace(module)
     except Exception:  # whatever a module's own code raises on values that are none yet
-        return None
+        return False
+    return True
+
+
+def _is_just(layer: nn.Module | None, *kinds: type[nn.Module]) -> bool:
+    """Whether a layer is one of torch's own and nothing more: a subclass or a hook may compute anything."""
+    if layer is None or type(layer) not in kinds:
+        return False
+    return not layer._forward_hooks and not layer._forward_pre_hooks
 
 
 def _as_transposed(layer: DoubleThenConv) -> nn.ConvTranspose2d:
@@ -133,20 +161,58 @@ def _as_transposed(layer: DoubleThenConv) -> nn.ConvTranspose2d:
 
 def _with_plain_layers(network: nn.Module) -> nn.Module:
     for name, layer in list(network.named_modules()):
-        if isinstance(layer, DoubleThenConv):
+        if isinstance(layer, DoubleThenConv) and _is_just(layer, DoubleThenConv):
             network.set_submodule(name, _as_transposed(layer))
     return network
 
 
-def traced(network: nn.Module) -> fx.GraphModule | None:
-    """A copy whose layers can be exchanged, or None for a network that fx cannot follow."""
+def _exchangeable(network: nn.Module) -> fx.GraphModule:
+    """A copy whose layers can be exchanged; raises what fx and the network's own code raise."""
     network = _with_plain_layers(copy.deepcopy(network))
-    graph = _trace(network)
-    return None if graph is None else fx.GraphModule(network, graph)
+    return fx.GraphModule(network, _Tracer({}).trace(network))
+
+
+def _latents(network: nn.Module, latent_dim: int) -> Tensor:
+    dtype = next((each.dtype for each in network.parameters() if each.is_floating_point()), torch.float32)
+    return torch.as_tensor(noise.normal(0, "rewrite.z", 0, (COMPARED, latent_dim)), dtype=dtype)
+
+
+def _equal(found: Tensor, expected: Tensor) -> bool:
+    if found.shape != expected.shape or found.dtype != expected.dtype:
+        return False
+    allowed = ROUNDINGS * torch.finfo(expected.dtype).eps * max(1.0, float(expected.abs().max()))
+    return float((found - expected).abs().max()) <= allowed
+
+
+@torch.no_grad()
+def _rewritten(network: nn.Module, latent_dim: int, change: Callable[[fx.GraphModule], None]) -> nn.Module:
+    """A copy that `change` has worked on, or the network itself where that fails or computes something else."""
+    network.eval()
+    try:
+        z = _latents(network, latent_dim)
+        # First: weights that a hook computes cannot be copied before they were computed without gradients.
+        expected = network(z.clone())
+        found = _exchangeable(network)
+        found.forward(z.clone())  # not by the call itself, which prints what fails, as does ShapeProp
+        ShapeProp(found).propagate(z.clone())
+        change(found)
+        found.delete_all_unused_submodules()
+        found.recompile()
+        return found.requires_grad_(False) if _equal(found.forward(z), expected) else network
+    except Exception:  # foreign code, on values that are none yet, raises anything; without a rewriting it may well run
+        return network
 
 
 def _layer(network: fx.GraphModule, node: fx.Node) -> nn.Module | None:
-    return network.get_submodule(str(node.target)) if node.op == "call_module" else None
+    """The layer that a node calls on one value and with nothing else."""
+    if node.op != "call_module" or len(node.args) != 1 or node.kwargs:
+        return None
+    return network.get_submodule(str(node.target))
+
+
+def _shape(node: fx.Node) -> torch.Size:
+    found: torch.Size = node.meta["tensor_meta"].shape
+    return found
 
 
 def _replace(network: fx.GraphModule, node: fx.Node, layer: nn.Module) -> None:
@@ -159,13 +225,18 @@ def _skip(network: fx.GraphModule, node: fx.Node) -> None:
     network.graph.erase_node(node)
 
 
-def _fused(layer: nn.Module | None, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> nn.Module | None:
-    """The layer that does what both do, or None for such as BatchNorm cannot be folded into."""
-    if isinstance(layer, nn.Conv2d):
+def _fused(layer: nn.Module | None, norm: nn.Module | None, dimensions: int) -> nn.Module | None:
+    """The layer that does what both do, or None for such as BatchNorm cannot be folded into; between the two are
+    values of so many dimensions.
+    """
+    if not isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d) or norm.running_mean is None:
+        return None
+    images, vectors = _is_just(norm, nn.BatchNorm2d), _is_just(norm, nn.BatchNorm1d) and dimensions == 2
+    if images and isinstance(layer, nn.Conv2d) and _is_just(layer, nn.Conv2d):
         return fuse_conv_bn_eval(layer, norm)
-    if isinstance(layer, nn.ConvTranspose2d):
+    if images and isinstance(layer, nn.ConvTranspose2d) and _is_just(layer, nn.ConvTranspose2d) and layer.groups == 1:
         return fuse_conv_bn_eval(layer, norm, transpose=True)
-    if isinstance(layer, nn.Linear) and isinstance(norm, nn.BatchNorm1d):
+    if vectors and isinstance(layer, nn.Linear) and _is_just(layer, nn.Linear):
         return fuse_linear_bn_eval(layer, norm)
     return None
 
@@ -176,26 +247,24 @@ def _feeds_only(node: fx.Node, network: fx.GraphModule) -> bool:
     return len(node.users) == 1 and len(calls) == 1
 
 
-def folded(network: nn.Module) -> nn.Module:
-    """A copy in which BatchNorm is part of the layer before it, wherever there is one; not for training.
-
-    Exact but for rounding. A network that fx cannot follow stays as it is.
-    """
-    found = traced(network.eval())
-    if found is None:
-        return network
-    for node in list(found.graph.nodes):
-        norm = _layer(found, node)
-        if not isinstance(norm, (nn.BatchNorm1d, nn.BatchNorm2d)):
+def _fold(network: fx.GraphModule) -> None:
+    for node in list(network.graph.nodes):
+        norm = _layer(network, node)
+        if not isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
             continue
         before = node.all_input_nodes[0]
-        fused = _fused(_layer(found, before), norm) if _feeds_only(before, found) else None
+        fused = _fused(_layer(network, before), norm, len(_shape(before))) if _feeds_only(before, network) else None
         if fused is not None:
-            _replace(found, before, fused)
-            _skip(found, node)
-    found.delete_all_unused_submodules()
-    found.recompile()
-    return found.requires_grad_(False)
+            _replace(network, before, fused)
+            _skip(network, node)
+
+
+def folded(network: nn.Module, latent_dim: int) -> nn.Module:
+    """A copy in which BatchNorm is part of the layer before it, wherever there is one; not for training.
+
+    Exact but for rounding. A network that fx cannot follow is returned as it is.
+    """
+    return _rewritten(network, latent_dim, _fold)
 
 
 def _is_plain(layer: nn.ConvTranspose2d, kernel: int, stride: int, padding: int) -> bool:
@@ -203,9 +272,9 @@ def _is_plain(layer: nn.ConvTranspose2d, kernel: int, stride: int, padding: int)
     return found == ((kernel,) * 2, (stride,) * 2, (padding,) * 2, (1, 1), (0, 0)) and layer.groups == 1
 
 
-def _as_convolutions(layer: nn.Module | None, shape: torch.Size, activation: nn.Module) -> nn.Module | None:
+def _as_convolutions(layer: nn.ConvTranspose2d, shape: torch.Size, activation: nn.Module) -> nn.Module | None:
     """What replaces a transposed convolution of values of `shape` and the activation behind it, or None."""
-    if not isinstance(layer, nn.ConvTranspose2d):
+    if len(shape) != 4:
         return None
     if shape[2:] == (1, 1) and _is_plain(layer, layer.kernel_size[0], 1, 0):
         return Dense4x4(layer, activation)
@@ -214,30 +283,35 @@ def _as_convolutions(layer: nn.Module | None, shape: torch.Size, activation: nn.
     return (ShuffledPhases if layer.out_channels <= FEW_CHANNELS else FourPhases)(layer, activation)
 
 
+def _activation_behind(node: fx.Node, network: fx.GraphModule) -> tuple[fx.Node, nn.Module] | None:
+    """The activation that alone uses a layer's values, with its place, if there is one."""
+    if not _feeds_only(node, network):
+        return None
+    following = next(iter(node.users))
+    activation = _layer(network, following)
+    known = activation is not None and _is_just(activation, nn.ReLU, nn.LeakyReLU)
+    return (following, activation) if activation is not None and known else None
+
+
+def _put_convolutions(network: fx.GraphModule) -> None:
+    for node in list(network.graph.nodes):
+        layer = _layer(network, node)
+        if not isinstance(layer, nn.ConvTranspose2d) or not _is_just(layer, nn.ConvTranspose2d):
+            continue
+        behind = _activation_behind(node, network)
+        activation = behind[1] if behind else nn.Identity()
+        replaced = _as_convolutions(layer, _shape(node.all_input_nodes[0]), activation)
+        if replaced is None:
+            continue
+        _replace(network, node, replaced)
+        if behind:
+            _skip(network, behind[0])
+
+
 def phased(network: nn.Module, latent_dim: int) -> nn.Module:
     """A copy without transposed convolutions 4/2/1 and such of one place, which are convolutions and dense layers
     written otherwise: what kernels for whole numbers and for bfloat16 know.
 
-    Exact but for rounding. A network that fx cannot follow stays as it is.
+    Exact but for rounding. A network that fx cannot follow is returned as it is.
     """
-    found = traced(network.eval())
-    if found is None:
-        return network
-    ShapeProp(found).propagate(next(network.parameters()).new_zeros(2, latent_dim))
-    for node in list(found.graph.nodes):
-        layer = _layer(found, node)
-        if not isinstance(layer, nn.ConvTranspose2d):
-            continue
-        following = next(iter(node.users)) if _feeds_only(node, found) else None
-        activation = _layer(found, following) if following else None
-        absorbed = isinstance(activation, (nn.ReLU, nn.LeakyReLU))
-        shape = node.all_input_nodes[0].meta["tensor_meta"].shape
-        replaced = _as_convolutions(layer, shape, activation if absorbed and activation else nn.Identity())
-        if replaced is None:
-            continue
-        _replace(found, node, replaced)
-        if absorbed and following:
-            _skip(found, following)
-    found.delete_all_unused_submodules()
-    found.recompile()
-    return found.requires_grad_(False)
+    return _rewritten(network, latent_dim, _put_convolutions)

@@ -204,6 +204,13 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes) -> No
     refuse(tmp_path, content, "not a generator file of wgan_dist, or damaged")
 
 
+def test_who_opens_a_graph_is_told_what_draws_from_it(tmp_path: Path) -> None:
+    path = tmp_path / "cats.onnx"
+    path.write_bytes(b"\x08\x0a\x12\x07pytorch")
+    with pytest.raises(UserError, match=r"damaged; python -m export\.sampler \S+cats\.onnx draws from an ONNX file$"):
+        artifact.load(path)
+
+
 def test_a_pickle_is_never_run(tmp_path: Path) -> None:
     class Trap:
         def __reduce__(self) -> tuple[object, tuple[str]]:

@@ -149,6 +149,19 @@ def test_an_export_of_a_checkpoint_goes_where_pruning_does_not(run_dir: Path) ->
         assert graph.load(graph.ExportSettings(ckpt=str(ckpt)), ".onnx").out == run_dir / "generator.onnx"
 
 
+@pytest.mark.parametrize(
+    ("precision", "uint8", "name"),
+    [
+        ("fp32", True, "generator_uint8.onnx"),
+        ("int8", False, "generator_int8.onnx"),
+        ("fp16", True, "generator_fp16_uint8.onnx"),
+    ],
+)
+def test_what_is_not_float32_images_is_named_so(run_dir: Path, precision: str, uint8: bool, name: str) -> None:
+    settings = graph.ExportSettings(ckpt=str(run_dir), precision=precision, uint8=uint8)
+    assert graph.load(settings, ".onnx").out == run_dir / name
+
+
 def test_missing_and_unreadable_sources_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--ckpt="):
         export_onnx({})

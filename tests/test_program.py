@@ -71,7 +71,7 @@ def test_levels_in_bfloat16_are_rounded_from_floats(tmp_path: Path) -> None:
 def test_a_compiled_package_equals_the_network(precision: str, tmp_path: Path) -> None:
     path = write_generator(tmp_path, small_spec("dcgan"))
     export_program({"ckpt": str(path), "compiled": "true", "precision": precision})
-    out = tmp_path / "generator.compiled.pt2"
+    out = tmp_path / ("generator.compiled.pt2" if precision == "fp32" else "generator_bf16.compiled.pt2")
     assert is_compiled(out)
     about, draw = open_program(out)
     found, expected = draw(latents(7)).numpy(), of_network(path, latents(7))

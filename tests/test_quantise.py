@@ -19,7 +19,7 @@ from export.sampler import Sampler
 from tests.generators import LATENT_DIM, small_spec, write_generator
 from wgan_dist import artifact
 from wgan_dist.errors import UserError
-from wgan_dist.models import GENERATORS
+from wgan_dist.models import GENERATORS, generator_spec
 
 
 def latents(count: int) -> np.ndarray:
@@ -40,7 +40,7 @@ def int8_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A DCGAN in whole numbers, beside the generator it came from."""
     path = write_generator(tmp_path_factory.mktemp("int8"), small_spec("dcgan"))
     export_onnx({"ckpt": str(path), "precision": "int8", "psnr": "20"})
-    return path.with_suffix(".onnx")
+    return path.with_name("generator_int8.onnx")
 
 
 def test_all_but_the_first_layer_is_computed_in_whole_numbers(int8_file: Path) -> None:
@@ -71,7 +71,7 @@ def test_steps_before_tanh_are_no_wider_than_its_slope(tmp_path: Path) -> None:
     state[last] *= 20
     path.write_bytes(artifact.to_bytes(state, loaded.description))
     export_onnx({"ckpt": str(path), "precision": "int8", "psnr": "10"})
-    model = onnx.load(path.with_suffix(".onnx"))
+    model = onnx.load(path.with_name("generator_int8.onnx"))
     values = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
     tanh = next(node for node in model.graph.node if node.op_type == "Tanh")
     before = next(node for node in model.graph.node if node.output[0] == tanh.input[0])
@@ -83,14 +83,15 @@ def test_steps_before_tanh_are_no_wider_than_its_slope(tmp_path: Path) -> None:
 def test_every_network_of_images_is_near_in_every_precision(name: str, precision: str, tmp_path: Path) -> None:
     path = write_generator(tmp_path, small_spec(name))
     export_onnx({"ckpt": str(path), "precision": precision, "psnr": "30"})
-    session = onnxruntime.InferenceSession(tmp_path / "generator.onnx", providers=["CPUExecutionProvider"])
+    out = tmp_path / f"generator_{precision}.onnx"
+    session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
     with torch.no_grad():
         expected = artifact.load(path).network(torch.from_numpy(latents(200))).numpy()
     found = session.run(None, {"z": latents(200)})[0]
     assert found.dtype == np.float32
     error = float(np.square(found - expected).mean())
     assert 10 * np.log10(4 / error) > (30 if precision == "int8" else 50)
-    model = onnx.load(tmp_path / "generator.onnx")
+    model = onnx.load(out)
     assert {each.key: each.value for each in model.metadata_props}["wgan_dist.precision"] == precision
     heavy = [each.data_type for each in model.graph.initializer if len(each.dims) > 1]
     assert (TensorProto.FLOAT16 if precision == "fp16" else TensorProto.INT8) in heavy
@@ -160,13 +161,60 @@ def test_points_have_no_peak_to_be_measured_against(precision: str, tmp_path: Pa
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_network_of_one_layer_has_nothing_to_quantise() -> None:
-    weights = numpy_helper.from_array(np.ones((4, 3), np.float32), "weights")
+def graph_of(weights: dict[str, np.ndarray], *nodes: onnx.NodeProto) -> onnx.ModelProto:
+    """z [n, 4] → y [n, 3]."""
     values = [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", size]) for name, size in (("z", 4), ("y", 3))
     ]
-    nodes = [helper.make_node("MatMul", ["z", "weights"], ["x"], "only"), helper.make_node("Tanh", ["x"], ["y"])]
-    made = helper.make_graph(nodes, "one", values[:1], values[1:], [weights])
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    constants = [numpy_helper.from_array(value, name) for name, value in weights.items()]
+    made = helper.make_graph(list(nodes), "one", values[:1], values[1:], constants)
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+def test_a_network_of_one_layer_has_nothing_to_quantise() -> None:
+    model = graph_of(
+        {"weights": np.ones((4, 3), np.float32)},
+        helper.make_node("MatMul", ["z", "weights"], ["x"], "only"),
+        helper.make_node("Tanh", ["x"], ["y"]),
+    )
     with pytest.raises(UserError, match="^precision=int8: behind its first layer"):
         to_int8(model, np.ones((8, 4), np.float32))
+
+
+def test_what_is_only_as_many_as_the_latents_is_quantised() -> None:
+    """A learnt constant, spread over the batch, is not the latents themselves."""
+    model = graph_of(
+        {"weights": np.ones((4, 3), np.float32), "more": np.ones((4, 3), np.float32), "learnt": np.ones(4, np.float32)},
+        helper.make_node("Shape", ["z"], ["shape"]),
+        helper.make_node("Expand", ["learnt", "shape"], ["spread"]),
+        helper.make_node("MatMul", ["spread", "weights"], ["x"], "quantised"),
+        helper.make_node("MatMul", ["z", "more"], ["first"], "first"),
+        helper.make_node("Add", ["x", "first"], ["y"]),
+    )
+    found = to_int8(model, latents(8)[:, :4])
+    assert {name: found_in_whole_numbers(found, name) for name in ("quantised", "first")} == {
+        "quantised": [True, True],
+        "first": [False, False],
+    }
+
+
+def found_in_whole_numbers(model: onnx.ModelProto, name: str) -> list[bool]:
+    """Whether each factor of a product comes as whole numbers."""
+    makers = {output: node.op_type for node in model.graph.node for output in node.output}
+    product = next(node for node in model.graph.node if node.name == name)
+    return [makers.get(each) == "DequantizeLinear" for each in product.input[:2]]
+
+
+def test_scores_and_shares_of_attention_are_not_rounded(tmp_path: Path) -> None:
+    path = write_generator(tmp_path, small_spec("sagan"))
+    export_onnx({"ckpt": str(path), "precision": "int8", "psnr": "20"})
+    kinds = Counter(node.op_type for node in optimised(tmp_path / "generator_int8.onnx").graph.node)
+    assert kinds["Softmax"] == 2
+    assert not {"QLinearSoftmax", "QLinearMatMul"} & set(kinds)
+
+
+@pytest.mark.slow
+def test_attention_of_its_real_width_is_near_without_being_told_how(tmp_path: Path) -> None:
+    path = write_generator(tmp_path, generator_spec("sagan", 64, 64, 3, 16, "auto", False))
+    export_onnx({"ckpt": str(path), "precision": "int8"})
+    assert (tmp_path / "generator_int8.onnx").is_file()

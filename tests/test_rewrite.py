@@ -8,8 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv_transpose2d
 
+from export import graph
+from export.onnx import export_onnx
 from export.rewrite import Dense4x4, FourPhases, ShuffledPhases, folded, phased
 from tests.generators import LATENT_DIM, small_spec, write_generator
+from tests.own_networks import OWN, own_spec
 from wgan_dist import artifact
 from wgan_dist.models import GENERATORS
 from wgan_dist.models.blocks import DoubleThenConv
@@ -68,7 +71,7 @@ def test_every_network_of_the_registry_is_the_same_function(name: str, tmp_path:
     network = artifact.load(write_generator(tmp_path, small_spec(name))).network.double()
     z = drawn(5, LATENT_DIM)
     before = network(z)
-    without_norm = folded(network)
+    without_norm = folded(network, LATENT_DIM)
     for each in (without_norm, phased(without_norm, LATENT_DIM), phased(network, LATENT_DIM)):
         torch.testing.assert_close(each(z), before, rtol=0, atol=EXACT)
     torch.testing.assert_close(network(z), before, rtol=0, atol=0)
@@ -85,7 +88,7 @@ def layers(network: nn.Module, *kinds: type[nn.Module]) -> int:
 def test_batch_norm_is_gone_but_behind_a_sum(name: str, norms: int, tmp_path: Path) -> None:
     network = artifact.load(write_generator(tmp_path, small_spec(name))).network
     assert layers(network, nn.BatchNorm1d, nn.BatchNorm2d) > norms
-    found = phased(folded(network), LATENT_DIM)
+    found = phased(folded(network, LATENT_DIM), LATENT_DIM)
     assert layers(found, nn.BatchNorm1d, nn.BatchNorm2d) == norms
     assert layers(found, nn.ConvTranspose2d, DoubleThenConv) == 0
 
@@ -110,7 +113,7 @@ class Twice(nn.Module):
 @torch.no_grad()
 def test_what_is_used_elsewhere_too_keeps_its_values() -> None:
     network, z = Twice().eval(), drawn(2, 4)
-    found = phased(folded(network), 4)
+    found = phased(folded(network, LATENT_DIM), 4)
     torch.testing.assert_close(found(z), network(z), rtol=0, atol=EXACT)
     assert layers(found, nn.BatchNorm2d) == 2
 
@@ -146,11 +149,79 @@ class Choosing(nn.Module):
 
 def test_what_cannot_be_followed_stays_and_the_rest_is_folded() -> None:
     alone = Choosing().eval()
-    assert folded(alone) is alone
+    assert folded(alone, 4) is alone
     assert phased(alone, 4) is alone
     norm = nn.BatchNorm1d(4).double()
     norm.running_mean = drawn(4)
     within = nn.Sequential(Choosing(), nn.Linear(4, 4).double(), norm).eval()
-    found, z = folded(within), drawn(3, 4)
+    found, z = folded(within, 4), drawn(3, 4)
     assert layers(found, nn.BatchNorm1d) == 0
     torch.testing.assert_close(found(z), within(z), rtol=0, atol=EXACT)
+
+
+@pytest.mark.parametrize("name", OWN)
+@torch.no_grad()
+def test_a_network_of_ones_own_stays_the_same_function(name: str, tmp_path: Path) -> None:
+    path = write_generator(tmp_path, own_spec(name, LATENT_DIM))
+    settings = graph.ExportSettings(ckpt=str(path), generator=f"tests.own_networks:{name}")
+    export = graph.load(settings, ".x")
+    z = drawn(7, LATENT_DIM).float()
+    expected = export.original(z)
+    for found in (export.network, graph.with_convolutions(export)):
+        torch.testing.assert_close(found(z), expected, rtol=0, atol=1e-5)
+    for precision in (graph.BF16, graph.FP16):
+        near = graph.in_precision(export, precision)(z)
+        assert near.dtype == torch.float32
+        assert 0 < (near - expected).abs().max() < 0.2
+    torch.testing.assert_close(export.network(z), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OWN)
+def test_a_network_of_ones_own_is_exported(name: str, tmp_path: Path) -> None:
+    path = write_generator(tmp_path, own_spec(name, LATENT_DIM))
+    export_onnx({"ckpt": str(path), "generator": f"tests.own_networks:{name}", "tolerance": "1e-5"})
+    assert path.with_suffix(".onnx").is_file()
+
+
+class Tied(nn.Module):
+    """Weights of a layer that are used behind its back: to fold into them changes what else they do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense, self.norm = nn.Linear(4, 4).double(), nn.BatchNorm1d(4).double()
+        self.norm.running_mean, self.norm.running_var = drawn(4), drawn(4).square() + 0.1
+
+    def forward(self, z: Tensor) -> Tensor:
+        normed: Tensor = self.norm(self.dense(z))
+        return nn.functional.linear(normed, self.dense.weight)
+
+
+def test_what_a_rewriting_would_change_is_not_rewritten() -> None:
+    network = Tied().eval()
+    assert folded(network, 4) is network
+
+
+class Nested(nn.Module):
+    """Parts within parts; `calls` counts how often the innermost is run."""
+
+    calls = 0
+
+    def __init__(self, depth: int) -> None:
+        super().__init__()
+        self.inner = Nested(depth - 1) if depth else None
+
+    def forward(self, z: Tensor) -> Tensor:
+        if self.inner is None:
+            Nested.calls += 1
+            return z
+        inner: Tensor = self.inner(z)
+        return inner + 1
+
+
+def test_following_a_network_takes_time_in_proportion_to_its_depth() -> None:
+    depth = 8
+    network = nn.Sequential(Nested(depth), nn.Linear(4, 4)).eval()
+    Nested.calls = 0
+    assert folded(network, 4) is not network
+    assert Nested.calls <= depth + 5

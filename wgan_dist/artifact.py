@@ -119,7 +119,8 @@ def _parse_about(path: Path, content: bytes) -> dict[str, Any]:
         if type(about["format_version"]) is not int or about["format_version"] < 1:
             raise TypeError
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{path}: not a generator file of wgan_dist, or damaged") from error
+        instead = f"; python -m export.sampler {path} draws from an ONNX file" if path.suffix == ".onnx" else ""
+        raise UserError(f"{path}: not a generator file of wgan_dist, or damaged{instead}") from error
     return about
 
 
