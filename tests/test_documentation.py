@@ -43,7 +43,7 @@ def python_code(page: str) -> str:
 def make_photos(folder: Path, digits: Images, start: int) -> None:
     """Real images as a user has them: files of different sizes, in colour."""
     folder.mkdir()
-    for number in range(70):
+    for number in range(90):
         picture = Image.fromarray(np.asarray(digits.pixels[start + number, 0])).convert("RGB")
         picture.resize((40 + number, 60)).save(folder / f"{number}.jpg")
 
@@ -54,7 +54,7 @@ def empty_folder(tmp_path: Path, digits: Images) -> Path:
     for name in ("launch", "export", "wgan_dist", "pyproject.toml", "accelerate_config.yaml"):
         (tmp_path / name).symlink_to(REPOSITORY / name)
     make_photos(tmp_path / "my_photos", digits, 0)
-    make_photos(tmp_path / "more_photos", digits, 70)
+    make_photos(tmp_path / "more_photos", digits, 90)
     return tmp_path
 
 
