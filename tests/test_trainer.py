@@ -366,10 +366,5 @@ def test_a_run_that_is_further_is_not_resumed_to_an_earlier_end(tiny: dict[str, 
     assert files_of(run_dir) == before
 
 
-def test_the_last_step_is_recorded(tiny: dict[str, str], tmp_path: Path) -> None:
-    train(tiny | {"run_dir": str(tmp_path / "run"), "max_steps": "5", "log_every": "3"})
-    assert [record["step"] for record in metrics(tmp_path / "run")] == [3, 5]
-
-
 def files_of(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -241,7 +241,7 @@ class Trainer:
         except UserError:  # on every process; what was learnt so far is worth more than the measurement
             self._save_now(run_dir)
             raise
-        if is_due(step, every.log) or measured or step == every.max_steps:
+        if is_due(step, every.log) or measured:
             means = distributed.mean(torch.stack(list(terms.values()))).tolist()
             with self.behind.keeping_errors():
                 self._record(dict(zip(terms, means, strict=True)) | measured)
