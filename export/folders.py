@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from export.graph import FP32
+from export.graph import FP32, GeneratorSettings
 from export.onnx import OnnxSettings, write_onnx
 from export.sampler import Sampler, SamplerError
 from wgan_dist.errors import UserError
@@ -21,13 +21,11 @@ ACCEPTED = "expected a new name, an empty folder, or one that this command wrote
 
 
 @dataclass(frozen=True)
-class FolderSettings:
+class FolderSettings(GeneratorSettings):
     """What the commands that write such a folder are told."""
 
     ckpt: str = setting("", "run folder, checkpoint, generator.safetensors, or a file written by export.onnx")
     out: str = setting("", "folder to write")
-    weights: str = setting("ema", "averaged or last weights", choices=("ema", "raw"))
-    generator: str = setting("", "module:Class, for a network of your own")
 
 
 def _digest(path: Path) -> str:

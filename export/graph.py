@@ -21,13 +21,19 @@ FP32, BF16, FP16 = "fp32", "bf16", "fp16"
 
 
 @dataclass(frozen=True)
-class ExportSettings:
-    """What every export is told."""
+class GeneratorSettings:
+    """Which generator, and where what is made of it goes."""
 
     ckpt: str = setting("", "run folder, checkpoint folder or generator.safetensors")
     out: str = setting("", "file to write; beside the generator if not given")
     weights: str = setting("ema", "averaged or last weights", choices=("ema", "raw"))
     generator: str = setting("", "module:Class, for a network of your own")
+
+
+@dataclass(frozen=True)
+class ExportSettings(GeneratorSettings):
+    """What every export is told."""
+
     uint8: bool = setting(False, "output uint8 [n, h, w, c] ready to save, instead of float32 [n, c, h, w] in [-1, 1]")
     tolerance: float = setting(1e-4, "fp32: greatest difference from the network, in float images of [-1, 1]", least=0)
     psnr: float = setting(35.0, "other precisions: least peak signal-to-noise ratio against the network, in dB")

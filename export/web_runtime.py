@@ -10,6 +10,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from wgan_dist.data.sources import expanded
 from wgan_dist.errors import UserError
 from wgan_dist.files import write_bytes
 
@@ -67,7 +68,7 @@ def _pack(folder: Path) -> Path:
 
 def _archive(cache_dir: str) -> Path:
     """The checked archive in the cache, fetched if it is not there yet."""
-    cached = Path(cache_dir).expanduser() / ARCHIVE
+    cached = expanded(cache_dir, f"cache_dir={cache_dir}") / ARCHIVE
     if not cached.is_file():
         with tempfile.TemporaryDirectory() as folder:
             fetched = _pack(Path(folder))

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import wgan_dist
+from tests.generators import OWN_NETWORK
 from wgan_dist import artifact
 from wgan_dist.artifact import Description
 from wgan_dist.errors import UserError
@@ -280,22 +281,6 @@ def test_a_network_of_the_wrong_type_is_refused(tmp_path: Path, network: object)
 def test_weights_of_another_width_are_refused(tmp_path: Path) -> None:
     wider = build_generator(generator_spec("dcgan", 3, 16, 1, 3, "batch")).state_dict()
     refuse(tmp_path, artifact.to_bytes(wider, DESCRIPTION), "weights of another network")
-
-
-OWN_NETWORK = """
-from pathlib import Path
-from torch import nn
-
-Path(__file__).with_name("imported").touch()
-
-class Own(nn.Module):
-    def __init__(self, latent_dim, image_size, channels, features, norm):
-        super().__init__()
-        self.body = nn.Linear(latent_dim, channels * image_size**2)
-
-    def forward(self, z):
-        return self.body(z).reshape(len(z), -1, 2, 2)
-"""
 
 
 def test_a_file_never_chooses_code_to_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from torch import nn
 
 from export.onnx import export_onnx
 from export.sampler import Sampler, grid, latents
-from tests.generators import small_spec, write_generator
+from tests.generators import OWN_NETWORK, small_spec, write_generator
 from tests.hub_server import hub
 from tests.processes import HANG_SECONDS, REPOSITORY
 from wgan_dist import artifact
@@ -37,20 +37,6 @@ import sys
 from wgan_dist import Generator
 
 print(Generator.from_pretrained(sys.argv[1]).sample(2).sum())
-"""
-OWN_NETWORK = """
-from pathlib import Path
-from torch import nn
-
-Path(__file__).with_name("imported").touch()
-
-class Own(nn.Module):
-    def __init__(self, latent_dim, image_size, channels, features, norm):
-        super().__init__()
-        self.body = nn.Linear(latent_dim, channels * image_size**2)
-
-    def forward(self, z):
-        return self.body(z).reshape(len(z), -1, 2, 2)
 """
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.processes import ACCELERATE, PYTHON, TORCHRUN_2, metrics, run
+from tests.processes import ACCELERATE, HANG_SECONDS, PYTHON, REPOSITORY, TORCHRUN_2, metrics, run
 from wgan_dist.artifact import EMA_FILE
 from wgan_dist.cli import read_flags
 from wgan_dist.config import Config, is_run
@@ -211,3 +211,16 @@ def test_a_full_disk_is_one_line_and_keeps_the_last_checkpoint(tiny: dict[str, s
         run(*TRAIN, "--run_dir=disk/run", "--resume", "--dry_run", cwd=tmp_path)  # reads the newest checkpoint
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+def test_a_run_goes_on_when_nobody_reads_it_any_more(tiny: dict[str, str], tmp_path: Path) -> None:
+    command = [*TRAIN, *as_flags(tiny), "--log_every=1"]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    errors = process.stderr.read()
+    assert process.wait(HANG_SECONDS) == 0, errors
+    assert (tmp_path / "runs/0001/checkpoints/step-00000006").is_dir()

@@ -23,12 +23,8 @@ MANIFEST_LIMIT = 1 << 20
 DAMAGED_SUFFIX = ".damaged"
 
 
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
 def _entry(content: bytes) -> dict[str, Any]:
-    return {"bytes": len(content), "sha256": _sha256(content)}
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def _manifest(entries: dict[str, dict[str, Any]]) -> bytes:
@@ -78,11 +74,12 @@ def read(folder: Path) -> dict[str, bytes]:
         stored = _content(folder, MANIFEST)
         manifest = json.loads(stored)
         files = {name: _content(folder, name, manifest[name]["bytes"]) for name in manifest}
-        wrong = [name for name in manifest if _sha256(files[name]) != manifest[name]["sha256"]]
+        entries = {name: _entry(content) for name, content in files.items()}
+        wrong = [name for name in manifest if entries[name]["sha256"] != manifest[name]["sha256"]]
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"checkpoint {folder}: damaged: {error}") from error
     # Written out again, the manifest must be what it is: so its own damage shows as well.
-    if wrong or stored != _manifest({name: _entry(content) for name, content in files.items()}):
+    if wrong or stored != _manifest(entries):
         raise UserError(f"checkpoint {folder}: damaged: {', '.join(wrong) or MANIFEST} is not as it was written")
     return files
 

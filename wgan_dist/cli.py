@@ -56,6 +56,14 @@ def read_flags(arguments: list[str], needs_value: Callable[[str], bool]) -> dict
     return flags
 
 
+def say(words: str, end: str = "\n") -> None:
+    """Print at once; to nobody, from then on, where whoever read the words has left: a run goes on without them."""
+    try:
+        print(words, end=end, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _say(words: str) -> None:
     # Every rank meets the same error; one voice is enough.
     if os.environ.get("LOCAL_RANK", "0") == "0":

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from wgan_dist.cli import STARTED
+from wgan_dist.cli import STARTED, say
 from wgan_dist.config import Config, as_dict, to_yaml
 from wgan_dist.errors import UserError
 from wgan_dist.files import sync, whole_file, write_bytes
@@ -78,14 +78,6 @@ PROGRESS_NAMES = {
 }
 
 
-def say(words: str, end: str = "\n") -> None:
-    """Print at once; to nobody, from then on, where whoever read the words has left: a run goes on without them."""
-    try:
-        print(words, end=end, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def duration_text(seconds: float) -> str:
     """Seconds as 1:02:03 or 2:03."""
     minutes, rest = divmod(round(seconds), 60)
@@ -115,10 +107,7 @@ class Progress:
             seconds = time.monotonic() - self.started
             since = time.monotonic() - STARTED
             left = self._left(step)
-            print(
-                f"first step {seconds:.2g} s, {since:.1f} s after the start; at this rate {left} for the rest",
-                flush=True,
-            )
+            say(f"first step {seconds:.2g} s, {since:.1f} s after the start; at this rate {left} for the rest")
 
     def show(self, record: dict[str, Any]) -> None:
         """Print the line for a record of metrics."""

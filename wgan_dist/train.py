@@ -72,7 +72,7 @@ def _say(text: str) -> None:
     from wgan_dist import distributed
 
     if distributed.world().is_main:
-        print(text, flush=True)
+        cli.say(text)
 
 
 def _find_checkpoint(config: Config) -> str:

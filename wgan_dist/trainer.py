@@ -16,6 +16,7 @@ import wgan_dist
 from wgan_dist import artifact, best, checkpoint, distributed, noise, objectives, profiling, signals, state, weights
 from wgan_dist.artifact import Description
 from wgan_dist.behind import Behind
+from wgan_dist.cli import say
 from wgan_dist.config import Config, as_dict, differences
 from wgan_dist.data import DataSet, Order, Points, ShareSampler, as_inputs, micro_batches, mirrored, split
 from wgan_dist.ending import make_ending
@@ -273,7 +274,7 @@ class Trainer:
             return False
         reason: str = distributed.from_main(lambda: self.ending.reason(self.step, self.best, run_dir / METRICS_FILE))
         if reason and self.is_main:
-            print(f"early stop after step {self.step}: {reason}", flush=True)
+            say(f"early stop after step {self.step}: {reason}")
         return bool(reason)
 
     # --- what it leaves behind ---
