@@ -58,7 +58,7 @@ def make_draws(world: World = ALONE, accumulation: int = 1, distribution: str = 
 
 
 def make_player(network: nn.Module, objective: nn.Module) -> Player:
-    optimizer = torch.optim.SGD(network.parameters(), 0.1)
+    optimizer = torch.optim.SGD(network.parameters(), 0.1, fused=True)
     return Player(network, objective, optimizer, Guard(optimizer, [], torch.device("cpu"), dynamic=False))
 
 

@@ -133,12 +133,15 @@ def optimizer_state(optimizer: Optimizer) -> tuple[dict[str, Tensor], list[dict[
     return tensors, state["param_groups"]
 
 
-def _check_shapes(optimizer: Optimizer) -> None:
-    """torch itself would find out in the next step, in the words of a kernel."""
+def _fit(optimizer: Optimizer) -> None:
+    """Check shapes, which torch itself would do in the next step, in the words of a kernel; and lay every value out in
+    memory as its parameter is: fused kernels pass over both side by side, and do not ask."""
     for parameter, values in optimizer.state.items():
         for key, value in values.items():
             if value.dim() and value.shape != parameter.shape:
                 raise UserError(f"the state of an optimizer of other networks: {key} {list(value.shape)}")
+            if value.dim():
+                values[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def load_optimizer_state(optimizer: Optimizer, tensors: dict[str, Tensor], groups: list[dict[str, Any]]) -> None:
@@ -155,4 +158,4 @@ def load_optimizer_state(optimizer: Optimizer, tensors: dict[str, Tensor], group
         optimizer.load_state_dict({"state": state, "param_groups": groups})
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise UserError(f"the state of an optimizer of other networks, or damaged: {error}") from error
-    _check_shapes(optimizer)
+    _fit(optimizer)

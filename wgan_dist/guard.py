@@ -28,7 +28,10 @@ class Tally:
 
 
 class Guard:
-    """Takes the updates of one optimizer, or leaves them out, and adapts the scale of its loss if that is dynamic."""
+    """Takes the updates of one optimizer, or leaves them out, and adapts the scale of its loss if that is dynamic.
+
+    The optimizer is one that leaves a step out by itself where its `found_inf` says so: a fused one of torch, or ours.
+    """
 
     def __init__(self, optimizer: Optimizer, buffers: Sequence[Tensor], device: torch.device, dynamic: bool) -> None:
         """`buffers` are what else an update changes, as BatchNorm's statistics: they keep their values with it."""
@@ -54,11 +57,8 @@ class Guard:
         found = torch.zeros_like(self.scale)
         torch._amp_foreach_non_finite_check_and_unscale_(gradients, found, self.scale.reciprocal())
         wrong = found.bool()
-        if getattr(self.optimizer, "_step_supports_amp_scaling", False):
-            self.optimizer.found_inf, self.optimizer.grad_scale = found, None  # type: ignore[attr-defined]
-            self.optimizer.step()
-        else:
-            _step_unless(wrong, self.optimizer, gradients)
+        self.optimizer.found_inf, self.optimizer.grad_scale = found, None  # type: ignore[attr-defined]
+        self.optimizer.step()
         _restore(wrong, self.buffers, self.kept)
         if self.dynamic:
             torch._amp_update_scale_(self.scale, self.growth, found, GROWTH, BACKOFF, GROWTH_INTERVAL)
@@ -79,15 +79,3 @@ class Guard:
 def _restore(wrong: Tensor, tensors: Sequence[Tensor], kept: Sequence[Tensor]) -> None:
     for tensor, before in zip(tensors, kept, strict=True):
         tensor.copy_(torch.where(wrong, before, tensor))
-
-
-def _step_unless(wrong: Tensor, optimizer: Optimizer, gradients: Sequence[Tensor]) -> None:
-    """A step of an optimizer that cannot leave one out itself, and moves no weight at a gradient of 0: RMSprop."""
-    for gradient in gradients:
-        gradient.masked_fill_(wrong, 0.0)
-    # RMSprop counts its steps in host memory, for nothing that it computes: to restore that would wait for the device.
-    values = (value for each in optimizer.state.values() for value in each.values())
-    state = [value for value in values if isinstance(value, Tensor) and value.device == wrong.device and value.dim()]
-    kept = [value.clone() for value in state]
-    optimizer.step()
-    _restore(wrong, state, kept)

@@ -17,7 +17,9 @@ from wgan_dist.errors import UserError
 from wgan_dist.guard import Guard
 from wgan_dist.models import NetworkSpec, build_critic, build_generator
 from wgan_dist.models.blocks import without_second_derivatives
+from wgan_dist.models.kernels import for_training
 from wgan_dist.networks import network_specs
+from wgan_dist.rmsprop import RMSprop
 from wgan_dist.step import Engine, Player
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -93,7 +95,7 @@ def _try_networks(config: Config, generator: nn.Module, critic: nn.Module, sampl
 def _make_optimizer(config: Config, parameters: Iterator[nn.Parameter], lr: float) -> Optimizer:
     if config.optimizer == "adam":
         return torch.optim.Adam(parameters, lr, betas=config.betas, eps=config.adam_eps, fused=True)
-    return torch.optim.RMSprop(parameters, lr, alpha=RMSPROP_SMOOTHING)
+    return RMSprop(parameters, lr, alpha=RMSPROP_SMOOTHING)
 
 
 def _wrap(config: Config, accelerator: Accelerator, objective: nn.Module) -> nn.Module:
@@ -128,6 +130,7 @@ def make_players(config: Config, accelerator: Accelerator, sample_shape: tuple[i
     loss, penalty = objectives.LOSSES[config.loss], objectives.PENALTIES.get(config.penalty)
     if penalty:
         critic = without_second_derivatives(critic)
+    generator, critic = map(for_training, (generator, critic))
     critic_objective = objectives.CriticObjective(critic, loss, penalty, config.gp_weight)
     generator_objective = objectives.GeneratorObjective(generator, objectives.frozen(critic), loss)
     generator_wrapped, critic_wrapped = (

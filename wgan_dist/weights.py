@@ -29,7 +29,8 @@ def to_bytes(tensors: dict[str, Tensor], metadata: dict[str, str] | None = None)
 
 def copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The values as they are now, in host memory, whatever becomes of the tensors."""
-    return {name: value.detach().to("cpu", copy=True) for name, value in tensors.items()}
+    plain = torch.contiguous_format  # as they go into a file: another copy to turn them around would be one more
+    return {name: value.detach().to("cpu", copy=True, memory_format=plain) for name, value in tensors.items()}
 
 
 def digest(tensors: dict[str, Tensor]) -> str:

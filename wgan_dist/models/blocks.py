@@ -57,9 +57,13 @@ class ConvThenHalve(nn.Conv2d):
     """A 3×3 convolution and the mean over 2×2 places, as one 4×4 convolution in steps of two (Karras et al. 2018,
     their code's fused scaling): equal but for rounding, at 16 products for 36."""
 
+    def kernel(self) -> Tensor:
+        """Of the 4×4 convolution, [following, c, 4, 4]."""
+        return 0.25 * _spread(self.weight)
+
     def forward(self, input: Tensor) -> Tensor:
         """[n, c, h, w] → [n, following, h / 2, w / 2]."""
-        return conv2d(input, 0.25 * _spread(self.weight), self.bias, stride=2, padding=1)
+        return conv2d(input, self.kernel(), self.bias, stride=2, padding=1)
 
 
 class DoubleThenConv(nn.Conv2d):

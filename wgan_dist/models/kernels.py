@@ -1,0 +1,315 @@
+"""How the layers of a network in training multiply: the same values, by kernels that make training fast.
+
+A convolution is linear in its input and in its weight. So are its derivatives, and theirs: three functions, each the
+derivative of the others, are enough for a gradient penalty. Torch has another way for the second derivative, which
+takes up to five times as long as the first.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.nn.functional import conv2d, conv_transpose2d, linear, pad
+from torch.nn.grad import conv2d_weight
+
+from wgan_dist import inner_gradient
+from wgan_dist.models.blocks import ConvThenHalve, DoubleThenConv, InstanceNorm2d
+from wgan_dist.models.instance_norm import normalise
+
+Pair = Sequence[int]
+# On a CPU, a convolution to or from so few places is faster as one product of matrices; in half precision the gradient
+# of its weight up to more of them; and one that spreads into so few channels. Found with 32 to 64 samples of 64 to 1024
+# channels, AVX-512: `python -m tests.benchmarks.kernels`.
+FEW_PLACES, FEW_PLACES_IN_HALF, FEW_CHANNELS = 16, 256, 4
+
+
+def _matrices(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
+    """a [m, k] · bᵀ of b [n, k] + bias [n]; on a CPU in float32 by oneDNN, twice as fast there as torch's own choice
+    where the processor is not Intel's."""
+    if a.device.type != "cpu" or a.dtype != torch.float32 or not torch.backends.mkldnn.is_available():
+        return linear(a, b, bias)
+    return _compiled_matrices(a, b, bias) if torch.compiler.is_compiling() else _onednn_matrices(a, b, bias)
+
+
+def _onednn_matrices(a: Tensor, b: Tensor, bias: Tensor | None) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(a, b, bias, "none", [], "")
+
+
+# The compiler takes this operation for weights that never change, and fails: to it, it is one of ours.
+_compiled_matrices = torch.library.custom_op("wgan_dist::matrices", _onednn_matrices, mutates_args=())
+
+
+@_compiled_matrices.register_fake
+def _(a: Tensor, b: Tensor, bias: Tensor | None) -> Tensor:
+    return a.new_empty(a.shape[0], b.shape[0])
+
+
+def _product_is_possible(x: Tensor, kernel: Pair, stride: Pair) -> bool:
+    fitting = x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16)
+    return fitting and tuple(kernel) == (2 * stride[0], 2 * stride[1])
+
+
+def _places(size: Pair, kernel: Pair, stride: Pair, padding: Pair) -> list[int]:
+    """Height and width of what a convolution makes of `size`."""
+    each = zip(size, kernel, stride, padding, strict=True)
+    return [(length + 2 * margin - width) // step + 1 for length, width, step, margin in each]
+
+
+def _spread(places: Pair, kernel: Pair, stride: Pair, padding: Pair) -> list[int]:
+    """Height and width of what a transposed convolution makes of `places`, without what a stride left over."""
+    each = zip(places, kernel, stride, padding, strict=True)
+    return [(length - 1) * step - 2 * margin + width for length, width, step, margin in each]
+
+
+def _rows(x: Tensor) -> Tensor:
+    """[n, c, h, w] → [n · h · w, c]; no copy if channels are last in memory."""
+    return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
+
+
+def _images(rows: Tensor, n: int, size: Pair) -> Tensor:
+    """The transpose of `_rows`."""
+    return rows.view(n, *size, -1).permute(0, 3, 1, 2)
+
+
+def _flat(weight: Tensor) -> Tensor:
+    """[o, c, kernel, kernel] → [o, kernel · kernel · c]; no copy if channels are last in memory."""
+    return weight.permute(0, 2, 3, 1).reshape(weight.shape[0], -1)
+
+
+def _windows(x: Tensor, places: Pair, kernel: Pair, stride: Pair, padding: Pair) -> Tensor:
+    """What each place sees of x [n, c, h, w]: [n · places, kernel · kernel · c]."""
+    n, c = x.shape[:2]
+    padded = pad(x.permute(0, 2, 3, 1), (0, 0, padding[1], padding[1], padding[0], padding[0])).contiguous()
+    image, row, column, _ = padded.stride()
+    strides = (image, row * stride[0], column * stride[1], row, column, 1)
+    return padded.as_strided((n, *places, *kernel, c), strides).reshape(-1, kernel[0] * kernel[1] * c)
+
+
+def _overlaid(windows: Tensor, n: int, places: Pair, stride: Pair, padding: Pair, size: Pair) -> Tensor:
+    """The transpose of `_windows`, to [n, c, *size], for a kernel of twice the stride."""
+    (high, wide), (down, across) = places, stride
+    parts = windows.view(n, high, wide, 2, down, 2, across, -1)
+    whole = windows.new_zeros(n, high + 1, down, wide + 1, across, parts.shape[-1])
+    for below in (0, 1):
+        for beside in (0, 1):
+            part = parts[:, :, :, below, :, beside].transpose(2, 3)
+            whole[:, below : below + high, :, beside : beside + wide].add_(part)
+    images = whole.view(n, (high + 1) * down, (wide + 1) * across, -1).permute(0, 3, 1, 2)
+    return images[:, :, padding[0] : padding[0] + size[0], padding[1] : padding[1] + size[1]]
+
+
+def _gather(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair) -> Tensor:
+    if weight.dim() == 2:
+        return _matrices(x, weight, bias)
+    kernel = weight.shape[2:]
+    places = _places(x.shape[2:], kernel, stride, padding)
+    if _product_is_possible(x, kernel, stride) and math.prod(places) <= FEW_PLACES:
+        rows = _matrices(_windows(x, places, kernel, stride, padding), _flat(weight), bias)
+        return _images(rows, len(x), places)
+    return conv2d(x, weight, bias, stride, padding)
+
+
+def _scatter(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair, size: Pair) -> Tensor:
+    if weight.dim() == 2:
+        return _matrices(x, weight.t(), bias)
+    places, kernel = x.shape[2:], weight.shape[2:]
+    left_over = [length - least for length, least in zip(size, _spread(places, kernel, stride, padding), strict=True)]
+    few = math.prod(places) <= FEW_PLACES or weight.shape[1] <= FEW_CHANNELS
+    if few and not any(left_over) and _product_is_possible(x, kernel, stride):
+        spread = _overlaid(_matrices(_rows(x), _flat(weight).t()), len(x), places, stride, padding, size)
+        return spread if bias is None else spread + bias[:, None, None]
+    return conv_transpose2d(x, weight, bias, stride, padding, left_over)
+
+
+def _correlate(x: Tensor, small: Tensor, stride: Pair, padding: Pair, kernel: Pair) -> Tensor:
+    if x.dim() == 2:
+        return _matrices(small.t(), x.t())
+    places = small.shape[2:]
+    most = FEW_PLACES if x.dtype == torch.float32 else FEW_PLACES_IN_HALF
+    if math.prod(places) <= most and _product_is_possible(x, kernel, stride):
+        flat = _matrices(_rows(small).t(), _windows(x, places, kernel, stride, padding).t())
+        return _images(flat, small.shape[1], kernel)
+    return conv2d_weight(x, (small.shape[1], x.shape[1], *kernel), small, stride, padding)
+
+
+def _bias_gradient(gradient: Tensor) -> Tensor:
+    return gradient.sum([dim for dim in range(gradient.dim()) if dim != 1])
+
+
+class _Gather(Function):
+    """A convolution: of x [n, c, *size] and a weight [o, c, *kernel], the map [n, o, *places]."""
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair) -> Tensor:
+        return _gather(x, weight, bias, stride, padding)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:2])
+        ctx.geometry = inputs[3:]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,), (x, weight), needed = gradients, ctx.saved_tensors, ctx.needs_input_grad
+        learning = not inner_gradient.is_running()
+        return (
+            _Scatter.apply(gradient, weight, None, *ctx.geometry, tuple(x.shape[2:])) if needed[0] else None,
+            _Correlate.apply(x, gradient, *ctx.geometry, tuple(weight.shape[2:])) if needed[1] and learning else None,
+            _bias_gradient(gradient) if needed[2] and learning else None,
+            None,
+            None,
+        )
+
+
+class _Scatter(Function):
+    """A transposed convolution: of x [n, o, *places] and a weight [o, c, *kernel], the map [n, c, *size]."""
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair, size: Pair) -> Tensor:
+        return _scatter(x, weight, bias, stride, padding, size)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:2])
+        ctx.geometry = inputs[3:5]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,), (x, weight), needed = gradients, ctx.saved_tensors, ctx.needs_input_grad
+        learning = not inner_gradient.is_running()
+        return (
+            _Gather.apply(gradient, weight, None, *ctx.geometry) if needed[0] else None,
+            _Correlate.apply(gradient, x, *ctx.geometry, tuple(weight.shape[2:])) if needed[1] and learning else None,
+            _bias_gradient(gradient) if needed[2] and learning else None,
+            None,
+            None,
+            None,
+        )
+
+
+class _Correlate(Function):
+    """The gradient of a weight: of x [n, c, *size] and `small` [n, o, *places], [o, c, *kernel]."""
+
+    @staticmethod
+    def forward(x: Tensor, small: Tensor, stride: Pair, padding: Pair, kernel: Pair) -> Tensor:
+        return _correlate(x, small, stride, padding, kernel)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:2])
+        ctx.geometry = inputs[2:4]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,), (x, small), needed = gradients, ctx.saved_tensors, ctx.needs_input_grad
+        return (
+            _Scatter.apply(small, gradient, None, *ctx.geometry, tuple(x.shape[2:])) if needed[0] else None,
+            _Gather.apply(x, gradient, None, *ctx.geometry) if needed[1] else None,
+            None,
+            None,
+            None,
+        )
+
+
+def _as_autocast(x: Tensor, *others: Tensor | None) -> list[Tensor | None]:
+    """What autocast would do with the inputs of a convolution."""
+    kind = x.device.type
+    if not torch.is_autocast_enabled(kind):
+        return [x, *others]
+    half = torch.get_autocast_dtype(kind)
+    return [each.to(half) if each is not None and each.dtype == torch.float32 else each for each in (x, *others)]
+
+
+@inner_gradient.kept_whole
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair) -> Tensor:
+    """As torch's conv2d, on x [n, c, h, w] with a weight [following, c, *kernel]."""
+    return _Gather.apply(*_as_autocast(x, weight, bias), tuple(stride), tuple(padding))
+
+
+@inner_gradient.kept_whole
+def convolve_transposed(
+    x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair, left_over: Pair = (0, 0)
+) -> Tensor:
+    """As torch's conv_transpose2d, on x [n, c, h, w] with a weight [c, following, *kernel]; `left_over` is its
+    output_padding."""
+    least = _spread(x.shape[2:], weight.shape[2:], stride, padding)
+    size = tuple(map(sum, zip(least, left_over, strict=True)))
+    return _Scatter.apply(*_as_autocast(x, weight, bias), tuple(stride), tuple(padding), size)
+
+
+@inner_gradient.kept_whole
+def multiply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """As torch's linear, on x [n, width] with a weight [following, width]."""
+    return _Gather.apply(*_as_autocast(x, weight, bias), (), ())
+
+
+class _Conv2d(nn.Conv2d):
+    def forward(self, input: Tensor) -> Tensor:
+        """[n, c, h, w] → [n, following, …]."""
+        return convolve(input, self.weight, self.bias, self.stride, self.padding)  # type: ignore[arg-type]
+
+
+class _ConvTranspose2d(nn.ConvTranspose2d):
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """[n, c, h, w] → [n, following, …]."""
+        geometry = (self.stride, self.padding, self.output_padding)
+        return convolve_transposed(input, self.weight, self.bias, *geometry)  # type: ignore[arg-type]
+
+
+class _ConvThenHalve(ConvThenHalve):
+    def forward(self, input: Tensor) -> Tensor:
+        """[n, c, h, w] → [n, following, h / 2, w / 2]."""
+        return convolve(input, self.kernel(), self.bias, (2, 2), (1, 1))
+
+
+class _DoubleThenConv(DoubleThenConv):
+    def forward(self, input: Tensor) -> Tensor:
+        """[n, c, h, w] → [n, following, 2h, 2w]."""
+        return convolve_transposed(input, self.kernel(), self.bias, (2, 2), (1, 1))
+
+
+class _Linear(nn.Linear):
+    def forward(self, input: Tensor) -> Tensor:
+        """[n, width] → [n, following]."""
+        return multiply(input, self.weight, self.bias) if input.dim() == 2 else super().forward(input)
+
+
+class _InstanceNorm2d(InstanceNorm2d):
+    def forward(self, input: Tensor) -> Tensor:
+        """[n, c, h, w] → the same shape and dtype."""
+        return normalise(input, self.weight, self.bias, self.eps)
+
+
+FASTER: dict[type[nn.Module], type[nn.Module]] = {
+    nn.Conv2d: _Conv2d,
+    nn.ConvTranspose2d: _ConvTranspose2d,
+    nn.Linear: _Linear,
+    ConvThenHalve: _ConvThenHalve,
+    DoubleThenConv: _DoubleThenConv,
+    InstanceNorm2d: _InstanceNorm2d,
+}
+
+
+def _is_plain(layer: nn.Module) -> bool:
+    if not isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+        return True
+    return (
+        layer.groups == 1
+        and set(layer.dilation) == {1}
+        and isinstance(layer.padding, tuple)
+        and layer.padding_mode == "zeros"
+    )
+
+
+def for_training(network: nn.Module) -> nn.Module:
+    """The same network, computing the same with faster kernels, channels last in memory.
+
+    Layers of other classes, grouped and dilated convolutions, and layers with a parametrization stay as they are.
+    """
+    for layer in network.modules():
+        if type(layer) in FASTER and _is_plain(layer):
+            layer.__class__ = FASTER[type(layer)]  # parameters, hooks and name stay
+    return network.to(memory_format=torch.channels_last)
