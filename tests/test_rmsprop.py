@@ -36,3 +36,19 @@ def test_a_parameter_without_gradient_stays() -> None:
     RMSprop([first, second], 0.1).step()
     assert second.tolist() == [1.0, 1.0, 1.0]
     assert first.tolist() == pytest.approx([1.0 - 0.1 / 0.1] * 2, abs=1e-6)  # √(0.01 · 1²) = 0.1
+
+
+def test_it_goes_on_from_the_state_of_torchs_own() -> None:
+    ours, theirs = parameters(torch.float64), parameters(torch.float64)
+    pair = (RMSprop(ours, 1e-3, alpha=0.99), torch.optim.RMSprop(theirs, 1e-3, alpha=0.99))
+    for number in range(4):
+        for mine, other in zip(ours, theirs, strict=True):
+            mine.grad, other.grad = torch.cos(mine + number), torch.cos(other + number)
+        if number == 2:
+            with torch.no_grad():
+                torch._foreach_copy_(ours, theirs)
+            pair[0].load_state_dict(pair[1].state_dict())
+        for optimizer in pair[number < 2 :]:
+            optimizer.step()
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-13, atol=1e-13)

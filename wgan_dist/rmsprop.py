@@ -1,21 +1,28 @@
 """RMSprop in one pass over memory."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 # Adam without a mean, and so long ago begun that its bias correction is 1 to the last bit, is RMSprop: with a smoothing
 # of 0.99, 1 − 0.99^(2²⁰) = 1.
 LONG_AGO = 2.0**20
 
 
-class RMSprop(torch.optim.RMSprop):
-    """torch's without momentum (Tieleman and Hinton 2012), by the kernel of its fused Adam, as torch has none of this.
+class RMSprop(Optimizer):
+    """Tieleman and Hinton 2012: v ← α v + (1 − α) g², θ ← θ − lr · g / (√v + ε), by the kernel of torch's fused Adam.
 
-    As fused Adam it leaves a step out where the tensor `found_inf`, set on it, is not 0.
+    As fused Adam it leaves a step out where the tensor `found_inf`, set on it, is not 0. It goes on from the state of
+    torch's own RMSprop.
     """
 
     _step_supports_amp_scaling = True
     found_inf: Tensor | None = None
+
+    def __init__(self, parameters: Iterable[Tensor], lr: float, alpha: float = 0.99, eps: float = 1e-8) -> None:
+        super().__init__(parameters, {"lr": lr, "alpha": alpha, "eps": eps})
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]

@@ -246,40 +246,47 @@ def multiply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return _Gather.apply(*_as_autocast(x, weight, bias), (), ())
 
 
-class _Conv2d(nn.Conv2d):
+class _InTraining(nn.Module):
+    """Before a layer's class: computes what it does, but with `fast`."""
+
     def forward(self, input: Tensor) -> Tensor:
-        """[n, c, h, w] → [n, following, …]."""
+        """As the layer's own, which a tracer gets to see: it knows torch's operations alone."""
+        tracing: bool = torch.jit.is_tracing()  # type: ignore[no-untyped-call, attr-defined]
+        return super().forward(input) if tracing else self.fast(input)
+
+    def fast(self, input: Tensor) -> Tensor:
+        """As forward."""
+        raise NotImplementedError
+
+
+class _Conv2d(_InTraining, nn.Conv2d):
+    def fast(self, input: Tensor) -> Tensor:
         return convolve(input, self.weight, self.bias, self.stride, self.padding)  # type: ignore[arg-type]
 
 
-class _ConvTranspose2d(nn.ConvTranspose2d):
-    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """[n, c, h, w] → [n, following, …]."""
+class _ConvTranspose2d(_InTraining, nn.ConvTranspose2d):  # type: ignore[misc]
+    def fast(self, input: Tensor) -> Tensor:
         geometry = (self.stride, self.padding, self.output_padding)
         return convolve_transposed(input, self.weight, self.bias, *geometry)  # type: ignore[arg-type]
 
 
-class _ConvThenHalve(ConvThenHalve):
-    def forward(self, input: Tensor) -> Tensor:
-        """[n, c, h, w] → [n, following, h / 2, w / 2]."""
+class _ConvThenHalve(_InTraining, ConvThenHalve):
+    def fast(self, input: Tensor) -> Tensor:
         return convolve(input, self.kernel(), self.bias, (2, 2), (1, 1))
 
 
-class _DoubleThenConv(DoubleThenConv):
-    def forward(self, input: Tensor) -> Tensor:
-        """[n, c, h, w] → [n, following, 2h, 2w]."""
+class _DoubleThenConv(_InTraining, DoubleThenConv):
+    def fast(self, input: Tensor) -> Tensor:
         return convolve_transposed(input, self.kernel(), self.bias, (2, 2), (1, 1))
 
 
-class _Linear(nn.Linear):
-    def forward(self, input: Tensor) -> Tensor:
-        """[n, width] → [n, following]."""
-        return multiply(input, self.weight, self.bias) if input.dim() == 2 else super().forward(input)
+class _Linear(_InTraining, nn.Linear):
+    def fast(self, input: Tensor) -> Tensor:
+        return multiply(input, self.weight, self.bias) if input.dim() == 2 else nn.Linear.forward(self, input)
 
 
-class _InstanceNorm2d(InstanceNorm2d):
-    def forward(self, input: Tensor) -> Tensor:
-        """[n, c, h, w] → the same shape and dtype."""
+class _InstanceNorm2d(_InTraining, InstanceNorm2d):
+    def fast(self, input: Tensor) -> Tensor:
         return normalise(input, self.weight, self.bias, self.eps)
 
 

@@ -1,0 +1,85 @@
+"""What training's convolutions gain: milliseconds of each way to compute one, for the layers of DCGAN-64.
+
+    python -m tests.benchmarks.kernels
+    python -m tests.benchmarks.kernels bfloat16
+
+Medians of turns, each on other tensors than the last, so that none finds its own in a cache. `matrices` is the product
+of matrices that `wgan_dist.models.kernels` takes for few places or channels, `torch` the convolution's own kernel;
+`twice` is how torch by itself would compute the gradient of a weight in a double backward.
+"""
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import conv2d
+
+from wgan_dist import distributed
+from wgan_dist.models import kernels
+
+# Samples, channels of the larger and the smaller map, side of the smaller: critic, then generator.
+LAYERS = [(64, 3, 64, 32), (64, 64, 128, 16), (64, 128, 256, 8), (64, 256, 512, 4)]
+LAYERS += [(32, 512, 1024, 4), (32, 256, 512, 8), (32, 128, 256, 16), (32, 3, 128, 32)]
+STRIDE, PADDING, KERNEL = (2, 2), (1, 1), (4, 4)
+SETS, TURNS = 4, 3
+Tensors = tuple[Tensor, Tensor, Tensor]
+THRESHOLDS = {"torch": (0, 0, 0), "matrices": (10**9, 10**9, 10**9)}
+
+FUNCTIONS: dict[str, Callable[[Tensors], Tensor]] = {
+    "gather": lambda t: kernels._gather(t[0], t[1], None, STRIDE, PADDING),
+    "scatter": lambda t: kernels._scatter(t[2], t[1], None, STRIDE, PADDING, t[0].shape[2:]),
+    "correlate": lambda t: kernels._correlate(t[0], t[2], STRIDE, PADDING, KERNEL),
+}
+
+
+def _twice(tensors: Tensors) -> Tensor:
+    """The gradient of a weight as the convolution that torch's double backward makes of it."""
+    return conv2d(tensors[0].transpose(0, 1), tensors[2].transpose(0, 1), None, 1, 1, STRIDE)
+
+
+def _tensors(layer: tuple[int, int, int, int], dtype: torch.dtype) -> Tensors:
+    n, wide, narrow, side = layer
+    shapes = ((n, wide, 2 * side, 2 * side), (narrow, wide, *KERNEL), (n, narrow, side, side))
+    first, second, third = (torch.randn(s).to(dtype, memory_format=torch.channels_last) for s in shapes)
+    return first, second, third
+
+
+def _set(way: str) -> None:
+    kernels.FEW_PLACES, kernels.FEW_PLACES_IN_HALF, kernels.FEW_CHANNELS = THRESHOLDS[way]
+
+
+def milliseconds(layer: tuple[int, int, int, int], dtype: torch.dtype) -> dict[str, float]:
+    """By function and way, medians."""
+    sets = [_tensors(layer, dtype) for _ in range(SETS)]
+    taken: dict[str, list[float]] = {}
+    for turn in range(TURNS + 1):
+        for way in THRESHOLDS:
+            _set(way)
+            for name, function in FUNCTIONS.items() if way == "matrices" else [*FUNCTIONS.items(), ("twice", _twice)]:
+                for tensors in sets:
+                    started = time.perf_counter()
+                    function(tensors)
+                    if turn:
+                        taken.setdefault(f"{name} {way}", []).append(1e3 * (time.perf_counter() - started))
+    return {name: statistics.median(values) for name, values in taken.items()}
+
+
+@torch.no_grad()
+def main() -> None:
+    """Print the table."""
+    dtype = getattr(torch, sys.argv[1] if len(sys.argv) > 1 else "float32")
+    distributed.start(None)
+    print(f"{torch.get_num_threads()} threads, {dtype}; ms")
+    for number, layer in enumerate(LAYERS):
+        n, wide, narrow, side = layer
+        found = milliseconds(layer, dtype)
+        if not number:
+            print("samples, channels, places".ljust(32), *(name.rjust(19) for name in found))
+        print(f"{n}, {wide} - {narrow}, {side} x {side}".ljust(32), *(f"{value:19.1f}" for value in found.values()))
+
+
+if __name__ == "__main__":
+    main()
