@@ -42,12 +42,11 @@ def test_it_goes_on_from_the_state_of_torchs_own() -> None:
     ours, theirs = parameters(torch.float64), parameters(torch.float64)
     pair = (RMSprop(ours, 1e-3, alpha=0.99), torch.optim.RMSprop(theirs, 1e-3, alpha=0.99))
     for number in range(4):
+        if number == 2:
+            torch._foreach_copy_(ours, theirs)
+            pair[0].load_state_dict(pair[1].state_dict())
         for mine, other in zip(ours, theirs, strict=True):
             mine.grad, other.grad = torch.cos(mine + number), torch.cos(other + number)
-        if number == 2:
-            with torch.no_grad():
-                torch._foreach_copy_(ours, theirs)
-            pair[0].load_state_dict(pair[1].state_dict())
         for optimizer in pair[number < 2 :]:
             optimizer.step()
     for mine, other in zip(ours, theirs, strict=True):
