@@ -1,5 +1,7 @@
 """RMSprop by another kernel: torch's own over many steps, state and layout in memory included."""
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor
@@ -44,7 +46,7 @@ def test_it_goes_on_from_the_state_of_torchs_own() -> None:
     for number in range(4):
         if number == 2:
             torch._foreach_copy_(ours, theirs)
-            pair[0].load_state_dict(pair[1].state_dict())
+            pair[0].load_state_dict(copy.deepcopy(pair[1].state_dict()))
         for mine, other in zip(ours, theirs, strict=True):
             mine.grad, other.grad = torch.cos(mine + number), torch.cos(other + number)
         for optimizer in pair[number < 2 :]:

@@ -1,10 +1,11 @@
 """The gradient of a function in its input alone, differentiable again in all that the function holds."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
 
 Operation = TypeVar("Operation", bound=Callable[..., Tensor])
 
@@ -15,6 +16,29 @@ def kept_whole(operation: Operation) -> Operation:
     """An operation with derivatives of its own, which torch.compile must not look into: the derivatives that it finds
     there under torch.func.grad are wrong, silently (torch 2.14)."""
     return torch.compiler.allow_in_graph(operation)
+
+
+class TwiceDifferentiable(Function):
+    """Base of operations whose backward is made of such operations; they are written for torch.func, with a
+    `setup_context`, and called by `of`."""
+
+    at_once: type[Function]
+
+    def __init_subclass__(cls) -> None:
+        def forward(ctx: Any, *given: Any) -> Any:
+            output = cls.forward(*given)
+            cls.setup_context(ctx, given, output)
+            return output
+
+        members = {"forward": staticmethod(forward), "backward": cls.backward, "__doc__": cls.__doc__}
+        cls.at_once = type(cls.__name__, (Function,), members)
+
+    @classmethod
+    def of(cls, *given: Any) -> Any:
+        """As apply. Outside of torch.func in one call: with a `setup_context`, apply looks at the signature of forward
+        each time, which takes as long as a small product of matrices."""
+        operation = cls if torch._C._are_functorch_transforms_active() else cls.at_once
+        return operation.apply(*given)
 
 
 def is_running() -> bool:

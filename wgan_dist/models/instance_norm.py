@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
 
 from wgan_dist import inner_gradient
 
@@ -42,7 +41,7 @@ def _across(gradient: Tensor, centred: Tensor, r: Tensor, weight: Tensor) -> Ten
     return torch.addcmul(-scale * mean, gradient, scale).addcmul_(centred, -scale * r * slope)
 
 
-class _Normalise(Function):
+class _Normalise(inner_gradient.TwiceDifferentiable):
     """y, x − μ and r, of which only the first has a derivative."""
 
     @staticmethod
@@ -59,7 +58,7 @@ class _Normalise(Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         gradient, (x, weight, centred, r) = gradients[0], ctx.saved_tensors
-        of_x = _Across.apply(gradient, x, weight, centred, r) if ctx.needs_input_grad[0] else None
+        of_x = _Across.of(gradient, x, weight, centred, r) if ctx.needs_input_grad[0] else None
         if inner_gradient.is_running():
             return of_x, None, None, None
         if torch.is_grad_enabled():  # differentiated again: the saved ones say nothing of where they come from
@@ -68,7 +67,7 @@ class _Normalise(Function):
         return of_x, (precise * centred * r).sum((0, *PLACES)), precise.sum((0, *PLACES)), None
 
 
-class _Across(Function):
+class _Across(inner_gradient.TwiceDifferentiable):
     """The gradient in x. `centred` and `r` are functions of x: their share is in x's derivative."""
 
     @staticmethod
@@ -101,4 +100,4 @@ def normalise(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> Tensor
 
     Differentiable twice, in x, weight [c] and bias [c].
     """
-    return _Normalise.apply(x, weight, bias, epsilon)[0]
+    return _Normalise.of(x, weight, bias, epsilon)[0]

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import Function
 from torch.nn.functional import conv2d, conv_transpose2d, linear, pad
 from torch.nn.grad import conv2d_weight
 
@@ -139,7 +138,7 @@ def _bias_gradient(gradient: Tensor) -> Tensor:
     return gradient.sum([dim for dim in range(gradient.dim()) if dim != 1])
 
 
-class _Gather(Function):
+class _Gather(inner_gradient.TwiceDifferentiable):
     """A convolution: of x [n, c, *size] and a weight [o, c, *kernel], the map [n, o, *places]."""
 
     @staticmethod
@@ -156,15 +155,15 @@ class _Gather(Function):
         (gradient,), (x, weight), needed = gradients, ctx.saved_tensors, ctx.needs_input_grad
         learning = not inner_gradient.is_running()
         return (
-            _Scatter.apply(gradient, weight, None, *ctx.geometry, tuple(x.shape[2:])) if needed[0] else None,
-            _Correlate.apply(x, gradient, *ctx.geometry, tuple(weight.shape[2:])) if needed[1] and learning else None,
+            _Scatter.of(gradient, weight, None, *ctx.geometry, tuple(x.shape[2:])) if needed[0] else None,
+            _Correlate.of(x, gradient, *ctx.geometry, tuple(weight.shape[2:])) if needed[1] and learning else None,
             _bias_gradient(gradient) if needed[2] and learning else None,
             None,
             None,
         )
 
 
-class _Scatter(Function):
+class _Scatter(inner_gradient.TwiceDifferentiable):
     """A transposed convolution: of x [n, o, *places] and a weight [o, c, *kernel], the map [n, c, *size]."""
 
     @staticmethod
@@ -181,8 +180,8 @@ class _Scatter(Function):
         (gradient,), (x, weight), needed = gradients, ctx.saved_tensors, ctx.needs_input_grad
         learning = not inner_gradient.is_running()
         return (
-            _Gather.apply(gradient, weight, None, *ctx.geometry) if needed[0] else None,
-            _Correlate.apply(gradient, x, *ctx.geometry, tuple(weight.shape[2:])) if needed[1] and learning else None,
+            _Gather.of(gradient, weight, None, *ctx.geometry) if needed[0] else None,
+            _Correlate.of(gradient, x, *ctx.geometry, tuple(weight.shape[2:])) if needed[1] and learning else None,
             _bias_gradient(gradient) if needed[2] and learning else None,
             None,
             None,
@@ -190,7 +189,7 @@ class _Scatter(Function):
         )
 
 
-class _Correlate(Function):
+class _Correlate(inner_gradient.TwiceDifferentiable):
     """The gradient of a weight: of x [n, c, *size] and `small` [n, o, *places], [o, c, *kernel]."""
 
     @staticmethod
@@ -206,8 +205,8 @@ class _Correlate(Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,), (x, small), needed = gradients, ctx.saved_tensors, ctx.needs_input_grad
         return (
-            _Scatter.apply(small, gradient, None, *ctx.geometry, tuple(x.shape[2:])) if needed[0] else None,
-            _Gather.apply(x, gradient, None, *ctx.geometry) if needed[1] else None,
+            _Scatter.of(small, gradient, None, *ctx.geometry, tuple(x.shape[2:])) if needed[0] else None,
+            _Gather.of(x, gradient, None, *ctx.geometry) if needed[1] else None,
             None,
             None,
             None,
@@ -226,7 +225,7 @@ def _as_autocast(x: Tensor, *others: Tensor | None) -> list[Tensor | None]:
 @inner_gradient.kept_whole
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair) -> Tensor:
     """As torch's conv2d, on x [n, c, h, w] with a weight [following, c, *kernel]."""
-    return _Gather.apply(*_as_autocast(x, weight, bias), tuple(stride), tuple(padding))
+    return _Gather.of(*_as_autocast(x, weight, bias), tuple(stride), tuple(padding))
 
 
 @inner_gradient.kept_whole
@@ -237,13 +236,13 @@ def convolve_transposed(
     output_padding."""
     least = _spread(x.shape[2:], weight.shape[2:], stride, padding)
     size = tuple(map(sum, zip(least, left_over, strict=True)))
-    return _Scatter.apply(*_as_autocast(x, weight, bias), tuple(stride), tuple(padding), size)
+    return _Scatter.of(*_as_autocast(x, weight, bias), tuple(stride), tuple(padding), size)
 
 
 @inner_gradient.kept_whole
 def multiply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """As torch's linear, on x [n, width] with a weight [following, width]."""
-    return _Gather.apply(*_as_autocast(x, weight, bias), (), ())
+    return _Gather.of(*_as_autocast(x, weight, bias), (), ())
 
 
 class _InTraining(nn.Module):
