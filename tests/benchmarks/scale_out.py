@@ -27,7 +27,7 @@ import torch.distributed as dist
 from accelerate import Accelerator
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import flop_registry, register_flop_formula
 from torch.utils.hooks import RemovableHandle
 
 from tests.cluster.namespaces import hosts, limit_here
@@ -100,6 +100,12 @@ def reaches(share: float, compute: Callable[[int], float], work: Work, link: Lin
 # --- what a step consists of, counted on a real one ---
 
 COUNTED_BATCH = 2
+
+
+@register_flop_formula(torch.ops.mkldnn._linear_pointwise)
+def _matrices_flops(a_shape: torch.Size, b_shape: torch.Size, *_: object, **__: object) -> int:
+    """Of a [m, k] · bᵀ of b [n, k]."""
+    return 2 * a_shape.numel() * b_shape[0]
 
 
 class _Flops(TorchDispatchMode):
