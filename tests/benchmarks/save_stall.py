@@ -34,9 +34,9 @@ class Stopwatch(Trainer):
         self.busy.append(busy)
         return result
 
-    def _save(self, run_dir: Path) -> None:
+    def _save(self, run_dir: Path, goes_on: bool = True) -> None:
         began = time.perf_counter()
-        super()._save(run_dir)
+        super()._save(run_dir, goes_on)
         self.stalls.append(time.perf_counter() - began)
 
 

@@ -20,7 +20,7 @@ from wgan_dist.models.instance_norm import normalise
 
 Pair = Sequence[int]
 # On a CPU, a convolution to or from so few places is faster as one product of matrices; in half precision the gradient
-# of its weight up to more of them; and one that spreads into so few channels. Found with 32 to 64 samples of 64 to 1024
+# of its weight up to more of them; and in float32 one that spreads into so few channels. Found with 32 to 64 samples of 64 to 1024
 # channels, AVX-512: `python -m tests.benchmarks.kernels`.
 FEW_PLACES, FEW_PLACES_IN_HALF, FEW_CHANNELS = 16, 256, 4
 
@@ -116,7 +116,8 @@ def _scatter(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, paddi
         return _matrices(x, weight.t(), bias)
     places, kernel = x.shape[2:], weight.shape[2:]
     left_over = [length - least for length, least in zip(size, _spread(places, kernel, stride, padding), strict=True)]
-    few = math.prod(places) <= FEW_PLACES or weight.shape[1] <= FEW_CHANNELS
+    narrow = weight.shape[1] <= FEW_CHANNELS and x.dtype == torch.float32
+    few = narrow or math.prod(places) <= FEW_PLACES
     if few and not any(left_over) and _product_is_possible(x, kernel, stride):
         spread = _overlaid(_matrices(_rows(x), _flat(weight).t()), len(x), places, stride, padding, size)
         return spread if bias is None else spread + bias[:, None, None]
