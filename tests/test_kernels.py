@@ -120,6 +120,24 @@ def test_a_critic_in_training_has_the_penalty_of_the_plain_one(dtype: torch.dtyp
         assert mine.is_contiguous(memory_format=torch.channels_last) or mine.dim() != 4
 
 
+def test_a_bias_may_lie_anywhere_in_memory() -> None:
+    a, b, spread = draw(3, 5, dtype=torch.float32), draw(4, 5, seed=1, dtype=torch.float32), torch.arange(8.0)[::2]
+    for bias in (spread, torch.ones(1).expand(4)):
+        torch.testing.assert_close(multiply(a, b, bias), linear(a, b, bias))
+
+
+def test_a_third_derivative_is_refused() -> None:
+    x, weight, bias = (draw(*shape).requires_grad_() for shape in ((2, 3, 2, 2), (3,), (3,)))
+    first = torch.autograd.grad(normalise(x, weight, bias, 1e-5).square().sum(), x, create_graph=True)[0]
+    second = torch.autograd.grad(first.square().sum(), x, create_graph=True)[0]
+    with pytest.raises(RuntimeError, match="twice"):
+        second.sum().backward()
+
+
+def test_the_gradient_of_what_does_not_look_at_its_input_is_zero() -> None:
+    assert input_gradient(lambda x: torch.ones(len(x)).requires_grad_(), torch.ones(2, 3)).tolist() == [[0.0] * 3] * 2
+
+
 def test_layers_that_are_not_plain_stay() -> None:
     layers: list[Any] = [
         nn.Conv2d(4, 4, 3, groups=2),
@@ -127,6 +145,7 @@ def test_layers_that_are_not_plain_stay() -> None:
         nn.Conv2d(4, 4, 3, padding="same"),
         nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect"),
         nn.utils.parametrizations.spectral_norm(nn.Conv2d(4, 4, 3)),
+        InstanceNorm2d(4, affine=True, track_running_stats=True),
     ]
     kinds = [type(layer) for layer in layers]
     assert [type(layer) for layer in for_training(nn.Sequential(*layers)).children()] == kinds

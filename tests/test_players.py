@@ -1,9 +1,12 @@
 """Networks that do not fit their batches, their constraint or their samples are refused before anything is trained."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
 
+from wgan_dist.artifact import EMA_FILE
 from wgan_dist.errors import UserError
 from wgan_dist.train import train
 
@@ -28,6 +31,19 @@ class Weightless(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.scale * images.flatten(1).mean(1)
+
+
+class LooksAtMemory(nn.Module):
+    """A critic that works in place on what its convolution made, and views it: right with torch's layers alone."""
+
+    def __init__(self, image_size: int, channels: int, features: int | None, norm: str) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, 4, image_size // 2, image_size // 4, image_size // 8)
+        self.active = nn.LeakyReLU(0.2, inplace=True)
+        self.score = nn.Linear(4 * 16, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.score(self.active(self.first(images)).view(len(images), -1)).flatten()
 
 
 UNCONSTRAINED = {"penalty": "none", "spectral_norm": "critic"}
@@ -76,3 +92,10 @@ def test_what_does_not_fit_is_refused_with_the_reason(
 )
 def test_sensible_neighbours_are_accepted(tiny: dict[str, str], settings: dict[str, str]) -> None:
     train(tiny | {"dry_run": "true"} | settings)
+
+
+def test_a_network_of_ones_own_computes_as_it_is_written(tiny: dict[str, str], tmp_path: Path) -> None:
+    own = {"critic": "tests.test_players:LooksAtMemory", "image_size": "16", "max_steps": "1"}
+    given = {name: value for name, value in tiny.items() if name != "critic_features"}
+    train(given | own | {"run_dir": str(tmp_path / "run")})
+    assert (tmp_path / "run" / EMA_FILE).is_file()

@@ -36,6 +36,7 @@ def test_a_parameter_without_gradient_stays() -> None:
     first, second = torch.ones(2), torch.ones(3)
     first.grad = torch.ones(2)
     RMSprop([first, second], 0.1).step()
+    RMSprop([second], 0.1).step()
     assert second.tolist() == [1.0, 1.0, 1.0]
     assert first.tolist() == pytest.approx([1.0 - 0.1 / 0.1] * 2, abs=1e-6)  # √(0.01 · 1²) = 0.1
 

@@ -138,10 +138,11 @@ def _fit(optimizer: Optimizer) -> None:
     memory as its parameter is: fused kernels pass over both side by side, and do not ask."""
     for parameter, values in optimizer.state.items():
         for key, value in values.items():
-            if value.dim() and value.shape != parameter.shape:
+            if key == "step":
+                continue
+            if value.shape != parameter.shape:
                 raise UserError(f"the state of an optimizer of other networks: {key} {list(value.shape)}")
-            if value.dim():
-                values[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+            values[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def load_optimizer_state(optimizer: Optimizer, tensors: dict[str, Tensor], groups: list[dict[str, Any]]) -> None:

@@ -44,7 +44,8 @@ class TwiceDifferentiable(Function):
 def is_running() -> bool:
     """Whether the backward pass that runs is one of `gradient`: what it finds for weights is not looked at.
 
-    Autograd itself tells this to torch's operations, but not to those written in Python.
+    Autograd itself tells this to torch's operations, but not to those written in Python. It is so for the whole
+    process, since a GPU's backward has threads of its own: one backward at a time.
     """
     return _running[0]
 
@@ -62,6 +63,6 @@ def gradient(function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
         value = function(at)
         _running[0] = True
         try:
-            return torch.autograd.grad(value, at, create_graph=True)[0]
+            return torch.autograd.grad(value, at, create_graph=True, materialize_grads=True)[0]
         finally:
             _running[0] = False

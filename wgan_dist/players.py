@@ -15,7 +15,7 @@ from wgan_dist.config import Config
 from wgan_dist.ema import AveragedGenerator
 from wgan_dist.errors import UserError
 from wgan_dist.guard import Guard
-from wgan_dist.models import NetworkSpec, build_critic, build_generator
+from wgan_dist.models import NetworkSpec, build_critic, build_generator, is_own_class
 from wgan_dist.models.blocks import without_second_derivatives
 from wgan_dist.models.kernels import for_training
 from wgan_dist.networks import network_specs
@@ -130,7 +130,10 @@ def make_players(config: Config, accelerator: Accelerator, sample_shape: tuple[i
     loss, penalty = objectives.LOSSES[config.loss], objectives.PENALTIES.get(config.penalty)
     if penalty:
         critic = without_second_derivatives(critic)
-    generator, critic = map(for_training, (generator, critic))
+    generator, critic = (
+        network if is_own_class(name) else for_training(network)
+        for name, network in ((config.generator, generator), (config.critic, critic))
+    )
     critic_objective = objectives.CriticObjective(critic, loss, penalty, config.gp_weight)
     generator_objective = objectives.GeneratorObjective(generator, objectives.frozen(critic), loss)
     generator_wrapped, critic_wrapped = (

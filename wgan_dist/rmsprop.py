@@ -14,8 +14,8 @@ LONG_AGO = 2.0**20
 class RMSprop(Optimizer):
     """Tieleman and Hinton 2012: v ← α v + (1 − α) g², θ ← θ − lr · g / (√v + ε), by the kernel of torch's fused Adam.
 
-    As fused Adam it leaves a step out where the tensor `found_inf`, set on it, is not 0. It goes on from the state of
-    torch's own RMSprop.
+    As fused Adam it leaves a step out where the tensor `found_inf`, set on it, is not 0, and takes each gradient to lie
+    in memory as its parameter does, as autograd's do. It goes on from the state of torch's own RMSprop.
     """
 
     _step_supports_amp_scaling = True
@@ -29,6 +29,8 @@ class RMSprop(Optimizer):
         """One step on the gradients that are there."""
         for group in self.param_groups:
             parameters = [each for each in group["params"] if each.grad is not None]
+            if not parameters:
+                continue
             gradients = [each.grad for each in parameters]
             squares = [self._square(each) for each in parameters]
             torch._fused_adam_(

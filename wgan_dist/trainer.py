@@ -121,7 +121,7 @@ class Trainer:
                         terms = self._train_step(run_dir, reals)
                     after_step()
                     self._after_step(run_dir, terms)
-            self._save(run_dir, goes_on=False)
+            self._save(run_dir)
             distributed.from_main(self._finish)
         finally:
             self.behind.wait()
@@ -253,7 +253,7 @@ class Trainer:
             self._check_skips(run_dir)
         improved = bool(measured) and self._note_best(measured)
         if improved or is_due(step, every.checkpoint):
-            self._save(run_dir, goes_on=self.step < self.schedule.max_steps)
+            self._save(run_dir)
 
     def _note_best(self, measured: dict[str, float]) -> bool:
         """Whether the generator is now the best that was measured; then it is worth a checkpoint of its own."""
@@ -369,15 +369,13 @@ class Trainer:
         """The content of generator.safetensors as it is now."""
         return artifact.to_bytes(self.average.network.state_dict(), self._describe("ema"))
 
-    def _snapshot(self, copied: bool) -> Iterator[tuple[str, bytes]]:
-        """A checkpoint's files, one by one, from everything that decides how the run goes on.
+    def _snapshot(self) -> Iterator[tuple[str, bytes]]:
+        """A checkpoint's files, one by one, from copies made now of everything that decides how the run goes on.
 
-        Copying it takes a moment; what follows, when the files are asked for, does not hold up training. Where training
-        waits for the files, nothing need be `copied`, which takes memory.
+        Copying takes a moment; what follows, when the files are asked for, does not hold up training.
         """
         networks = (self.average.network, self.generator.network, self.critic.network)
-        values = weights.copies if copied else dict
-        averaged, raw, critic = (values(network.state_dict()) for network in networks)
+        averaged, raw, critic = (weights.copies(network.state_dict()) for network in networks)
         ema, last = self._describe("ema"), self._describe("raw")
         contents: dict[str, Callable[[], bytes]] = {
             artifact.EMA_FILE: lambda: artifact.to_bytes(averaged, ema),
@@ -387,7 +385,7 @@ class Trainer:
         groups = {}
         for name, player in self._players().items():
             moments, groups[name] = checkpoint.optimizer_state(player.optimizer)
-            contents[f"{name}_optimizer.safetensors"] = functools.partial(weights.to_bytes, values(moments))
+            contents[f"{name}_optimizer.safetensors"] = functools.partial(weights.to_bytes, weights.copies(moments))
         now = self._state(groups)
         contents[state.STATE_FILE] = lambda: state.to_bytes(now, wgan_dist.__version__)
         return ((name, contents.pop(name)()) for name in list(contents))  # a copy that is written goes
@@ -412,7 +410,7 @@ class Trainer:
                     f"Lower critic_lr={self.config.critic_lr:g} and generator_lr={self.config.generator_lr:g}"
                 )
 
-    def _save(self, run_dir: Path, goes_on: bool = True) -> None:
+    def _save(self, run_dir: Path) -> None:
         """Save where the run is, once: the first process copies it now, and writes it while training goes on."""
         if self.saved == (self.step, self.iteration):
             return
@@ -421,11 +419,11 @@ class Trainer:
         if self.is_main:
             self.behind.wait()  # before the copies are made: two at a time would be twice the memory
             folder = run_dir / CHECKPOINTS / checkpoint_name(self.step, self.iteration)
-            self.behind.start(self._writing(folder, run_dir, self._snapshot(copied=goes_on)))
+            self.behind.start(self._writing(folder, run_dir, self._snapshot()))
 
     def _save_now(self, run_dir: Path) -> None:
         """Save, and wait until it is on the disk."""
-        self._save(run_dir, goes_on=False)
+        self._save(run_dir)
         distributed.from_main(self.behind.finish)
 
     def _writing(self, folder: Path, run_dir: Path, files: Iterator[tuple[str, bytes]]) -> Callable[[], None]:

@@ -34,9 +34,9 @@ class Stopwatch(Trainer):
         self.busy.append(busy)
         return result
 
-    def _save(self, run_dir: Path, goes_on: bool = True) -> None:
+    def _save(self, run_dir: Path) -> None:
         began = time.perf_counter()
-        super()._save(run_dir, goes_on)
+        super()._save(run_dir)
         self.stalls.append(time.perf_counter() - began)
 
 

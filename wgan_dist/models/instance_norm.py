@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from wgan_dist import inner_gradient
 
@@ -80,6 +81,7 @@ class _Across(inner_gradient.TwiceDifferentiable):
         ctx.save_for_backward(gradient, *others)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         u, weight, centred, r = ctx.saved_tensors
         kind = u.dtype
@@ -98,6 +100,6 @@ class _Across(inner_gradient.TwiceDifferentiable):
 def normalise(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> Tensor:
     """x [n, c, h, w] → the same shape and dtype, each map normalised by itself, computed in the weight's precision.
 
-    Differentiable twice, in x, weight [c] and bias [c].
+    Differentiable twice, in x, weight [c] and bias [c]; a third time is an error.
     """
     return _Normalise.of(x, weight, bias, epsilon)[0]

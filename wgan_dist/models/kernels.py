@@ -20,8 +20,8 @@ from wgan_dist.models.instance_norm import normalise
 
 Pair = Sequence[int]
 # On a CPU, a convolution to or from so few places is faster as one product of matrices; in half precision the gradient
-# of its weight up to more of them; and in float32 one that spreads into so few channels. Found with 32 to 64 samples of 64 to 1024
-# channels, AVX-512: `python -m tests.benchmarks.kernels`.
+# of its weight up to more of them; and in float32 one that spreads into so few channels. Found with 32 to 64 samples of
+# 64 to 1024 channels, AVX-512: `python -m tests.benchmarks.kernels`.
 FEW_PLACES, FEW_PLACES_IN_HALF, FEW_CHANNELS = 16, 256, 4
 
 
@@ -34,7 +34,8 @@ def _matrices(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def _onednn_matrices(a: Tensor, b: Tensor, bias: Tensor | None) -> Tensor:
-    return torch.ops.mkldnn._linear_pointwise(a, b, bias, "none", [], "")
+    whole = None if bias is None else bias.contiguous()  # its strides are not looked at
+    return torch.ops.mkldnn._linear_pointwise(a, b, whole, "none", [], "")
 
 
 # The compiler takes this operation for weights that never change, and fails: to it, it is one of ours.
@@ -301,6 +302,8 @@ FASTER: dict[type[nn.Module], type[nn.Module]] = {
 
 
 def _is_plain(layer: nn.Module) -> bool:
+    if isinstance(layer, InstanceNorm2d):
+        return layer.affine and not layer.track_running_stats
     if not isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
         return True
     return (
@@ -314,6 +317,7 @@ def _is_plain(layer: nn.Module) -> bool:
 def for_training(network: nn.Module) -> nn.Module:
     """The same network, computing the same with faster kernels, channels last in memory.
 
+    For the networks of this package: others may look at the memory, as `view` does, or call their layers in other ways.
     Layers of other classes, grouped and dilated convolutions, and layers with a parametrization stay as they are.
     """
     for layer in network.modules():
