@@ -130,8 +130,9 @@ def make_players(config: Config, accelerator: Accelerator, sample_shape: tuple[i
     loss, penalty = objectives.LOSSES[config.loss], objectives.PENALTIES.get(config.penalty)
     if penalty:
         critic = without_second_derivatives(critic)
+    # Compiled in bf16, the penalty's gradients through our own operations come out wrong: torch's layers are compiled.
     generator, critic = (
-        network if is_own_class(name) else for_training(network)
+        network if config.compile or is_own_class(name) else for_training(network)
         for name, network in ((config.generator, generator), (config.critic, critic))
     )
     critic_objective = objectives.CriticObjective(critic, loss, penalty, config.gp_weight)
