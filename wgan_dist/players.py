@@ -99,7 +99,8 @@ def _make_optimizer(config: Config, parameters: Iterator[nn.Parameter], lr: floa
 
 
 def _wrap(config: Config, accelerator: Accelerator, objective: nn.Module) -> nn.Module:
-    return accelerator.prepare(torch.compile(objective, fullgraph=True) if config.compile else objective)
+    # A run's shapes never change; the compiler would suppose so of a second run in one process.
+    return accelerator.prepare(torch.compile(objective, fullgraph=True, dynamic=False) if config.compile else objective)
 
 
 def _make_player(
@@ -130,9 +131,8 @@ def make_players(config: Config, accelerator: Accelerator, sample_shape: tuple[i
     loss, penalty = objectives.LOSSES[config.loss], objectives.PENALTIES.get(config.penalty)
     if penalty:
         critic = without_second_derivatives(critic)
-    # Compiled in bf16, the penalty's gradients through our own operations come out wrong: torch's layers are compiled.
     generator, critic = (
-        network if config.compile or is_own_class(name) else for_training(network)
+        network if is_own_class(name) else for_training(network)
         for name, network in ((config.generator, generator), (config.critic, critic))
     )
     critic_objective = objectives.CriticObjective(critic, loss, penalty, config.gp_weight)

@@ -79,13 +79,11 @@ def _flat(weight: Tensor) -> Tensor:
     return weight.permute(0, 2, 3, 1).reshape(weight.shape[0], -1)
 
 
-def _windows(x: Tensor, places: Pair, kernel: Pair, stride: Pair, padding: Pair) -> Tensor:
+def _windows(x: Tensor, kernel: Pair, stride: Pair, padding: Pair) -> Tensor:
     """What each place sees of x [n, c, h, w]: [n · places, kernel · kernel · c]."""
-    n, c = x.shape[:2]
-    padded = pad(x.permute(0, 2, 3, 1), (0, 0, padding[1], padding[1], padding[0], padding[0])).contiguous()
-    image, row, column, _ = padded.stride()
-    strides = (image, row * stride[0], column * stride[1], row, column, 1)
-    return padded.as_strided((n, *places, *kernel, c), strides).reshape(-1, kernel[0] * kernel[1] * c)
+    padded = pad(x.permute(0, 2, 3, 1), (0, 0, padding[1], padding[1], padding[0], padding[0]))
+    seen = padded.unfold(1, kernel[0], stride[0]).unfold(2, kernel[1], stride[1])  # [n, *places, c, *kernel]
+    return seen.permute(0, 1, 2, 4, 5, 3).reshape(-1, kernel[0] * kernel[1] * x.shape[1])
 
 
 def _overlaid(windows: Tensor, n: int, places: Pair, stride: Pair, padding: Pair, size: Pair) -> Tensor:
@@ -107,7 +105,7 @@ def _gather(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, paddin
     kernel = weight.shape[2:]
     places = _places(x.shape[2:], kernel, stride, padding)
     if _product_is_possible(x, kernel, stride) and math.prod(places) <= FEW_PLACES:
-        rows = _matrices(_windows(x, places, kernel, stride, padding), _flat(weight), bias)
+        rows = _matrices(_windows(x, kernel, stride, padding), _flat(weight), bias)
         return _images(rows, len(x), places)
     return conv2d(x, weight, bias, stride, padding)
 
@@ -131,7 +129,7 @@ def _correlate(x: Tensor, small: Tensor, stride: Pair, padding: Pair, kernel: Pa
     places = small.shape[2:]
     most = FEW_PLACES if x.dtype == torch.float32 else FEW_PLACES_IN_HALF
     if math.prod(places) <= most and _product_is_possible(x, kernel, stride):
-        flat = _matrices(_rows(small).t(), _windows(x, places, kernel, stride, padding).t())
+        flat = _matrices(_rows(small).t(), _windows(x, kernel, stride, padding).t())
         return _images(flat, small.shape[1], kernel)
     return conv2d_weight(x, (small.shape[1], x.shape[1], *kernel), small, stride, padding)
 
