@@ -8,6 +8,7 @@ of matrices that `wgan_dist.models.kernels` takes for few places or channels, `t
 `twice` is how torch by itself would compute the gradient of a weight in a double backward.
 """
 
+import itertools
 import statistics
 import sys
 import time
@@ -40,6 +41,10 @@ def _twice(tensors: Tensors) -> Tensor:
     return conv2d(tensors[0].transpose(0, 1), tensors[2].transpose(0, 1), None, 1, 1, STRIDE)
 
 
+WAYS = [(way, name, function) for way in THRESHOLDS for name, function in FUNCTIONS.items()]
+WAYS.insert(len(FUNCTIONS), ("torch", "twice", _twice))
+
+
 def _tensors(layer: tuple[int, int, int, int], dtype: torch.dtype) -> Tensors:
     n, wide, narrow, side = layer
     shapes = ((n, wide, 2 * side, 2 * side), (narrow, wide, *KERNEL), (n, narrow, side, side))
@@ -54,16 +59,13 @@ def _set(way: str) -> None:
 def milliseconds(layer: tuple[int, int, int, int], dtype: torch.dtype) -> dict[str, float]:
     """By function and way, medians."""
     sets = [_tensors(layer, dtype) for _ in range(SETS)]
-    taken: dict[str, list[float]] = {}
-    for turn in range(TURNS + 1):
-        for way in THRESHOLDS:
-            _set(way)
-            for name, function in FUNCTIONS.items() if way == "matrices" else [*FUNCTIONS.items(), ("twice", _twice)]:
-                for tensors in sets:
-                    started = time.perf_counter()
-                    function(tensors)
-                    if turn:
-                        taken.setdefault(f"{name} {way}", []).append(1e3 * (time.perf_counter() - started))
+    taken: dict[str, list[float]] = {f"{name} {way}": [] for way, name, _ in WAYS}
+    for turn, (way, name, function), tensors in itertools.product(range(TURNS + 1), WAYS, sets):
+        _set(way)
+        started = time.perf_counter()
+        function(tensors)
+        if turn:  # the first one warms up
+            taken[f"{name} {way}"].append(1e3 * (time.perf_counter() - started))
     return {name: statistics.median(values) for name, values in taken.items()}
 
 

@@ -138,58 +138,57 @@ def _bias_gradient(gradient: Tensor) -> Tensor:
     return gradient.sum([dim for dim in range(gradient.dim()) if dim != 1])
 
 
-class _Gather(inner_gradient.TwiceDifferentiable):
+class _Bilinear(inner_gradient.TwiceDifferentiable):
+    """Of two tensors, stride and padding, and one thing more."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:2])
+        ctx.geometry = inputs[2:4]
+
+
+class _Gather(_Bilinear):
     """A convolution: of x [n, c, *size] and a weight [o, c, *kernel], the map [n, o, *places]."""
 
     @staticmethod
-    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair) -> Tensor:
+    def forward(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, bias: Tensor | None) -> Tensor:
         return _gather(x, weight, bias, stride, padding)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs[:2])
-        ctx.geometry = inputs[3:]
-
-    @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,), (x, weight), needed = gradients, ctx.saved_tensors, ctx.needs_input_grad
         learning = not inner_gradient.is_running()
         return (
-            _Scatter.of(gradient, weight, None, *ctx.geometry, tuple(x.shape[2:])) if needed[0] else None,
+            _Scatter.of(gradient, weight, *ctx.geometry, None, tuple(x.shape[2:])) if needed[0] else None,
             _Correlate.of(x, gradient, *ctx.geometry, tuple(weight.shape[2:])) if needed[1] and learning else None,
-            _bias_gradient(gradient) if needed[2] and learning else None,
             None,
             None,
+            _bias_gradient(gradient) if needed[4] and learning else None,
         )
 
 
-class _Scatter(inner_gradient.TwiceDifferentiable):
+class _Scatter(_Bilinear):
     """A transposed convolution: of x [n, o, *places] and a weight [o, c, *kernel], the map [n, c, *size]."""
 
     @staticmethod
-    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair, size: Pair) -> Tensor:
+    def forward(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, bias: Tensor | None, size: Pair) -> Tensor:
         return _scatter(x, weight, bias, stride, padding, size)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs[:2])
-        ctx.geometry = inputs[3:5]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,), (x, weight), needed = gradients, ctx.saved_tensors, ctx.needs_input_grad
         learning = not inner_gradient.is_running()
         return (
-            _Gather.of(gradient, weight, None, *ctx.geometry) if needed[0] else None,
+            _Gather.of(gradient, weight, *ctx.geometry, None) if needed[0] else None,
             _Correlate.of(gradient, x, *ctx.geometry, tuple(weight.shape[2:])) if needed[1] and learning else None,
-            _bias_gradient(gradient) if needed[2] and learning else None,
             None,
             None,
+            _bias_gradient(gradient) if needed[4] and learning else None,
             None,
         )
 
 
-class _Correlate(inner_gradient.TwiceDifferentiable):
+class _Correlate(_Bilinear):
     """The gradient of a weight: of x [n, c, *size] and `small` [n, o, *places], [o, c, *kernel]."""
 
     @staticmethod
@@ -197,35 +196,30 @@ class _Correlate(inner_gradient.TwiceDifferentiable):
         return _correlate(x, small, stride, padding, kernel)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs[:2])
-        ctx.geometry = inputs[2:4]
-
-    @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,), (x, small), needed = gradients, ctx.saved_tensors, ctx.needs_input_grad
         return (
-            _Scatter.of(small, gradient, None, *ctx.geometry, tuple(x.shape[2:])) if needed[0] else None,
-            _Gather.of(x, gradient, None, *ctx.geometry) if needed[1] else None,
+            _Scatter.of(small, gradient, *ctx.geometry, None, tuple(x.shape[2:])) if needed[0] else None,
+            _Gather.of(x, gradient, *ctx.geometry, None) if needed[1] else None,
             None,
             None,
             None,
         )
 
 
-def _as_autocast(x: Tensor, *others: Tensor | None) -> list[Tensor | None]:
+def _as_autocast(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
     """What autocast would do with the inputs of a convolution."""
     kind = x.device.type
-    if not torch.is_autocast_enabled(kind):
-        return [x, *others]
-    half = torch.get_autocast_dtype(kind)
-    return [each.to(half) if each is not None and each.dtype == torch.float32 else each for each in (x, *others)]
+    half = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
+    x, weight = (each.to(half) if each.dtype == torch.float32 else each for each in (x, weight))
+    return x, weight, bias.to(half) if bias is not None and bias.dtype == torch.float32 else bias
 
 
 @inner_gradient.kept_whole
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair) -> Tensor:
     """As torch's conv2d, on x [n, c, h, w] with a weight [following, c, *kernel]."""
-    return _Gather.of(*_as_autocast(x, weight, bias), tuple(stride), tuple(padding))
+    x, weight, bias = _as_autocast(x, weight, bias)
+    return _Gather.of(x, weight, tuple(stride), tuple(padding), bias)
 
 
 @inner_gradient.kept_whole
@@ -236,13 +230,15 @@ def convolve_transposed(
     output_padding."""
     least = _spread(x.shape[2:], weight.shape[2:], stride, padding)
     size = tuple(map(sum, zip(least, left_over, strict=True)))
-    return _Scatter.of(*_as_autocast(x, weight, bias), tuple(stride), tuple(padding), size)
+    x, weight, bias = _as_autocast(x, weight, bias)
+    return _Scatter.of(x, weight, tuple(stride), tuple(padding), bias, size)
 
 
 @inner_gradient.kept_whole
 def multiply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """As torch's linear, on x [n, width] with a weight [following, width]."""
-    return _Gather.of(*_as_autocast(x, weight, bias), (), ())
+    x, weight, bias = _as_autocast(x, weight, bias)
+    return _Gather.of(x, weight, (), (), bias)
 
 
 class _InTraining(nn.Module):
