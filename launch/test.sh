@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The tests, in about ten minutes; with --all the long ones too. Arguments of pytest may follow.
+# The tests, in about ten minutes on two cores; with --all the long ones too, one after the other. Arguments of pytest
+# may follow.
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh" ".[dev]"
 
 # The tests marked browser drive the system's Chromium and Node.js.
@@ -16,10 +17,12 @@ install_browser() {
 }
 
 marks="not slow and not faults and not cluster and not browser"
+several=(--numprocesses=auto --maxprocesses=4 --dist=loadfile)
 if [ "${1:-}" = "--all" ]; then
     marks=""
+    several=(--numprocesses=0) # kills and limits of time need the machine to themselves
     shift
     . launch/cluster_tools.sh
     install_browser
 fi
-exec python -m pytest -m "$marks" "$@"
+exec python -m pytest -m "$marks" "${several[@]}" "$@"

@@ -81,9 +81,11 @@ def on_terminal(monkeypatch: pytest.MonkeyPatch) -> str:
             progress.show({"step": step, "wasserstein": 0.5})
         progress.close()
         stream.flush()
-        sent = os.read(main, 10_000).decode()
+        sent = b""
+        while not sent.endswith(b"\n"):  # a terminal hands over what it has, in as many parts as it likes
+            sent += os.read(main, 10_000)
     os.close(main)
-    return sent
+    return sent.decode()
 
 
 def test_a_terminal_has_one_line_that_is_rewritten(monkeypatch: pytest.MonkeyPatch) -> None:
