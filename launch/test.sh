@@ -17,7 +17,7 @@ install_browser() {
 }
 
 marks="not slow and not faults and not cluster and not browser"
-several=(--numprocesses=auto --maxprocesses=4 --dist=loadfile)
+several=(--numprocesses=auto --maxprocesses=4 --dist=worksteal)
 if [ "${1:-}" = "--all" ]; then
     marks=""
     several=(--numprocesses=0) # kills and limits of time need the machine to themselves

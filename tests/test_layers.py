@@ -13,6 +13,7 @@ LAYERS = [
     ["wgan_dist", "wgan_dist.errors", "wgan_dist.measures", "export"],
     [
         "wgan_dist.files",
+        "wgan_dist.host_memory",
         "wgan_dist.settings",
         "wgan_dist.noise",
         "wgan_dist.ema",

@@ -120,8 +120,8 @@ MUTANTS = [
     one_edit(
         "BatchNorm's backward does not sum over processes",
         "distributed.py",
-        "    dist.all_reduce(values)\n    return values\n",
-        "    return values * dist.get_world_size()\n",
+        "means = _sum_over_processes(torch.stack([of_bias, of_weight])) / count",
+        "means = torch.stack([of_bias, of_weight]) * dist.get_world_size() / count",
     ),
     one_edit(
         "every process draws the same noise", "step.py", "whole[share].to(", "whole[: share.stop - share.start].to("

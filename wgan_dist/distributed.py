@@ -3,7 +3,9 @@
 import ctypes
 import os
 import re
+import secrets
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,11 +19,17 @@ import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin, InitProcessGroupKwargs
 from torch import Tensor, nn
+from torch.futures import Future
 from torch.nn.functional import batch_norm
 from torch.nn.parallel import DistributedDataParallel
 
+from wgan_dist import host_memory
 from wgan_dist.errors import LostError, UserError
+from wgan_dist.host_memory import Meeting
 
+DEFAULT_TIMEOUT = 1800.0  # seconds, as torch has it
+ROOM_FOR_WORDS = 1 << 20  # bytes: statistics of a BatchNorm of 65,536 channels in double precision
+MOST_TO_READ = 4
 PRECISIONS = ("no", "bf16", "fp16")
 # glibc's mallopt (malloc.h): blocks below the threshold come from the heap, which grows by TOP_PAD and does not shrink.
 # Older versions take no threshold above 32 MiB.
@@ -111,10 +119,12 @@ def start(
     )
     if world().size > 1 and not _hosts:
         _hosts.append(dist.new_group(backend="gloo", timeout=patience))
+        _words.extend(_meetings(ROOM_FOR_WORDS, timeout or DEFAULT_TIMEOUT))
     return accelerator
 
 
-_hosts: list[Any] = []  # the group of processes that talks through host memory, where there are several
+_hosts: list[Any] = []  # the group of processes whose tensors are in host memory, where there are several
+_words: list[Meeting] = []  # where they exchange what is small, if they are on one machine
 
 
 def leave() -> None:
@@ -162,6 +172,49 @@ def mean(values: Tensor) -> Tensor:
     return total / world().size
 
 
+class _Averaging:
+    """The buckets of gradients of one backward, and where the processes add them up."""
+
+    def __init__(self, meeting: Meeting) -> None:
+        self.meeting = meeting
+        self.waiting: list[tuple[Tensor, Tensor, Future[Tensor]]] = []
+        self.backwards, self.seconds = 0, 0.0  # of which nothing is hidden: the backward waits here
+
+    def add(self, flat: Tensor, is_last: bool) -> Future[Tensor]:
+        """The future mean of a bucket, of the same bits on every process; all are known with the last."""
+        began, is_first = time.perf_counter(), self.meeting.round == 0
+        places, mean = self.meeting.places(flat), Future[Tensor]()
+        torch.mul(flat, 1 / len(places), out=places[self.meeting.rank])
+        self.waiting.append((flat, places, mean))
+        if is_last:
+            self.meeting.meet()
+            for flat, places, mean_of_one in self.waiting:
+                mean_of_one.set_result(torch.sum(places, 0, out=flat))
+            self.waiting.clear()
+            self.backwards += not is_first
+        if not is_first:  # in which the processes wait for each other's start
+            self.seconds += time.perf_counter() - began
+        return mean
+
+
+def _average(averaging: _Averaging, bucket: dist.GradBucket) -> Future[Tensor]:  # type: ignore[name-defined]
+    return averaging.add(bucket.buffer(), bucket.is_last())
+
+
+def average_in_memory(wrapped: nn.Module) -> None:
+    """Let a network wrapped for distribution average its gradients in the memory that its processes share.
+
+    Nothing changes where they share none, or are many: each reads what all have written, a ring moves less.
+    """
+    if not (_words and world().size <= MOST_TO_READ and isinstance(wrapped, DistributedDataParallel)):
+        return
+    learned = [parameter for parameter in wrapped.parameters() if parameter.requires_grad]
+    each = sum(host_memory.aligned(parameter.numel() * parameter.element_size()) for parameter in learned)
+    for meeting in _meetings(each, _words[0].patience):
+        wrapped.averaging = _Averaging(meeting)  # type: ignore[assignment]
+        wrapped.register_comm_hook(wrapped.averaging, _average)
+
+
 @dataclass(frozen=True)
 class Traffic:
     """One averaging of a network's gradients: their bytes, and seconds, in all and not hidden behind computing."""
@@ -172,10 +225,13 @@ class Traffic:
 
 
 def traffic(wrapped: nn.Module) -> Traffic | None:
-    """What DistributedDataParallel measured, of every hundredth backward; None alone, and before it measured any."""
+    """What was measured, by DistributedDataParallel of every hundredth backward; None alone, and before the first."""
     if not isinstance(wrapped, DistributedDataParallel):
         return None
     found = wrapped._get_ddp_logging_data()
+    if averaging := getattr(wrapped, "averaging", None):
+        each = averaging.seconds / max(1, averaging.backwards)
+        return Traffic(found["total_parameter_size_bytes"], each, each) if each else None
     if "avg_backward_comm_time" not in found:
         return None
     seconds = found["avg_backward_comm_time"] / 1e9
@@ -183,11 +239,49 @@ def traffic(wrapped: nn.Module) -> Traffic | None:
     return Traffic(found["total_parameter_size_bytes"], seconds, max(0.0, seconds - hidden))
 
 
+def _meetings(each: int, patience: float) -> list[Meeting]:
+    """A meeting of all processes with room for so many bytes of each; none unless all are on this machine, by the
+    launcher's word and by their memory, without a GPU."""
+    here = world()
+    near = os.environ.get("LOCAL_WORLD_SIZE") == str(here.size)
+    if not near or torch.cuda.is_available() or not host_memory.is_offered():
+        return []
+    size, secret = Meeting.needs(here.size, each), secrets.token_bytes(host_memory.ALIGNMENT)
+    process, descriptor, secret = from_main(lambda: (os.getpid(), host_memory.create(size, secret), secret))
+    memory = host_memory.open_of(process, descriptor, size, secret)
+    refused = greatest(int(memory is None))  # after this all have opened it
+    if here.is_main:
+        os.close(descriptor)
+    if memory is None or refused:
+        return []
+    meeting = Meeting(memory, here.rank, here.size, patience)
+    processes = [0] * here.size
+    dist.all_gather_object(processes, os.getpid(), _hosts[0])
+    meeting.know(processes)
+    return [meeting]
+
+
+def _are_near(values: Tensor) -> bool:
+    """Whether these are exchanged in shared memory: not in a compiled step, which would have to contain the waiting."""
+    return bool(_words) and not torch.compiler.is_compiling() and _words[0].has_room(values)
+
+
+def _gather(values: Tensor) -> Tensor:
+    """The equally shaped values of all processes [processes, …], until the next call."""
+    if _are_near(values):
+        return _words[0].gather(values)
+    gathered = [torch.empty_like(values) for _ in range(dist.get_world_size())]
+    dist.all_gather(gathered, values)
+    return torch.stack(gathered)
+
+
 def greatest(value: int) -> int:
     """The greatest of all processes' values: costs nothing alone, and never waits for a GPU."""
     if world().size == 1:
         return value
     box = torch.tensor(value)
+    if _words:
+        return int(_words[0].gather(box).max())
     dist.all_reduce(box, dist.ReduceOp.MAX, _hosts[0])
     return int(box)
 
@@ -231,7 +325,7 @@ def noticing_loss() -> Iterator[None]:
         yield
     except RuntimeError as error:
         # gloo has no type of error of its own, but names its source file.
-        if not isinstance(error, dist.DistError) and "/gloo/" not in str(error):
+        if not isinstance(error, (dist.DistError, host_memory.LostProcessError)) and "/gloo/" not in str(error):
             raise
         rank, size = (os.environ.get(name, "?") for name in ("RANK", "WORLD_SIZE"))
         reason = re.sub(r"^\[[^ ]*\] ", "", str(error).splitlines()[0]).partition(". This is typically")[0]
@@ -292,6 +386,8 @@ def barrier() -> None:
 
 
 def _sum_over_processes(values: Tensor) -> Tensor:
+    if _are_near(values):
+        return _words[0].gather(values).sum(0)
     dist.all_reduce(values)
     return values
 
@@ -303,10 +399,7 @@ def _per_channel(values: Tensor, like: Tensor) -> Tensor:
 def _global_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and biased variance of each channel over the batch of all processes."""
     mean, variance = torch.ops.aten.batch_norm_update_stats(x, None, None, 0.0)  # on a CPU four times var_mean's speed
-    mine = torch.stack([mean, variance])
-    gathered = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
-    dist.all_gather(gathered, mine)
-    means, variances = torch.stack(gathered).unbind(1)
+    means, variances = _gather(torch.stack([mean, variance])).unbind(1)
     # Chan et al. 1979: variances of equal parts combine through the parts' means.
     mean = means.mean(0)
     return mean, (variances + (means - mean).square()).mean(0)

@@ -100,7 +100,11 @@ def _make_optimizer(config: Config, parameters: Iterator[nn.Parameter], lr: floa
 
 def _wrap(config: Config, accelerator: Accelerator, objective: nn.Module) -> nn.Module:
     # A run's shapes never change; the compiler would suppose so of a second run in one process.
-    return accelerator.prepare(torch.compile(objective, fullgraph=True, dynamic=False) if config.compile else objective)
+    wrapped: nn.Module = accelerator.prepare(
+        torch.compile(objective, fullgraph=True, dynamic=False) if config.compile else objective
+    )
+    distributed.average_in_memory(wrapped)
+    return wrapped
 
 
 def _make_player(
