@@ -1,5 +1,6 @@
 """The gradient of a function in its input alone, differentiable again in all that the function holds."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-Operation = TypeVar("Operation", bound=Callable[..., Tensor])
+Operation = TypeVar("Operation", bound=Callable[..., Any])
 
 _running = [False]
 
@@ -16,6 +17,24 @@ def kept_whole(operation: Operation) -> Operation:
     """An operation with derivatives of its own, which torch.compile must not look into: the derivatives that it finds
     there under torch.func.grad are wrong, silently (torch 2.14)."""
     return torch.compiler.allow_in_graph(operation)
+
+
+def kept_on_cpu(like: Callable[..., Any]) -> Callable[[Operation], Operation]:
+    """A function of tensors, without derivatives, that a compiled step on a CPU calls as it is: what the compiler makes
+    of sums over channels that are last, and of masks, is slower (torch 2.14). `like` gives empty results."""
+
+    def keep(function: Operation) -> Operation:
+        operation = torch.library.custom_op(f"wgan_dist::{function.__name__.strip('_')}", function, mutates_args=())
+        operation.register_fake(like)
+
+        @functools.wraps(function)
+        def call(first: Tensor, *others: Any) -> Any:
+            kept = torch.compiler.is_compiling() and first.device.type == "cpu"
+            return operation(first, *others) if kept else function(first, *others)
+
+        return call  # type: ignore[return-value]
+
+    return keep
 
 
 class TwiceDifferentiable(Function):

@@ -86,7 +86,7 @@ class _StraightReLU(nn.ReLU):
         return torch.ops.aten.threshold_backward(input, input.detach(), 0.0)
 
 
-class _StraightLeakyReLU(nn.LeakyReLU):
+class StraightLeakyReLU(nn.LeakyReLU):
     """torch's, as _StraightReLU."""
 
     def forward(self, input: Tensor) -> Tensor:
@@ -105,7 +105,7 @@ def without_second_derivatives(network: nn.Module) -> nn.Module:
         if type(child) not in (nn.ReLU, nn.LeakyReLU):
             without_second_derivatives(child)
         elif not (child.inplace or child._forward_hooks or child._forward_pre_hooks or child._backward_hooks):
-            straight = _StraightLeakyReLU(child.negative_slope) if isinstance(child, nn.LeakyReLU) else _StraightReLU()
+            straight = StraightLeakyReLU(child.negative_slope) if isinstance(child, nn.LeakyReLU) else _StraightReLU()
             setattr(network, name, straight)
     return network
 

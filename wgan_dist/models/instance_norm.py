@@ -35,6 +35,23 @@ def _along(gradient: Tensor, centred: Tensor, r: Tensor) -> tuple[Tensor, Tensor
     return _mean(gradient), _mean(gradient * centred) * r
 
 
+def _like_first(first: Tensor, *_: object) -> Tensor:
+    return torch.empty_like(first)
+
+
+def _like_normal(x: Tensor, weight: Tensor, *_: object) -> tuple[Tensor, Tensor, Tensor]:
+    precise = torch.empty_like(x, dtype=weight.dtype)
+    return torch.empty_like(x), precise, precise.new_empty(*x.shape[:2], 1, 1)
+
+
+@inner_gradient.kept_on_cpu(_like_normal)
+def _normal(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
+    """y, x − μ and r."""
+    centred, r = _centred(x, weight, epsilon)
+    return torch.addcmul(_maps(bias), centred, r * _maps(weight)).to(x.dtype), centred, r
+
+
+@inner_gradient.kept_on_cpu(_like_first)
 def _across(gradient: Tensor, centred: Tensor, r: Tensor, weight: Tensor) -> Tensor:
     """w · r · (u − ū − x̂ · mean(u x̂)) of a gradient u (Ioffe and Szegedy 2015, section 3): linear in u, symmetric."""
     scale = r * _maps(weight)
@@ -42,13 +59,30 @@ def _across(gradient: Tensor, centred: Tensor, r: Tensor, weight: Tensor) -> Ten
     return torch.addcmul(-scale * mean, gradient, scale).addcmul_(centred, -scale * r * slope)
 
 
+def _like_twice(u: Tensor, v: Tensor, centred: Tensor, r: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(u), torch.empty_like(weight)
+
+
+@inner_gradient.kept_on_cpu(_like_twice)
+def _across_twice(u: Tensor, v: Tensor, centred: Tensor, r: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """The derivatives of v · _across(u) in x and in the weight.
+
+    Symmetric in u and v, and of x through x̂ and r: ∂x̂ is r times the same projection, ∂r = −r² · x̂ / places.
+    """
+    (u_mean, u_slope), (v_mean, v_slope) = (_along(each, centred, r) for each in (u, v))
+    both = _mean(u * v) - u_mean * v_mean - u_slope * v_slope
+    scale = -r * r * _maps(weight)
+    of_x = torch.addcmul(-scale * (u_mean * v_slope + v_mean * u_slope), u, scale * v_slope)
+    of_x = of_x.addcmul_(v, scale * u_slope).addcmul_(centred, scale * r * (both - 2.0 * u_slope * v_slope))
+    return of_x, (r * both).sum((0, *PLACES)) * (u.shape[2] * u.shape[3])
+
+
 class _Normalise(inner_gradient.TwiceDifferentiable):
     """y, x − μ and r, of which only the first has a derivative."""
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
-        centred, r = _centred(x, weight, epsilon)
-        return torch.addcmul(_maps(bias), centred, r * _maps(weight)).to(x.dtype), centred, r
+        return _normal(x, weight, bias, epsilon)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
@@ -86,13 +120,7 @@ class _Across(inner_gradient.TwiceDifferentiable):
         u, weight, centred, r = ctx.saved_tensors
         kind = u.dtype
         u, v = (each.to(weight.dtype) for each in (u, gradients[0]))
-        (u_mean, u_slope), (v_mean, v_slope) = (_along(each, centred, r) for each in (u, v))
-        # Symmetric in u and v, and of x through x̂ and r: ∂x̂ is r times the same projection, ∂r = −r² · x̂ / places.
-        both = _mean(u * v) - u_mean * v_mean - u_slope * v_slope
-        scale = -r * r * _maps(weight)
-        of_x = torch.addcmul(-scale * (u_mean * v_slope + v_mean * u_slope), u, scale * v_slope)
-        of_x = of_x.addcmul_(v, scale * u_slope).addcmul_(centred, scale * r * (both - 2.0 * u_slope * v_slope))
-        of_weight = (r * both).sum((0, *PLACES)) * (u.shape[2] * u.shape[3])
+        of_x, of_weight = _across_twice(u, v, centred, r, weight)
         return _across(v, centred, r, weight).to(kind), of_x.to(kind), of_weight, None, None
 
 

@@ -15,7 +15,7 @@ from torch.nn.functional import conv2d, conv_transpose2d, linear, pad
 from torch.nn.grad import conv2d_weight
 
 from wgan_dist import inner_gradient
-from wgan_dist.models.blocks import ConvThenHalve, DoubleThenConv, InstanceNorm2d
+from wgan_dist.models.blocks import ConvThenHalve, DoubleThenConv, InstanceNorm2d, StraightLeakyReLU
 from wgan_dist.models.instance_norm import normalise
 
 Pair = Sequence[int]
@@ -241,6 +241,39 @@ def multiply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return _Gather.of(x, weight, (), (), bias)
 
 
+def _like_first(first: Tensor, *_: object) -> Tensor:
+    return torch.empty_like(first)
+
+
+@inner_gradient.kept_on_cpu(_like_first)
+def _leak(gradient: Tensor, x: Tensor, slope: float) -> Tensor:
+    """The gradient where x is positive, `slope` times it elsewhere."""
+    return torch.ops.aten.leaky_relu_backward(gradient, x, slope, False)
+
+
+class _Leak(inner_gradient.TwiceDifferentiable):
+    """Linear in its first argument, constant in the second."""
+
+    @staticmethod
+    def forward(gradient: Tensor, x: Tensor, slope: float) -> Tensor:
+        return _leak(gradient, x, slope)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[1])
+        ctx.slope = inputs[2]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return _Leak.of(gradients[0], *ctx.saved_tensors, ctx.slope), None, None
+
+
+@inner_gradient.kept_whole
+def leak(x: Tensor, slope: float) -> Tensor:
+    """As torch's leaky_relu, without a second derivative."""
+    return _Leak.of(x, x.detach(), slope)
+
+
 class _InTraining(nn.Module):
     """Before a layer's class: computes what it does, but with `fast`."""
 
@@ -285,6 +318,12 @@ class _InstanceNorm2d(_InTraining, InstanceNorm2d):
         return normalise(input, self.weight, self.bias, self.eps)
 
 
+class _LeakyReLU(_InTraining, StraightLeakyReLU):
+    def fast(self, input: Tensor) -> Tensor:
+        compiling = torch.compiler.is_compiling()
+        return leak(input, self.negative_slope) if compiling else StraightLeakyReLU.forward(self, input)
+
+
 FASTER: dict[type[nn.Module], type[nn.Module]] = {
     nn.Conv2d: _Conv2d,
     nn.ConvTranspose2d: _ConvTranspose2d,
@@ -292,6 +331,7 @@ FASTER: dict[type[nn.Module], type[nn.Module]] = {
     ConvThenHalve: _ConvThenHalve,
     DoubleThenConv: _DoubleThenConv,
     InstanceNorm2d: _InstanceNorm2d,
+    StraightLeakyReLU: _LeakyReLU,
 }
 
 
