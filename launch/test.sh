@@ -15,17 +15,27 @@ install_browser() {
     fi
 }
 
+all=no
+if [ "${1:-}" = "--all" ]; then
+    all=yes
+    shift
+    . launch/cluster_tools.sh
+    install_browser
+fi
+for argument in "$@"; do
+    case "$argument" in -m*) exec python -m pytest "$@" ;; esac # marks of one's own choice, one test after the other
+done
 unmarked=(-m "not slow and not faults and not cluster and not browser" --numprocesses=auto --maxprocesses=4 --dist=worksteal)
-if [ "${1:-}" != "--all" ]; then
+if [ "$all" = no ]; then
     exec python -m pytest "${unmarked[@]}" "$@"
 fi
-shift
-. launch/cluster_tools.sh
-install_browser
-status=0
-run() {
-    python -m pytest "$@" || [ $? = 5 ] || status=1 # 5: what was asked for has no test of these marks
-}
-run "${unmarked[@]}" "$@"
-run -m "slow or faults or cluster or browser" "$@" # kills and limits of time need the machine to themselves
-exit "$status"
+first=0 second=0
+python -m pytest "${unmarked[@]}" "$@" || first=$?
+[ "$first" != 2 ] || exit 2 # interrupted
+# Kills and limits of time need the machine to themselves.
+python -m pytest -m "slow or faults or cluster or browser" "$@" || second=$?
+if [ "$first" = 5 ]; then # what was asked for has no test in the first part
+    exit "$second"
+fi
+[ "$second" != 5 ] || second=0
+exit $((first > second ? first : second))

@@ -8,11 +8,12 @@ import time
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
+from torch.futures import Future
 from torch.nn.parallel import DistributedDataParallel
 
 from wgan_dist import distributed
-from wgan_dist.distributed import World, world
+from wgan_dist.distributed import World, _Averaging, world
 
 BACKWARDS, LATE = 6, 0.05  # seconds
 
@@ -20,12 +21,25 @@ BACKWARDS, LATE = 6, 0.05  # seconds
 def _read_late(here: World) -> None:
     add = torch.sum
 
-    def late(*given: object, **named: object) -> torch.Tensor:
+    def late(*given: object, **named: object) -> Tensor:
         time.sleep(LATE)
         return add(*given, **named)  # type: ignore[call-overload]
 
     if here.rank == here.size - 1:
         distributed.torch.sum = late  # type: ignore[attr-defined]
+
+
+def _noted(averaging: _Averaging) -> list[bool]:
+    """Of each bucket that will be averaged, whether it is the last."""
+    last: list[bool] = []
+    add = averaging.add
+
+    def noting(flat: Tensor, is_last: bool) -> Future[Tensor]:
+        last.append(is_last)
+        return add(flat, is_last)
+
+    averaging.add = noting  # type: ignore[method-assign]
+    return last
 
 
 def main() -> None:
@@ -37,6 +51,7 @@ def main() -> None:
     wrapped = DistributedDataParallel(network, bucket_cap_mb=0.1, gradient_as_bucket_view=True)
     distributed.average_in_memory(wrapped)
     assert "_average" in str(wrapped._get_ddp_logging_data()["comm_hook"])
+    buckets = _noted(wrapped.averaging)  # type: ignore[arg-type]
     _read_late(here)
     generator = torch.Generator().manual_seed(here.rank)
     found = []
@@ -47,6 +62,7 @@ def main() -> None:
         alone = torch.autograd.grad(network(x).square().sum(), list(network.parameters()))
         averaged = [parameter.grad.clone() for parameter in network.parameters() if parameter.grad is not None]
         found += list(zip(alone, averaged, strict=True))
+    assert buckets.count(False) >= BACKWARDS - 1  # in the first, torch has not sorted them yet
     for mine, averaged_one in found:
         expected = mine / here.size
         dist.all_reduce(expected)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from tests.faults.tiny import assert_same_run
-from tests.processes import ACCELERATE_2, PYTHON, TORCHRUN_2, metrics, run, torchrun
+from tests.processes import ACCELERATE_2, PYTHON, TORCHRUN_2, apart, metrics, run, torchrun
 from wgan_dist.artifact import RAW_FILE
 from wgan_dist.distributed import World, shares
 from wgan_dist.errors import UserError
@@ -67,16 +67,22 @@ for name, norm, shape in [("2d", nn.BatchNorm2d(3), (8, 3, 4, 4)), ("1d", nn.Bat
         difference(alone.eval()(x), ours.eval()(x)),
     )
 if world.is_main:
-    print("WORST", max(worst.values()), world.size)
+    words = distributed._words
+    print("WORST", max(worst.values()), world.size, len(words), sum(each.round for each in words))
+assert distributed.greatest(world.rank) == 1
 distributed.leave()
 """
 
 
-def test_global_batchnorm_equals_torchs_own_over_the_whole_batch(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("launcher", "memories"), [(TORCHRUN_2, 1), (apart(2), 0)])
+def test_global_batchnorm_equals_torchs_own_over_the_whole_batch(
+    launcher: tuple[str, ...], memories: int, tmp_path: Path
+) -> None:
     (tmp_path / "batchnorm.py").write_text(BATCHNORM)
-    done = run(*TORCHRUN_2, "batchnorm.py", cwd=tmp_path)
-    _, worst, size = next(line for line in done.stdout.splitlines() if line.startswith("WORST")).split()
-    assert size == "2"
+    done = run(*launcher, "batchnorm.py", cwd=tmp_path)
+    _, worst, size, words, rounds = next(line for line in done.stdout.splitlines() if line.startswith("WORST")).split()
+    assert (int(size), int(words)) == (2, memories)
+    assert bool(int(rounds)) == bool(memories)
     assert float(worst) < 1e-12
 
 

@@ -3,6 +3,7 @@
 import collections
 import os
 import pty
+import select
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from tensorboard.plugins.base_plugin import TBContext
 from tensorboard.plugins.hparams import api_pb2, list_session_groups
 from tensorboard.plugins.hparams.backend_context import Context
 
-from tests.processes import TORCHRUN_2, metrics, run
+from tests.processes import HANG_SECONDS, TORCHRUN_2, metrics, run
 from wgan_dist.config import Config
 from wgan_dist.observe import COMPARED, Progress, settings_table
 from wgan_dist.train import train
@@ -82,7 +83,8 @@ def on_terminal(monkeypatch: pytest.MonkeyPatch) -> str:
         progress.close()
         stream.flush()
         sent = b""
-        while not sent.endswith(b"\n"):  # a terminal hands over what it has, in as many parts as it likes
+        # A terminal hands over what it has, in as many parts as it likes.
+        while not sent.endswith(b"\n") and select.select([main], [], [], HANG_SECONDS)[0]:
             sent += os.read(main, 10_000)
     os.close(main)
     return sent.decode()

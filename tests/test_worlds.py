@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import HANG_SECONDS, PYTHON, REPOSITORY, run, torchrun
+from tests.processes import HANG_SECONDS, PYTHON, REPOSITORY, apart, run, torchrun
 from tests.worlds import CASES, greatest_difference
 
 MODULE = ("-m", "tests.worlds")
@@ -34,6 +34,14 @@ def test_gradients_and_terms_are_those_of_one_process_and_ranks_stay_equal(
     assert found <= TOLERANCE[dtype], where
 
 
+def test_gradients_are_those_of_one_process_where_two_share_no_memory(tmp_path: Path) -> None:
+    cases = ("gp-instance-2", "sagan-bce-1")
+    run(*PYTHON, *MODULE, "one", "float64", *cases, cwd=tmp_path)
+    run(*apart(2), *MODULE, "many", "float64", *cases, cwd=tmp_path)
+    found, where = greatest_difference(tmp_path / "one", tmp_path / "many")
+    assert found <= TOLERANCE["float64"], where
+
+
 @dataclass(frozen=True)
 class Edit:
     """In a file of the package, one text for another."""
@@ -50,6 +58,7 @@ class Mutant:
     name: str
     edits: tuple[Edit, ...]
     case: str = "gp-instance-1"
+    launcher: tuple[str, ...] = torchrun(2)
 
 
 def one_edit(name: str, file: str, text: str, mistake: str, case: str = "gp-instance-1") -> Mutant:
@@ -123,6 +132,18 @@ MUTANTS = [
         "means = _sum_over_processes(torch.stack([of_bias, of_weight])) / count",
         "means = torch.stack([of_bias, of_weight]) * dist.get_world_size() / count",
     ),
+    Mutant(
+        "the same by sockets",
+        (
+            Edit(
+                "distributed.py",
+                "    dist.all_reduce(values)\n    return values\n",
+                "    return values * dist.get_world_size()\n",
+            ),
+        ),
+        "sagan-bce-1",
+        apart(2),
+    ),
     one_edit(
         "every process draws the same noise", "step.py", "whole[share].to(", "whole[: share.stop - share.start].to("
     ),
@@ -153,12 +174,12 @@ def plant(mutant: Mutant, folder: Path) -> None:
         path.write_text(text.replace(edit.text, edit.mistake))
 
 
-def agrees(folder: Path, case: str) -> bool:
+def agrees(folder: Path, case: str, launcher: tuple[str, ...] = torchrun(2)) -> bool:
     """Whether two processes of the package in `folder` agree with each other, and with one as it should be."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), str(REPOSITORY)])}
     run(*PYTHON, *MODULE, "one", "float64", case, cwd=folder)
     done = subprocess.run(
-        [*torchrun(2), *MODULE, "two", "float64", case],
+        [*launcher, *MODULE, "two", "float64", case],
         cwd=folder,
         env=environment,
         capture_output=True,
@@ -179,4 +200,4 @@ def test_the_check_of_mutants_passes_what_is_right(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.name for mutant in MUTANTS])
 def test_a_known_mistake_shows(mutant: Mutant, tmp_path: Path) -> None:
     plant(mutant, tmp_path)
-    assert not agrees(tmp_path, mutant.case)
+    assert not agrees(tmp_path, mutant.case, mutant.launcher)

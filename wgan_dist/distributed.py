@@ -225,7 +225,8 @@ class Traffic:
 
 
 def traffic(wrapped: nn.Module) -> Traffic | None:
-    """What was measured, by DistributedDataParallel of every hundredth backward; None alone, and before the first."""
+    """What was measured: in shared memory of every backward but the first, of which nothing is hidden, and waiting for
+    a slower process is a part; else by DistributedDataParallel of every hundredth. None alone, and before that."""
     if not isinstance(wrapped, DistributedDataParallel):
         return None
     found = wrapped._get_ddp_logging_data()
@@ -241,24 +242,22 @@ def traffic(wrapped: nn.Module) -> Traffic | None:
 
 def _meetings(each: int, patience: float) -> list[Meeting]:
     """A meeting of all processes with room for so many bytes of each; none unless all are on this machine, by the
-    launcher's word and by their memory, without a GPU."""
+    launcher's word and by their memory, without a GPU, and none where the system refuses one of them."""
     here = world()
     near = os.environ.get("LOCAL_WORLD_SIZE") == str(here.size)
-    if not near or torch.cuda.is_available() or not host_memory.is_offered():
+    if greatest(int(not near or torch.cuda.is_available() or not host_memory.is_offered())):
         return []
     size, secret = Meeting.needs(here.size, each), secrets.token_bytes(host_memory.ALIGNMENT)
-    process, descriptor, secret = from_main(lambda: (os.getpid(), host_memory.create(size, secret), secret))
-    memory = host_memory.open_of(process, descriptor, size, secret)
-    refused = greatest(int(memory is None))  # after this all have opened it
-    if here.is_main:
-        os.close(descriptor)
-    if memory is None or refused:
-        return []
-    meeting = Meeting(memory, here.rank, here.size, patience)
+    descriptor, secret = from_main(lambda: (host_memory.create(size, secret), secret))
     processes = [0] * here.size
     dist.all_gather_object(processes, os.getpid(), _hosts[0])
-    meeting.know(processes)
-    return [meeting]
+    memory, watched = host_memory.open_of(processes[0], descriptor, size, secret), host_memory.watch(processes)
+    refused = greatest(int(memory is None or watched is None))  # after this all have opened it
+    if here.is_main and descriptor is not None:
+        os.close(descriptor)
+    if memory is None or watched is None or refused:
+        return []
+    return [Meeting(memory, here.rank, here.size, patience, watched)]
 
 
 def _are_near(values: Tensor) -> bool:
@@ -317,7 +316,7 @@ def _where(error: BaseException) -> str:
 
 @contextmanager
 def noticing_loss() -> Iterator[None]:
-    """What fails between processes in this block is a LostError: this rank, what it was in, and torch's words.
+    """What fails between processes in this block is a LostError: this rank, what it was in, and why.
 
     Under NCCL the watchdog may be first: it ends the process by itself, and names rank and collective.
     """

@@ -1,18 +1,19 @@
-"""Memory that the processes of one machine share: a word between them takes a tenth of what it takes by a socket."""
+"""Memory that the processes of one machine share: who waits for the others on a core of its own hears them at once."""
 
 import mmap
 import os
 import platform
 import select
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 ALIGNMENT = 64  # bytes: a line of the processor's cache, which one process writes and the others watch
-WATCHED = 0.001  # seconds: who comes later than this is looked for less often, by sleeping
-NAP, ROUND = 5e-5, 0.1  # seconds: of a sleep, and between looks at whether the others are alive
+WATCHED = 0.001  # seconds: after this a process that waits sleeps between its looks,
+NAP_SHARE, LONGEST_NAP = 0.05, 0.002  # for a share of what it has waited, in seconds
+CHECKED = 0.1  # seconds between looks at whether the others are alive
 
 
 class LostProcessError(RuntimeError):
@@ -30,17 +31,27 @@ def aligned(size: int) -> int:
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 
-def create(size: int, secret: bytes) -> int:
-    """A descriptor of so many bytes, the first of them the secret: in no folder, gone with the last who has it open."""
-    descriptor = os.memfd_create("wgan_dist")
-    os.ftruncate(descriptor, size)
-    os.pwrite(descriptor, secret, 0)
+def create(size: int, secret: bytes) -> int | None:
+    """A descriptor of so many bytes, the first of them the secret: in no folder, gone with the last who has it open.
+
+    None where the system refuses that, or has not so much memory: it is reserved at once.
+    """
+    try:
+        descriptor = os.memfd_create("wgan_dist")
+    except OSError:
+        return None
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+        os.pwrite(descriptor, secret, 0)
+    except OSError:
+        os.close(descriptor)
+        return None
     return descriptor
 
 
-def open_of(process: int, descriptor: int, size: int, secret: bytes) -> mmap.mmap | None:
-    """What another process created; None where the system refuses it, or where that is something else: a container
-    may number its processes by itself."""
+def open_of(process: int, descriptor: int | None, size: int, secret: bytes) -> mmap.mmap | None:
+    """What another process created; None if it has not, where the system refuses it, or where that is something else:
+    a container may number its processes by itself."""
     try:
         own = os.open(f"/proc/{process}/fd/{descriptor}", os.O_RDWR)
     except OSError:
@@ -52,6 +63,19 @@ def open_of(process: int, descriptor: int, size: int, secret: bytes) -> mmap.mma
     finally:
         os.close(own)
     return memory if memory[: len(secret)] == secret else None
+
+
+def watch(processes: list[int]) -> list[select.poll] | None:
+    """For each process what tells that it has ended; None where the system refuses it."""
+    watched = []
+    for process in processes:
+        try:
+            descriptor = os.pidfd_open(process)
+        except OSError:
+            return None
+        watched.append(select.poll())
+        watched[-1].register(descriptor, select.POLLIN)
+    return watched
 
 
 @dataclass
@@ -67,9 +91,9 @@ class Meeting:
     rank: int
     size: int
     patience: float
+    watched: list[select.poll]  # of each rank
     round: int = 0
     start: int = 0
-    alive: dict[int, select.poll] = field(default_factory=dict)  # by rank, what tells that a process has ended
 
     @staticmethod
     def needs(size: int, each: int) -> int:
@@ -79,43 +103,43 @@ class Meeting:
     def __post_init__(self) -> None:
         whole = torch.frombuffer(self.memory, dtype=torch.uint8)
         _, arrived, room = whole.split([ALIGNMENT, ALIGNMENT * self.size, len(whole) - ALIGNMENT * (1 + self.size)])
-        self.arrived = arrived.view(torch.int64).view(self.size, -1)[:, 0].numpy()
+        # Of each process, the rounds it has come to, and the bytes it has put into the last even and odd one.
+        self.arrived, *self.put = arrived.view(torch.int64).view(self.size, -1)[:, :3].numpy().T
         self.halves = room.view(2, self.size, -1)
-
-    def know(self, processes: list[int]) -> None:
-        """The ids of all processes, by rank: to be told before the first round."""
-        for rank, process in enumerate(processes):
-            self.alive[rank] = select.poll()
-            self.alive[rank].register(os.pidfd_open(process), select.POLLIN)
 
     def places(self, like: Tensor) -> Tensor:
         """Room for a tensor of each process [size, length], to be read after the others have come."""
         end = self.start + like.numel() * like.element_size()
+        if end > self.halves.shape[2]:
+            raise ValueError(f"{end} bytes in a round of {self.halves.shape[2]}")
         found = self.halves[self.round % 2, :, self.start : end].view(like.dtype)
         self.start = aligned(end)
         return found
 
     def meet(self) -> None:
         """Wait until all have put what they have in this round."""
+        put, mine = self.put[self.round % 2], self.start
         self.round, self.start = self.round + 1, 0
+        put[self.rank] = mine
         self.arrived[self.rank] = self.round
-        began = time.monotonic()
-        looked = began
+        began = checked = time.monotonic()
         while self.arrived.min() < self.round:
             now = time.monotonic()
             if now - began < WATCHED:
                 os.sched_yield()
                 continue
-            time.sleep(NAP)
-            if now - looked > ROUND:
-                self._look(now - began)
-                looked = now
+            time.sleep(min(LONGEST_NAP, NAP_SHARE * (now - began)))
+            if now - checked > CHECKED:
+                self._check(now - began)
+                checked = now
+        if (put != mine).any():
+            raise LostProcessError(f"rank {int((put != mine).argmax())} is at another place of the run")
 
-    def _look(self, waited: float) -> None:
+    def _check(self, waited: float) -> None:
         for rank, arrived in enumerate(self.arrived):
             if arrived < self.round:
                 # Looked at in this order, since it may have come and then ended.
-                if self.alive[rank].poll(0) and self.arrived[rank] < self.round:
+                if self.watched[rank].poll(0) and self.arrived[rank] < self.round:
                     raise LostProcessError(f"rank {rank} has ended")
                 if waited > self.patience:
                     raise LostProcessError(f"rank {rank} has not come for {self.patience:.4g} s")
