@@ -178,7 +178,12 @@ class _Averaging:
     def __init__(self, meeting: Meeting) -> None:
         self.meeting = meeting
         self.waiting: list[tuple[Tensor, Tensor, Future[Tensor]]] = []
-        self.backwards, self.seconds = 0, 0.0  # of which nothing is hidden: the backward waits here
+        self.seconds = 0.0  # of all backwards but the first; none of them hidden: the backward waits here
+
+    @property
+    def backwards(self) -> int:
+        """How many there were after the first, in which the processes wait for each other's start."""
+        return max(0, self.meeting.round - 1)
 
     def add(self, flat: Tensor, is_last: bool) -> Future[Tensor]:
         """The future mean of a bucket, of the same bits on every process; all are known with the last."""
@@ -191,8 +196,7 @@ class _Averaging:
             for flat, places, mean_of_one in self.waiting:
                 mean_of_one.set_result(torch.sum(places, 0, out=flat))
             self.waiting.clear()
-            self.backwards += not is_first
-        if not is_first:  # in which the processes wait for each other's start
+        if not is_first:
             self.seconds += time.perf_counter() - began
         return mean
 
@@ -231,8 +235,10 @@ def traffic(wrapped: nn.Module) -> Traffic | None:
         return None
     found = wrapped._get_ddp_logging_data()
     if averaging := getattr(wrapped, "averaging", None):
-        each = averaging.seconds / max(1, averaging.backwards)
-        return Traffic(found["total_parameter_size_bytes"], each, each) if each else None
+        if not averaging.backwards:
+            return None
+        each = averaging.seconds / averaging.backwards
+        return Traffic(found["total_parameter_size_bytes"], each, each)
     if "avg_backward_comm_time" not in found:
         return None
     seconds = found["avg_backward_comm_time"] / 1e9

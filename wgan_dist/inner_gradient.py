@@ -19,9 +19,14 @@ def kept_whole(operation: Operation) -> Operation:
     return torch.compiler.allow_in_graph(operation)
 
 
+def like_first(first: Tensor, *_: object) -> Tensor:
+    """An empty result that is shaped, typed and laid out as the first argument is."""
+    return torch.empty_like(first)
+
+
 def kept_on_cpu(like: Callable[..., Any]) -> Callable[[Operation], Operation]:
     """A function of tensors, without derivatives, that a compiled step on a CPU calls as it is: what the compiler makes
-    of sums over channels that are last, and of masks, is slower (torch 2.14). `like` gives empty results."""
+    of sums over channels that are last, and of masks, is slower (torch 2.14). `like` gives results of the same kind."""
 
     def keep(function: Operation) -> Operation:
         operation = torch.library.custom_op(f"wgan_dist::{function.__name__.strip('_')}", function, mutates_args=())

@@ -35,10 +35,6 @@ def _along(gradient: Tensor, centred: Tensor, r: Tensor) -> tuple[Tensor, Tensor
     return _mean(gradient), _mean(gradient * centred) * r
 
 
-def _like_first(first: Tensor, *_: object) -> Tensor:
-    return torch.empty_like(first)
-
-
 def _like_normal(x: Tensor, weight: Tensor, *_: object) -> tuple[Tensor, Tensor, Tensor]:
     precise = torch.empty_like(x, dtype=weight.dtype)
     return torch.empty_like(x), precise, precise.new_empty(*x.shape[:2], 1, 1)
@@ -51,7 +47,7 @@ def _normal(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> tuple[Te
     return torch.addcmul(_maps(bias), centred, r * _maps(weight)).to(x.dtype), centred, r
 
 
-@inner_gradient.kept_on_cpu(_like_first)
+@inner_gradient.kept_on_cpu(inner_gradient.like_first)
 def _across(gradient: Tensor, centred: Tensor, r: Tensor, weight: Tensor) -> Tensor:
     """w · r · (u − ū − x̂ · mean(u x̂)) of a gradient u (Ioffe and Szegedy 2015, section 3): linear in u, symmetric."""
     scale = r * _maps(weight)

@@ -25,26 +25,22 @@ Pair = Sequence[int]
 FEW_PLACES, FEW_PLACES_IN_HALF, FEW_CHANNELS = 16, 256, 4
 
 
-def _matrices(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
-    """a [m, k] · bᵀ of b [n, k] + bias [n]; on a CPU in float32 by oneDNN, twice as fast there as torch's own choice
-    where the processor is not Intel's."""
-    if a.device.type != "cpu" or a.dtype != torch.float32 or not torch.backends.mkldnn.is_available():
-        return linear(a, b, bias)
-    return _compiled_matrices(a, b, bias) if torch.compiler.is_compiling() else _onednn_matrices(a, b, bias)
+def _like_product(a: Tensor, b: Tensor, bias: Tensor | None) -> Tensor:
+    return a.new_empty(a.shape[0], b.shape[0])
 
 
+# The compiler itself takes this operation for one whose weights never change, and fails.
+@inner_gradient.kept_on_cpu(_like_product)
 def _onednn_matrices(a: Tensor, b: Tensor, bias: Tensor | None) -> Tensor:
     whole = None if bias is None else bias.contiguous()  # its strides are not looked at
     return torch.ops.mkldnn._linear_pointwise(a, b, whole, "none", [], "")
 
 
-# The compiler takes this operation for weights that never change, and fails: to it, it is one of ours.
-_compiled_matrices = torch.library.custom_op("wgan_dist::matrices", _onednn_matrices, mutates_args=())
-
-
-@_compiled_matrices.register_fake
-def _(a: Tensor, b: Tensor, bias: Tensor | None) -> Tensor:
-    return a.new_empty(a.shape[0], b.shape[0])
+def _matrices(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
+    """a [m, k] · bᵀ of b [n, k] + bias [n]; on a CPU in float32 by oneDNN, twice as fast there as torch's own choice
+    where the processor is not Intel's."""
+    by_onednn = a.device.type == "cpu" and a.dtype == torch.float32 and torch.backends.mkldnn.is_available()
+    return _onednn_matrices(a, b, bias) if by_onednn else linear(a, b, bias)
 
 
 def _product_is_possible(x: Tensor, kernel: Pair, stride: Pair) -> bool:
@@ -241,11 +237,7 @@ def multiply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return _Gather.of(x, weight, (), (), bias)
 
 
-def _like_first(first: Tensor, *_: object) -> Tensor:
-    return torch.empty_like(first)
-
-
-@inner_gradient.kept_on_cpu(_like_first)
+@inner_gradient.kept_on_cpu(inner_gradient.like_first)
 def _leak(gradient: Tensor, x: Tensor, slope: float) -> Tensor:
     """The gradient where x is positive, `slope` times it elsewhere."""
     return torch.ops.aten.leaky_relu_backward(gradient, x, slope, False)
