@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
+from torchvision.utils import make_grid, save_image
 
-from wgan_dist.pictures import POINTS_DRAWN, ImageGallery, PointGallery, grid, plane
+from wgan_dist.pictures import POINTS_DRAWN, ImageGallery, PointGallery, grid, plane, to_image
 
 # matplotlib's colours of the real points, of the generated ones, and of paths at 70 % over white.
 ORANGE, BLUE, GREEN = (255, 127, 14), (31, 119, 180), (107, 189, 107)
@@ -51,9 +53,19 @@ def test_a_grid_is_about_square_row_by_row_between_black_and_white() -> None:
     assert not picture[:, :, 6:8].any()
 
 
+@pytest.mark.parametrize(("count", "channels"), [(2, 3), (5, 1), (64, 3), (7, 3)])
+def test_grids_and_their_files_are_torchvisions(count: int, channels: int, tmp_path: Path) -> None:
+    images = torch.rand(count, channels, 5, 4) * 2.2 - 1.1
+    theirs = make_grid(images, round(count**0.5), normalize=True, value_range=(-1, 1))
+    assert torch.equal(grid(images), theirs)
+    save_image(theirs, tmp_path / "theirs.png")
+    with Image.open(tmp_path / "theirs.png") as file:
+        assert (np.asarray(to_image(theirs)) == np.asarray(file)).all()
+
+
 def test_a_grid_shows_what_is_not_a_number_as_grey() -> None:
     picture = grid(torch.full((1, 3, 2, 2), float("nan")))
-    assert (picture[:, 2:4, 2:4] == 0.5).all()
+    assert picture[:, 2:4, 2:4].tolist() == [[[0.5, 0.5]] * 2] * 3
 
 
 def test_images_are_shown_as_a_grid() -> None:

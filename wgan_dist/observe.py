@@ -20,6 +20,7 @@ from wgan_dist.config import Config, as_dict, to_yaml
 from wgan_dist.errors import UserError
 from wgan_dist.files import sync, whole_file, write_bytes
 from wgan_dist.measures import MEASURES
+from wgan_dist.pictures import to_image
 from wgan_dist.settings import show
 from wgan_dist.trackers import Trackers
 
@@ -207,12 +208,10 @@ class Observer:
         self.progress.show(shown)
 
     def picture(self, name: str, step: int, picture: Tensor) -> Path:
-        """A picture [c, height, width] in [0, 1] as samples/step-…-name.png and in TensorBoard."""
-        from torchvision.utils import save_image  # as in wgan_dist.pictures
-
+        """A picture [3, height, width] in [0, 1] as samples/step-…-name.png and in TensorBoard."""
         path = self.run_dir / SAMPLES / f"step-{step:08d}-{name}.png"
         with whole_file(path) as partial:
-            save_image(picture, partial, format="png")
+            to_image(picture).save(partial, "PNG")
         self.writer.add_image(f"fixed_noise/{name}", picture, step)
         return path
 

@@ -15,7 +15,7 @@ from wgan_dist.artifact import Artifact, Description
 from wgan_dist.data import are_points, open_points
 from wgan_dist.errors import UserError
 from wgan_dist.files import whole_file
-from wgan_dist.pictures import labelled, plane, write_gif
+from wgan_dist.pictures import labelled, plane, to_image, write_gif
 from wgan_dist.settings import from_flags, setting, show
 
 USAGE = """
@@ -71,11 +71,9 @@ def _write_points(points: NDArray[np.float32], data: str, out: str) -> str:
         raise UserError(f"out={out}: this generator makes points; expected a file ending in .png or .csv")
     if Path(out).suffix.lower() == ".csv":
         return str(write_points(points, out))
-    from torchvision.utils import save_image  # takes as long to import as torch: as in wgan_dist.pictures
-
     real = open_points(data).values[: len(points)] if are_points((data,)) else points
     with whole_file(out) as partial:
-        save_image(plane(real, points), partial, format="png")
+        to_image(plane(real, points)).save(partial, "PNG")
     return out
 
 

@@ -2,8 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
-from scipy.spatial.distance import cdist
 
 from wgan_dist.data.points import Mixture
 
@@ -17,6 +15,9 @@ def exact_wasserstein(first: Floats, second: Floats) -> float:
 
     NaN where a point is not finite. Raises ValueError for sets of different lengths: no assignment takes in all.
     """
+    from scipy.optimize import linear_sum_assignment  # 40 MB that a run without points need not hold
+    from scipy.spatial.distance import cdist
+
     if len(first) != len(second):
         raise ValueError(f"{len(first)} points against {len(second)}: expected as many")
     distances = cdist(first, second)
@@ -27,6 +28,8 @@ def exact_wasserstein(first: Floats, second: Floats) -> float:
 
 def good_of_mode(points: Floats, mixture: Mixture) -> NDArray[np.int64]:
     """How many points are within 3 σ of each mode; of real ones 98.9 % are within one (1 − exp(−3² / 2))."""
+    from scipy.spatial.distance import cdist
+
     distances = cdist(points, mixture.modes)
     nearest = distances.argmin(axis=1)
     good = distances.min(axis=1) <= GOOD_DEVIATIONS * mixture.deviation

@@ -1,12 +1,10 @@
 """What runs make of the same noise in the end, and which training images that is nearest to."""
 
-import io
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torchvision.utils import save_image
 
 from export.sampler import grid, latents
 from wgan_dist import artifact, checkpoint, state
@@ -14,7 +12,7 @@ from wgan_dist.artifact import Artifact
 from wgan_dist.data import Images, are_points, open_images, open_points, split
 from wgan_dist.errors import UserError
 from wgan_dist.metrics.neighbours import nearest
-from wgan_dist.pictures import plane
+from wgan_dist.pictures import plane, to_image
 from wgan_dist.reports.pictures import Picture, to_png
 from wgan_dist.reports.runs import Run
 from wgan_dist.run_folder import CHECKPOINTS
@@ -58,9 +56,7 @@ def draw_images(source: Artifact, count: int, seed: int) -> NDArray[np.uint8]:
 def _picture_of_points(run: Run, source: Artifact, seed: int) -> bytes:
     points = points_of(source, _latents(source, POINTS, seed))
     real = open_points(run.config.data[0]).values[:POINTS] if are_points(run.config.data) else points
-    out = io.BytesIO()
-    save_image(plane(real, points), out, format="png")
-    return out.getvalue()
+    return to_png(np.asarray(to_image(plane(real, points))))
 
 
 def final_picture(run: Run, source: Artifact, count: int, seed: int, folder: str) -> Picture:
