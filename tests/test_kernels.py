@@ -203,7 +203,7 @@ def test_compiled_a_critic_in_training_has_the_gradients_of_the_plain_one() -> N
         expected = penalty_gradients(plain, images)
         fast = for_training(copy.deepcopy(plain))
         fast.zero_grad()
-        torch.compile(Penalty(fast), fullgraph=True, dynamic=False)(images).backward()
+        inner_gradient.compiled(Penalty(fast))(images).backward()
         for mine, theirs in zip(fast.parameters(), expected, strict=True):
             assert mine.grad is not None
             assert (mine.grad - theirs).abs().max() <= rounding * theirs.abs().max()
@@ -214,7 +214,7 @@ def test_compiled_in_bfloat16_a_critic_in_training_has_the_gradients_of_the_unco
     """At places enough that a weight's gradient alone is a product of matrices: 16 × 16 and 8 × 8."""
     critic, images = for_training(DCGANCritic(32, 3, 8, "instance")), draw(4, 3, 32, 32, dtype=torch.float32)
     found: list[list[Tensor]] = []
-    for objective in (Penalty(critic), torch.compile(Penalty(critic), fullgraph=True, dynamic=False)):
+    for objective in (Penalty(critic), inner_gradient.compiled(Penalty(critic))):
         critic.zero_grad()
         with torch.autocast("cpu", torch.bfloat16):
             loss = objective(images)

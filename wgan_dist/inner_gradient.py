@@ -5,18 +5,28 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import Function
 
 Operation = TypeVar("Operation", bound=Callable[..., Any])
 
 _running = [False]
+_whole: list[Callable[..., Any]] = []
 
 
 def kept_whole(operation: Operation) -> Operation:
-    """An operation with derivatives of its own, which torch.compile must not look into: the derivatives that it finds
-    there under torch.func.grad are wrong, silently (torch 2.14)."""
-    return torch.compiler.allow_in_graph(operation)
+    """An operation with derivatives of its own, which `compiled` does not look into: the derivatives that torch.compile
+    finds there under torch.func.grad are wrong, silently (torch 2.14)."""
+    _whole.append(operation)
+    return operation
+
+
+def compiled(module: nn.Module) -> Any:
+    """A module of such operations, compiled for shapes that never change. Nothing else compiles them: they are told to
+    the compiler here, since to name it imports it, 150 MB."""
+    torch.compiler.allow_in_graph(_whole)
+    # Of a second run in one process the compiler would suppose that shapes change.
+    return torch.compile(module, fullgraph=True, dynamic=False)
 
 
 def like_first(first: Tensor, *_: object) -> Tensor:

@@ -74,7 +74,8 @@ def _across_twice(u: Tensor, v: Tensor, centred: Tensor, r: Tensor, weight: Tens
 
 
 class _Normalise(inner_gradient.TwiceDifferentiable):
-    """y, x − μ and r, of which only the first has a derivative."""
+    """y, x − μ and r. The second stands for x in what is differentiated again, so that x need not be kept: what it is
+    given as a gradient is one of x, and r's share is in it."""
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -83,32 +84,38 @@ class _Normalise(inner_gradient.TwiceDifferentiable):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
         x, weight, _, ctx.epsilon = inputs
-        ctx.mark_non_differentiable(*output[1:])
-        ctx.save_for_backward(x, weight, *output[1:])
+        ctx.kind = x.dtype
+        ctx.mark_non_differentiable(output[2])
+        ctx.save_for_backward(weight, *output[1:])
+        ctx.set_materialize_grads(False)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        gradient, (x, weight, centred, r) = gradients[0], ctx.saved_tensors
-        of_x = _Across.of(gradient, x, weight, centred, r) if ctx.needs_input_grad[0] else None
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        (gradient, of_x), (weight, centred, r) = gradients[:2], ctx.saved_tensors
+        of_x = None if of_x is None else of_x.to(ctx.kind)
+        if gradient is None:
+            return of_x, None, None, None
+        if ctx.needs_input_grad[0]:
+            across = _Across.of(gradient, weight, centred, r)
+            of_x = across if of_x is None else of_x + across
         if inner_gradient.is_running():
             return of_x, None, None, None
-        if torch.is_grad_enabled():  # differentiated again: the saved ones say nothing of where they come from
-            centred, r = _centred(x, weight, ctx.epsilon)
+        if torch.is_grad_enabled():  # differentiated again: r says nothing of where it comes from
+            centred, r = _centred(centred, weight, ctx.epsilon)
         precise = gradient.to(weight.dtype)
         return of_x, (precise * centred * r).sum((0, *PLACES)), precise.sum((0, *PLACES)), None
 
 
 class _Across(inner_gradient.TwiceDifferentiable):
-    """The gradient in x. `centred` and `r` are functions of x: their share is in x's derivative."""
+    """The gradient in x, whose own derivative in x is that in `centred`."""
 
     @staticmethod
-    def forward(gradient: Tensor, x: Tensor, weight: Tensor, centred: Tensor, r: Tensor) -> Tensor:
-        return _across(gradient.to(weight.dtype), centred, r, weight).to(x.dtype)
+    def forward(gradient: Tensor, weight: Tensor, centred: Tensor, r: Tensor) -> Tensor:
+        return _across(gradient.to(weight.dtype), centred, r, weight).to(gradient.dtype)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        gradient, x, *others = inputs
-        ctx.save_for_backward(gradient, *others)
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     @once_differentiable
@@ -117,7 +124,7 @@ class _Across(inner_gradient.TwiceDifferentiable):
         kind = u.dtype
         u, v = (each.to(weight.dtype) for each in (u, gradients[0]))
         of_x, of_weight = _across_twice(u, v, centred, r, weight)
-        return _across(v, centred, r, weight).to(kind), of_x.to(kind), of_weight, None, None
+        return _across(v, centred, r, weight).to(kind), of_weight, of_x, None
 
 
 @inner_gradient.kept_whole

@@ -238,17 +238,22 @@ def multiply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 @inner_gradient.kept_on_cpu(inner_gradient.like_first)
-def _leak(gradient: Tensor, x: Tensor, slope: float) -> Tensor:
-    """The gradient where x is positive, `slope` times it elsewhere."""
-    return torch.ops.aten.leaky_relu_backward(gradient, x, slope, False)
+def _leaky(x: Tensor, slope: float) -> Tensor:
+    return torch.ops.aten.leaky_relu(x, slope)
+
+
+@inner_gradient.kept_on_cpu(inner_gradient.like_first)
+def _leak(gradient: Tensor, y: Tensor, slope: float) -> Tensor:
+    """The gradient where y is positive, `slope` times it elsewhere."""
+    return torch.ops.aten.leaky_relu_backward(gradient, y, slope, True)
 
 
 class _Leak(inner_gradient.TwiceDifferentiable):
     """Linear in its first argument, constant in the second."""
 
     @staticmethod
-    def forward(gradient: Tensor, x: Tensor, slope: float) -> Tensor:
-        return _leak(gradient, x, slope)
+    def forward(gradient: Tensor, y: Tensor, slope: float) -> Tensor:
+        return _leak(gradient, y, slope)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -260,10 +265,27 @@ class _Leak(inner_gradient.TwiceDifferentiable):
         return _Leak.of(gradients[0], *ctx.saved_tensors, ctx.slope), None, None
 
 
+class _Leaky(inner_gradient.TwiceDifferentiable):
+    """Keeps its output, which the next layer keeps anyway, and which has the signs of its input."""
+
+    @staticmethod
+    def forward(x: Tensor, slope: float) -> Tensor:
+        return _leaky(x, slope)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.save_for_backward(output)
+        ctx.slope = inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return _Leak.of(gradients[0], *ctx.saved_tensors, ctx.slope), None
+
+
 @inner_gradient.kept_whole
 def leak(x: Tensor, slope: float) -> Tensor:
-    """As torch's leaky_relu, without a second derivative."""
-    return _Leak.of(x, x.detach(), slope)
+    """As torch's leaky_relu with a positive slope, without a second derivative."""
+    return _Leaky.of(x, slope)
 
 
 class _InTraining(nn.Module):
@@ -312,8 +334,7 @@ class _InstanceNorm2d(_InTraining, InstanceNorm2d):
 
 class _LeakyReLU(_InTraining, StraightLeakyReLU):
     def fast(self, input: Tensor) -> Tensor:
-        compiling = torch.compiler.is_compiling()
-        return leak(input, self.negative_slope) if compiling else StraightLeakyReLU.forward(self, input)
+        return leak(input, self.negative_slope)
 
 
 FASTER: dict[type[nn.Module], type[nn.Module]] = {
