@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.checkpoints import save_files
 from tests.faults.resume import POINTS, TWO_PROCESSES, Point, attempt, check, check_two
 from tests.faults.tiny import SETTINGS, files, records
 from tests.processes import REPOSITORY
@@ -22,6 +23,7 @@ from wgan_dist.train import train
 OLD_FORMATS = {
     REPOSITORY / "tests/fixtures/format-1": "step-00000002",
     REPOSITORY / "tests/fixtures/format-2": "step-00000002.001",
+    REPOSITORY / "tests/fixtures/format-3": "step-00000002",
 }
 OLD_FORMAT = next(iter(OLD_FORMATS))
 
@@ -104,13 +106,13 @@ def rewrite(folder: Path, changes: dict[str, object]) -> None:
     contents = checkpoint.read(folder)
     state = json.loads(contents[STATE_FILE]) | changes
     shutil.rmtree(folder)
-    checkpoint.save(folder, (contents | {STATE_FILE: json.dumps(state).encode()}).items(), keep=9)
+    save_files(folder, contents | {STATE_FILE: json.dumps(state).encode()})
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format_version": 4}, "format version 4, written by wgan_dist .*; this one reads up to 3"),
+        ({"format_version": 5}, "format version 5, written by wgan_dist .*; this one reads up to 4"),
         ({"format_version": "x"}, "state.json is damaged: 'x' is no count"),
         ({"step": -1}, "state.json is damaged: -1 is no count"),
         ({"critic_iterations_of_step": 2}, "2 critic iterations within step 2: there are fewer"),
@@ -135,7 +137,7 @@ def test_a_checkpoint_without_one_of_its_files_is_refused(tmp_path: Path, cache_
     contents = checkpoint.read(folder)
     for missing in contents:
         shutil.rmtree(folder)
-        checkpoint.save(folder, [each for each in contents.items() if each[0] != missing], keep=9)
+        save_files(folder, {name: content for name, content in contents.items() if name != missing})
         with pytest.raises(UserError, match=f"there is no {missing}"):
             train({"run_dir": str(run), "resume": "true", "cache_dir": str(cache_dir)})
 

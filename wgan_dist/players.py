@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from wgan_dist import distributed, objectives
+from wgan_dist import distributed, inner_gradient, objectives
 from wgan_dist.config import Config
 from wgan_dist.ema import AveragedGenerator
 from wgan_dist.errors import UserError
@@ -19,7 +19,7 @@ from wgan_dist.models import NetworkSpec, build_critic, build_generator, is_own_
 from wgan_dist.models.blocks import without_second_derivatives
 from wgan_dist.models.kernels import for_training
 from wgan_dist.networks import network_specs
-from wgan_dist.rmsprop import RMSprop
+from wgan_dist.optimizers import Adam, RMSprop
 from wgan_dist.step import Engine, Player
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -94,16 +94,15 @@ def _try_networks(config: Config, generator: nn.Module, critic: nn.Module, sampl
 
 def _make_optimizer(config: Config, parameters: Iterator[nn.Parameter], lr: float) -> Optimizer:
     if config.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr, betas=config.betas, eps=config.adam_eps, fused=True)
+        return Adam(parameters, lr, betas=config.betas, eps=config.adam_eps)
     return RMSprop(parameters, lr, alpha=RMSPROP_SMOOTHING)
 
 
 def _wrap(config: Config, accelerator: Accelerator, objective: nn.Module) -> nn.Module:
-    # A run's shapes never change; the compiler would suppose so of a second run in one process.
-    wrapped: nn.Module = accelerator.prepare(
-        torch.compile(objective, fullgraph=True, dynamic=False) if config.compile else objective
-    )
-    distributed.average_in_memory(wrapped)
+    wrapped: nn.Module = inner_gradient.compiled(objective) if config.compile else objective
+    if distributed.world().size > 1:  # alone there is nothing to wrap, and to ask accelerate takes 40 MB
+        wrapped = accelerator.prepare(wrapped)
+        distributed.average_in_memory(wrapped)
     return wrapped
 
 

@@ -12,7 +12,8 @@ from wgan_dist.guard import Tally
 STATE_FILE = "state.json"
 # 2: a checkpoint may lie within a generator step, and knows the best one of its run.
 # 3: each player has a loss scale of its own, and counts the updates that were left out.
-FORMAT_VERSION = 3
+# 4: Adam keeps no mean where it is the gradient, at β₁ = 0.
+FORMAT_VERSION = 4
 PLAYERS = ("critic", "generator")
 
 
