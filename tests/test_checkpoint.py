@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from tests.checkpoints import save_files
 from wgan_dist import checkpoint, weights
 from wgan_dist.errors import UserError
+from wgan_dist.optimizers import Adam
 from wgan_dist.run_folder import checkpoint_name
 
 NEW = {"state.json": b'{"step": 2}', "generator.safetensors": bytes(range(40)), "empty": b""}
@@ -25,7 +27,7 @@ OLD = {"state.json": b'{"step": 1}', "generator.safetensors": bytes(40), "empty"
 
 def save(checkpoints: Path, step: int, files: dict[str, bytes], keep: int) -> Path:
     folder = checkpoints / checkpoint_name(step, 0)
-    checkpoint.save(folder, files.items(), keep)
+    save_files(folder, files, keep)
     return folder
 
 
@@ -39,6 +41,35 @@ def names(checkpoints: Path) -> list[str]:
 
 def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_draft_holds_what_was_when_it_was_made_and_has_no_name_before_it_is_finished(tmp_path: Path) -> None:
+    value, folder = torch.zeros(3), tmp_path / checkpoint_name(1, 0)
+    draft = checkpoint.Draft(folder, [("a", weights.pieces({"value": value}))])
+    value += 1.0
+    assert not folder.exists()
+    assert not checkpoint.any_in(tmp_path)
+    draft.finish(1)
+    assert weights.from_bytes(checkpoint.read(folder)["a"], "here")["value"].tolist() == [0.0, 0.0, 0.0]
+    assert names(tmp_path) == [folder.name]
+
+
+def test_of_a_draft_nothing_stays_where_its_content_or_the_records_before_it_fail(tmp_path: Path) -> None:
+    def broken() -> Iterator[bytes]:
+        yield b"half"
+        raise OSError(28, "No space left on device")
+
+    def complete(partial: Path) -> None:
+        assert (partial / "a").read_bytes() == b"whole"
+        raise OSError(5, "Input/output error")
+
+    folder = tmp_path / "checkpoints" / checkpoint_name(1, 0)
+    with pytest.raises(UserError, match=f"cannot write {folder}: No space left on device"):
+        checkpoint.Draft(folder, [("a", broken())])
+    draft = checkpoint.Draft(folder, [("a", [b"whole"])])
+    with pytest.raises(UserError, match=f"cannot write {folder}: Input/output error"):
+        draft.finish(1, complete=complete)
+    assert names(folder.parent) == []
 
 
 def test_a_checkpoint_is_read_as_it_was_saved(tmp_path: Path) -> None:
@@ -169,7 +200,7 @@ def test_what_a_killed_process_left_behind_is_neither_found_nor_in_the_way(tmp_p
 # --- optimizers ---
 
 OPTIMIZERS: dict[str, Callable[[list[nn.Parameter]], Optimizer]] = {
-    "adam": lambda parameters: torch.optim.Adam(parameters, 1e-3, betas=(0.5, 0.9), fused=True),
+    "adam": lambda parameters: Adam(parameters, 1e-3, betas=(0.5, 0.9)),
     "rmsprop": lambda parameters: torch.optim.RMSprop(parameters, 1e-3, alpha=0.9),
 }
 

@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from wgan_dist.errors import UserError
-from wgan_dist.files import remove_folder, remove_partial_files, whole_file, whole_folder, write_bytes, write_text
+from wgan_dist.files import (
+    copy_file,
+    remove_folder,
+    remove_partial_files,
+    whole_file,
+    whole_folder,
+    write_bytes,
+    write_text,
+)
 
 INTERRUPTIONS = [RuntimeError, KeyboardInterrupt, SystemExit]
 
@@ -46,6 +54,15 @@ def test_a_file_replaces_the_one_before(tmp_path: Path) -> None:
     write_bytes(tmp_path / "file", b"a long first content")
     write_bytes(tmp_path / "file", b"\x00\xff")
     assert tree(tmp_path) == {"file": b"\x00\xff"}
+
+
+def test_a_copy_is_the_whole_content_or_leaves_what_was_there(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 5000
+    write_bytes(tmp_path / "file", content)
+    copy_file(tmp_path / "file", tmp_path / "copy")
+    with pytest.raises(OSError, match="gone"):
+        copy_file(tmp_path / "gone", tmp_path / "copy")
+    assert tree(tmp_path) == {"file": content, "copy": content}
 
 
 def test_text_is_utf_8_with_line_ends_as_given(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.checkpoints import save_files
 from tests.processes import HANG_SECONDS, PYTHON, REPOSITORY, metrics, run
 from wgan_dist import artifact, checkpoint
 from wgan_dist.artifact import EMA_FILE, RAW_FILE
@@ -238,7 +239,7 @@ def rewrite_setting(folder: Path, name: str, value: float) -> None:
     state = json.loads(files["state.json"])
     state["config"][name] = value
     shutil.rmtree(folder)
-    checkpoint.save(folder, (files | {"state.json": json.dumps(state).encode()}).items(), keep=9)
+    save_files(folder, files | {"state.json": json.dumps(state).encode()})
 
 
 def test_compiled_training_equals_eager(tiny: dict[str, str], tmp_path: Path) -> None:

@@ -42,6 +42,25 @@ def test_the_bytes_are_a_safetensors_file() -> None:
     assert same(safetensors.torch.load(weights.to_bytes(example())), example())
 
 
+@given(st.data())
+@settings(deadline=None)
+def test_the_bytes_are_the_librarys_own(data: st.DataObject) -> None:
+    tensors = {}
+    for name in data.draw(st.sets(st.text(st.characters(codec="utf-8"), max_size=9), max_size=6)):
+        shape = data.draw(st.lists(st.integers(0, 3), max_size=4))
+        tensors[name] = torch.randint(-9, 9, shape).to(data.draw(st.sampled_from(list(weights.KINDS))))
+        if len(shape) == 4:
+            tensors[name] = tensors[name].contiguous(memory_format=torch.channels_last)
+    metadata = data.draw(st.none() | st.dictionaries(st.text(max_size=9), st.text(max_size=9), min_size=1, max_size=1))
+    plain = {name: value.contiguous() for name, value in tensors.items()}
+    assert weights.to_bytes(tensors, metadata) == safetensors.torch.save(plain, metadata)
+
+
+def test_a_tensor_of_another_kind_is_refused_before_anything_is_written() -> None:
+    with pytest.raises(UserError, match=r"phase is of torch.complex64: expected one of .*torch.float32"):
+        next(weights.pieces({"fine": torch.zeros(1), "phase": torch.zeros(1, dtype=torch.complex64)}))
+
+
 def test_no_tensors_come_back_as_none() -> None:
     assert weights.from_bytes(weights.to_bytes({}), "here") == {}
 

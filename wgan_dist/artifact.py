@@ -2,10 +2,12 @@
 
 import dataclasses
 import hashlib
+import io
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +21,8 @@ from wgan_dist.run_folder import CHECKPOINTS, checkpoint_position
 FORMAT_VERSION = 2
 # One key: safetensors writes several in random order, and equal content must be equal bytes.
 METADATA_KEY = "wgan_dist"
+# As long as a checksum.
+UNSEALED = "-" * 64
 EMA_FILE, RAW_FILE = "generator.safetensors", "generator_raw.safetensors"
 # features may be null for a class of one's own.
 ARGUMENT_TYPES = {"latent_dim": int, "image_size": int, "channels": int, "features": int, "norm": str}
@@ -69,18 +73,35 @@ class Artifact:
     sha256: str
 
 
-def _digest(about: dict[str, Any], state: dict[str, Tensor]) -> str:
+def _digest(about: dict[str, Any], of_weights: str) -> str:
     """The SHA-256 of everything a generator file says, its own value apart."""
     described = json.dumps({name: value for name, value in about.items() if name != "sha256"}, sort_keys=True)
-    return hashlib.sha256(f"{described}{weights.digest(state)}".encode()).hexdigest()
+    return hashlib.sha256(f"{described}{of_weights}".encode()).hexdigest()
+
+
+def pieces(state: dict[str, Tensor], description: Description) -> Iterator[bytes | memoryview]:
+    """The file's content, piece by piece, without the checksum, which `seal` fills in."""
+    about = dataclasses.asdict(description) | {"format_version": FORMAT_VERSION}
+    about["value_range"] = None if description.makes_points else IMAGE_RANGE
+    about["sha256"] = UNSEALED
+    return weights.pieces(state, {METADATA_KEY: json.dumps(about, sort_keys=True)})
+
+
+def seal(file: BinaryIO) -> None:
+    """Fill in the checksum of a file that `pieces` gave: it takes longer than to write it."""
+    about = json.loads(weights.header(file)["__metadata__"][METADATA_KEY])
+    end = file.tell()
+    checksum = _digest(about, weights.stored_digest(file))
+    file.seek(0)
+    file.seek(file.read(end).rindex(UNSEALED.encode()))
+    file.write(checksum.encode())
 
 
 def to_bytes(state: dict[str, Tensor], description: Description) -> bytes:
     """The file's content; the same weights and description give the same bytes."""
-    about = dataclasses.asdict(description) | {"format_version": FORMAT_VERSION}
-    about["value_range"] = None if description.makes_points else IMAGE_RANGE
-    about["sha256"] = _digest(about, state)
-    return weights.to_bytes(state, {METADATA_KEY: json.dumps(about, sort_keys=True)})
+    content = io.BytesIO(b"".join(pieces(state, description)))
+    seal(content)
+    return content.getvalue()
 
 
 def _latest_raw(folder: Path) -> Path:
@@ -188,7 +209,7 @@ def load(path: Path, own_class: str = "") -> Artifact:
     state = weights.from_bytes(content, str(path))
     with torch.device("meta"):  # shapes without memory: a small file may describe a network of terabytes
         weights.check_fits(_build(path, description.network, own_class), state, str(path))
-    if about.get("sha256") != _digest(about, state):
+    if about.get("sha256") != _digest(about, weights.digest(state)):
         raise UserError(f"{path}: damaged: its content is not what its checksum says")
     network = _build(path, description.network, own_class).to(_stored_dtype(state))
     weights.copy_into(network, state, str(path))

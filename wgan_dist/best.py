@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wgan_dist.artifact import EMA_FILE
-from wgan_dist.files import write_bytes, write_text
+from wgan_dist.files import copy_file, write_text
 from wgan_dist.measures import MEASURES
 from wgan_dist.run_folder import CHECKPOINTS
 
@@ -40,6 +40,6 @@ def publish(run_dir: Path, best: Best) -> None:
 
     Raises UserError when the disk is full, read-only or not permitted, OSError when the checkpoint is gone.
     """
-    write_bytes(run_dir / BEST_GENERATOR, (run_dir / CHECKPOINTS / best.checkpoint / EMA_FILE).read_bytes())
+    copy_file(run_dir / CHECKPOINTS / best.checkpoint / EMA_FILE, run_dir / BEST_GENERATOR)
     about = dataclasses.asdict(best) | {"lower_is_better": LOWER_IS_BETTER[best.metric]}
     write_text(run_dir / BEST_FILE, json.dumps(about, indent=1))

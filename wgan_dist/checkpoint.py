@@ -1,13 +1,16 @@
 """Durable folders with everything a resumed run needs: whole or absent, verified before use."""
 
 import hashlib
+import io
 import json
+import os
 import shutil
 import stat
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -23,8 +26,14 @@ MANIFEST_LIMIT = 1 << 20
 DAMAGED_SUFFIX = ".damaged"
 
 
-def _entry(content: bytes) -> dict[str, Any]:
-    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+def _entry(file: BinaryIO) -> dict[str, Any]:
+    digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+    return {"bytes": file.seek(0, os.SEEK_END), "sha256": digest}
+
+
+def _entry_of(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        return _entry(file)
 
 
 def _manifest(entries: dict[str, dict[str, Any]]) -> bytes:
@@ -37,24 +46,43 @@ def _folders(checkpoints: Path) -> list[Path]:
     return [folder for _, folder in sorted((place, folder) for folder, place in places.items() if place)]
 
 
-def save(folder: Path, files: Iterable[tuple[str, bytes]], keep: int, spared: Collection[str] = ()) -> None:
-    """Write `files`, names and contents, as the checkpoint `folder`; older ones beyond the newest `keep` go once it is
-    safe. One content at a time is asked for, so that all of them need not fit in memory.
+class Draft:
+    """A checkpoint whose content the system has, under another name, but perhaps not the disk: it keeps what the files
+    are to hold, so that nobody has to keep a copy until the slow part is done.
 
-    Those named in `spared` stay. Raises UserError naming the folder when the disk is full, read-only or not permitted.
+    Its methods raise UserError naming the folder when the disk is full, read-only or not permitted.
     """
-    with whole_folder(folder) as partial:
-        entries = {}
-        for name, content in files:
-            (partial / name).write_bytes(content)
-            entries[name] = _entry(content)
-        (partial / MANIFEST).write_bytes(_manifest(entries))
-    # What a killed process left goes too: there is one writer, and it has just finished.
-    for old in _folders(folder.parent)[:-keep]:
-        if old.name not in spared:
-            remove_folder(old)
-    for left in folder.parent.glob(f".*{PARTIAL_SUFFIX}"):
-        shutil.rmtree(left, ignore_errors=True)
+
+    def __init__(self, folder: Path, files: Iterable[tuple[str, Iterable[bytes | memoryview]]]) -> None:
+        """Write the files, by name their content in pieces, each of which is asked for when the one before is written.
+
+        What is written is as it was then.
+        """
+        self.folder = folder
+        with ExitStack() as stack:
+            self._partial = stack.enter_context(whole_folder(folder))
+            for name, pieces in files:
+                with (self._partial / name).open("wb") as file:
+                    file.writelines(pieces)
+            self._rest = stack.pop_all()
+
+    def finish(
+        self, keep: int, spared: Collection[str] = (), complete: Callable[[Path], None] = lambda folder: None
+    ) -> None:
+        """Bring all to the disk, under the folder's name, after `complete` was given the folder as it is named now.
+
+        Older checkpoints beyond the newest `keep` go once it is safe, but for those named in `spared`.
+        """
+        with self._rest:
+            complete(self._partial)
+            entries = {path.name: _entry_of(path) for path in self._partial.iterdir()}
+            (self._partial / MANIFEST).write_bytes(_manifest(entries))
+        # What a killed process left goes too: there is one writer, and it has just finished.
+        for old in _folders(self.folder.parent)[:-keep]:
+            if old.name not in spared:
+                remove_folder(old)
+        for left in self.folder.parent.glob(f".*{PARTIAL_SUFFIX}"):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _content(folder: Path, name: str, size: int | None = None) -> bytes:
@@ -74,7 +102,7 @@ def read(folder: Path) -> dict[str, bytes]:
         stored = _content(folder, MANIFEST)
         manifest = json.loads(stored)
         files = {name: _content(folder, name, manifest[name]["bytes"]) for name in manifest}
-        entries = {name: _entry(content) for name, content in files.items()}
+        entries = {name: _entry(io.BytesIO(content)) for name, content in files.items()}
         wrong = [name for name in manifest if entries[name]["sha256"] != manifest[name]["sha256"]]
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"checkpoint {folder}: damaged: {error}") from error

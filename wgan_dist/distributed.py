@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
@@ -35,6 +35,7 @@ PRECISIONS = ("no", "bf16", "fp16")
 # Older versions take no threshold above 32 MiB.
 M_MMAP_THRESHOLD, THRESHOLDS = -3, (1 << 30, 32 << 20)
 M_TRIM_THRESHOLD, NEVER, M_TOP_PAD, TOP_PAD = -1, (1 << 31) - 1, -2, 64 << 20
+M_ARENA_MAX = -8
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ def _keep_memory() -> None:
     if mallopt and any(mallopt(M_MMAP_THRESHOLD, size) for size in THRESHOLDS):
         mallopt(M_TRIM_THRESHOLD, NEVER)
         mallopt(M_TOP_PAD, TOP_PAD)
+        mallopt(M_ARENA_MAX, 1)  # what one thread frees another takes
 
 
 def start(
@@ -97,8 +99,9 @@ def start(
     without_gpu = not torch.cuda.is_available()
     if threads or (without_gpu and _is_launched()):
         torch.set_num_threads(threads or _share_of_cores())
-    # Either way: an earlier run in this process may have asked for it.
-    torch.use_deterministic_algorithms(deterministic)
+    # An earlier run in this process may have asked for the other; to say what is so already imports torch's compiler.
+    if deterministic != torch.are_deterministic_algorithms_enabled():
+        torch.use_deterministic_algorithms(deterministic)
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # NVIDIA's condition; read when its library starts
         torch.backends.cudnn.benchmark = False
@@ -127,18 +130,23 @@ _hosts: list[Any] = []  # the group of processes whose tensors are in host memor
 _words: list[Meeting] = []  # where they exchange what is small, if they are on one machine
 
 
+def end() -> NoReturn:
+    """End this process with status 0, without the teardown of the interpreter: torch's takes a second and 100 MB."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
 def leave() -> None:
     """Leave the world in order; where there were several processes, end this one with status 0.
 
-    The teardown of the interpreter is skipped then: torch's threads abort it now and then (torch 2.14.1 with gloo:
+    The teardown would not only take time then: torch's threads abort it now and then (torch 2.14.1 with gloo:
     "terminate called without an active exception"), and the launcher would report a finished run as failed.
     """
     if world().size > 1:
         dist.barrier()
         dist.destroy_process_group()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
+        end()
 
 
 def world() -> World:

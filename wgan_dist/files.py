@@ -109,3 +109,9 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write `content`, whole or not at all."""
     with whole_file(path) as partial:
         partial.write_bytes(content)
+
+
+def copy_file(source: Path, path: Path) -> None:
+    """Write the content of `source`, whole or not at all, without a copy in memory; OSError where it cannot be read."""
+    with source.open("rb") as content, whole_file(path) as partial, partial.open("wb") as copy:
+        shutil.copyfileobj(content, copy)

@@ -218,6 +218,9 @@ def _report_in_thread(about: threading.ExceptHookArgs) -> None:
 
 def _command(flags: dict[str, str]) -> None:
     train(flags)
+    from wgan_dist import distributed
+
+    distributed.end()
 
 
 def main() -> None:

@@ -1,6 +1,9 @@
 """Named tensors ↔ the bytes of a safetensors file, and into a network."""
 
 import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any, BinaryIO
 
 import safetensors.torch
 import torch
@@ -9,37 +12,89 @@ from torch import Tensor, nn
 
 from wgan_dist.errors import UserError
 
+# What safetensors calls the types, in its order of them in a file.
+KINDS = {
+    torch.int64: "I64",
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.int32: "I32",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+# The values begin at a multiple of it.
+ALIGNMENT = 8
+# Read at a time.
+BLOCK = 1 << 20
 
-def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors in host memory, contiguous, no two in one storage: safetensors refuses others."""
-    plain, taken = {}, set()
+
+def _values(tensor: Tensor) -> memoryview:
+    """As they lie in a file: row by row, in host memory, which is copied if they do not lie so already."""
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+
+
+def _header(tensors: dict[str, Tensor], metadata: dict[str, str] | None) -> bytes:
+    about: dict[str, object] = {} if metadata is None else {"__metadata__": metadata}
+    end = 0
     for name, value in tensors.items():
-        value = value.detach().cpu().contiguous()
-        if value.untyped_storage().data_ptr() in taken:
-            value = value.clone()
-        taken.add(value.untyped_storage().data_ptr())
-        plain[name] = value
-    return plain
+        start, end = end, end + value.nbytes
+        about[name] = {"dtype": KINDS[value.dtype], "shape": list(value.shape), "data_offsets": [start, end]}
+    text = json.dumps(about, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % ALIGNMENT)
+    return len(text).to_bytes(8, "little") + text
+
+
+def header(file: BinaryIO) -> dict[str, Any]:
+    """What a safetensors file says of its tensors; the file is left where their values begin."""
+    file.seek(0)
+    about: dict[str, Any] = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return about
+
+
+def pieces(tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> Iterator[bytes | memoryview]:
+    """A safetensors file's content, one tensor at a time, as the library writes it: its own writer copies all of them
+    twice, or chooses the file's name and rights. The same tensors and at most one metadata key give the same bytes.
+
+    Raises UserError for a tensor of a type that is not in KINDS.
+    """
+    for name, value in tensors.items():
+        if value.dtype not in KINDS:
+            raise UserError(f"{name} is of {value.dtype}: expected one of {', '.join(map(str, KINDS))}")
+    order = list(KINDS)
+    ordered = dict(sorted(tensors.items(), key=lambda item: (order.index(item[1].dtype), item[0].encode())))
+    yield _header(ordered, metadata)
+    yield from map(_values, ordered.values())
 
 
 def to_bytes(tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
-    """A safetensors file's content; the same tensors and at most one metadata key give the same bytes."""
-    return safetensors.torch.save(_apart(tensors), metadata)
-
-
-def copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The values as they are now, in host memory, whatever becomes of the tensors."""
-    plain = torch.contiguous_format  # as they go into a file: another copy to turn them around would be one more
-    return {name: value.detach().to("cpu", copy=True, memory_format=plain) for name, value in tensors.items()}
+    """What `pieces` gives, in one."""
+    return b"".join(pieces(tensors, metadata))
 
 
 def digest(tensors: dict[str, Tensor]) -> str:
     """The SHA-256 of names, types, shapes and values: safetensors itself loads a flipped bit without a word."""
     total = hashlib.sha256()
     for name in sorted(tensors):
-        value = tensors[name].detach().cpu().contiguous()
+        value = tensors[name]
         total.update(f"{name} {value.dtype} {list(value.shape)} ".encode())
-        total.update(value.reshape(-1).view(torch.uint8).numpy().data)
+        total.update(_values(value))
+    return total.hexdigest()
+
+
+def stored_digest(file: BinaryIO) -> str:
+    """As `digest`, of the tensors of a safetensors file that `pieces` gave, a block of it at a time."""
+    about, total = header(file), hashlib.sha256()
+    about.pop("__metadata__", None)
+    dtypes, base = {kind: dtype for dtype, kind in KINDS.items()}, file.tell()
+    for name in sorted(about):
+        kind, shape, (start, end) = about[name]["dtype"], about[name]["shape"], about[name]["data_offsets"]
+        total.update(f"{name} {dtypes[kind]} {shape} ".encode())
+        file.seek(base + start)
+        for begun in range(start, end, BLOCK):
+            total.update(file.read(min(BLOCK, end - begun)))
     return total.hexdigest()
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from tests.processes import PYTHON, REPOSITORY
 from wgan_dist.observe import METRICS_FILE
@@ -37,10 +38,10 @@ class Case:
     skip: int = 1
 
 
-DCGAN = {"data": "digits", "image_size": "64", "channels": "3", "batch_size": "32", "latent_dim": "100"}
+DCGAN = {"data": "photos", "image_size": "64", "channels": "3", "batch_size": "32", "latent_dim": "100"}
 RESNET = {
     "recipe": "cifar10_resnet",
-    "data": "digits",
+    "data": "photos",
     "channels": "3",
     "generator_features": "256",
     "generator_batch_size": "64",
@@ -66,6 +67,14 @@ def write_idx(folder: Path, count: int = 60_000, size: int = 28) -> None:
     folder.mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (count, size, size), dtype=np.uint8)
     (folder / "train-images-idx3-ubyte").write_bytes(struct.pack(">IIII", 0x803, *pixels.shape) + pixels.tobytes())
+
+
+def write_photos(folder: Path, count: int = 500, size: int = 64) -> None:
+    """Pictures as a user's folder holds them."""
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+    for number, picture in enumerate(pixels):
+        Image.fromarray(picture).save(folder / f"{number:04d}.png")
 
 
 def _run(*command: str, cwd: Path) -> tuple[str, int]:
@@ -110,8 +119,8 @@ def measure(name: str, case: Case, turns: int) -> None:
     pairs, peaks = [], []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        if case.flags["data"] == "idx":
-            write_idx(folder / "idx")
+        write = {"idx": write_idx, "photos": write_photos}[case.flags["data"]]
+        write(folder / case.flags["data"])
         for turn in range(turns):
             pairs.append((ours(case, folder, turn), textbook(case, folder)))
             peaks.append(matrix_speed("bfloat16" if "bf16" in name else "float32", folder))

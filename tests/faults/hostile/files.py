@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tests.checkpoints import save_files
 from tests.faults.hostile.bombs import pickle_bomb, tar_slip, zip_bomb
 from tests.faults.hostile.case import Case, Place
 from tests.faults.tiny import SETTINGS
@@ -34,7 +35,7 @@ def with_about(content: bytes, **changes: Any) -> bytes:
     header, data = parts(content)
     about = json.loads(header["__metadata__"]["wgan_dist"]) | changes
     state = weights.from_bytes(content, "honest")
-    about["sha256"] = artifact._digest(about, state)
+    about["sha256"] = artifact._digest(about, weights.digest(state))
     return safetensors_file(header | {"__metadata__": {"wgan_dist": json.dumps(about)}}, data)
 
 
@@ -101,7 +102,7 @@ def with_manifest(folder: Path, changes: dict[str, bytes]) -> None:
     """Put other content into a checkpoint, with a manifest that agrees."""
     files = checkpoint.read(folder) | changes
     shutil.rmtree(folder)
-    checkpoint.save(folder, files.items(), keep=99)
+    save_files(folder, files)
 
 
 def rewrite_manifest(folder: Path, entries: object) -> None:
