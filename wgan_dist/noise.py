@@ -34,7 +34,9 @@ def normal(seed: int, stream: str, counter: int, shape: tuple[int, ...]) -> NDAr
     count = int(np.prod(shape))
     pairs = _unit(_bits(seed, stream, counter, count + count % 2)).reshape(-1, 2)
     radius, angle = np.sqrt(-2.0 * np.log1p(-pairs[:, 0])), 2.0 * np.pi * pairs[:, 1]
-    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).reshape(-1)[:count].reshape(shape)
+    np.multiply(radius, np.cos(angle), out=pairs[:, 0])
+    np.multiply(radius, np.sin(angle), out=pairs[:, 1])
+    return pairs.reshape(-1)[:count].reshape(shape)
 
 
 def latent(distribution: str, seed: int, stream: str, counter: int, shape: tuple[int, ...]) -> NDArray[np.float64]:

@@ -24,7 +24,8 @@ ALL_REDUCES = ("gloo:all_reduce", "nccl:all_reduce")
 
 def phase(name: str) -> AbstractContextManager[Any]:
     """What is computed in this block belongs to the phase `name`, within the phases that enclose it."""
-    return nullcontext() if torch.compiler.is_compiling() else record_function(PREFIX + name)
+    nobody_looks = torch.compiler.is_compiling() or not torch.autograd._profiler_enabled()  # type: ignore[attr-defined]
+    return nullcontext() if nobody_looks else record_function(PREFIX + name)
 
 
 def _path(event: Any) -> tuple[str, ...]:
