@@ -19,6 +19,10 @@ def _mean(x: Tensor) -> Tensor:
     return x.mean(PLACES, keepdim=True)
 
 
+def _places(x: Tensor) -> int:
+    return x.shape[2] * x.shape[3]
+
+
 def _maps(per_channel: Tensor) -> Tensor:
     return per_channel[:, None, None]
 
@@ -33,6 +37,11 @@ def _centred(x: Tensor, weight: Tensor, epsilon: float) -> tuple[Tensor, Tensor]
 def _along(gradient: Tensor, centred: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
     """The means of a gradient and of its product with x̂ = (x − μ) · r."""
     return _mean(gradient), _mean(gradient * centred) * r
+
+
+def _projected(gradient: Tensor, centred: Tensor, r: Tensor, weight: Tensor, mean: Tensor, slope: Tensor) -> Tensor:
+    scale = r * _maps(weight)
+    return torch.addcmul(-scale * mean, gradient, scale).addcmul_(centred, -scale * r * slope)
 
 
 def _like_normal(x: Tensor, weight: Tensor, *_: object) -> tuple[Tensor, Tensor, Tensor]:
@@ -50,9 +59,19 @@ def _normal(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> tuple[Te
 @inner_gradient.kept_on_cpu(inner_gradient.like_first)
 def _across(gradient: Tensor, centred: Tensor, r: Tensor, weight: Tensor) -> Tensor:
     """w · r · (u − ū − x̂ · mean(u x̂)) of a gradient u (Ioffe and Szegedy 2015, section 3): linear in u, symmetric."""
-    scale = r * _maps(weight)
+    return _projected(gradient, centred, r, weight, *_along(gradient, centred, r))
+
+
+def _like_gradients(gradient: Tensor, centred: Tensor, r: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.empty_like(gradient), torch.empty_like(weight), torch.empty_like(weight)
+
+
+@inner_gradient.kept_on_cpu(_like_gradients)
+def _gradients(gradient: Tensor, centred: Tensor, r: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients in x, weight and bias: the last two are sums of what the first needs."""
     mean, slope = _along(gradient, centred, r)
-    return torch.addcmul(-scale * mean, gradient, scale).addcmul_(centred, -scale * r * slope)
+    of_weight, of_bias = (each.sum((0, *PLACES)) * _places(gradient) for each in (slope, mean))
+    return _projected(gradient, centred, r, weight, mean, slope), of_weight, of_bias
 
 
 def _like_twice(u: Tensor, v: Tensor, centred: Tensor, r: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -70,7 +89,7 @@ def _across_twice(u: Tensor, v: Tensor, centred: Tensor, r: Tensor, weight: Tens
     scale = -r * r * _maps(weight)
     of_x = torch.addcmul(-scale * (u_mean * v_slope + v_mean * u_slope), u, scale * v_slope)
     of_x = of_x.addcmul_(v, scale * u_slope).addcmul_(centred, scale * r * (both - 2.0 * u_slope * v_slope))
-    return of_x, (r * both).sum((0, *PLACES)) * (u.shape[2] * u.shape[3])
+    return of_x, (r * both).sum((0, *PLACES)) * _places(u)
 
 
 class _Normalise(inner_gradient.TwiceDifferentiable):
@@ -95,14 +114,16 @@ class _Normalise(inner_gradient.TwiceDifferentiable):
         of_x = None if of_x is None else of_x.to(ctx.kind)
         if gradient is None:
             return of_x, None, None, None
-        if ctx.needs_input_grad[0]:
-            across = _Across.of(gradient, weight, centred, r)
-            of_x = across if of_x is None else of_x + across
+        precise = gradient.to(weight.dtype)
+        if not torch.is_grad_enabled():
+            across, of_weight, of_bias = _gradients(precise, centred, r, weight)
+            across = across.to(ctx.kind)
+            return across if of_x is None else of_x + across, of_weight, of_bias, None
+        across = _Across.of(gradient, weight, centred, r)
+        of_x = across if of_x is None else of_x + across
         if inner_gradient.is_running():
             return of_x, None, None, None
-        if torch.is_grad_enabled():  # differentiated again: r says nothing of where it comes from
-            centred, r = _centred(centred, weight, ctx.epsilon)
-        precise = gradient.to(weight.dtype)
+        centred, r = _centred(centred, weight, ctx.epsilon)  # the r that was kept does not say where it comes from
         return of_x, (precise * centred * r).sum((0, *PLACES)), precise.sum((0, *PLACES)), None
 
 
