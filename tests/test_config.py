@@ -84,6 +84,7 @@ OTHER: dict[str, Any] = {
     "max_skipped": 7,
     "threads": 1,
     "compile": True,
+    "cuda_graphs": True,
     "timeout": 10,
     "log_every": 1,
     "sample_every": "1epoch",
@@ -106,7 +107,7 @@ OTHER: dict[str, Any] = {
 # Where a run lives, how long it is and what it records: free when it is continued.
 FREE = """
 recipe run_dir resume init_from max_steps dry_run data cache_dir skip_bad_images workers threads timeout log_every
-sample_every deterministic max_skipped grid_images evaluate_every metrics evaluation_images feature_extractor
+sample_every deterministic cuda_graphs max_skipped grid_images evaluate_every metrics evaluation_images feature_extractor
 inception_weights best_metric early_stop patience checkpoint_every keep_checkpoints weight_histograms trackers
 description license profile
 """
@@ -500,6 +501,11 @@ PER_SAMPLE = ("gp", "lp", "r1", "dragan")
         ("dtype=float64 mixed_precision=bf16", "mixed_precision=bf16 with dtype=float64"),
         ("dtype=float64 mixed_precision=fp16", "mixed_precision=fp16 with dtype=float64"),
         ("batch_size=10 accumulation=4", "batch_size=10: expected a multiple of accumulation=4"),
+        ("cuda_graphs=true", "cuda_graphs=true with compile=false: expected compile=true"),
+        (
+            "cuda_graphs=true compile=true batch_size=8 accumulation=4",
+            "cuda_graphs=true with accumulation=4: expected accumulation=1",
+        ),
         ("resume=true", "resume=true: expected --run_dir"),
         (
             "penalty=none",

@@ -245,10 +245,13 @@ def rewrite_setting(folder: Path, name: str, value: float) -> None:
 def test_compiled_training_equals_eager(tiny: dict[str, str], tmp_path: Path) -> None:
     """In fp64, where fusing changes the last digit alone; the penalty's double backward is inside."""
     small = tiny | {"generator": "mlp", "critic": "mlp", "dtype": "float64", "generator_features": "8"}
-    for compiled in ("false", "true"):
-        train(small | {"run_dir": str(tmp_path / compiled), "compile": compiled, "max_steps": "6"})
-    for record, other in zip(metrics(tmp_path / "false"), metrics(tmp_path / "true"), strict=True):
-        assert record == pytest.approx(other, rel=1e-9)
+    for compiled, graphs in (("false", "false"), ("true", "false"), ("true", "true")):
+        settings = {"compile": compiled, "cuda_graphs": graphs, "max_steps": "6"}
+        train(small | settings | {"run_dir": str(tmp_path / f"{compiled}-{graphs}")})
+    eager, *others = (metrics(tmp_path / name) for name in ("false-false", "true-false", "true-true"))
+    for other in others:
+        for record, same in zip(eager, other, strict=True):
+            assert record == pytest.approx(same, rel=1e-9)
 
 
 def test_fine_tuning_from_networks_of_another_width_is_refused(

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -101,13 +102,25 @@ def runs(machine: Machine) -> Outcome:
     return _at_most(weights_apart(*folders), 1e-9)
 
 
+def _records_apart(eager: list[dict[str, Any]], other: list[dict[str, Any]]) -> Outcome:
+    pairs = ((a[key], b[key]) for a, b in zip(eager, other, strict=True) for key in a)
+    return _at_most(max(abs(a - b) / max(1.0, abs(a)) for a, b in pairs), 1e-9)
+
+
 def compiled(machine: Machine) -> Outcome:
     """--compile against eager, float64, several processes: the records."""
     settings = {"dtype": "float64", "max_steps": "3", "n_critic": "2", "log_every": "1"}
     eager = metrics(_train(machine, "eager", machine.many(), **settings))
     other = metrics(_train(machine, "compiled", machine.many(), compile="true", **settings))
-    pairs = ((a[key], b[key]) for a, b in zip(eager, other, strict=True) for key in a)
-    return _at_most(max(abs(a - b) / max(1.0, abs(a)) for a, b in pairs), 1e-9)
+    return _records_apart(eager, other)
+
+
+def graphs(machine: Machine) -> Outcome:
+    """--cuda_graphs against eager, float64, one process: the records."""
+    settings = {"dtype": "float64", "max_steps": "6", "n_critic": "2", "log_every": "2"}
+    eager = metrics(_train(machine, "alone", PYTHON, **settings))
+    other = metrics(_train(machine, "replayed", PYTHON, compile="true", cuda_graphs="true", **settings))
+    return _records_apart(eager, other)
 
 
 def half_precision_runs(machine: Machine) -> Outcome:
@@ -148,6 +161,7 @@ CHECKS: dict[str, Callable[[Machine], Outcome]] = {
     "penalty in bf16 and fp16 against fp64": penalties,
     "fifty steps, one process against several": runs,
     "compiled against eager": compiled,
+    "CUDA graphs against eager": graphs,
     "a run in fp16": half_precision_runs,
     "resumed against straight, --deterministic": resumed,
     "sampling through the device's provider": sampled,

@@ -156,6 +156,7 @@ class Config:
     deterministic: bool = setting(False, "equal bits from equal runs on a GPU too, at some cost of speed")
     tf32: bool = setting(False, "let a GPU round the factors of float32 products to TF32: faster, 10 bits of precision")
     compile: bool = setting(False, "compile the objectives with torch.compile")
+    cuda_graphs: bool = setting(False, "with compile=true on a GPU: one launch for all kernels of a step")
     profile: int = setting(
         0, "steps to record, after two others: where their time goes, as a table and a trace", least=0
     )
@@ -205,6 +206,7 @@ FREE_ON_RESUME = (
     "workers",
     "threads",
     "deterministic",
+    "cuda_graphs",
     "max_skipped",
     "timeout",
     "log_every",
@@ -300,6 +302,10 @@ def _check_batches(config: Config) -> None:
         size = getattr(config, name)
         if size is not None and size % config.accumulation:
             raise UserError(f"{name}={size}: expected a multiple of accumulation={config.accumulation}")
+    if config.cuda_graphs and not config.compile:
+        raise UserError("cuda_graphs=true with compile=false: expected compile=true")
+    if config.cuda_graphs and config.accumulation > 1:  # a graph's gradients do not outlive the next replay
+        raise UserError(f"cuda_graphs=true with accumulation={config.accumulation}: expected accumulation=1")
     if config.reuse_latents and config.generator_batch_size not in (None, config.batch_size):
         raise UserError(
             f"reuse_latents=true with generator_batch_size={config.generator_batch_size}: "

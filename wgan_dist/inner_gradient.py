@@ -21,12 +21,13 @@ def kept_whole(operation: Operation) -> Operation:
     return operation
 
 
-def compiled(module: nn.Module) -> Any:
+def compiled(module: nn.Module, cuda_graphs: bool = False) -> Any:
     """A module of such operations, compiled for shapes that never change. Nothing else compiles them: they are told to
-    the compiler here, since to name it imports it, 150 MB."""
+    the compiler here, since to name it imports it, 150 MB. A CPU has no CUDA graphs, and computes as without."""
     torch.compiler.allow_in_graph(_whole)
+    mode = "reduce-overhead" if cuda_graphs else "default"
     # Of a second run in one process the compiler would suppose that shapes change.
-    return torch.compile(module, fullgraph=True, dynamic=False)
+    return torch.compile(module, fullgraph=True, dynamic=False, mode=mode)
 
 
 def like_first(first: Tensor, *_: object) -> Tensor:

@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -98,8 +99,27 @@ def _make_optimizer(config: Config, parameters: Iterator[nn.Parameter], lr: floa
     return RMSprop(parameters, lr, alpha=RMSPROP_SMOOTHING)
 
 
+class _Replayed(nn.Module):
+    """A compiled objective by CUDA graphs: what a forward gives lies in memory that the next one writes to, so that the
+    terms, which are looked at later, are copied. The loss is used up by then, and so are the gradients."""
+
+    def __init__(self, objective: nn.Module) -> None:
+        super().__init__()
+        self.objective = objective
+
+    def forward(self, *inputs: Any) -> tuple[Tensor, objectives.Terms]:
+        """As the objective's."""
+        torch.compiler.cudagraph_mark_step_begin()
+        loss, terms = self.objective(*inputs)
+        return loss, {name: value.clone() for name, value in terms.items()}
+
+
 def _wrap(config: Config, accelerator: Accelerator, objective: nn.Module) -> nn.Module:
-    wrapped: nn.Module = inner_gradient.compiled(objective) if config.compile else objective
+    wrapped = objective
+    if config.compile:
+        wrapped = inner_gradient.compiled(objective, config.cuda_graphs)
+    if config.cuda_graphs:
+        wrapped = _Replayed(wrapped)
     if distributed.world().size > 1:  # alone there is nothing to wrap, and to ask accelerate takes 40 MB
         wrapped = accelerator.prepare(wrapped)
         distributed.average_in_memory(wrapped)
