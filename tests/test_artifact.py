@@ -95,6 +95,14 @@ def spec_of(name: str, spectral_norm: bool) -> NetworkSpec:
     return generator_spec(name, 3, size, channels, 4, "auto", spectral_norm)
 
 
+@pytest.mark.parametrize("text", [artifact.UNSEALED * 3, f'"sha256": "{artifact.UNSEALED}"'])
+def test_no_text_can_be_taken_for_the_checksum(tmp_path: Path, text: str) -> None:
+    about = dataclasses.replace(DESCRIPTION, description=text, data=text)
+    assert artifact.load(write(tmp_path, artifact.to_bytes(example_network().state_dict(), about))).description == about
+    content = artifact.to_bytes({text: torch.ones(2)}, about)
+    assert list(safetensors.torch.load(content)) == [text]
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("spectral_norm", [False, True])
 @pytest.mark.parametrize("name", GENERATORS)

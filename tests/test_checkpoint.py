@@ -54,6 +54,17 @@ def test_a_draft_holds_what_was_when_it_was_made_and_has_no_name_before_it_is_fi
     assert names(tmp_path) == [folder.name]
 
 
+def test_a_draft_that_lost_something_does_not_become_a_checkpoint(tmp_path: Path) -> None:
+    folder = tmp_path / checkpoint_name(1, 0)
+
+    def complete(partial: Path) -> None:
+        os.truncate(partial / "a", 2)
+
+    with pytest.raises(UserError, match=f"cannot write {folder}: a has 2 bytes, 5 were written"):
+        checkpoint.Draft(folder, [("a", [b"who", b"le"])]).finish(1, complete=complete)
+    assert names(tmp_path) == []
+
+
 def test_of_a_draft_nothing_stays_where_its_content_or_the_records_before_it_fail(tmp_path: Path) -> None:
     def broken() -> Iterator[bytes]:
         yield b"half"

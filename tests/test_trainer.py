@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from tests.checkpoints import save_files
@@ -252,6 +253,12 @@ def test_compiled_training_equals_eager(tiny: dict[str, str], tmp_path: Path) ->
     for other in others:
         for record, same in zip(eager, other, strict=True):
             assert record == pytest.approx(same, rel=1e-9)
+
+
+def test_a_run_with_four_channels_draws_what_it_learns(tiny: dict[str, str], tmp_path: Path) -> None:
+    train(tiny | {"channels": "4", "run_dir": str(tmp_path / "run")})
+    with Image.open(tmp_path / "run/samples/step-00000006-ema.png") as picture:
+        assert picture.mode == "RGBA"
 
 
 def test_fine_tuning_from_networks_of_another_width_is_refused(

@@ -2,11 +2,12 @@
 
 import contextlib
 import copy
+import io
 
 import pytest
 import safetensors.torch
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -57,8 +58,16 @@ def test_the_bytes_are_the_librarys_own(data: st.DataObject) -> None:
 
 
 def test_a_tensor_of_another_kind_is_refused_before_anything_is_written() -> None:
-    with pytest.raises(UserError, match=r"phase is of torch.complex64: expected one of .*torch.float32"):
-        next(weights.pieces({"fine": torch.zeros(1), "phase": torch.zeros(1, dtype=torch.complex64)}))
+    with pytest.raises(UserError, match=r"phase is of torch.complex128: expected one of .*torch.float32"):
+        next(weights.pieces({"fine": torch.zeros(1), "phase": torch.zeros(1, dtype=torch.complex128)}))
+
+
+@given(st.integers(1, 40))
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_digest_of_a_file_is_that_of_its_tensors(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    monkeypatch.setattr(weights, "BLOCK", block)
+    content = io.BytesIO(weights.to_bytes(example(), {"one": "key"}))
+    assert weights.stored_digest(content) == weights.digest(example())
 
 
 def test_no_tensors_come_back_as_none() -> None:

@@ -93,7 +93,9 @@ def seal(file: BinaryIO) -> None:
     end = file.tell()
     checksum = _digest(about, weights.stored_digest(file))
     file.seek(0)
-    file.seek(file.read(end).rindex(UNSEALED.encode()))
+    # The description is JSON within JSON: within a text of it quotes look otherwise.
+    place = b'\\"sha256\\": \\"'
+    file.seek(file.read(end).index(place + UNSEALED.encode()) + len(place))
     file.write(checksum.encode())
 
 

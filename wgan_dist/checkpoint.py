@@ -48,7 +48,8 @@ def _folders(checkpoints: Path) -> list[Path]:
 
 class Draft:
     """A checkpoint whose content the system has, under another name, but perhaps not the disk: it keeps what the files
-    are to hold, so that nobody has to keep a copy until the slow part is done.
+    are to hold, so that nobody has to keep a copy until the slow part is done. One at a time: to finish one removes
+    what is left of others.
 
     Its methods raise UserError naming the folder when the disk is full, read-only or not permitted.
     """
@@ -61,9 +62,11 @@ class Draft:
         self.folder = folder
         with ExitStack() as stack:
             self._partial = stack.enter_context(whole_folder(folder))
+            self._sizes = {}
             for name, pieces in files:
                 with (self._partial / name).open("wb") as file:
                     file.writelines(pieces)
+                    self._sizes[name] = file.tell()
             self._rest = stack.pop_all()
 
     def finish(
@@ -75,7 +78,10 @@ class Draft:
         """
         with self._rest:
             complete(self._partial)
-            entries = {path.name: _entry_of(path) for path in self._partial.iterdir()}
+            entries = {name: _entry_of(self._partial / name) for name in self._sizes}
+            for name, size in self._sizes.items():
+                if entries[name]["bytes"] != size:
+                    raise OSError(f"{name} has {entries[name]['bytes']} bytes, {size} were written")
             (self._partial / MANIFEST).write_bytes(_manifest(entries))
         # What a killed process left goes too: there is one writer, and it has just finished.
         for old in _folders(self.folder.parent)[:-keep]:

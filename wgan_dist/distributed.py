@@ -1,10 +1,12 @@
 """The world of processes: who computes which part, and what they must agree on. All of torch.distributed is here."""
 
+import atexit
 import ctypes
 import os
 import re
 import secrets
 import sys
+import threading
 import time
 import traceback
 import warnings
@@ -100,7 +102,7 @@ def start(
     if threads or (without_gpu and _is_launched()):
         torch.set_num_threads(threads or _share_of_cores())
     # An earlier run in this process may have asked for the other; to say what is so already imports torch's compiler.
-    if deterministic != torch.are_deterministic_algorithms_enabled():
+    if torch.get_deterministic_debug_mode() != (2 if deterministic else 0):
         torch.use_deterministic_algorithms(deterministic)
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # NVIDIA's condition; read when its library starts
@@ -131,7 +133,14 @@ _words: list[Meeting] = []  # where they exchange what is small, if they are on 
 
 
 def end() -> NoReturn:
-    """End this process with status 0, without the teardown of the interpreter: torch's takes a second and 100 MB."""
+    """End this process with status 0, without the teardown of the interpreter: torch's takes a second and 100 MB.
+
+    What asked to run at the end has run, and threads that are to be waited for have ended.
+    """
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join()
+    atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

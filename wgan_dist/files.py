@@ -112,6 +112,6 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def copy_file(source: Path, path: Path) -> None:
-    """Write the content of `source`, whole or not at all, without a copy in memory; OSError where it cannot be read."""
+    """Write the content of `source`, whole or not at all, without a copy in memory; OSError where it is not there."""
     with source.open("rb") as content, whole_file(path) as partial, partial.open("wb") as copy:
         shutil.copyfileobj(content, copy)

@@ -208,7 +208,7 @@ class Observer:
         self.progress.show(shown)
 
     def picture(self, name: str, step: int, picture: Tensor) -> Path:
-        """A picture [3, height, width] in [0, 1] as samples/step-…-name.png and in TensorBoard."""
+        """A picture [3 or 4, height, width] in [0, 1] as samples/step-…-name.png and in TensorBoard."""
         path = self.run_dir / SAMPLES / f"step-{step:08d}-{name}.png"
         with whole_file(path) as partial:
             to_image(picture).save(partial, "PNG")

@@ -18,27 +18,44 @@ LONG_AGO = 2.0**20
 
 
 class _Fused(Optimizer):
-    """As torch's fused optimizers it leaves a step out where the tensor `found_inf`, set on it, is not 0, divides
-    gradients by `grad_scale`, and takes each to lie in memory as its parameter does, as autograd's do."""
+    """As torch's fused ones it leaves a step out where the tensor `found_inf`, set on it, is not 0, and takes each
+    gradient to lie in memory as its parameter does, as autograd's do."""
 
-    _step_supports_amp_scaling = True
+    # What a state has of each parameter.
+    kept: tuple[str, ...]
 
     add_param_group = inspect.unwrap(Optimizer.add_param_group)
     state_dict = inspect.unwrap(Optimizer.state_dict)
-    load_state_dict = inspect.unwrap(Optimizer.load_state_dict)
     zero_grad = inspect.unwrap(Optimizer.zero_grad)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The inverse of state_dict. Of what torch's own keep besides, and versions that had them, nothing is taken.
+
+        Raises ValueError where something is missing.
+        """
+        inspect.unwrap(Optimizer.load_state_dict)(self, state_dict)
+        for group in self.param_groups:
+            for name in group.keys() - self.defaults.keys() - {"params"}:
+                del group[name]
+            kept = [name for name in self.kept if name != "exp_avg" or group["betas"][0]]
+            for parameter in group["params"]:
+                self._take(parameter, kept)
+
+    def _take(self, parameter: Tensor, kept: list[str]) -> None:
+        state = self.state.pop(parameter, {})
+        if missing := [name for name in kept if state and name not in state]:
+            raise ValueError(f"there is no {missing[0]}")
+        # torch leaves the number of steps on the CPU, where the kernel of another device cannot read it.
+        if state:
+            self.state[parameter] = {name: state[name].to(parameter.device) for name in kept}
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """One step on the gradients that are there."""
-        # As torch's own: its scaler sets them, and takes them away.
-        scale, found_inf = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
         for group in self.param_groups:
             parameters = [each for each in group["params"] if each.grad is not None]
             if parameters:
-                if scale is not None:
-                    torch._foreach_div_([each.grad for each in parameters], scale)
-                self._update(group, parameters, found_inf)
+                self._update(group, parameters, getattr(self, "found_inf", None))
 
     def _update(self, group: dict[str, Any], parameters: list[Tensor], found_inf: Tensor | None) -> None:
         raise NotImplementedError
@@ -90,18 +107,12 @@ class Adam(_Fused):
     """Kingma and Ba 2015, algorithm 1, as torch's: m ← β₁ m + (1 − β₁) g, v ← β₂ v + (1 − β₂) g², corrected for their
     start at 0, θ ← θ − lr · m / (√v + ε). It goes on from the state of torch's own Adam."""
 
+    kept = ("exp_avg", "exp_avg_sq", "step")
+
     def __init__(
         self, parameters: Iterable[Tensor], lr: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
     ) -> None:
         super().__init__(parameters, {"lr": lr, "betas": betas, "eps": eps})
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The inverse of state_dict; a mean that is not needed, which torch's keeps all the same, is left out."""
-        super().load_state_dict(state_dict)
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if group["betas"][0] == 0.0:
-                    self.state[parameter].pop("exp_avg", None)
 
     def _update(self, group: dict[str, Any], parameters: list[Tensor], found_inf: Tensor | None) -> None:
         means = self._kept(parameters, "exp_avg") if group["betas"][0] else None
@@ -122,6 +133,8 @@ class Adam(_Fused):
 class RMSprop(_Fused):
     """Tieleman and Hinton 2012: v ← α v + (1 − α) g², θ ← θ − lr · g / (√v + ε). It goes on from the state of torch's
     own RMSprop."""
+
+    kept = ("square_avg",)
 
     def __init__(self, parameters: Iterable[Tensor], lr: float, alpha: float = 0.99, eps: float = 1e-8) -> None:
         super().__init__(parameters, {"lr": lr, "alpha": alpha, "eps": eps})

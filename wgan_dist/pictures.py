@@ -25,22 +25,23 @@ Levels = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
 
 
 def grid(images: Tensor) -> Tensor:
-    """Images [n, c, h, w] in [−1, 1] as one picture [3, …] in [0, 1], about as wide as high.
+    """Images [n, c, h, w] in [−1, 1] as one picture [3, …] in [0, 1], of RGBA [4, …], about as wide as high.
 
-    As torchvision's make_grid, which with what it imports takes 200 MB of every run.
+    Two dark pixels around each, as torchvision's make_grid, which with what it imports takes 200 MB of every run.
     """
-    count, _, height, width = images.shape
+    count, channels, height, width = images.shape
+    channels = max(3, channels)
     columns = round(count**0.5)
     rows = math.ceil(count / columns)
-    cells = torch.zeros(rows * columns, 3, height + GAP, width + GAP)
+    cells = torch.zeros(rows * columns, channels, height + GAP, width + GAP)
     cells[:count, :, GAP:, GAP:] = (images.float().nan_to_num().clamp(-1.0, 1.0) + 1.0) / 2.0
     cells = cells.view(rows, columns, *cells.shape[1:]).permute(2, 0, 3, 1, 4)
-    return pad(cells.reshape(3, rows * (height + GAP), -1), (0, GAP, 0, GAP))
+    return pad(cells.reshape(channels, rows * (height + GAP), -1), (0, GAP, 0, GAP))
 
 
 def to_image(picture: Tensor) -> Image.Image:
-    """A picture [3, height, width] in [0, 1], rounded to nearest."""
-    levels = (picture * 255.0).round().clamp(0.0, 255.0)
+    """A picture [3 or 4, height, width] in [0, 1], rounded to nearest, as torchvision's save_image."""
+    levels = (picture * 255.0).add_(0.5).clamp_(0.0, 255.0)
     return Image.fromarray(levels.permute(1, 2, 0).to(torch.uint8).numpy())
 
 
@@ -97,7 +98,7 @@ class ImageGallery:
     count: int
 
     def picture(self, kind: str, step: int, samples: Tensor, critic: Score) -> Tensor:
-        """Of samples [n, c, h, w]: [3, height, width] in [0, 1]."""
+        """Of samples [n, c, h, w]: [3 or 4, height, width] in [0, 1]."""
         return grid(samples)
 
 

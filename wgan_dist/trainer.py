@@ -410,7 +410,7 @@ class Trainer:
         self.saved = (self.step, self.iteration)
         if not self.is_main:
             return
-        self.behind.wait()
+        self.behind.wait()  # one draft at a time
         if not self.behind.failed:
             with self.behind.keeping_errors():
                 folder = run_dir / CHECKPOINTS / checkpoint_name(self.step, self.iteration)
@@ -422,7 +422,7 @@ class Trainer:
         distributed.from_main(self.behind.finish)
 
     def _finishing(self, draft: checkpoint.Draft, run_dir: Path) -> Callable[[], None]:
-        """What the background does: nothing in it depends on what the run does meanwhile."""
+        """What the background does: what it leaves does not depend on what the run does meanwhile."""
         observer, keep, chosen = self.observer, self.config.keep_checkpoints, self.best
 
         def complete(folder: Path) -> None:

@@ -46,14 +46,15 @@ def _matrices(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
     return _onednn_matrices(a, b, bias) if by_onednn and large else linear(a, b, bias)
 
 
-def _product_is_possible(x: Tensor, kernel: Pair, stride: Pair, dense: bool) -> bool:
-    fitting = x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16)
-    return fitting and (dense or tuple(kernel) == (2 * stride[0], 2 * stride[1]))
-
-
 def _is_dense(size: Pair, kernel: Pair, padding: Pair) -> bool:
     """Whether a kernel sees all of a map from its one place: the convolution is a dense layer."""
     return tuple(size) == tuple(kernel) and not any(padding)
+
+
+def _product_is_possible(x: Tensor, size: Pair, kernel: Pair, stride: Pair, padding: Pair) -> bool:
+    """Of x, with the larger map of `size`."""
+    fitting = x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16)
+    return fitting and (_is_dense(size, kernel, padding) or tuple(kernel) == (2 * stride[0], 2 * stride[1]))
 
 
 def _places(size: Pair, kernel: Pair, stride: Pair, padding: Pair) -> list[int]:
@@ -108,8 +109,7 @@ def _gather(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, paddin
         return _matrices(x, weight, bias)
     kernel = weight.shape[2:]
     places = _places(x.shape[2:], kernel, stride, padding)
-    dense = _is_dense(x.shape[2:], kernel, padding)
-    if _product_is_possible(x, kernel, stride, dense) and math.prod(places) <= FEW_PLACES:
+    if math.prod(places) <= FEW_PLACES and _product_is_possible(x, x.shape[2:], kernel, stride, padding):
         rows = _matrices(_windows(x, kernel, stride, padding), _flat(weight), bias)
         return _images(rows, len(x), places)
     return conv2d(x, weight, bias, stride, padding)
@@ -121,10 +121,13 @@ def _scatter(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, paddi
     places, kernel = x.shape[2:], weight.shape[2:]
     left_over = [length - least for length, least in zip(size, _spread(places, kernel, stride, padding), strict=True)]
     narrow = weight.shape[1] <= FEW_CHANNELS and x.dtype == torch.float32
-    few, dense = narrow or math.prod(places) <= FEW_PLACES, _is_dense(size, kernel, padding)
-    if few and not any(left_over) and _product_is_possible(x, kernel, stride, dense):
+    few = narrow or math.prod(places) <= FEW_PLACES
+    if few and not any(left_over) and _product_is_possible(x, size, kernel, stride, padding):
         windows = _matrices(_rows(x), _flat(weight).t())
-        spread = _images(windows, len(x), size) if dense else _overlaid(windows, len(x), places, stride, padding, size)
+        if _is_dense(size, kernel, padding):
+            spread = _images(windows, len(x), size)
+        else:
+            spread = _overlaid(windows, len(x), places, stride, padding, size)
         return spread if bias is None else spread + bias[:, None, None]
     return conv_transpose2d(x, weight, bias, stride, padding, left_over)
 
@@ -134,8 +137,7 @@ def _correlate(x: Tensor, small: Tensor, stride: Pair, padding: Pair, kernel: Pa
         return _matrices(small.t(), x.t())
     places = small.shape[2:]
     most = FEW_PLACES if x.dtype == torch.float32 else FEW_PLACES_IN_HALF
-    dense = _is_dense(x.shape[2:], kernel, padding)
-    if math.prod(places) <= most and _product_is_possible(x, kernel, stride, dense):
+    if math.prod(places) <= most and _product_is_possible(x, x.shape[2:], kernel, stride, padding):
         flat = _matrices(_rows(small).t(), _windows(x, kernel, stride, padding).t())
         return _images(flat, small.shape[1], kernel)
     return conv2d_weight(x, (small.shape[1], x.shape[1], *kernel), small, stride, padding)
