@@ -109,7 +109,8 @@ FREE = """
 recipe run_dir resume init_from max_steps dry_run data cache_dir skip_bad_images workers threads timeout log_every
 sample_every deterministic cuda_graphs max_skipped grid_images evaluate_every metrics evaluation_images
 feature_extractor inception_weights best_metric early_stop patience checkpoint_every keep_checkpoints
-weight_histograms trackers description license profile """
+weight_histograms trackers description license profile
+"""
 
 
 def write(path: Path, text: str) -> str:

@@ -255,6 +255,17 @@ def test_compiled_training_equals_eager(tiny: dict[str, str], tmp_path: Path) ->
             assert record == pytest.approx(same, rel=1e-9)
 
 
+def test_a_run_imports_nothing_large_that_it_does_not_use(tiny: dict[str, str], tmp_path: Path) -> None:
+    """Torch's compiler, and what torchvision brings: 200 MB."""
+    script = f"""
+import sys
+from wgan_dist.train import train
+train({tiny | {"run_dir": str(tmp_path / "run")}!r})
+print({{"torch._dynamo", "torchvision"}} & sys.modules.keys())
+"""
+    assert run(*PYTHON, "-c", script, cwd=tmp_path).stdout.splitlines()[-1] == "set()"
+
+
 def test_a_run_with_four_channels_draws_what_it_learns(tiny: dict[str, str], tmp_path: Path) -> None:
     train(tiny | {"channels": "4", "run_dir": str(tmp_path / "run")})
     with Image.open(tmp_path / "run/samples/step-00000006-ema.png") as picture:

@@ -120,9 +120,8 @@ def _wrap(config: Config, accelerator: Accelerator, objective: nn.Module) -> nn.
         wrapped = inner_gradient.compiled(objective, config.cuda_graphs)
     if config.cuda_graphs:
         wrapped = _Replayed(wrapped)
-    if distributed.world().size > 1:  # alone there is nothing to wrap, and to ask accelerate takes 40 MB
-        wrapped = accelerator.prepare(wrapped)
-        distributed.average_in_memory(wrapped)
+    wrapped = accelerator.prepare(wrapped)
+    distributed.average_in_memory(wrapped)
     return wrapped
 
 
