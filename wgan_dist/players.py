@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,7 +45,7 @@ def make_engine(config: Config, accelerator: Accelerator) -> Engine:
     return Engine(
         backward=accelerator.backward,
         no_sync=accelerator.no_sync,
-        autocast=lambda: torch.autocast(accelerator.device.type, half, enabled=half is not None),
+        autocast=lambda: torch.autocast(accelerator.device.type, half) if half else nullcontext(),
     )
 
 
