@@ -187,3 +187,16 @@ def test_autocast_keeps_weights_and_statistics_in_single_precision(
     assert first != plain
     # After two steps rounding to 8 bits has moved the penalty by percents, not more.
     assert first["gradient_penalty"] == pytest.approx(plain["gradient_penalty"], rel=0.2)
+
+
+def test_the_end_of_a_process_waits_for_threads_and_runs_what_asked_to_run(tmp_path: Path) -> None:
+    """Threads that wait for a word, as a compiler's, are given it."""
+    script = """
+import atexit, concurrent.futures
+from wgan_dist import distributed
+pool = concurrent.futures.ThreadPoolExecutor(1)
+pool.submit(print, "worked")
+atexit.register(print, "asked")
+distributed.end()
+"""
+    assert run(*PYTHON, "-c", script, cwd=tmp_path).stdout == "worked\nasked\n"

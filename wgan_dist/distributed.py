@@ -135,11 +135,9 @@ _words: list[Meeting] = []  # where they exchange what is small, if they are on 
 def end() -> NoReturn:
     """End this process with status 0, without the teardown of the interpreter: torch's takes a second and 100 MB.
 
-    What asked to run at the end has run, and threads that are to be waited for have ended.
+    What the interpreter itself does before that is done: threads are told and waited for, and what asked to run runs.
     """
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and not thread.daemon:
-            thread.join()
+    threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
