@@ -5,7 +5,7 @@ the gradient.
 """
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -20,9 +20,6 @@ LONG_AGO = 2.0**20
 class _Fused(Optimizer):
     """As torch's fused ones it leaves a step out where the tensor `found_inf`, set on it, is not 0, and takes each
     gradient to lie in memory as its parameter does, as autograd's do."""
-
-    # What a state has of each parameter.
-    kept: tuple[str, ...]
 
     add_param_group = inspect.unwrap(Optimizer.add_param_group)
     state_dict = inspect.unwrap(Optimizer.state_dict)
@@ -42,17 +39,20 @@ class _Fused(Optimizer):
         for group in self.param_groups:
             for name in group.keys() - self.defaults.keys() - {"params"}:
                 del group[name]
-            kept = [name for name in self.kept if name != "exp_avg" or group["betas"][0]]
             for parameter in group["params"]:
-                self._take(parameter, kept)
+                self._take(parameter, self._names(group))
 
-    def _take(self, parameter: Tensor, kept: list[str]) -> None:
+    def _take(self, parameter: Tensor, names: Iterable[str]) -> None:
         state = self.state.pop(parameter, {})
-        if missing := [name for name in kept if state and name not in state]:
+        if missing := [name for name in names if state and name not in state]:
             raise ValueError(f"there is no {missing[0]}")
         # torch leaves the number of steps on the CPU, where the kernel of another device cannot read it.
         if state:
-            self.state[parameter] = {name: state[name].to(parameter.device) for name in kept}
+            self.state[parameter] = {name: state[name].to(parameter.device) for name in names}
+
+    def _names(self, group: dict[str, Any]) -> tuple[str, ...]:
+        """Of what is kept for each parameter of a group."""
+        raise NotImplementedError
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -65,12 +65,19 @@ class _Fused(Optimizer):
     def _update(self, group: dict[str, Any], parameters: list[Tensor], found_inf: Tensor | None) -> None:
         raise NotImplementedError
 
-    def _kept(self, parameters: list[Tensor], name: str) -> list[Tensor]:
-        """What is kept under a name for each parameter, from 0."""
+    def _kept(
+        self, parameters: list[Tensor], name: str, zero: Callable[[Tensor], Tensor] = torch.zeros_like
+    ) -> list[Tensor]:
+        """What is kept under a name for each parameter, from `zero` of it."""
         for each in parameters:
             if name not in self.state[each]:
-                self.state[each][name] = torch.zeros_like(each)
+                self.state[each][name] = zero(each)
         return [self.state[each][name] for each in parameters]
+
+
+def _no_step(parameter: Tensor) -> Tensor:
+    """The number of steps that a parameter has taken, on its device, where torch has it."""
+    return torch.zeros((), device=parameter.device)
 
 
 def _rows(tensors: list[Tensor], channels_last: list[bool]) -> list[Tensor]:
@@ -112,8 +119,6 @@ class Adam(_Fused):
     """Kingma and Ba 2015, algorithm 1, as torch's: m ← β₁ m + (1 − β₁) g, v ← β₂ v + (1 − β₂) g², corrected for their
     start at 0, θ ← θ − lr · m / (√v + ε). It goes on from the state of torch's own Adam."""
 
-    kept = ("exp_avg", "exp_avg_sq", "step")
-
     def __init__(
         self, parameters: Iterable[Tensor], lr: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
     ) -> None:
@@ -121,25 +126,19 @@ class Adam(_Fused):
 
     def _update(self, group: dict[str, Any], parameters: list[Tensor], found_inf: Tensor | None) -> None:
         means = self._kept(parameters, "exp_avg") if group["betas"][0] else None
-        numbers = self._numbers(parameters)
+        numbers = self._kept(parameters, "step", _no_step)
         torch._foreach_add_(numbers, 1)
         _step(group, parameters, means, self._kept(parameters, "exp_avg_sq"), numbers, group["betas"], found_inf)
         if found_inf is not None:  # a step that was left out does not count
             torch._foreach_sub_(numbers, [found_inf] * len(numbers))
 
-    def _numbers(self, parameters: list[Tensor]) -> list[Tensor]:
-        """How many steps each parameter has taken, on its device."""
-        for each in parameters:
-            if "step" not in self.state[each]:
-                self.state[each]["step"] = torch.zeros((), device=each.device)
-        return [self.state[each]["step"] for each in parameters]
+    def _names(self, group: dict[str, Any]) -> tuple[str, ...]:
+        return ("exp_avg", "exp_avg_sq", "step") if group["betas"][0] else ("exp_avg_sq", "step")
 
 
 class RMSprop(_Fused):
     """Tieleman and Hinton 2012: v ← α v + (1 − α) g², θ ← θ − lr · g / (√v + ε). It goes on from the state of torch's
     own RMSprop."""
-
-    kept = ("square_avg",)
 
     def __init__(self, parameters: Iterable[Tensor], lr: float, alpha: float = 0.99, eps: float = 1e-8) -> None:
         super().__init__(parameters, {"lr": lr, "alpha": alpha, "eps": eps})
@@ -147,3 +146,6 @@ class RMSprop(_Fused):
     def _update(self, group: dict[str, Any], parameters: list[Tensor], found_inf: Tensor | None) -> None:
         numbers = [torch.full((), LONG_AGO, device=parameters[0].device)] * len(parameters)
         _step(group, parameters, None, self._kept(parameters, "square_avg"), numbers, (0.0, group["alpha"]), found_inf)
+
+    def _names(self, group: dict[str, Any]) -> tuple[str, ...]:
+        return ("square_avg",)

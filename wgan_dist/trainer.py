@@ -32,6 +32,7 @@ from wgan_dist.run_folder import CHECKPOINTS, checkpoint_name
 from wgan_dist.schedule import critic_iterations_at, is_due, learning_rate, make_schedule
 from wgan_dist.step import CriticDraws, Draws, Player, critic_draws, critic_iteration, generator_step
 
+# Images at a time: what they take beside a step's memory is what a run takes more of.
 SAMPLING_BATCH = 16
 CRITIC_FILE = "critic.safetensors"
 # What a process tells the others at a boundary, above the numbers of all signals.
