@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from export.rewrite import folded, phased
+from export.rewrite import Choice, every_convolution, folded, for_cpu, for_cpu_in_half, phased
 from wgan_dist import artifact
 from wgan_dist.artifact import Artifact, Description
 from wgan_dist.errors import UserError
@@ -76,20 +76,20 @@ class HalfPrecision(nn.Module):
         return self.generator(z.to(self.dtype)).float()
 
 
-def with_convolutions(export: "Export") -> nn.Module:
-    """The network to be exported without transposed convolutions, wherever it can be written so."""
-    return inside(export.network, lambda each: phased(each, export.source.description.latent_dim))
+def without_transposed(export: "Export", choice: Choice = every_convolution) -> nn.Module:
+    """The network to be exported with what `choice` says for its transposed convolutions, wherever it can be written
+    so."""
+    return inside(export.network, lambda each: phased(each, export.source.description.latent_dim, choice))
 
 
 def in_precision(export: "Export", precision: str) -> nn.Module:
-    """The network to be exported, in fp32, bf16 or fp16.
-
-    In bf16 without transposed convolutions; in fp16, which is for GPUs, with them, as they have kernels for these.
+    """The network to be exported for torch, in fp32, bf16 or fp16, as a CPU computes it fastest; in fp16, which is for
+    GPUs, as it is.
     """
     if precision == FP32:
-        return export.network
+        return without_transposed(export, for_cpu)
     if precision == BF16:
-        return inside(with_convolutions(export), lambda each: HalfPrecision(each, torch.bfloat16))
+        return inside(without_transposed(export, for_cpu_in_half), lambda each: HalfPrecision(each, torch.bfloat16))
     return inside(export.network, lambda each: HalfPrecision(each, torch.float16))
 
 

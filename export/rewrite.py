@@ -19,6 +19,10 @@ from wgan_dist.models.blocks import DoubleThenConv
 
 # Up to this many channels one 3×3 convolution costs less than four: kernels compute 16 channels or none.
 FEW_CHANNELS = 4
+# Up to so many places a CPU computes a transposed convolution in other ways much faster, since its kernels put weights
+# in order at every call: in float32 with 1 to 64 latents as four convolutions (1024 to 512 channels: 0.16 to 0.8 of the
+# time), in bfloat16 as products of matrices (0.25 to 0.7; of 64 places 0.4 to 1.1).
+FEW_PLACES, FEW_PLACES_IN_HALF = 16, 64
 # Latents on which a rewritten network is compared with the one it was, and by how many units of rounding, relative to
 # the greatest value, the two may differ: in float32 3e-5 in images of [-1, 1].
 COMPARED, ROUNDINGS = 5, 256
@@ -88,6 +92,35 @@ class FourPhases(nn.Module):
         for number, phase in enumerate(self.phases):
             row, column = divmod(number, 2)
             made.append(self.activation(phase(pad(x, (1 - column, column, 1 - row, row)))))
+        return _interleave(made)
+
+
+class FourProducts(nn.Module):
+    """The same as `FourPhases`, each phase as a dense layer of what its places see."""
+
+    def __init__(self, layer: nn.ConvTranspose2d, activation: nn.Module) -> None:
+        super().__init__()
+        weight, bias = layer.weight.detach(), _bias(layer)
+        self.phases = nn.ModuleList()
+        for row in (0, 1):
+            for column in (0, 1):
+                phase = nn.Linear(4 * layer.in_channels, layer.out_channels)
+                taps = _phase(weight, row, column).permute(0, 2, 3, 1)
+                phase.weight = nn.Parameter(taps.flatten(1), requires_grad=False)
+                phase.bias = nn.Parameter(bias.clone(), requires_grad=False)
+                self.phases.append(phase)
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[n, c, h, w] → [n, following, 2h, 2w]."""
+        height, width = x.shape[2:]
+        padded = pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
+        made = []
+        for number, phase in enumerate(self.phases):
+            row, column = divmod(number, 2)
+            rows = [padded[:, first : first + height] for first in (row, row + 1)]
+            seen = [part[:, :, first : first + width] for part in rows for first in (column, column + 1)]
+            made.append(self.activation(phase(torch.cat(seen, 3))).permute(0, 3, 1, 2))
         return _interleave(made)
 
 
@@ -272,15 +305,34 @@ def _is_plain(layer: nn.ConvTranspose2d, kernel: int, stride: int, padding: int)
     return found == ((kernel,) * 2, (stride,) * 2, (padding,) * 2, (1, 1), (0, 0)) and layer.groups == 1
 
 
-def _as_convolutions(layer: nn.ConvTranspose2d, shape: torch.Size, activation: nn.Module) -> nn.Module | None:
+# What the transposed convolution 4/2/1 of so many places becomes, or None.
+Choice = Callable[[nn.ConvTranspose2d, int], type[nn.Module] | None]
+
+
+def every_convolution(layer: nn.ConvTranspose2d, places: int) -> type[nn.Module] | None:
+    """Convolutions throughout: what onnxruntime is fastest at."""
+    return ShuffledPhases if layer.out_channels <= FEW_CHANNELS else FourPhases
+
+
+def for_cpu(layer: nn.ConvTranspose2d, places: int) -> type[nn.Module] | None:
+    """What torch's kernels of a CPU are fastest at in float32, and a GPU's hardly slower."""
+    return FourPhases if places <= FEW_PLACES and layer.out_channels > FEW_CHANNELS else None
+
+
+def for_cpu_in_half(layer: nn.ConvTranspose2d, places: int) -> type[nn.Module] | None:
+    """What torch's kernels of a CPU are fastest at in bfloat16, which have no transposed convolutions worth having."""
+    few = places <= FEW_PLACES_IN_HALF and layer.out_channels > FEW_CHANNELS
+    return FourProducts if few else every_convolution(layer, places)
+
+
+def _instead(layer: nn.ConvTranspose2d, shape: torch.Size, activation: nn.Module, choice: Choice) -> nn.Module | None:
     """What replaces a transposed convolution of values of `shape` and the activation behind it, or None."""
     if len(shape) != 4:
         return None
     if shape[2:] == (1, 1) and _is_plain(layer, layer.kernel_size[0], 1, 0):
         return Dense4x4(layer, activation)
-    if not _is_plain(layer, 4, 2, 1):
-        return None
-    return (ShuffledPhases if layer.out_channels <= FEW_CHANNELS else FourPhases)(layer, activation)
+    chosen = choice(layer, math.prod(shape[2:])) if _is_plain(layer, 4, 2, 1) else None
+    return chosen(layer, activation) if chosen else None
 
 
 def _activation_behind(node: fx.Node, network: fx.GraphModule) -> tuple[fx.Node, nn.Module] | None:
@@ -293,14 +345,14 @@ def _activation_behind(node: fx.Node, network: fx.GraphModule) -> tuple[fx.Node,
     return (following, activation) if activation is not None and known else None
 
 
-def _put_convolutions(network: fx.GraphModule) -> None:
+def _exchange(network: fx.GraphModule, choice: Choice) -> None:
     for node in list(network.graph.nodes):
         layer = _layer(network, node)
         if not isinstance(layer, nn.ConvTranspose2d) or not _is_just(layer, nn.ConvTranspose2d):
             continue
         behind = _activation_behind(node, network)
         activation = behind[1] if behind else nn.Identity()
-        replaced = _as_convolutions(layer, _shape(node.all_input_nodes[0]), activation)
+        replaced = _instead(layer, _shape(node.all_input_nodes[0]), activation, choice)
         if replaced is None:
             continue
         _replace(network, node, replaced)
@@ -308,10 +360,9 @@ def _put_convolutions(network: fx.GraphModule) -> None:
             _skip(network, behind[0])
 
 
-def phased(network: nn.Module, latent_dim: int) -> nn.Module:
-    """A copy without transposed convolutions 4/2/1 and such of one place, which are convolutions and dense layers
-    written otherwise: what kernels for whole numbers and for bfloat16 know.
+def phased(network: nn.Module, latent_dim: int, choice: Choice = every_convolution) -> nn.Module:
+    """A copy in which transposed convolutions 4/2/1 are what `choice` says, and such of one place dense layers.
 
     Exact but for rounding. A network that fx cannot follow is returned as it is.
     """
-    return _rewritten(network, latent_dim, _put_convolutions)
+    return _rewritten(network, latent_dim, lambda found: _exchange(found, choice))

@@ -10,11 +10,22 @@ from torch.nn.functional import conv_transpose2d
 
 from export import graph
 from export.onnx import export_onnx
-from export.rewrite import Dense4x4, FourPhases, ShuffledPhases, folded, phased
+from export.rewrite import (
+    Choice,
+    Dense4x4,
+    FourPhases,
+    FourProducts,
+    ShuffledPhases,
+    every_convolution,
+    folded,
+    for_cpu,
+    for_cpu_in_half,
+    phased,
+)
 from tests.generators import LATENT_DIM, small_spec, write_generator
 from tests.own_networks import OWN, own_spec
 from wgan_dist import artifact
-from wgan_dist.models import GENERATORS
+from wgan_dist.models import GENERATORS, build_generator, generator_spec
 from wgan_dist.models.blocks import DoubleThenConv
 
 EXACT = 1e-12
@@ -33,7 +44,7 @@ def transposed(channels: int, following: int, kernel: int = 4, bias: bool = True
     return layer
 
 
-@pytest.mark.parametrize("form", [FourPhases, ShuffledPhases])
+@pytest.mark.parametrize("form", [FourPhases, FourProducts, ShuffledPhases])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (4, 4), (3, 5)])
 def test_phases_are_the_transposed_convolution(form: type[nn.Module], bias: bool, height: int, width: int) -> None:
@@ -72,7 +83,9 @@ def test_every_network_of_the_registry_is_the_same_function(name: str, tmp_path:
     z = drawn(5, LATENT_DIM)
     before = network(z)
     without_norm = folded(network, LATENT_DIM)
-    for each in (without_norm, phased(without_norm, LATENT_DIM), phased(network, LATENT_DIM)):
+    choices = (every_convolution, for_cpu, for_cpu_in_half)
+    rewritten = [phased(each, LATENT_DIM, choice) for each in (without_norm, network) for choice in choices]
+    for each in (without_norm, *rewritten):
         torch.testing.assert_close(each(z), before, rtol=0, atol=EXACT)
     torch.testing.assert_close(network(z), before, rtol=0, atol=0)
 
@@ -91,6 +104,21 @@ def test_batch_norm_is_gone_but_behind_a_sum(name: str, norms: int, tmp_path: Pa
     found = phased(folded(network, LATENT_DIM), LATENT_DIM)
     assert layers(found, nn.BatchNorm1d, nn.BatchNorm2d) == norms
     assert layers(found, nn.ConvTranspose2d, DoubleThenConv) == 0
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        (every_convolution, [FourPhases, FourPhases, FourPhases, ShuffledPhases]),
+        (for_cpu, [FourPhases, nn.ConvTranspose2d, nn.ConvTranspose2d, nn.ConvTranspose2d]),
+        (for_cpu_in_half, [FourProducts, FourProducts, FourPhases, ShuffledPhases]),
+    ],
+)
+def test_small_maps_are_computed_otherwise_than_large_ones(choice: Choice, expected: list[type[nn.Module]]) -> None:
+    network = build_generator(generator_spec("dcgan", LATENT_DIM, 64, 3, 8, "auto"), seed=0)
+    kinds = (FourPhases, FourProducts, ShuffledPhases, nn.ConvTranspose2d)
+    found = [type(each) for each in phased(network, LATENT_DIM, choice).modules() if isinstance(each, kinds)]
+    assert found == expected
 
 
 class Twice(nn.Module):
@@ -167,7 +195,7 @@ def test_a_network_of_ones_own_stays_the_same_function(name: str, tmp_path: Path
     export = graph.load(settings, ".x")
     z = drawn(7, LATENT_DIM).float()
     expected = export.original(z)
-    for found in (export.network, graph.with_convolutions(export)):
+    for found in (export.network, graph.without_transposed(export)):
         torch.testing.assert_close(found(z), expected, rtol=0, atol=1e-5)
     for precision in (graph.BF16, graph.FP16):
         near = graph.in_precision(export, precision)(z)
