@@ -60,9 +60,9 @@ def inside(network: nn.Module, change: Callable[[nn.Module], nn.Module]) -> nn.M
     return change(network)
 
 
-class HalfPrecision(nn.Module):
-    """A generator that computes in `dtype` between latents and images in float32; with its channels last, which is
-    how kernels for it want them."""
+class InPrecision(nn.Module):
+    """A copy of a generator that computes in `dtype` between latents and images in float32; with its channels last,
+    which is how torch's kernels want them."""
 
     def __init__(self, generator: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
@@ -82,15 +82,21 @@ def without_transposed(export: "Export", choice: Choice = every_convolution) -> 
     return inside(export.network, lambda each: phased(each, export.source.description.latent_dim, choice))
 
 
+# What a precision computes in, and what stands for the transposed convolutions.
+FORMS = {
+    FP32: (torch.float32, for_cpu),
+    BF16: (torch.bfloat16, for_cpu_in_half),
+    FP16: (torch.float16, None),
+}
+
+
 def in_precision(export: "Export", precision: str) -> nn.Module:
     """The network to be exported for torch, in fp32, bf16 or fp16, as a CPU computes it fastest; in fp16, which is for
     GPUs, as it is.
     """
-    if precision == FP32:
-        return without_transposed(export, for_cpu)
-    if precision == BF16:
-        return inside(without_transposed(export, for_cpu_in_half), lambda each: HalfPrecision(each, torch.bfloat16))
-    return inside(export.network, lambda each: HalfPrecision(each, torch.float16))
+    dtype, choice = FORMS[precision]
+    network = without_transposed(export, choice) if choice else export.network
+    return inside(network, lambda each: InPrecision(each, dtype))
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+class _Key(np.random.bit_generator.ISeedSequence):
+    """SHA-256 of the arguments of a draw, as what numpy takes a key from: given one as a number, it asks the system for
+    entropy all the same."""
+
+    def __init__(self, seed: int, stream: str, counter: int) -> None:
+        self.digest = hashlib.sha256(f"{seed}/{stream}/{counter}".encode()).digest()
+
+    def generate_state(self, n_words: int, dtype: object = np.uint32) -> NDArray[np.uint64]:
+        """The first `n_words` of 64 bits."""
+        return np.frombuffer(self.digest, "<u8", n_words).astype(np.uint64)
+
+
 def _bits(seed: int, stream: str, counter: int, count: int) -> NDArray[np.uint64]:
-    key = hashlib.sha256(f"{seed}/{stream}/{counter}".encode()).digest()[:16]
-    return np.random.Philox(key=int.from_bytes(key, "little")).random_raw(count)
+    return np.random.Philox(_Key(seed, stream, counter)).random_raw(count)  # type: ignore[arg-type]  # it is documented
 
 
 def _unit(bits: NDArray[np.uint64]) -> NDArray[np.float64]:

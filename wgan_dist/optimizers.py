@@ -62,6 +62,9 @@ class _Fused(Optimizer):
             if parameters:
                 self._update(group, parameters, getattr(self, "found_inf", None))
 
+    # As zero_grad; torch wraps what does not say that it is wrapped.
+    step.hooked = True  # type: ignore[attr-defined]
+
     def _update(self, group: dict[str, Any], parameters: list[Tensor], found_inf: Tensor | None) -> None:
         raise NotImplementedError
 
@@ -127,10 +130,10 @@ class Adam(_Fused):
     def _update(self, group: dict[str, Any], parameters: list[Tensor], found_inf: Tensor | None) -> None:
         means = self._kept(parameters, "exp_avg") if group["betas"][0] else None
         numbers = self._kept(parameters, "step", _no_step)
-        torch._foreach_add_(numbers, 1)
+        # A step that will be left out does not count.
+        taken = torch.ones_like(numbers[0]) if found_inf is None else 1.0 - found_inf
+        torch._foreach_add_(numbers, [taken] * len(numbers))
         _step(group, parameters, means, self._kept(parameters, "exp_avg_sq"), numbers, group["betas"], found_inf)
-        if found_inf is not None:  # a step that was left out does not count
-            torch._foreach_sub_(numbers, [found_inf] * len(numbers))
 
     def _names(self, group: dict[str, Any]) -> tuple[str, ...]:
         return ("exp_avg", "exp_avg_sq", "step") if group["betas"][0] else ("exp_avg_sq", "step")
