@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from export.rewrite import Choice, every_convolution, folded, for_cpu, for_cpu_in_half, phased
+from export.rewrite import folded, for_cpu, for_cpu_in_half, phased
 from wgan_dist import artifact
 from wgan_dist.artifact import Artifact, Description
 from wgan_dist.errors import UserError
@@ -60,43 +60,47 @@ def inside(network: nn.Module, change: Callable[[nn.Module], nn.Module]) -> nn.M
     return change(network)
 
 
-class InPrecision(nn.Module):
-    """A copy of a generator that computes in `dtype` between latents and images in float32; with its channels last,
-    which is how torch's kernels want them."""
+class HalfPrecision(nn.Module):
+    """A copy of a generator that computes in `dtype` between latents and images in float32."""
 
     def __init__(self, generator: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
         self.generator, self.dtype = copy.deepcopy(generator).to(dtype), dtype
-        for value in (*self.generator.parameters(), *self.generator.buffers()):
-            if value.dim() == 4:
-                value.data = value.data.contiguous(memory_format=torch.channels_last)
 
     def forward(self, z: Tensor) -> Tensor:
         """z [n, latent_dim] → images [n, c, h, w] in [−1, 1]."""
         return self.generator(z.to(self.dtype)).float()
 
 
-def without_transposed(export: "Export", choice: Choice = every_convolution) -> nn.Module:
-    """The network to be exported with what `choice` says for its transposed convolutions, wherever it can be written
-    so."""
-    return inside(export.network, lambda each: phased(each, export.source.description.latent_dim, choice))
+class Contiguous(nn.Module):
+    """A network whose samples lie in memory in the order of their shape: who reads the bare memory relies on it."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network: nn.Module = network
+
+    def forward(self, z: Tensor) -> Tensor:
+        """As the network's."""
+        samples: Tensor = self.network(z)
+        return samples.contiguous()
 
 
-# What a precision computes in, and what stands for the transposed convolutions.
-FORMS = {
-    FP32: (torch.float32, for_cpu),
-    BF16: (torch.bfloat16, for_cpu_in_half),
-    FP16: (torch.float16, None),
-}
+def with_convolutions(export: "Export") -> nn.Module:
+    """The network to be exported without transposed convolutions, wherever it can be written so."""
+    return inside(export.network, lambda each: phased(each, export.source.description.latent_dim))
 
 
 def in_precision(export: "Export", precision: str) -> nn.Module:
-    """The network to be exported for torch, in fp32, bf16 or fp16, as a CPU computes it fastest; in fp16, which is for
-    GPUs, as it is.
+    """The network to be exported, in fp32 or bf16 as torch's kernels of a CPU compute it fastest, wherever it can be
+    written so; in fp16, which is for GPUs, as it is.
     """
-    dtype, choice = FORMS[precision]
-    network = without_transposed(export, choice) if choice else export.network
-    return inside(network, lambda each: InPrecision(each, dtype))
+    if precision == FP16:
+        return inside(export.network, lambda each: HalfPrecision(each, torch.float16))
+    latent_dim, choice = export.source.description.latent_dim, for_cpu_in_half if precision == BF16 else for_cpu
+    found = inside(export.network, lambda each: phased(each, latent_dim, choice, channels_last=True))
+    if precision == BF16:
+        found = inside(found, lambda each: HalfPrecision(each, torch.bfloat16))
+    return Contiguous(found)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import onnxruntime
 import torch
 from torch import nn
 
-from export.graph import FP16, FP32, Export, ExportSettings, in_precision, load, metadata, without_transposed
+from export.graph import FP16, FP32, Export, ExportSettings, in_precision, load, metadata, with_convolutions
 from export.parity import Runner, proof_of
 from export.quantise import to_int8
 from wgan_dist import cli, noise
@@ -42,7 +42,7 @@ class OnnxSettings(ExportSettings):
 
 def to_onnx(export: Export, opset: int, uint8: bool) -> onnx.ModelProto:
     """The network as an ONNX model in float32 with free batch size and metadata."""
-    return _to_onnx(without_transposed(export), export, opset, uint8)
+    return _to_onnx(with_convolutions(export), export, opset, uint8)
 
 
 def _to_onnx(network: nn.Module, export: Export, opset: int, uint8: bool) -> onnx.ModelProto:

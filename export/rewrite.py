@@ -1,4 +1,4 @@
-"""The same function in layers that compute faster: no BatchNorm, and convolutions for transposed ones.
+"""The same function in layers that compute faster: no BatchNorm, and other layers for transposed convolutions.
 
 A network of one's own may be anything. What is not known here stays as it is, and what was rewritten is held against
 the network as it was: a gain in speed never costs an export.
@@ -19,9 +19,10 @@ from wgan_dist.models.blocks import DoubleThenConv
 
 # Up to this many channels one 3×3 convolution costs less than four: kernels compute 16 channels or none.
 FEW_CHANNELS = 4
-# Up to so many places a CPU computes a transposed convolution in other ways much faster, since its kernels put weights
-# in order at every call: in float32 with 1 to 64 latents as four convolutions (1024 to 512 channels: 0.16 to 0.8 of the
-# time), in bfloat16 as products of matrices (0.25 to 0.7; of 64 places 0.4 to 1.1).
+# A CPU's kernels put the weights of a convolution in order at every call, which for few places takes longer than the
+# rest. Up to so many it is faster in float32 as four convolutions (1024 to 512 channels, 16 places, 1 to 64 latents:
+# 0.16 to 0.8 of the transposed one's time), in bfloat16 as four products of matrices (there 0.25 to 0.7 of the four
+# convolutions' time; 512 to 256 channels, 64 places: 0.4 to 1.1).
 FEW_PLACES, FEW_PLACES_IN_HALF = 16, 64
 # Latents on which a rewritten network is compared with the one it was, and by how many units of rounding, relative to
 # the greatest value, the two may differ: in float32 3e-5 in images of [-1, 1].
@@ -315,7 +316,7 @@ def every_convolution(layer: nn.ConvTranspose2d, places: int) -> type[nn.Module]
 
 
 def for_cpu(layer: nn.ConvTranspose2d, places: int) -> type[nn.Module] | None:
-    """What torch's kernels of a CPU are fastest at in float32, and a GPU's hardly slower."""
+    """What torch's kernels of a CPU are fastest at in float32."""
     return FourPhases if places <= FEW_PLACES and layer.out_channels > FEW_CHANNELS else None
 
 
@@ -345,6 +346,12 @@ def _activation_behind(node: fx.Node, network: fx.GraphModule) -> tuple[fx.Node,
     return (following, activation) if activation is not None and known else None
 
 
+def _put_channels_last(network: nn.Module) -> None:
+    for value in (*network.parameters(), *network.buffers()):
+        if value.dim() == 4:
+            value.data = value.data.contiguous(memory_format=torch.channels_last)
+
+
 def _exchange(network: fx.GraphModule, choice: Choice) -> None:
     for node in list(network.graph.nodes):
         layer = _layer(network, node)
@@ -360,9 +367,18 @@ def _exchange(network: fx.GraphModule, choice: Choice) -> None:
             _skip(network, behind[0])
 
 
-def phased(network: nn.Module, latent_dim: int, choice: Choice = every_convolution) -> nn.Module:
-    """A copy in which transposed convolutions 4/2/1 are what `choice` says, and such of one place dense layers.
+def phased(
+    network: nn.Module, latent_dim: int, choice: Choice = every_convolution, channels_last: bool = False
+) -> nn.Module:
+    """A copy in which transposed convolutions 4/2/1 are what `choice` says, and such of one place dense layers;
+    `channels_last` puts all weights in memory as torch's kernels for a CPU are fastest at.
 
-    Exact but for rounding. A network that fx cannot follow is returned as it is.
+    Exact but for rounding. A network that fx cannot follow, or that looks at its memory, is returned as it is.
     """
-    return _rewritten(network, latent_dim, lambda found: _exchange(found, choice))
+
+    def change(found: fx.GraphModule) -> None:
+        _exchange(found, choice)
+        if channels_last:
+            _put_channels_last(found)
+
+    return _rewritten(network, latent_dim, change)

@@ -139,6 +139,12 @@ class ManyLatents(_Own):
         return super().forward(z)
 
 
+class LooksAtItsMemory(_Own):
+    def between(self, x: Tensor, z: Tensor) -> Tensor:
+        made = self.norm(self.conv(x))
+        return F.relu(made.view(z.shape[0], -1)).view(made.shape)
+
+
 class FiveDimensions(_Own):
     def build(self, latent_dim: int) -> None:
         self.kernels = nn.Parameter(torch.zeros(1, 8, 16, 3, 3))

@@ -36,6 +36,7 @@ def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ("~nobody_of_this_name/{0..1}.tar", "there is no such folder"),
         ("a.png", "expected a folder, or a file ending in .zip, "),
         ("photos.zip", "there is no such folder or file"),
+        ("photos.rar", "there is no such folder or file"),
         ("pipe.tar", "expected a folder, or a file ending in"),
         ("fashion-mnist", "did you mean fashion_mnist?"),
         ("digit", "did you mean digits?"),

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv_transpose2d, instance_norm, linear
+from torch.nn.grad import conv2d_weight
 
 from wgan_dist import inner_gradient
 from wgan_dist.models import kernels
@@ -79,6 +80,16 @@ def test_dense_layers_and_instance_norm_have_both_derivatives() -> None:
     for function, inputs in cases:
         assert torch.autograd.gradcheck(function, inputs)
         assert torch.autograd.gradgradcheck(function, inputs)
+
+
+def test_windows_that_overlap_in_one_column_of_one_sample_are_multiplied() -> None:
+    """The one case whose windows would be a view, which oneDNN takes for no matrix."""
+    x, small = draw(1, 256, 8, 4, seed=5), draw(1, 256, 3, 1, seed=6)
+    expected = conv2d_weight(x, (256, 256, 4, 4), small, 2, 0)
+    for layout in (torch.channels_last, torch.contiguous_format):
+        large, few = (each.float().contiguous(memory_format=layout) for each in (x, small))
+        found = kernels._correlate(large, few, (2, 2), (0, 0), (4, 4))
+        torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-4)
 
 
 @settings(deadline=None, max_examples=40)

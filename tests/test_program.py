@@ -66,6 +66,18 @@ def test_levels_in_bfloat16_are_rounded_from_floats(tmp_path: Path) -> None:
     assert (drawn[1] - expected).abs().max() <= 0.5 + 1e-3
 
 
+@pytest.mark.parametrize("uint8", ["false", "true"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_bare_memory_holds_images_in_the_order_of_their_shape(precision: str, uint8: str, tmp_path: Path) -> None:
+    path = write_generator(tmp_path, small_spec("dcgan"))
+    flags = {"ckpt": str(path), "precision": precision, "uint8": uint8}
+    export_program(flags | {"out": str(tmp_path / "g.pt2")})
+    export_torchscript(flags | {"out": str(tmp_path / "g.pt")})
+    z = latents(3)
+    assert open_program(tmp_path / "g.pt2")[1](z).is_contiguous()
+    assert torch.jit.load(str(tmp_path / "g.pt"))(z).is_contiguous()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_compiled_package_equals_the_network(precision: str, tmp_path: Path) -> None:

@@ -71,9 +71,11 @@ class TwiceDifferentiable(Function):
     @classmethod
     def of(cls, *given: Any) -> Any:
         """As apply. Outside of torch.func in one call: with a `setup_context`, apply looks at the signature of forward
-        each time, which takes as long as a small product of matrices."""
-        operation = cls if torch._C._are_functorch_transforms_active() else cls.at_once
-        return operation.apply(*given)
+        each time, which takes as long as a small product of matrices. Where nothing is to be differentiated again, as
+        in the last backward, by no more than forward."""
+        if torch._C._are_functorch_transforms_active():
+            return cls.apply(*given)
+        return cls.at_once.apply(*given) if torch.is_grad_enabled() else cls.forward(*given)
 
 
 def is_running() -> bool:

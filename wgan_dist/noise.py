@@ -19,7 +19,7 @@ class _Key(np.random.bit_generator.ISeedSequence):
     def __init__(self, seed: int, stream: str, counter: int) -> None:
         self.digest = hashlib.sha256(f"{seed}/{stream}/{counter}".encode()).digest()
 
-    def generate_state(self, n_words: int, dtype: object = np.uint32) -> NDArray[np.uint64]:
+    def generate_state(self, n_words: int, dtype: object = np.uint64) -> NDArray[np.uint64]:
         """The first `n_words` of 64 bits."""
         return np.frombuffer(self.digest, "<u8", n_words).astype(np.uint64)
 

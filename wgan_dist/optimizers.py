@@ -18,7 +18,7 @@ LONG_AGO = 2.0**20
 
 
 class _Fused(Optimizer):
-    """As torch's fused ones it leaves a step out where the tensor `found_inf`, set on it, is not 0, and takes each
+    """As torch's fused ones it leaves a step out where the tensor `found_inf`, set on it, 0 or 1, is 1, and takes each
     gradient to lie in memory as its parameter does, as autograd's do."""
 
     add_param_group = inspect.unwrap(Optimizer.add_param_group)
@@ -62,7 +62,7 @@ class _Fused(Optimizer):
             if parameters:
                 self._update(group, parameters, getattr(self, "found_inf", None))
 
-    # As zero_grad; torch wraps what does not say that it is wrapped.
+    # As zero_grad; torch wraps what does not say that it is wrapped, to call hooks that nobody has here.
     step.hooked = True  # type: ignore[attr-defined]
 
     def _update(self, group: dict[str, Any], parameters: list[Tensor], found_inf: Tensor | None) -> None:

@@ -33,7 +33,7 @@ def _from_folder(path: Path) -> Source:
 def _unknown(data: str, path: Path) -> UserError:
     if path.exists():
         return UserError(f"data={data}: expected a folder, or a file ending in {', '.join(SUFFIXES)}")
-    if os.sep in data or data.startswith((".", "~")) or data.endswith(SUFFIXES):
+    if os.sep in data or data.startswith((".", "~")) or Path(data).suffix[1:].isalpha():
         return UserError(f"data={data}: there is no such folder or file")
     return unknown_name("data (no folder of that name, and not a data set)", data, ["digits", *DRAWS, *TORCHVISION])
 
