@@ -53,12 +53,13 @@ def _bias(layer: nn.ConvTranspose2d) -> Tensor:
     return layer.weight.new_zeros(layer.out_channels) if layer.bias is None else layer.bias.detach()
 
 
-def _phase(weight: Tensor, row: int, column: int) -> Tensor:
-    """The 2×2 convolution that gives every second row and column, of weights [c, following, 4, 4]: output 2i + row
-    takes input i + row − 1 by tap 3 − row, and input i + row by tap 1 − row.
+def _phases(layer: nn.ConvTranspose2d) -> list[Tensor]:
+    """Weights of the four 2×2 convolutions that give every second row and column, 00, 01, 10 and 11 of a 2×2 square:
+    output 2i + row takes input i + row − 1 by tap 3 − row, and input i + row by tap 1 − row.
     """
-    taps = weight[:, :, [3 - row, 1 - row]][:, :, :, [3 - column, 1 - column]]
-    return taps.transpose(0, 1).contiguous()
+    weight = layer.weight.detach().transpose(0, 1)
+    taps = ([3, 1], [2, 0])
+    return [weight[:, :, rows][:, :, :, columns].contiguous() for rows in taps for columns in taps]
 
 
 def _interleave(phases: list[Tensor]) -> Tensor:
@@ -77,14 +78,12 @@ class FourPhases(nn.Module):
 
     def __init__(self, layer: nn.ConvTranspose2d, activation: nn.Module) -> None:
         super().__init__()
-        weight, bias = layer.weight.detach(), _bias(layer)
         self.phases = nn.ModuleList()
-        for row in (0, 1):
-            for column in (0, 1):
-                phase = nn.Conv2d(layer.in_channels, layer.out_channels, 2)
-                phase.weight = nn.Parameter(_phase(weight, row, column), requires_grad=False)
-                phase.bias = nn.Parameter(bias.clone(), requires_grad=False)
-                self.phases.append(phase)
+        for taps in _phases(layer):
+            phase = nn.Conv2d(layer.in_channels, layer.out_channels, 2)
+            phase.weight = nn.Parameter(taps, requires_grad=False)
+            phase.bias = nn.Parameter(_bias(layer).clone(), requires_grad=False)
+            self.phases.append(phase)
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
@@ -101,15 +100,12 @@ class FourProducts(nn.Module):
 
     def __init__(self, layer: nn.ConvTranspose2d, activation: nn.Module) -> None:
         super().__init__()
-        weight, bias = layer.weight.detach(), _bias(layer)
         self.phases = nn.ModuleList()
-        for row in (0, 1):
-            for column in (0, 1):
-                phase = nn.Linear(4 * layer.in_channels, layer.out_channels)
-                taps = _phase(weight, row, column).permute(0, 2, 3, 1)
-                phase.weight = nn.Parameter(taps.flatten(1), requires_grad=False)
-                phase.bias = nn.Parameter(bias.clone(), requires_grad=False)
-                self.phases.append(phase)
+        for taps in _phases(layer):
+            phase = nn.Linear(4 * layer.in_channels, layer.out_channels)
+            phase.weight = nn.Parameter(taps.permute(0, 2, 3, 1).flatten(1), requires_grad=False)
+            phase.bias = nn.Parameter(_bias(layer).clone(), requires_grad=False)
+            self.phases.append(phase)
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
@@ -130,13 +126,13 @@ class ShuffledPhases(nn.Module):
 
     def __init__(self, layer: nn.ConvTranspose2d, activation: nn.Module) -> None:
         super().__init__()
-        channels, weight = layer.out_channels, layer.weight.detach()
+        channels = layer.out_channels
         self.conv = nn.Conv2d(layer.in_channels, 4 * channels, 3, padding=1)
-        spread = weight.new_zeros(2, 2, channels, layer.in_channels, 3, 3)
-        for row in (0, 1):
-            for column in (0, 1):
-                spread[row, column, :, :, row : row + 2, column : column + 2] = _phase(weight, row, column)
-        self.conv.weight = nn.Parameter(spread.flatten(0, 2), requires_grad=False)
+        spread = layer.weight.new_zeros(4, channels, layer.in_channels, 3, 3)
+        for number, taps in enumerate(_phases(layer)):
+            row, column = divmod(number, 2)
+            spread[number, :, :, row : row + 2, column : column + 2] = taps
+        self.conv.weight = nn.Parameter(spread.flatten(0, 1), requires_grad=False)
         self.conv.bias = nn.Parameter(_bias(layer).repeat(4), requires_grad=False)
         self.activation = activation
 
