@@ -7,6 +7,7 @@ the network as it was: a gain in speed never costs an export.
 import copy
 import math
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, fx, nn
@@ -16,6 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from wgan_dist import noise
 from wgan_dist.models.blocks import DoubleThenConv
+from wgan_dist.models.kernels import flattened, unfolded
 
 # Up to this many channels one 3×3 convolution costs less than four: kernels compute 16 channels or none.
 FEW_CHANNELS = 4
@@ -35,11 +37,10 @@ class Dense4x4(nn.Module):
     def __init__(self, layer: nn.ConvTranspose2d, activation: nn.Module) -> None:
         super().__init__()
         self.shape = (layer.out_channels, *layer.kernel_size)
-        self.dense = nn.Linear(layer.in_channels, math.prod(self.shape))
+        dense = nn.Linear(layer.in_channels, math.prod(self.shape))
         # Values of a place together: what follows reads them so.
-        weight = layer.weight.detach().permute(2, 3, 1, 0)
-        self.dense.weight = nn.Parameter(weight.reshape(-1, layer.in_channels), requires_grad=False)
-        self.dense.bias = nn.Parameter(_bias(layer).repeat(math.prod(layer.kernel_size)), requires_grad=False)
+        weight = layer.weight.detach().permute(2, 3, 1, 0).reshape(-1, layer.in_channels)
+        self.dense = _filled(dense, weight, _bias(layer).repeat(math.prod(layer.kernel_size)))
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
@@ -47,6 +48,17 @@ class Dense4x4(nn.Module):
         channels, height, width = self.shape
         values = self.activation(self.dense(x.flatten(1)))
         return values.reshape(-1, height, width, channels).permute(0, 3, 1, 2)
+
+
+Layer = TypeVar("Layer", nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
+
+
+def _filled(layer: Layer, weight: Tensor, bias: Tensor | None) -> Layer:
+    """A layer with weights that are there."""
+    layer.weight = nn.Parameter(weight, requires_grad=False)
+    if bias is not None:
+        layer.bias = nn.Parameter(bias, requires_grad=False)
+    return layer
 
 
 def _bias(layer: nn.ConvTranspose2d) -> Tensor:
@@ -81,9 +93,7 @@ class FourPhases(nn.Module):
         self.phases = nn.ModuleList()
         for taps in _phases(layer):
             phase = nn.Conv2d(layer.in_channels, layer.out_channels, 2)
-            phase.weight = nn.Parameter(taps, requires_grad=False)
-            phase.bias = nn.Parameter(_bias(layer).clone(), requires_grad=False)
-            self.phases.append(phase)
+            self.phases.append(_filled(phase, taps, _bias(layer).clone()))
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
@@ -103,21 +113,19 @@ class FourProducts(nn.Module):
         self.phases = nn.ModuleList()
         for taps in _phases(layer):
             phase = nn.Linear(4 * layer.in_channels, layer.out_channels)
-            phase.weight = nn.Parameter(taps.permute(0, 2, 3, 1).flatten(1), requires_grad=False)
-            phase.bias = nn.Parameter(_bias(layer).clone(), requires_grad=False)
-            self.phases.append(phase)
+            self.phases.append(_filled(phase, flattened(taps), _bias(layer).clone()))
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
         """[n, c, h, w] → [n, following, 2h, 2w]."""
         height, width = x.shape[2:]
-        padded = pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
+        padded = pad(x, (1, 1, 1, 1))
         made = []
         for number, phase in enumerate(self.phases):
             row, column = divmod(number, 2)
-            rows = [padded[:, first : first + height] for first in (row, row + 1)]
-            seen = [part[:, :, first : first + width] for part in rows for first in (column, column + 1)]
-            made.append(self.activation(phase(torch.cat(seen, 3))).permute(0, 3, 1, 2))
+            part = padded[:, :, row : row + height + 1, column : column + width + 1]
+            values = self.activation(phase(unfolded(part, (2, 2), (1, 1), (0, 0))))
+            made.append(values.reshape(-1, height, width, phase.out_features).permute(0, 3, 1, 2))
         return _interleave(made)
 
 
@@ -127,13 +135,12 @@ class ShuffledPhases(nn.Module):
     def __init__(self, layer: nn.ConvTranspose2d, activation: nn.Module) -> None:
         super().__init__()
         channels = layer.out_channels
-        self.conv = nn.Conv2d(layer.in_channels, 4 * channels, 3, padding=1)
+        conv = nn.Conv2d(layer.in_channels, 4 * channels, 3, padding=1)
         spread = layer.weight.new_zeros(4, channels, layer.in_channels, 3, 3)
         for number, taps in enumerate(_phases(layer)):
             row, column = divmod(number, 2)
             spread[number, :, :, row : row + 2, column : column + 2] = taps
-        self.conv.weight = nn.Parameter(spread.flatten(0, 1), requires_grad=False)
-        self.conv.bias = nn.Parameter(_bias(layer).repeat(4), requires_grad=False)
+        self.conv = _filled(conv, spread.flatten(0, 1), _bias(layer).repeat(4))
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
@@ -183,10 +190,8 @@ def _is_just(layer: nn.Module | None, *kinds: type[nn.Module]) -> bool:
 def _as_transposed(layer: DoubleThenConv) -> nn.ConvTranspose2d:
     """The transposed convolution 4/2/1 that a layer is."""
     found = nn.ConvTranspose2d(layer.in_channels, layer.out_channels, 4, 2, 1, bias=layer.bias is not None)
-    found.weight = nn.Parameter(layer.kernel().detach().contiguous(), requires_grad=False)
-    if layer.bias is not None:
-        found.bias = nn.Parameter(layer.bias.detach().clone(), requires_grad=False)
-    return found.eval()
+    bias = None if layer.bias is None else layer.bias.detach().clone()
+    return _filled(found, layer.kernel().detach().contiguous(), bias).eval()
 
 
 def _with_plain_layers(network: nn.Module) -> nn.Module:

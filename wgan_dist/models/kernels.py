@@ -79,12 +79,12 @@ def _images(rows: Tensor, n: int, size: Pair) -> Tensor:
     return rows.view(n, *size, -1).permute(0, 3, 1, 2)
 
 
-def _flat(weight: Tensor) -> Tensor:
+def flattened(weight: Tensor) -> Tensor:
     """[o, c, kernel, kernel] → [o, kernel · kernel · c]; no copy if channels are last in memory."""
     return weight.permute(0, 2, 3, 1).reshape(weight.shape[0], -1)
 
 
-def _windows(x: Tensor, kernel: Pair, stride: Pair, padding: Pair) -> Tensor:
+def unfolded(x: Tensor, kernel: Pair, stride: Pair, padding: Pair) -> Tensor:
     """What each place sees of x [n, c, h, w]: [n · places, kernel · kernel · c]."""
     channels = x.shape[1]
     padded = pad(x.permute(0, 2, 3, 1), (0, 0, padding[1], padding[1], padding[0], padding[0]))
@@ -95,7 +95,7 @@ def _windows(x: Tensor, kernel: Pair, stride: Pair, padding: Pair) -> Tensor:
 
 
 def _overlaid(windows: Tensor, n: int, places: Pair, stride: Pair, padding: Pair, size: Pair) -> Tensor:
-    """The transpose of `_windows`, to [n, c, *size], for a kernel of twice the stride."""
+    """The transpose of `unfolded`, to [n, c, *size], for a kernel of twice the stride."""
     (high, wide), (down, across) = places, stride
     parts = windows.view(n, high, wide, 2, down, 2, across, -1)
     whole = windows.new_zeros(n, high + 1, down, wide + 1, across, parts.shape[-1])
@@ -113,7 +113,7 @@ def _gather(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, paddin
     kernel = weight.shape[2:]
     places = _places(x.shape[2:], kernel, stride, padding)
     if math.prod(places) <= FEW_PLACES and _product_is_possible(x, x.shape[2:], kernel, stride, padding):
-        rows = _matrices(_windows(x, kernel, stride, padding), _flat(weight), bias)
+        rows = _matrices(unfolded(x, kernel, stride, padding), flattened(weight), bias)
         return _images(rows, len(x), places)
     return conv2d(x, weight, bias, stride, padding)
 
@@ -126,7 +126,7 @@ def _scatter(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, paddi
     narrow = weight.shape[1] <= FEW_CHANNELS and x.dtype == torch.float32
     few = narrow or math.prod(places) <= FEW_PLACES
     if few and not any(left_over) and _product_is_possible(x, size, kernel, stride, padding):
-        windows = _matrices(_rows(x), _flat(weight).t())
+        windows = _matrices(_rows(x), flattened(weight).t())
         if _is_dense(size, kernel, padding):
             spread = _images(windows, len(x), size)
         else:
@@ -141,7 +141,7 @@ def _correlate(x: Tensor, small: Tensor, stride: Pair, padding: Pair, kernel: Pa
     places = small.shape[2:]
     most = FEW_PLACES if x.dtype == torch.float32 else FEW_PLACES_IN_HALF
     if math.prod(places) <= most and _product_is_possible(x, x.shape[2:], kernel, stride, padding):
-        flat = _matrices(_rows(small).t(), _windows(x, kernel, stride, padding).t())
+        flat = _matrices(_rows(small).t(), unfolded(x, kernel, stride, padding).t())
         return _images(flat, small.shape[1], kernel)
     return conv2d_weight(x, (small.shape[1], x.shape[1], *kernel), small, stride, padding)
 
