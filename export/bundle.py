@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import export.sampler
-from export.folders import GRAPH, SUMS, FolderSettings, as_user_errors, handed_on, is_graph, write_graph
-from export.graph import FP32
+from export.network import FP32
 from export.onnx import INT8
+from export.output_folder import GRAPH, SUMS, FolderSettings, as_user_errors, handed_on, is_graph, write_graph
 from export.sampler import Sampler, grid, write_picture
-from wgan_dist import cli
-from wgan_dist.files import write_bytes
+from wgan_dist.config import command_line
+from wgan_dist.config.fields import from_flags, setting
 from wgan_dist.model_card import card_text, save_card
-from wgan_dist.settings import from_flags, setting
+from wgan_dist.utils.files import write_bytes
 
 USAGE = """
 Write a folder for another program to take whole: the generator as an ONNX file, the sampler that needs numpy and
@@ -86,4 +86,4 @@ def export_bundle(flags: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(export_bundle, BundleSettings, USAGE)
+    command_line.run(export_bundle, BundleSettings, USAGE)

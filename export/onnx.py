@@ -13,12 +13,13 @@ import onnxruntime
 import torch
 from torch import nn
 
-from export.graph import FP16, FP32, Export, ExportSettings, in_precision, load, metadata, with_convolutions
+from export.network import FP16, FP32, Export, ExportSettings, in_precision, load, metadata, with_convolutions
 from export.parity import Runner, proof_of
-from export.quantise import to_int8
-from wgan_dist import cli, noise
-from wgan_dist.files import whole_file
-from wgan_dist.settings import from_flags, setting
+from export.quantize import to_int8
+from wgan_dist.config import command_line
+from wgan_dist.config.fields import from_flags, setting
+from wgan_dist.utils import rng
+from wgan_dist.utils.files import atomic_file
 
 USAGE = """
 Write a trained generator as ONNX: input z float32 [n, latent_dim], output images, n free, one file.
@@ -77,7 +78,7 @@ def to_precision(export: Export, opset: int, uint8: bool, precision: str) -> onn
         model = to_onnx(export, opset, uint8)
     if precision == INT8:
         shape = (CALIBRATION_LATENTS, about.latent_dim)
-        z = noise.latent(about.latent_distribution, 0, "calibration.z", 0, shape).astype(np.float32)
+        z = rng.latent(about.latent_distribution, 0, "calibration.z", 0, shape).astype(np.float32)
         model = to_int8(model, z)
     onnx.helper.set_model_props(model, metadata(export.source, uint8, precision))
     return model
@@ -97,7 +98,7 @@ def write_onnx(settings: OnnxSettings) -> tuple[Path, str]:
     """
     export = load(settings, ".onnx")
     model = to_precision(export, settings.opset, settings.uint8, settings.precision)
-    with whole_file(export.out) as partial:
+    with atomic_file(export.out) as partial:
         partial.write_bytes(model.SerializeToString(deterministic=True))
         proof = proof_of(export, _runner(partial), settings)
     return export.out, proof
@@ -109,4 +110,4 @@ def export_onnx(flags: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(export_onnx, OnnxSettings, USAGE)
+    command_line.run(export_onnx, OnnxSettings, USAGE)

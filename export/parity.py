@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from export.graph import FP32, Export, ExportSettings
-from wgan_dist import noise
-from wgan_dist.errors import UserError
-from wgan_dist.metrics.sliced_wasserstein import PATCH, Reference
+from export.network import FP32, Export, ExportSettings
+from wgan_dist.evaluation.metrics.sliced_wasserstein import PATCH, Reference
+from wgan_dist.utils import rng
+from wgan_dist.utils.errors import UserError
 
 BATCHES = (1, 2, 5, 64)
 # Rounding to whole levels turns the smallest difference into one level, and does so to few values.
@@ -22,7 +22,7 @@ PEAK, UINT8_PEAK = 2.0, 255.0
 COMPARED, COMPARED_BATCH = 256, 64
 
 Runner = Callable[[NDArray[np.float32]], NDArray[np.generic]]
-Images = NDArray[np.generic]
+ImageDataset = NDArray[np.generic]
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,12 @@ WRONG = Comparison(float("inf"), 1.0, float("inf"))
 
 def _latents(export: Export, stream: str, counter: int, count: int) -> NDArray[np.float32]:
     about = export.source.description
-    return noise.latent(about.latent_distribution, 0, stream, counter, (count, about.latent_dim)).astype(np.float32)
+    return rng.latent(about.latent_distribution, 0, stream, counter, (count, about.latent_dim)).astype(np.float32)
 
 
-def _network_images(export: Export, z: NDArray[np.float32]) -> Images:
+def _network_images(export: Export, z: NDArray[np.float32]) -> ImageDataset:
     with torch.no_grad():
-        images: Images = export.original(torch.from_numpy(z)).numpy()
+        images: ImageDataset = export.original(torch.from_numpy(z)).numpy()
     return images
 
 
@@ -91,7 +91,7 @@ def prove(export: Export, run: Runner, tolerance: float, uint8: bool) -> str:
     return words
 
 
-def _as_images(images: Images) -> torch.Tensor:
+def _as_images(images: ImageDataset) -> torch.Tensor:
     """Whatever the form, float32 [n, c, h, w] in [−1, 1]."""
     if images.dtype != np.uint8:
         return torch.from_numpy(images)
@@ -99,7 +99,7 @@ def _as_images(images: Images) -> torch.Tensor:
 
 
 def _drawn(export: Export, run: Runner, counters: range) -> torch.Tensor:
-    batches: Iterator[Images] = (run(_latents(export, "likeness.z", each, COMPARED_BATCH)) for each in counters)
+    batches: Iterator[ImageDataset] = (run(_latents(export, "likeness.z", each, COMPARED_BATCH)) for each in counters)
     return torch.cat([_as_images(images) for images in batches])
 
 
@@ -113,7 +113,7 @@ def _likeness(export: Export, run: Runner) -> str:
         return ""
     count = COMPARED // COMPARED_BATCH
 
-    def original(z: NDArray[np.float32]) -> Images:
+    def original(z: NDArray[np.float32]) -> ImageDataset:
         return _network_images(export, z)
 
     reference = Reference.of(_drawn(export, original, range(count)))

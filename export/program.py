@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
-from export.graph import BF16, FP32, Export, ExportSettings, in_precision, load, metadata
+from export.network import BF16, FP32, Export, ExportSettings, in_precision, load, metadata
 from export.parity import Runner, proof_of
-from wgan_dist import cli
-from wgan_dist.errors import UserError
-from wgan_dist.files import whole_file
-from wgan_dist.settings import from_flags, setting
+from wgan_dist.config import command_line
+from wgan_dist.config.fields import from_flags, setting
+from wgan_dist.utils.errors import UserError
+from wgan_dist.utils.files import atomic_file
 
 USAGE = """
 Write a trained generator as torch's exported program: input z float32 [n, latent_dim], output images, n free.
@@ -110,7 +110,7 @@ def open_program(path: Path) -> tuple[dict[str, Any], Draw]:
 @contextmanager
 def _whole_program(out: Path) -> Iterator[Path]:
     """As whole_file, but torch reads and writes only what ends in .pt2."""
-    with whole_file(out) as partial:
+    with atomic_file(out) as partial:
         program = partial.with_name(partial.name + SUFFIX)
         try:
             yield program
@@ -144,4 +144,4 @@ def export_program(flags: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(export_program, ProgramSettings, USAGE)
+    command_line.run(export_program, ProgramSettings, USAGE)

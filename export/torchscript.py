@@ -9,11 +9,11 @@ from pathlib import Path
 
 import torch
 
-from export.graph import BF16, FP32, Export, ExportSettings, in_precision, load, metadata
+from export.network import BF16, FP32, Export, ExportSettings, in_precision, load, metadata
 from export.parity import Runner, proof_of
-from wgan_dist import cli
-from wgan_dist.files import whole_file
-from wgan_dist.settings import from_flags, setting
+from wgan_dist.config import command_line
+from wgan_dist.config.fields import from_flags, setting
+from wgan_dist.utils.files import atomic_file
 
 USAGE = """
 Write a trained generator as TorchScript: input z float32 [n, latent_dim], output images, n free.
@@ -62,7 +62,7 @@ def export_torchscript(flags: dict[str, str]) -> None:
     export = load(settings, ".pt")
     about = json.dumps(metadata(export.source, settings.uint8, settings.precision), sort_keys=True)
     script = to_torchscript(export, settings.precision)
-    with whole_file(export.out) as partial:
+    with atomic_file(export.out) as partial:
         with _without_deprecation():
             torch.jit.save(script, str(partial), _extra_files={METADATA_FILE: about})
         proof = proof_of(export, _runner(partial), settings)
@@ -70,4 +70,4 @@ def export_torchscript(flags: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(export_torchscript, ScriptSettings, USAGE)
+    command_line.run(export_torchscript, ScriptSettings, USAGE)

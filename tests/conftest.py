@@ -7,7 +7,7 @@ import torch
 
 from export.onnx import export_onnx
 from wgan_dist.config import Config
-from wgan_dist.data import Images, open_images
+from wgan_dist.data import ImageDataset, open_images
 from wgan_dist.train import train
 
 # Idle threads of several processes slow each other many times over, and tiny networks gain nothing from two.
@@ -59,7 +59,7 @@ def onnx_file(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def digits(cache_dir: Path) -> Images:
+def digits(cache_dir: Path) -> ImageDataset:
     """The embedded digits at 32×32."""
     config = Config()
     return open_images(("digits",), 32, None, config.background, False, str(cache_dir))

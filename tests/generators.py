@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from wgan_dist import artifact, noise
-from wgan_dist.artifact import Description
-from wgan_dist.models import (
+from wgan_dist.checkpoints import generator_file
+from wgan_dist.checkpoints.generator_file import Description
+from wgan_dist.models.registry import (
     GENERATORS,
     POINT_CHANNELS,
     POINT_SIZE,
@@ -16,6 +16,7 @@ from wgan_dist.models import (
     build_generator,
     generator_spec,
 )
+from wgan_dist.utils import rng
 
 LATENT_DIM = 8
 
@@ -48,7 +49,7 @@ def small_spec(name: str, channels: int = 3, spectral_norm: bool = False) -> Net
 def _stir(network: nn.Module, latent_dim: int) -> None:
     """Weights of which samples depend on the latents, and the statistics and singular vectors that go with them."""
     for number, (key, parameter) in enumerate(network.named_parameters()):
-        drawn = torch.as_tensor(noise.normal(0, "weights", number, tuple(parameter.shape)), dtype=torch.float32)
+        drawn = torch.as_tensor(rng.normal(0, "weights", number, tuple(parameter.shape)), dtype=torch.float32)
         if parameter.dim() > 1:
             parameter.copy_(drawn * (parameter.shape[0] / parameter.numel()) ** 0.5)
         else:
@@ -60,7 +61,7 @@ def _stir(network: nn.Module, latent_dim: int) -> None:
         layer.momentum = None  # the mean of all batches
         layer.reset_running_stats()
     for counter in range(4):
-        network(torch.as_tensor(noise.normal(0, "z", counter, (64, latent_dim)), dtype=torch.float32))
+        network(torch.as_tensor(rng.normal(0, "z", counter, (64, latent_dim)), dtype=torch.float32))
     for layer, momentum in momenta.items():
         layer.momentum = momentum
 
@@ -70,6 +71,6 @@ def write_generator(folder: Path, spec: NetworkSpec, data: str = "digits", distr
     network = build_generator(spec, seed=3)
     _stir(network, spec.arguments["latent_dim"])
     about = Description(spec, distribution, "ema", 3, 48, data, "a test", "CC0-1.0", "0")
-    path = folder / artifact.EMA_FILE
-    path.write_bytes(artifact.to_bytes(network.state_dict(), about))
+    path = folder / generator_file.EMA_FILE
+    path.write_bytes(generator_file.to_bytes(network.state_dict(), about))
     return path

@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 from tests.worlds import CASES, World, assert_ranks_equal, state_of
-from wgan_dist import distributed, guard, objectives
+from wgan_dist import distributed
+from wgan_dist.losses import modules
+from wgan_dist.training import grad_scaler
 
 # Small enough that nothing of these networks overflows by itself.
 SCALE = 16.0
@@ -37,13 +39,13 @@ INJECTIONS = [
     for case in ("gp-instance-1", "lp-layer-2", "clip-none-1", "sagan-bce-1")
     for precision in ("no", "bf16", "fp16")
     for player, gradient in (("critic", "inner"), ("critic", "outer"), ("critic", "loss"), ("generator", "outer"))
-    if gradient != "inner" or case.split("-")[0] in objectives.PENALTIES
+    if gradient != "inner" or case.split("-")[0] in modules.PENALTIES
 ]
 
 
 @contextmanager
 def _inner() -> Iterator[None]:
-    usual = objectives.input_gradient
+    usual = modules.input_gradient
 
     def broken(*given: Any) -> Tensor:
         gradient = usual(*given)
@@ -51,11 +53,11 @@ def _inner() -> Iterator[None]:
         one.view(-1)[0] = math.inf
         return gradient + one
 
-    objectives.input_gradient = broken  # type: ignore[assignment]
+    modules.input_gradient = broken  # type: ignore[assignment]
     try:
         yield
     finally:
-        objectives.input_gradient = usual
+        modules.input_gradient = usual
 
 
 @contextmanager
@@ -126,7 +128,7 @@ def outcomes(stdout: str) -> list[list[dict[str, Any]]]:
 
 
 def main() -> None:
-    guard.INITIAL_SCALE = SCALE
+    grad_scaler.INITIAL_SCALE = SCALE
     for injection in INJECTIONS:
         found = try_one(injection)
         gathered: list[Any] = [None] * distributed.world().size

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from wgan_dist.models import NetworkSpec
+from wgan_dist.models.registry import NetworkSpec
 
 
 class _Own(nn.Module):

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from wgan_dist.observe import METRICS_FILE, WALL_CLOCK_KEYS
+from wgan_dist.tracking.logger import METRICS_FILE, WALL_CLOCK_KEYS
 
 REPOSITORY = Path(__file__).parent.parent
 HANG_SECONDS = 300

@@ -13,10 +13,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from wgan_dist import distributed, noise, objectives
+from wgan_dist import distributed
 from wgan_dist.config import Config
-from wgan_dist.players import DTYPES, Players, make_engine, make_players
-from wgan_dist.step import CriticDraws, Draws, Engine, critic_draws, critic_iteration, generator_step
+from wgan_dist.losses import modules
+from wgan_dist.training.build import DTYPES, GAN, build_gan, make_engine
+from wgan_dist.training.steps import CriticNoise, Engine, NoiseSource, critic_iteration, critic_noise, generator_step
+from wgan_dist.utils import rng
 
 SHAPE, BATCH, LATENT = (1, 16, 16), 16, 4
 BASE = Config(
@@ -51,28 +53,28 @@ class World:
         self.config = config
         accelerator = distributed.start(config.threads)
         self.shape = (1, config.image_size, config.image_size)
-        self.players: Players = make_players(config, accelerator, self.shape)
+        self.players: GAN = build_gan(config, accelerator, self.shape)
         self.engine: Engine = make_engine(config, accelerator)
         self.dtype = DTYPES[config.dtype]
-        shares = distributed.shares(BATCH, config.accumulation, distributed.world())
+        shares = distributed.micro_batch_slices(BATCH, config.accumulation, distributed.world())
         place = (accelerator.device, self.dtype)
-        self.draws = Draws(config.seed, BATCH, config.latent_dim, config.latent_distribution, shares, *place)
+        self.draws = NoiseSource(config.seed, BATCH, config.latent_dim, config.latent_distribution, shares, *place)
         self.dropouts = getattr(self.players.critic.network, "dropouts", ())
 
     def reals(self, iteration: int) -> list[Tensor]:
-        whole = torch.as_tensor(2.0 * noise.uniform(7, "test.real", iteration, (BATCH, *self.shape)) - 1.0)
+        whole = torch.as_tensor(2.0 * rng.uniform(7, "test.real", iteration, (BATCH, *self.shape)) - 1.0)
         return [whole[share].to(self.draws.device, self.dtype) for share in self.draws.shares]
 
-    def drawn(self, iteration: int) -> CriticDraws:
-        penalty = objectives.PENALTIES.get(self.config.penalty)
-        return critic_draws(self.draws, penalty, iteration, self.shape, self.config.dragan_std, self.dropouts)
+    def drawn(self, iteration: int) -> CriticNoise:
+        penalty = modules.PENALTIES.get(self.config.penalty)
+        return critic_noise(self.draws, penalty, iteration, self.shape, self.config.dragan_std, self.dropouts)
 
     def critic_iteration(self, iteration: int) -> dict[str, Tensor]:
         players = self.players
         reals, drawn = self.reals(iteration), self.drawn(iteration)
         terms = critic_iteration(players.critic, players.generator.network, reals, drawn, self.engine)
         if self.config.penalty == "clip":
-            objectives.clip_weights(list(players.critic.network.parameters()), self.config.clip_value)
+            modules.clip_weights(list(players.critic.network.parameters()), self.config.clip_value)
         return terms
 
     def generator_step(self, step: int) -> dict[str, Tensor]:
@@ -95,14 +97,14 @@ def assert_ranks_equal(world: World, when: str) -> None:
     """Bit-equal on all processes: their mean is then what each has, and so is the mean of squares."""
     for network in (world.players.critic.network, world.players.generator.network):
         mine = state_of(network)
-        first = distributed.from_main(mine.tolist)
+        first = distributed.broadcast_from_main(mine.tolist)
         assert mine.tolist() == first, f"rank {distributed.world().rank} differs from the first {when}"
 
 
 def _taken(name: str, network: nn.Module, terms: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     gradients = [parameter.grad.flatten() for parameter in network.parameters() if parameter.grad is not None]
     yield f"{name}.gradient", torch.cat(gradients).cpu().clone()
-    yield f"{name}.terms", distributed.mean(torch.stack(list(terms.values()))).reshape(-1).cpu()
+    yield f"{name}.terms", distributed.all_reduce_mean(torch.stack(list(terms.values()))).reshape(-1).cpu()
     yield f"{name}.buffers", torch.cat([torch.zeros(1), *(b.double().flatten().cpu() for b in network.buffers())])
 
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wgan_dist.config import Config, load_config
-    from wgan_dist.errors import LostError, UserError
     from wgan_dist.hub import Generator
     from wgan_dist.model_card import write_card
     from wgan_dist.train import fit
+    from wgan_dist.utils.errors import LostError, UserError
 
 __version__ = "0.1.0"
 __all__ = ["Config", "Generator", "LostError", "UserError", "fit", "load_config", "write_card"]

@@ -9,18 +9,18 @@ from typing import Any
 
 import torch
 
-from wgan_dist import artifact, cli
-from wgan_dist.config import is_run, load_config, parse_background
+from export.loaders import KINDS, Subject, open_folder, open_generator
+from wgan_dist.checkpoints import generator_file
+from wgan_dist.checkpoints.run_dir import CHECKPOINTS
+from wgan_dist.config import command_line, is_run, load_config, parse_background
+from wgan_dist.config.fields import AUTO, from_flags, setting, show
 from wgan_dist.data import are_points, open_images, open_points, split
-from wgan_dist.data.points import DRAWS
-from wgan_dist.errors import UserError
-from wgan_dist.evaluation import Evaluation, PointEvaluation, image_evaluation
-from wgan_dist.files import write_text
-from wgan_dist.judges import open_judges, reasons_in_words
-from wgan_dist.measures import parse_metrics
-from wgan_dist.run_folder import CHECKPOINTS
-from wgan_dist.settings import AUTO, from_flags, setting, show
-from wgan_dist.subjects import KINDS, Subject, open_folder, open_generator
+from wgan_dist.data.synthetic import DRAWS
+from wgan_dist.evaluation.evaluator import Evaluator, PointEvaluator, image_evaluator
+from wgan_dist.evaluation.metric_set import open_metric_set, reasons_in_words
+from wgan_dist.tracking.metric_names import parse_metrics
+from wgan_dist.utils.errors import UserError
+from wgan_dist.utils.files import write_text
 
 USAGE = """
 Measure generators, in any of their files, or images of any program.
@@ -108,17 +108,17 @@ def _real(settings: EvaluateSettings, run: Path | None, named: str) -> Real:
     return dataclasses.replace(_named(settings, run, named), **chosen)
 
 
-def _of_points(settings: EvaluateSettings, real: Real) -> PointEvaluation:
+def _of_points(settings: EvaluateSettings, real: Real) -> PointEvaluator:
     """Raises UserError for settings of images: what is measured of points is always the same."""
     for name, verb in (("metrics", "are"), ("count", "is"), ("real_count", "is")):
         value = getattr(settings, name)
         if value is not None:
             raise UserError(f"{name}={show(value)}: {verb} of images, and {real.data[0]} are points")
     points = open_points(real.data[0])
-    return PointEvaluation(points, settings.seed, split(points.values, real.holdout).training)
+    return PointEvaluator(points, settings.seed, split(points.values, real.holdout).training)
 
 
-def _evaluation(settings: EvaluateSettings, shape: tuple[int, ...], real: Real, count: int) -> Evaluation:
+def _evaluation(settings: EvaluateSettings, shape: tuple[int, ...], real: Real, count: int) -> Evaluator:
     """Against the real images of `real`, brought to `shape`, that of one sample."""
     if are_points(real.data) != (len(shape) == 1):
         raise UserError(f"data={','.join(real.data)}: points are compared with points, and images with images")
@@ -126,13 +126,15 @@ def _evaluation(settings: EvaluateSettings, shape: tuple[int, ...], real: Real, 
         return _of_points(settings, real)
     images = open_images(real.data, shape[-1], shape[0], real.background, real.skip_bad_images, settings.cache_dir)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    judges = open_judges(settings.metrics, images.shape, settings.feature_extractor, settings.inception_weights, device)
+    judges = open_metric_set(
+        settings.metrics, images.shape, settings.feature_extractor, settings.inception_weights, device
+    )
     parts = split(images.values, real.holdout)
     real_count = settings.real_count or count
-    return image_evaluation(images, parts, judges, count, real_count, settings.seed, settings.cache_dir, device)
+    return image_evaluator(images, parts, judges, count, real_count, settings.seed, settings.cache_dir, device)
 
 
-def _measure(subject: Subject, evaluation: Evaluation) -> dict[str, Any]:
+def _measure(subject: Subject, evaluation: Evaluator) -> dict[str, Any]:
     """What the JSON file holds."""
     values = evaluation.measure(subject.draw)
     wrong = [name for name, value in values.items() if not math.isfinite(value)]
@@ -149,7 +151,7 @@ def _of_generator(ckpt: str, settings: EvaluateSettings) -> tuple[dict[str, Any]
     """The evaluation of one generator, and where it is to be written: the run it lies in, if in any."""
     path = Path(ckpt)
     if path.is_dir():
-        path = artifact.locate(ckpt, settings.weights)
+        path = generator_file.locate(ckpt, settings.weights)
     elif settings.weights == "raw":
         raise UserError(f"weights=raw: expected a run or checkpoint folder to choose in, not ckpt={ckpt}")
     count = settings.count or COUNT
@@ -243,4 +245,4 @@ def evaluate(flags: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(evaluate, EvaluateSettings, USAGE)
+    command_line.run(evaluate, EvaluateSettings, USAGE)

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from export.sampler import grid, latents, write_picture
-from wgan_dist import artifact
-from wgan_dist.artifact import EMA_FILE, Artifact, Description
+from wgan_dist.checkpoints import generator_file
+from wgan_dist.checkpoints.generator_file import EMA_FILE, Artifact, Description
 from wgan_dist.config import is_run
-from wgan_dist.errors import UserError
-from wgan_dist.files import write_bytes
 from wgan_dist.model_card import LIBRARY, card, save_card
-from wgan_dist.reports.runs import read_run
+from wgan_dist.reporting.runs import read_run
 from wgan_dist.sample import images_of, points_of
+from wgan_dist.utils.errors import UserError
+from wgan_dist.utils.files import write_bytes
 
 PICTURE, PICTURED = "samples.png", 64
 HUB_KEYWORDS = ("revision", "token", "cache_dir", "force_download", "local_files_only")
@@ -113,13 +113,13 @@ class Generator(nn.Module, ModelHubMixin, library_name=LIBRARY):
 
     @classmethod
     def _from_path(cls, path: Path, own_class: str) -> "Generator":
-        loaded = artifact.load(artifact.locate(str(path), "ema"), own_class)
+        loaded = generator_file.load(generator_file.locate(str(path), "ema"), own_class)
         generator = cls(loaded.network, loaded.description)
         generator._run = path if path.is_dir() and is_run(path) else None
         return generator.eval()
 
     def _to_bytes(self) -> bytes:
-        return artifact.to_bytes(self.network.state_dict(), self.description)
+        return generator_file.to_bytes(self.network.state_dict(), self.description)
 
     def _is_of_run(self, run: Path) -> bool:
         """Whether these are the very weights of the run, so that its figures are theirs."""

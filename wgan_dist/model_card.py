@@ -9,17 +9,17 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from wgan_dist import artifact, cli
-from wgan_dist.artifact import Description
-from wgan_dist.best import BEST_FILE
-from wgan_dist.config import Config, is_run
-from wgan_dist.errors import UserError
-from wgan_dist.files import write_text
-from wgan_dist.measures import MEASURES
-from wgan_dist.models import is_own_class
-from wgan_dist.observe import SAMPLES
-from wgan_dist.reports.runs import Run, read_run
-from wgan_dist.settings import from_flags, setting, show
+from wgan_dist.checkpoints import generator_file
+from wgan_dist.checkpoints.best import BEST_FILE
+from wgan_dist.checkpoints.generator_file import Description
+from wgan_dist.config import Config, command_line, is_run
+from wgan_dist.config.fields import from_flags, setting, show
+from wgan_dist.models.registry import is_own_class
+from wgan_dist.reporting.runs import Run, read_run
+from wgan_dist.tracking.logger import SAMPLES
+from wgan_dist.tracking.metric_names import METRICS
+from wgan_dist.utils.errors import UserError
+from wgan_dist.utils.files import write_text
 
 USAGE = """
 Write the model card of a run or of a generator file, README.md beside it; training does so at its end.
@@ -101,7 +101,7 @@ def _measured(run: Run, about: Description) -> list[CardFigure]:
             each.source + ("" if each.step is None else f", step {each.step:,}"),
             f"{each.protocol}; data: {each.data}",
             each.data,
-            each.source == artifact.EMA_FILE and each.step == about.steps,
+            each.source == generator_file.EMA_FILE and each.step == about.steps,
         )
         for each in run.figures
     ]
@@ -109,14 +109,14 @@ def _measured(run: Run, about: Description) -> list[CardFigure]:
 
 def _recorded(run: Run, about: Description) -> list[CardFigure]:
     """While it trained, at the last measurement."""
-    last = next((record for record in reversed(run.records) if record.keys() & MEASURES.keys()), None)
+    last = next((record for record in reversed(run.records) if record.keys() & METRICS.keys()), None)
     if last is None:
         return []
     step, count = int(last["step"]), run.config.evaluation_images
     protocol = f"recorded in training, evaluation_images={count:,}"
     of = f"averaged weights, step {step:,}"
     return [
-        CardFigure(name, last[name], of, protocol, about.data, step == about.steps) for name in MEASURES if name in last
+        CardFigure(name, last[name], of, protocol, about.data, step == about.steps) for name in METRICS if name in last
     ]
 
 
@@ -282,7 +282,7 @@ def card_text(place: Path, picture: str | None = None, weights: str = "ema", gra
     that the card is about. Raises UserError for a run or file that cannot be read.
     """
     run = read_run(place, place.resolve().name) if place.is_dir() and is_run(place) else None
-    about = artifact.describe(artifact.locate(str(place), weights))
+    about = generator_file.describe(generator_file.locate(str(place), weights))
     if picture is None:
         picture = _newest_sample(place) if run else ""
     return str(card(about, run, picture, graph))
@@ -320,4 +320,4 @@ def main(flags: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, CardSettings, USAGE)
+    command_line.run(main, CardSettings, USAGE)

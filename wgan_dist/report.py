@@ -4,10 +4,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from wgan_dist import cli
-from wgan_dist.errors import UserError
-from wgan_dist.files import write_bytes, write_text
-from wgan_dist.settings import from_flags, setting
+from wgan_dist.config import command_line
+from wgan_dist.config.fields import from_flags, setting
+from wgan_dist.utils.errors import UserError
+from wgan_dist.utils.files import write_bytes, write_text
 
 USAGE = """
 Lay runs side by side on one HTML page that needs no network, with its pictures in a folder beside it.
@@ -40,8 +40,8 @@ def report(folders: list[str], flags: dict[str, str]) -> None:
     if out.suffix.lower() != ".html":
         raise UserError(f"out={settings.out}: expected a file ending in .html")
     # Matplotlib and torch take seconds to import, help and bad settings should not.
-    from wgan_dist.reports import content, frames, page
-    from wgan_dist.reports.runs import read_runs
+    from wgan_dist.reporting import content, frames, page
+    from wgan_dist.reporting.runs import read_runs
 
     runs = read_runs(folders)
     files = out.with_name(f"{out.stem}_files")
@@ -61,4 +61,4 @@ def report(folders: list[str], flags: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run_on(report, ReportSettings, USAGE)
+    command_line.run_on(report, ReportSettings, USAGE)

@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from export.sampler import SamplerError, grid, latents, to_uint8, write_images, write_picture, write_points
-from wgan_dist import artifact, cli
-from wgan_dist.artifact import Artifact, Description
+from wgan_dist.checkpoints import generator_file
+from wgan_dist.checkpoints.generator_file import Artifact, Description
+from wgan_dist.config import command_line
+from wgan_dist.config.fields import from_flags, setting, show
 from wgan_dist.data import are_points, open_points
-from wgan_dist.errors import UserError
-from wgan_dist.files import whole_file
-from wgan_dist.pictures import labelled, plane, to_image, write_gif
-from wgan_dist.settings import from_flags, setting, show
+from wgan_dist.utils.errors import UserError
+from wgan_dist.utils.files import atomic_file
+from wgan_dist.utils.images import labelled, plane, to_image, write_gif
 
 USAGE = """
 Draw images from a trained generator.
@@ -72,7 +73,7 @@ def _write_points(points: NDArray[np.float32], data: str, out: str) -> str:
     if Path(out).suffix.lower() == ".csv":
         return str(write_points(points, out))
     real = open_points(data).values[: len(points)] if are_points((data,)) else points
-    with whole_file(out) as partial:
+    with atomic_file(out) as partial:
         to_image(plane(real, points)).save(partial, "PNG")
     return out
 
@@ -119,7 +120,7 @@ def _interpolate(source: Artifact, settings: SampleSettings) -> str:
     images = images_of(source, way(source, settings.interpolate, settings.frames))
     strip = Path(settings.out).with_suffix(".png")
     write_picture(grid(images, columns=len(images)), strip)
-    with whole_file(strip.with_suffix(".gif")) as partial:
+    with atomic_file(strip.with_suffix(".gif")) as partial:
         write_gif(_as_pictures(images), partial, GIF_MILLISECONDS)
     return f"{strip} and {strip.with_suffix('.gif')}"
 
@@ -154,7 +155,7 @@ def _truncate(source: Artifact, settings: SampleSettings) -> str:
     about, out = source.description, Path(settings.out).with_suffix(".png")
     _check_truncation(about, settings.truncation)
     z = latents(settings.count or STRIP_IMAGES, about.latent_dim, about.latent_distribution, settings.seed)
-    with whole_file(out) as partial:
+    with atomic_file(out) as partial:
         strips(source, z, settings.truncation).save(partial, "PNG")
     return str(out)
 
@@ -166,7 +167,7 @@ def sample(flags: dict[str, str]) -> None:
         raise UserError("ckpt: expected --ckpt=, a run folder, a checkpoint folder or a generator.safetensors")
     if settings.interpolate and settings.truncation:
         raise UserError("interpolate with truncation: expected one of them")
-    source = artifact.load(artifact.locate(settings.ckpt, settings.weights), settings.generator)
+    source = generator_file.load(generator_file.locate(settings.ckpt, settings.weights), settings.generator)
     about = source.description
     try:
         if settings.interpolate:
@@ -187,4 +188,4 @@ def sample(flags: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(sample, SampleSettings, USAGE)
+    command_line.run(sample, SampleSettings, USAGE)

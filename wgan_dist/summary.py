@@ -3,9 +3,8 @@
 import dataclasses
 from typing import TYPE_CHECKING
 
-from wgan_dist import cli
-from wgan_dist.config import Config, load_config
-from wgan_dist.errors import UserError
+from wgan_dist.config import Config, command_line, load_config
+from wgan_dist.utils.errors import UserError
 
 if TYPE_CHECKING:  # --help should not wait for torch
     from torch import nn
@@ -34,11 +33,11 @@ def _table(network: "nn.Module", shape: tuple[int, ...]) -> str:
     import torchinfo
     from torch.utils.flop_counter import FlopCounterMode
 
-    from wgan_dist.models.blocks import ConvThenHalve, DoubleThenConv
+    from wgan_dist.models.layers import ConvDownsample, UpsampleConv
 
     columns = ("input_size", "output_size", "num_params", "mult_adds")
     table = str(torchinfo.summary(network, shape, col_names=columns, device="cpu", verbose=0))
-    if not any(isinstance(module, (ConvThenHalve, DoubleThenConv)) for module in network.modules()):
+    if not any(isinstance(module, (ConvDownsample, UpsampleConv)) for module in network.modules()):
         return table
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         network.to("meta")(torch.empty(shape))
@@ -50,8 +49,8 @@ def tables(config: Config) -> dict[str, str]:
     """torchinfo's table for each network, at the batch it is trained with."""
     import torch
 
-    from wgan_dist.models import build_critic, build_generator
-    from wgan_dist.networks import ASSUMED_CHANNELS, network_specs
+    from wgan_dist.models.from_config import ASSUMED_CHANNELS, network_specs
+    from wgan_dist.models.registry import build_critic, build_generator
 
     # torchinfo counts no multiply-adds where a weight is computed, and spectral norm adds no parameter.
     plain = dataclasses.replace(config, spectral_norm="none")
@@ -73,4 +72,4 @@ def tables(config: Config) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    cli.run(summarise, Config, USAGE)
+    command_line.run(summarise, Config, USAGE)

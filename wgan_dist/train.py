@@ -8,15 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wgan_dist import cli, signals
-from wgan_dist.config import CONFIG_FILE, Config, check_together, load_config, summary, to_yaml
-from wgan_dist.errors import UserError
+from wgan_dist.config import CONFIG_FILE, Config, check_together, command_line, load_config, summary, to_yaml
+from wgan_dist.utils import signals
+from wgan_dist.utils.errors import UserError
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help and a wrong flag should not wait for it
     from accelerate import Accelerator
 
-    from wgan_dist.data import DataSet, Images
-    from wgan_dist.trainer import Trainer
+    from wgan_dist.data import Dataset, ImageDataset
+    from wgan_dist.training.trainer import Trainer
 
 USAGE = """
 Train a Wasserstein GAN.
@@ -30,11 +30,11 @@ Durations are generator steps (500) or epochs (1epoch). Batch sizes are global.
 """
 
 
-def _open_data(config: Config) -> "DataSet":
+def _open_data(config: Config) -> "Dataset":
     from wgan_dist import distributed
     from wgan_dist.data import are_points, decoding_voice, open_images, open_points
 
-    def build(notify: bool) -> "Images":
+    def build(notify: bool) -> "ImageDataset":
         return open_images(
             config.data,
             config.image_size,
@@ -48,7 +48,7 @@ def _open_data(config: Config) -> "DataSet":
     if are_points(config.data):
         return open_points(config.data[0])
     # The first process fills the cache, and its error is everyone's; then all of them map it.
-    bad = distributed.from_main(lambda: build(notify=True).bad)
+    bad = distributed.broadcast_from_main(lambda: build(notify=True).bad)
     if bad and distributed.world().is_main:
         print(f"left out {len(bad)} unreadable images, the first: {bad[0]}", file=sys.stderr)
     return build(notify=False)
@@ -72,13 +72,13 @@ def _say(text: str) -> None:
     from wgan_dist import distributed
 
     if distributed.world().is_main:
-        cli.say(text)
+        command_line.say(text)
 
 
 def _find_checkpoint(config: Config) -> str:
     """The checkpoint to go on from, or nothing for a run that starts."""
-    from wgan_dist import checkpoint
-    from wgan_dist.run_folder import CHECKPOINTS
+    from wgan_dist.checkpoints import checkpoint
+    from wgan_dist.checkpoints.run_dir import CHECKPOINTS
 
     checkpoints = Path(config.run_dir) / CHECKPOINTS
     if config.resume == "false":
@@ -94,7 +94,7 @@ def _place(config: Config, trainer: "Trainer") -> str:
     """Bring the trainer to where the run begins; says where that is."""
     from wgan_dist import distributed
 
-    if folder := distributed.from_main(lambda: _find_checkpoint(config)):
+    if folder := distributed.broadcast_from_main(lambda: _find_checkpoint(config)):
         return trainer.resume(Path(folder))
     return trainer.start_from(Path(config.init_from)) if config.init_from else "fresh weights"
 
@@ -102,15 +102,15 @@ def _place(config: Config, trainer: "Trainer") -> str:
 def _make_run_folder(config: Config) -> Path:
     """The folder of the run, with its settings in it."""
     from wgan_dist import distributed
-    from wgan_dist.files import write_text
-    from wgan_dist.run_folder import make
+    from wgan_dist.checkpoints.run_dir import make
+    from wgan_dist.utils.files import write_text
 
     def make_on_main() -> str:
         folder = make(config)
         write_text(folder / CONFIG_FILE, to_yaml(config))
         return str(folder)
 
-    return Path(distributed.from_main(make_on_main))
+    return Path(distributed.broadcast_from_main(make_on_main))
 
 
 def _write_card(run_dir: Path) -> None:
@@ -122,11 +122,11 @@ def _write_card(run_dir: Path) -> None:
 
         write_card(run_dir)
 
-    distributed.from_main(write)
+    distributed.broadcast_from_main(write)
 
 
 def _say_results(run_dir: Path, config: Config) -> None:
-    from wgan_dist.models import is_own_class
+    from wgan_dist.models.registry import is_own_class
 
     of = shlex.quote(f"--ckpt={run_dir}")
     of += f" --generator={config.generator}" if is_own_class(config.generator) else ""
@@ -150,7 +150,7 @@ def train(flags: Mapping[str, Any]) -> Path | None:
     config = load_config(flags)
     from wgan_dist import distributed
 
-    with distributed.noticing_loss():
+    with distributed.report_lost_processes():
         run_dir = _train(config)
         distributed.leave()
     return run_dir
@@ -172,21 +172,22 @@ def fit(**settings: Any) -> Path:
 
 
 def _train(config: Config) -> Path | None:
-    from wgan_dist import distributed, trackers
-    from wgan_dist.data import Images
-    from wgan_dist.networks import ASSUMED_CHANNELS, network_specs
-    from wgan_dist.run_folder import check
-    from wgan_dist.trainer import Trainer
+    from wgan_dist import distributed
+    from wgan_dist.checkpoints.run_dir import check
+    from wgan_dist.data import ImageDataset
+    from wgan_dist.models.from_config import ASSUMED_CHANNELS, network_specs
+    from wgan_dist.tracking import trackers
+    from wgan_dist.training.trainer import Trainer
 
     config = dataclasses.replace(config, mixed_precision=distributed.mixed_precision(config.mixed_precision))
     accelerator = distributed.start(config.threads, config.timeout, config.deterministic, config.tf32)
     _say_where(config, accelerator)
-    distributed.from_main(lambda: check(config))
-    distributed.from_main(lambda: trackers.check(config.trackers))
+    distributed.broadcast_from_main(lambda: check(config))
+    distributed.broadcast_from_main(lambda: trackers.check(config.trackers))
     network_specs(config, config.channels or ASSUMED_CHANNELS)  # a wrong name is known before the data are decoded
     data = _open_data(config)
     kind = "points"
-    if isinstance(data, Images):
+    if isinstance(data, ImageDataset):
         kind, config = "images", dataclasses.replace(config, channels=data.channels)
     check_together(config)
     _say(f"{len(data):,} {kind} of {data.name}; {summary(config)}")
@@ -227,7 +228,7 @@ def main() -> None:
     """The process of the command line: what signals and threads do in it is its own."""
     signals.listen()
     threading.excepthook = _report_in_thread
-    cli.run(_command, Config, USAGE)
+    command_line.run(_command, Config, USAGE)
 
 
 if __name__ == "__main__":

@@ -23,15 +23,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from wgan_dist import noise
-from wgan_dist.artifact import EMA_FILE
-from wgan_dist.data import Images, open_images, split
-from wgan_dist.data.sources import read_idx
-from wgan_dist.data.transform import to_pixels
-from wgan_dist.evaluation import ImageEvaluation, image_evaluation
-from wgan_dist.judges import open_judges
-from wgan_dist.run_folder import CHECKPOINTS, checkpoint_position
-from wgan_dist.subjects import open_generator
+from export.loaders import open_generator
+from wgan_dist.checkpoints.generator_file import EMA_FILE
+from wgan_dist.checkpoints.run_dir import CHECKPOINTS, checkpoint_position
+from wgan_dist.data import ImageDataset, open_images, split
+from wgan_dist.data.sources.base import read_idx
+from wgan_dist.data.transforms import to_pixels
+from wgan_dist.evaluation.evaluator import ImageEvaluator, image_evaluator
+from wgan_dist.evaluation.metric_set import open_metric_set
+from wgan_dist.utils import rng
 
 SIZE, CLASSES, FEATURES = 32, 10, 128
 EPOCHS, BATCH, LEARNING_RATE = 3, 128, 1e-3
@@ -76,13 +76,13 @@ def held_back(folder: Path) -> Tensor:
     return torch.from_numpy(np.stack([to_pixels(Image.fromarray(each), SIZE, 1, "ffffff") for each in pictures]))
 
 
-def train_classifier(images: Images, targets: NDArray[np.uint8]) -> tuple[Features, nn.Linear]:
+def train_classifier(images: ImageDataset, targets: NDArray[np.uint8]) -> tuple[Features, nn.Linear]:
     """Three epochs of Adam; the same at every call."""
     torch.manual_seed(0)
     features, answer = Features(), nn.Linear(FEATURES, CLASSES)
     optimizer = torch.optim.Adam([*features.parameters(), *answer.parameters()], LEARNING_RATE)
     for epoch in range(EPOCHS):
-        order = noise.permutation(0, "classifier.order", epoch, len(images))
+        order = rng.permutation(0, "classifier.order", epoch, len(images))
         for rows in np.split(order, range(BATCH, len(order), BATCH)):
             pixels, wanted = torch.from_numpy(images.pixels[rows]), torch.from_numpy(targets[rows].astype(np.int64))
             optimizer.zero_grad()
@@ -98,14 +98,14 @@ def accuracy(features: Features, answer: nn.Linear, pixels: Tensor, targets: NDA
     return float((said.numpy() == targets).mean())
 
 
-def evaluation_by(features: Features, images: Images, file: Path) -> ImageEvaluation:
+def evaluation_by(features: Features, images: ImageDataset, file: Path) -> ImageEvaluator:
     """The Fréchet distance to all training images, by `features` as they are read from a TorchScript `file`."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*torch.jit.*deprecated.*")
         torch.jit.save(torch.jit.trace(features, torch.zeros(2, *images.shape, dtype=torch.uint8)), str(file))
     cpu = torch.device("cpu")
-    judges = open_judges(("frechet_distance",), images.shape, str(file), "", cpu)
-    return image_evaluation(images, split(images.values, 0.0), judges, COUNT, len(images), 0, CACHE, cpu)
+    judges = open_metric_set(("frechet_distance",), images.shape, str(file), "", cpu)
+    return image_evaluator(images, split(images.values, 0.0), judges, COUNT, len(images), 0, CACHE, cpu)
 
 
 def draw_curve(steps: list[int], distances: list[float], floor: float, out: Path) -> None:

@@ -14,15 +14,15 @@ import numpy as np
 import torch
 from PIL import Image
 
-from wgan_dist import cli, distributed
-from wgan_dist.config import Config, load_config
-from wgan_dist.data import Images, as_inputs, open_images
-from wgan_dist.data.batches import Order, ShareSampler, micro_batches
+from wgan_dist import distributed
+from wgan_dist.config import Config, command_line, load_config
+from wgan_dist.data import ImageDataset, as_inputs, open_images
+from wgan_dist.data.samplers import Order, ShareSampler, micro_batches
 
 FILES, SIDE, BATCHES = 2_000, 256, 2_000
 
 
-def write_photos(folder: Path, digits: Images) -> None:
+def write_photos(folder: Path, digits: ImageDataset) -> None:
     """Files as a camera's, in colour."""
     folder.mkdir()
     for number in range(FILES):
@@ -30,17 +30,17 @@ def write_photos(folder: Path, digits: Images) -> None:
         small.resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(folder / f"{number:05d}.jpg", quality=90)
 
 
-def opened(config: Config, folder: Path) -> tuple[Images, float]:
+def opened(config: Config, folder: Path) -> tuple[ImageDataset, float]:
     """The images, and the seconds until they were there."""
     started = time.perf_counter()
     images = open_images((str(folder / "photos"),), config.image_size, None, "ffffff", False, str(folder / "cache"))
     return images, time.perf_counter() - started
 
 
-def batches_per_second(config: Config, images: Images) -> float:
+def batches_per_second(config: Config, images: ImageDataset) -> float:
     """Batches as the critic takes them, float32 in [−1, 1]."""
     order = Order(config.seed, len(images), config.batch_size)
-    shares = distributed.shares(config.batch_size, config.accumulation, distributed.world())
+    shares = distributed.micro_batch_slices(config.batch_size, config.accumulation, distributed.world())
     values = micro_batches(images.values, ShareSampler(order, 0, shares), config.workers, pin_memory=False)
     next(values)
     started = time.perf_counter()
@@ -66,4 +66,4 @@ def measure(flags: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(measure, Config, sys.modules[__name__].__doc__ or "")
+    command_line.run(measure, Config, sys.modules[__name__].__doc__ or "")

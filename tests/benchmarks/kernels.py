@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 
 from wgan_dist import distributed
-from wgan_dist.models import kernels
+from wgan_dist.ops import conv
 
 # Samples, channels of the larger and the smaller map, side of the smaller: critic, then generator.
 LAYERS = [(64, 3, 64, 32), (64, 64, 128, 16), (64, 128, 256, 8), (64, 256, 512, 4)]
@@ -30,9 +30,9 @@ Tensors = tuple[Tensor, Tensor, Tensor]
 THRESHOLDS = {"torch": (0, 0, 0), "matrices": (10**9, 10**9, 10**9)}
 
 FUNCTIONS: dict[str, Callable[[Tensors], Tensor]] = {
-    "gather": lambda t: kernels._gather(t[0], t[1], None, STRIDE, PADDING),
-    "scatter": lambda t: kernels._scatter(t[2], t[1], None, STRIDE, PADDING, t[0].shape[2:]),
-    "correlate": lambda t: kernels._correlate(t[0], t[2], STRIDE, PADDING, KERNEL),
+    "gather": lambda t: conv._gather(t[0], t[1], None, STRIDE, PADDING),
+    "scatter": lambda t: conv._scatter(t[2], t[1], None, STRIDE, PADDING, t[0].shape[2:]),
+    "correlate": lambda t: conv._correlate(t[0], t[2], STRIDE, PADDING, KERNEL),
 }
 
 
@@ -53,7 +53,7 @@ def _tensors(layer: tuple[int, int, int, int], dtype: torch.dtype) -> Tensors:
 
 
 def _set(way: str) -> None:
-    kernels.FEW_PLACES, kernels.FEW_PLACES_IN_HALF, kernels.FEW_CHANNELS = THRESHOLDS[way]
+    conv.FEW_PLACES, conv.FEW_PLACES_IN_HALF, conv.FEW_CHANNELS = THRESHOLDS[way]
 
 
 def milliseconds(layer: tuple[int, int, int, int], dtype: torch.dtype) -> dict[str, float]:

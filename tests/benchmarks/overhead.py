@@ -11,11 +11,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from wgan_dist import cli
-from wgan_dist.config import Config
-from wgan_dist.ema import AveragedGenerator
+from wgan_dist.config import Config, command_line
 from wgan_dist.train import train
-from wgan_dist.trainer import Trainer
+from wgan_dist.training.ema import AveragedGenerator
+from wgan_dist.training.trainer import Trainer
 
 
 class Clock:
@@ -53,4 +52,4 @@ def measure(flags: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(measure, Config, sys.modules[__name__].__doc__ or "")
+    command_line.run(measure, Config, sys.modules[__name__].__doc__ or "")

@@ -12,9 +12,8 @@ import tempfile
 from pathlib import Path
 
 from tests.processes import PYTHON, run, torchrun
-from wgan_dist import cli
-from wgan_dist.config import Config
-from wgan_dist.observe import COMMUNICATION_KEYS, METRICS_FILE
+from wgan_dist.config import Config, command_line
+from wgan_dist.tracking.logger import COMMUNICATION_KEYS, METRICS_FILE
 
 # DCGAN-64 as in the paper's comparison, on images made from the digits: what they show costs nothing.
 SETTINGS = {"data": "digits", "image_size": "64", "channels": "3", "batch_size": "32", "latent_dim": "100"}
@@ -56,4 +55,4 @@ def measure(flags: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(measure, Config, sys.modules[__name__].__doc__ or "")
+    command_line.run(measure, Config, sys.modules[__name__].__doc__ or "")

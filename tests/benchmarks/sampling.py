@@ -34,9 +34,10 @@ from export.sampler import Sampler
 from export.torchscript import export_torchscript
 from tests.generators import write_generator
 from tests.processes import run
-from wgan_dist import artifact, cli
-from wgan_dist.models import generator_spec
-from wgan_dist.settings import from_flags, setting
+from wgan_dist.checkpoints import generator_file
+from wgan_dist.config import command_line
+from wgan_dist.config.fields import from_flags, setting
+from wgan_dist.models.registry import generator_spec
 
 MODULE = "tests.benchmarks.sampling"
 BATCHES = (1, 8, 64)
@@ -88,7 +89,7 @@ def _write_generator(folder: Path) -> Path:
 
 
 def _export(settings: Settings, folder: Path) -> None:
-    source = folder / artifact.EMA_FILE
+    source = folder / generator_file.EMA_FILE
     if not source.is_file():
         source.write_bytes(Path(settings.ckpt).read_bytes()) if settings.ckpt else _write_generator(folder)
     for name, (export, flags, file) in EXPORTS.items():
@@ -109,7 +110,7 @@ def _drawing(kind: str, path: Path) -> Draw:
     elif kind == "torchscript":
         draw = torch.no_grad()(torch.jit.load(str(path)))
     else:
-        draw = torch.no_grad()(artifact.load(path).network)
+        draw = torch.no_grad()(generator_file.load(path).network)
     return lambda z: draw(torch.from_numpy(z))
 
 
@@ -234,7 +235,7 @@ def _print_table(found: dict[str, list[dict[str, float]]]) -> None:
 
 def _compare(settings: Settings, folder: Path) -> None:
     _export(settings, folder)
-    latent_dim = str(artifact.load(folder / artifact.EMA_FILE).description.latent_dim)
+    latent_dim = str(generator_file.load(folder / generator_file.EMA_FILE).description.latent_dim)
     _print_conditions()
     found: dict[str, list[dict[str, float]]] = {name: [] for _, name, _ in FORMS}
     for turn in range(settings.rounds):
@@ -272,4 +273,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] and sys.argv[1] in PARTS:
         print(json.dumps(PARTS[sys.argv[1]](*sys.argv[2:])))
     else:
-        cli.run(benchmark, Settings, __doc__ or "")
+        command_line.run(benchmark, Settings, __doc__ or "")

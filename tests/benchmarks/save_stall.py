@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from wgan_dist import cli, distributed
-from wgan_dist.config import Config, in_steps, load_config
+from wgan_dist import distributed
+from wgan_dist.config import Config, command_line, in_steps, load_config
 from wgan_dist.data import open_images
-from wgan_dist.trainer import Trainer
+from wgan_dist.training.trainer import Trainer
 
 STEPS_BEFORE, STEPS_AFTER = 3, 3
 
@@ -76,4 +76,4 @@ def _say(trainer: Stopwatch, interval_steps: int, size: int) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(measure, Config, sys.modules[__name__].__doc__ or "")
+    command_line.run(measure, Config, sys.modules[__name__].__doc__ or "")

@@ -32,13 +32,14 @@ from torch.utils.hooks import RemovableHandle
 
 from tests.cluster.namespaces import hosts, limit_here
 from tests.processes import HANG_SECONDS
-from wgan_dist import distributed, objectives
+from wgan_dist import distributed
 from wgan_dist.config import Config, load_config
 from wgan_dist.data import open_images
-from wgan_dist.models.blocks import Critic
-from wgan_dist.players import DTYPES, make_engine, make_players
-from wgan_dist.step import Draws, critic_draws, critic_iteration, generator_step
-from wgan_dist.trainer import Trainer
+from wgan_dist.losses import modules
+from wgan_dist.models.layers import Critic
+from wgan_dist.training.build import DTYPES, build_gan, make_engine
+from wgan_dist.training.steps import NoiseSource, critic_iteration, critic_noise, generator_step
+from wgan_dist.training.trainer import Trainer
 
 MODULE = "tests.benchmarks.scale_out"
 # DistributedDataParallel's own: gradients travel in buckets, the first of them small.
@@ -170,12 +171,12 @@ def count(config: Config, accelerator: Accelerator, channels: int) -> Work:
     Real steps on noise, at a small batch: FLOPs are proportional to it, and all else does not depend on it.
     """
     shape, device, dtype = (channels, config.image_size, config.image_size), accelerator.device, DTYPES[config.dtype]
-    players, engine = make_players(config, accelerator, shape), make_engine(config, accelerator)
+    players, engine = build_gan(config, accelerator, shape), make_engine(config, accelerator)
     critic, generator = players.critic.network, players.generator.network
     whole = [slice(0, COUNTED_BATCH)]
-    draws = Draws(config.seed, COUNTED_BATCH, config.latent_dim, config.latent_distribution, whole, device, dtype)
+    draws = NoiseSource(config.seed, COUNTED_BATCH, config.latent_dim, config.latent_distribution, whole, device, dtype)
     dropouts = critic.dropouts if isinstance(critic, Critic) else ()
-    drawn = critic_draws(draws, objectives.PENALTIES.get(config.penalty), 0, shape, config.dragan_std, dropouts)
+    drawn = critic_noise(draws, modules.PENALTIES.get(config.penalty), 0, shape, config.dragan_std, dropouts)
     masks, real = draws.masks("generator.dropout", 0, dropouts), [torch.rand(COUNTED_BATCH, *shape).to(device, dtype)]
     sizes = [sum(value.numel() for value in network.parameters()) for network in (critic, generator)]
     first = _counted(
@@ -328,7 +329,7 @@ def work() -> None:
 
 def _all_reduce(length: int, times: int) -> float:
     values = torch.zeros(length)
-    return _median_of_slowest(lambda: distributed.mean(values), times)
+    return _median_of_slowest(lambda: distributed.all_reduce_mean(values), times)
 
 
 def _measure(processes: int) -> dict[str, dict[str, float]]:

@@ -10,9 +10,9 @@ from pathlib import Path
 from tests.faults import Row
 from tests.faults.resume import attempt
 from tests.faults.tiny import SETTINGS
-from wgan_dist import artifact, checkpoint
-from wgan_dist.errors import UserError
-from wgan_dist.run_folder import CHECKPOINTS
+from wgan_dist.checkpoints import checkpoint, generator_file
+from wgan_dist.checkpoints.run_dir import CHECKPOINTS
+from wgan_dist.utils.errors import UserError
 
 FLIPS, CUTS = 32, 8
 
@@ -30,7 +30,7 @@ def damages(content: bytes, chance: random.Random) -> Iterator[tuple[str, bytes]
 
 def _is_refused(generator: Path) -> bool:
     try:
-        artifact.load(generator)
+        generator_file.load(generator)
     except UserError:
         return True
     return False
@@ -55,7 +55,7 @@ def rows(scratch: Path, cache_dir: Path) -> Row:
             path.write_bytes(damaged)
             row.expect(_falls_back(newest.parent, older), f"{path.name}: {what}")
         path.write_bytes(content)
-    for what, damaged in damages((run_dir / artifact.EMA_FILE).read_bytes(), chance):
+    for what, damaged in damages((run_dir / generator_file.EMA_FILE).read_bytes(), chance):
         (scratch / "damaged.safetensors").write_bytes(damaged)
         row.expect(_is_refused(scratch / "damaged.safetensors"), f"generator: {what}")
     _check_resume(row, run_dir, newest)

@@ -10,8 +10,8 @@ from tests.faults import Row
 from tests.faults.kills import GO_ON, begin, complete
 from tests.faults.server import HANG_SECONDS, Server
 from tests.faults.signals import start_two
-from wgan_dist.cli import EXIT_USAGE
-from wgan_dist.errors import UserError
+from wgan_dist.config.command_line import EXIT_USAGE
+from wgan_dist.utils.errors import UserError
 
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES)
 OPERATIONS = ("open", "write", "fsync", "rename", "mkdir")

@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.faults import Row
 from tests.faults.server import Server
 from tests.faults.tiny import flags, records
-from wgan_dist.run_folder import CHECKPOINTS
+from wgan_dist.checkpoints.run_dir import CHECKPOINTS
 
 STEPS = 20_000
 # Everything a long run does, hundreds of times. Pictures and measuring cost most, and memory that grows shows by then.

@@ -10,9 +10,9 @@ from pathlib import Path
 from tests.faults import Row
 from tests.faults.server import Server
 from tests.faults.tiny import SETTINGS, differences, flags
-from wgan_dist import checkpoint
-from wgan_dist.errors import UserError
-from wgan_dist.run_folder import CHECKPOINTS, checkpoint_position
+from wgan_dist.checkpoints import checkpoint
+from wgan_dist.checkpoints.run_dir import CHECKPOINTS, checkpoint_position
+from wgan_dist.utils.errors import UserError
 
 RANDOM_KILLS = 100
 SECONDS_ALIVE = (0.05, 0.9)

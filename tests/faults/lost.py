@@ -11,9 +11,9 @@ from tests.faults.kills import complete
 from tests.faults.server import HANG_SECONDS, Server
 from tests.faults.signals import start_two
 from tests.faults.tiny import SETTINGS, differences, flags
-from wgan_dist.cli import EXIT_LOST
-from wgan_dist.errors import UserError
-from wgan_dist.run_folder import CHECKPOINTS
+from wgan_dist.checkpoints.run_dir import CHECKPOINTS
+from wgan_dist.config.command_line import EXIT_LOST
+from wgan_dist.utils.errors import UserError
 
 TIMEOUT = 3
 # What a process may need, beyond the time-out, to end on a busy machine.

@@ -15,15 +15,16 @@ from typing import Any
 from torch import Tensor
 
 import wgan_dist.train
-import wgan_dist.trainer
+import wgan_dist.training.trainer
 from tests.faults import Row
 from tests.faults.tiny import SETTINGS, differences, flags, last_checkpoint
 from tests.processes import TORCHRUN_2, run
-from wgan_dist import guard, signals
-from wgan_dist.cli import EXIT_STOPPED
-from wgan_dist.errors import Stopped
+from wgan_dist.config.command_line import EXIT_STOPPED
 from wgan_dist.train import train
-from wgan_dist.trainer import Trainer
+from wgan_dist.training import grad_scaler
+from wgan_dist.training.trainer import Trainer
+from wgan_dist.utils import signals
+from wgan_dist.utils.errors import Stopped
 
 BATCHES = 50
 
@@ -72,7 +73,7 @@ TWO_PROCESSES = [
 def watched(at: int | None) -> Iterator[list[str]]:
     """Yields a list that fills with the SHA-256 of every real batch; before critic iteration `at`, a real SIGTERM."""
     seen: list[str] = []
-    module: Any = wgan_dist.trainer
+    module: Any = wgan_dist.training.trainer
     iteration, heed = module.critic_iteration, Trainer._heed
 
     def watching(critic: Any, generator: Any, reals: list[Tensor], *more: Any) -> Any:
@@ -98,11 +99,11 @@ def watched(at: int | None) -> Iterator[list[str]]:
 @contextmanager
 def great_first_scale() -> Iterator[None]:
     """So great a first loss scale that the updates of both networks are skipped under fp16."""
-    usual, guard.INITIAL_SCALE = guard.INITIAL_SCALE, 2.0**40
+    usual, grad_scaler.INITIAL_SCALE = grad_scaler.INITIAL_SCALE, 2.0**40
     try:
         yield
     finally:
-        guard.INITIAL_SCALE = usual
+        grad_scaler.INITIAL_SCALE = usual
 
 
 def attempt(settings: dict[str, str], at: int | None) -> list[str]:

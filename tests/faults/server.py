@@ -17,7 +17,13 @@ from tests.processes import REPOSITORY
 SHIM = Path(__file__).parent / "shim.c"
 HANG_SECONDS = 60
 # With what a run imports only when it first needs it.
-IMPORTED = ("wgan_dist.trainer", "wgan_dist.trackers", "wgan_dist.model_card", "torch._dynamo", "torchvision.utils")
+IMPORTED = (
+    "wgan_dist.training.trainer",
+    "wgan_dist.tracking.trackers",
+    "wgan_dist.model_card",
+    "torch._dynamo",
+    "torchvision.utils",
+)
 
 
 class Server:

@@ -14,10 +14,10 @@ from tests.faults.kills import complete
 from tests.faults.server import HANG_SECONDS, Server
 from tests.faults.tiny import SETTINGS, flags
 from tests.processes import ACCELERATE, ACCELERATE_2, REPOSITORY, TORCHRUN_2
-from wgan_dist.cli import EXIT_STOPPED
-from wgan_dist.errors import UserError
-from wgan_dist.run_folder import CHECKPOINTS
-from wgan_dist.signals import STOPPING
+from wgan_dist.checkpoints.run_dir import CHECKPOINTS
+from wgan_dist.config.command_line import EXIT_STOPPED
+from wgan_dist.utils.errors import UserError
+from wgan_dist.utils.signals import STOPPING
 
 ALONE, ONE_OF_TWO, BOTH, AGAIN = 12, 12, 12, 8
 LAUNCHERS = {

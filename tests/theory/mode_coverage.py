@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from wgan_dist.data.points import DRAWS, MIXTURES
-from wgan_dist.metrics.points import exact_wasserstein, good_of_mode
-from wgan_dist.observe import METRICS_FILE
+from wgan_dist.data.synthetic import DRAWS, MIXTURES
+from wgan_dist.evaluation.metrics.points import exact_wasserstein, good_of_mode
+from wgan_dist.tracking.logger import METRICS_FILE
 
 STEPS = {"25gaussians": 3000, "8gaussians": 1000, "swissroll": 1600}
 # The last has no averaged generator: its critic and the exact distance see the very samples that it is trained against.

@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from wgan_dist import noise
-from wgan_dist.models import build_critic, critic_spec
-from wgan_dist.objectives import LOSSES, PENALTIES, CriticMasks, CriticObjective, gradient_norms, input_gradient
+from wgan_dist.losses.modules import LOSSES, PENALTIES, CriticLoss, CriticMasks, gradient_norms, input_gradient
+from wgan_dist.models.registry import build_critic, critic_spec
+from wgan_dist.utils import rng
 
 DISTANCES = (0.25, 0.5, 1.0, 2.0)
 FEATURES, BATCH, STEPS, LEARNING_RATE = 64, 256, 800, 2e-3
@@ -41,18 +41,18 @@ class Seen:
 
 
 def _line(place: float | Tensor, seed: int, counter: int) -> Tensor:
-    y = torch.as_tensor(noise.uniform(seed, "lines", counter, (BATCH,)), dtype=torch.float32)
+    y = torch.as_tensor(rng.uniform(seed, "lines", counter, (BATCH,)), dtype=torch.float32)
     return torch.stack([torch.ones(BATCH) * place, y], dim=1)
 
 
-def _train(loss: str, penalty: str, distance: float, seed: int) -> CriticObjective:
+def _train(loss: str, penalty: str, distance: float, seed: int) -> CriticLoss:
     """A critic of the package's own, trained by its own objective until the learning rate has fallen to zero."""
     critic = build_critic(critic_spec("points", 1, 2, FEATURES, "none"), seed)
-    objective = CriticObjective(critic, LOSSES[loss], PENALTIES.get(penalty), PENALTY_WEIGHT)
+    objective = CriticLoss(critic, LOSSES[loss], PENALTIES.get(penalty), PENALTY_WEIGHT)
     optimizer = torch.optim.Adam(objective.parameters(), LEARNING_RATE, betas=(0.5, 0.9))
     decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, STEPS)
     for step in range(STEPS):
-        alpha = torch.as_tensor(noise.uniform(seed, "alpha", step, (BATCH,)), dtype=torch.float32)
+        alpha = torch.as_tensor(rng.uniform(seed, "alpha", step, (BATCH,)), dtype=torch.float32)
         optimizer.zero_grad()
         total, _ = objective(_line(0.0, seed, 2 * step), _line(distance, seed, 2 * step + 1), alpha, CriticMasks())
         total.backward()

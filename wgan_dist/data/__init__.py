@@ -1,17 +1,17 @@
 """Name or path → images or points; which of them make global batch k."""
 
-from wgan_dist.data.batches import Order, ShareSampler, as_inputs, micro_batches, mirrored, to_unit_range
-from wgan_dist.data.holdout import Split, split
-from wgan_dist.data.images import Images, decoding_voice, open_images
-from wgan_dist.data.points import Points, are_points, open_points
+from wgan_dist.data.datasets import ImageDataset, decoding_voice, open_images
+from wgan_dist.data.samplers import Order, ShareSampler, as_inputs, micro_batches, mirrored, to_unit_range
+from wgan_dist.data.split import Split, split
+from wgan_dist.data.synthetic import PointDataset, are_points, open_points
 
-DataSet = Images | Points
+Dataset = ImageDataset | PointDataset
 
 __all__ = [
-    "DataSet",
-    "Images",
+    "Dataset",
+    "ImageDataset",
     "Order",
-    "Points",
+    "PointDataset",
     "ShareSampler",
     "Split",
     "are_points",

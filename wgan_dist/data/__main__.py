@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wgan_dist import cli
-from wgan_dist.config import Config, parse_background
-from wgan_dist.errors import UserError
-from wgan_dist.settings import from_flags, setting
+from wgan_dist.config import Config, command_line, parse_background
+from wgan_dist.config.fields import from_flags, setting
+from wgan_dist.utils.errors import UserError
 
 if TYPE_CHECKING:
-    from wgan_dist.data.inspection import Inspection
+    from wgan_dist.data.inspect import Inspection
 
 USAGE = """
 Look at data: how many images of which formats and sizes, what is wrong, and with which settings to begin.
@@ -42,7 +41,7 @@ class InspectSettings:
 
 def _sizes() -> Sequence[int]:
     """What the default networks make."""
-    from wgan_dist.models import GENERATORS
+    from wgan_dist.models.registry import GENERATORS
 
     return GENERATORS[Config.generator].sizes
 
@@ -85,12 +84,12 @@ def _points(name: str) -> None:
 def _images(settings: InspectSettings) -> None:
     import torch
 
-    from wgan_dist.data.images import decoding_voice
-    from wgan_dist.data.inspection import choose, contact_sheet, describe, inspect
-    from wgan_dist.data.opening import open_source
-    from wgan_dist.data.sources import expanded
-    from wgan_dist.files import whole_file
-    from wgan_dist.pictures import labelled
+    from wgan_dist.data.datasets import decoding_voice
+    from wgan_dist.data.inspect import choose, contact_sheet, describe, inspect
+    from wgan_dist.data.sources.base import expanded
+    from wgan_dist.data.sources.registry import open_source
+    from wgan_dist.utils.files import atomic_file
+    from wgan_dist.utils.images import labelled
 
     cache = expanded(settings.cache_dir, f"cache_dir={settings.cache_dir}")
     sources = [open_source(each, cache) for each in settings.data]
@@ -106,7 +105,7 @@ def _images(settings: InspectSettings) -> None:
     if settings.out:
         chosen = choose(found, settings.count, settings.seed)
         sheet = contact_sheet(listed, chosen, size, found.channels, settings.background)
-        with whole_file(settings.out) as partial:
+        with atomic_file(settings.out) as partial:
             labelled(sheet, f"as it is | as training sees it, {size} x {size}").save(partial, "PNG")
         print(f"{settings.out}: {len(chosen)} of the images")
 
@@ -129,4 +128,4 @@ def inspect_data(words: list[str], flags: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run_on(inspect_data, InspectSettings, USAGE)
+    command_line.run_on(inspect_data, InspectSettings, USAGE)

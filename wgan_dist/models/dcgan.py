@@ -3,7 +3,7 @@ the original with self-attention."""
 
 from torch import Tensor, nn
 
-from wgan_dist.models.blocks import Critic, SelfAttention2d, init_dcgan, leaky_relu, norm_2d
+from wgan_dist.models.layers import Critic, SelfAttention2d, init_dcgan, leaky_relu, norm_2d
 
 SIZES = (16, 32, 64, 128, 256)
 # Attention looks from every place at every other: at 256×256 a gigabyte for one map of one image.

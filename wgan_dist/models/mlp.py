@@ -4,7 +4,7 @@ import math
 
 from torch import Tensor, nn
 
-from wgan_dist.models.blocks import Critic, leaky_relu
+from wgan_dist.models.layers import Critic, leaky_relu
 
 
 class MLPGenerator(nn.Module):

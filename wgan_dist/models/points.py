@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from wgan_dist.models.blocks import Critic
+from wgan_dist.models.layers import Critic
 
 
 def _three_layers(width: int, features: int, out: int) -> nn.Sequential:

@@ -5,7 +5,7 @@ from typing import TypeVar
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from wgan_dist.models.blocks import ConvThenHalve, Critic, DoubleThenConv, norm_2d
+from wgan_dist.models.layers import ConvDownsample, Critic, UpsampleConv, norm_2d
 
 SIZES = (32, 64, 128)
 # Multiples of `features`: what the generator begins with at 4×4 and has after each doubling, and what the critic has
@@ -58,7 +58,7 @@ class UpBlock(nn.Module):
     def __init__(self, width: int, following: int, norm: str, bias: bool) -> None:
         super().__init__()
         self.first = _normed_relu(norm, width)
-        self.widen = _conv3(width, following, bias=bias, kind=DoubleThenConv)
+        self.widen = _conv3(width, following, bias=bias, kind=UpsampleConv)
         self.second = nn.Sequential(*_normed_relu(norm, following), _conv3(following, following))
         self.shortcut = _conv1(width, following)
 
@@ -89,7 +89,7 @@ class DownBlock(_HalvingBlock):
             *_normed_relu(norm, width),
             _conv3(width, width, bias=bias),
             *_normed_relu(norm, width),
-            _conv3(width, following, kind=ConvThenHalve),
+            _conv3(width, following, kind=ConvDownsample),
         )
         super().__init__(width, following, body)
 
@@ -98,7 +98,7 @@ class FirstBlock(_HalvingBlock):
     """Of a critic, on the image itself: conv3-ReLU-conv3-mean, beside a shortcut mean-conv1."""
 
     def __init__(self, channels: int, following: int) -> None:
-        body = nn.Sequential(_conv3(channels, following), nn.ReLU(), _conv3(following, following, kind=ConvThenHalve))
+        body = nn.Sequential(_conv3(channels, following), nn.ReLU(), _conv3(following, following, kind=ConvDownsample))
         super().__init__(channels, following, body)
 
 

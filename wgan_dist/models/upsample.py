@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from wgan_dist.models.blocks import Critic, init_glorot, leaky_relu
+from wgan_dist.models.layers import Critic, init_glorot, leaky_relu
 
 SIZES = (28, 32)
 # What both networks compute at inside; images are cropped from it, or padded to it with zeros.

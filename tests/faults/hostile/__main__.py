@@ -17,8 +17,8 @@ from export.sampler import SamplerError
 from tests.faults.hostile import FINE, NO_ERROR, OTHER_ERROR, TYPED, files, graphs, pictures
 from tests.faults.hostile.case import Case, Place
 from tests.faults.tiny import SETTINGS
-from wgan_dist.errors import UserError
 from wgan_dist.train import train
+from wgan_dist.utils.errors import UserError
 
 KILLED_AFTER = 60.0
 

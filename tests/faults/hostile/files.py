@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.checkpoints import save_files
+from tests.checkpoint_files import save_files
 from tests.faults.hostile.bombs import pickle_bomb, tar_slip, zip_bomb
 from tests.faults.hostile.case import Case, Place
 from tests.faults.tiny import SETTINGS
-from wgan_dist import artifact, checkpoint, weights
+from wgan_dist.checkpoints import checkpoint, generator_file, safetensors_io
 from wgan_dist.config import load_config
 from wgan_dist.train import train
 
@@ -34,8 +34,8 @@ def with_about(content: bytes, **changes: Any) -> bytes:
     """A generator file with other words about itself, and a checksum that agrees with them."""
     header, data = parts(content)
     about = json.loads(header["__metadata__"]["wgan_dist"]) | changes
-    state = weights.from_bytes(content, "honest")
-    about["sha256"] = artifact._digest(about, weights.digest(state))
+    state = safetensors_io.from_bytes(content, "honest")
+    about["sha256"] = generator_file._digest(about, safetensors_io.digest(state))
     return safetensors_file(header | {"__metadata__": {"wgan_dist": json.dumps(about)}}, data)
 
 
@@ -176,9 +176,9 @@ YAML = {
 
 def generator_cases(place: Place) -> Iterator[Case]:
     """Every reader of a generator file."""
-    for name, content in generators((place.run_dir / artifact.EMA_FILE).read_bytes(), place.pwned):
+    for name, content in generators((place.run_dir / generator_file.EMA_FILE).read_bytes(), place.pwned):
         path = place.file("generator.safetensors", content)
-        yield Case(f"generator: {name}", partial(artifact.load, path))
+        yield Case(f"generator: {name}", partial(generator_file.load, path))
         if name in ("pickle", "torch.save's zip", "tar"):
             start = SETTINGS | {"cache_dir": str(place.cache_dir), "run_dir": str(path.parent / "run")}
             yield Case(f"init_from: {name}", partial(train, start | {"init_from": str(path)}))

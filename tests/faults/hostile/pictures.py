@@ -17,8 +17,8 @@ from PIL import Image
 from tests.faults.hostile.bombs import pickle_bomb, tar_slip, zip_bomb
 from tests.faults.hostile.case import Case, Place
 from wgan_dist.data import open_images
-from wgan_dist.data.sources import FORMATS, BadImageError, Pictures, read
-from wgan_dist.data.transform import to_pixels
+from wgan_dist.data.sources.base import FORMATS, BadImageError, Pictures, read
+from wgan_dist.data.transforms import to_pixels
 
 FUZZED = 240
 MANY_FILES = 100_000

@@ -1,0 +1,1 @@
+"""A web page that draws samples in the visitor's browser."""

@@ -1,0 +1,346 @@
+"""The command line of evaluation: any generator file and any folder, measured alike, and what is wrong is named."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from onnxruntime.quantization import quantize_dynamic
+from PIL import Image
+from torch_fidelity import calculate_metrics
+
+from export.onnx import export_onnx
+from export.torchscript import export_torchscript
+from tests.faults.tiny import SETTINGS
+from tests.judges import Projection, inception_weights, noisy, torchscript, write_images
+from wgan_dist.checkpoints import generator_file
+from wgan_dist.data import ImageDataset, open_images, split
+from wgan_dist.evaluate import evaluate, table
+from wgan_dist.train import train
+from wgan_dist.utils.errors import UserError
+
+FIDELITY = {"cuda": False, "verbose": False, "cache": False, "save_cpu_ram": True}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Path:
+    """A run of steps with a part held out, and its generator in every kind of file."""
+    folder = tmp_path_factory.mktemp("evaluate") / "run"
+    few = {"max_steps": "4", "sample_every": "0", "checkpoint_every": "2", "holdout": "0.2"}
+    train(SETTINGS | few | {"run_dir": str(folder), "cache_dir": str(cache_dir)})
+    export_onnx({"ckpt": str(folder)})
+    export_onnx({"ckpt": str(folder), "uint8": "true", "out": str(folder / "levels.onnx")})
+    export_torchscript({"ckpt": str(folder)})
+    model = onnx.load(folder / "generator.onnx")
+    del model.graph.value_info[:]  # shapes of before, which stand in the way
+    quantize_dynamic(model, folder / "generator_int8.onnx")
+    return folder
+
+
+def measured(cache_dir: Path, out: Path, **flags: str) -> Any:
+    """What is written of an evaluation."""
+    evaluate({"cache_dir": str(cache_dir), "out": str(out)} | flags)
+    return json.loads(out.read_text())
+
+
+def values(found: dict[str, Any]) -> dict[str, float]:
+    return {name: each["value"] for name, each in found["metrics"].items()}
+
+
+def test_every_file_of_a_generator_is_measured_alike_and_the_quantised_one_nearly_so(
+    run: Path, cache_dir: Path, tmp_path: Path
+) -> None:
+    names = ("generator.safetensors", "generator.onnx", "levels.onnx", "generator.pt", "generator_int8.onnx")
+    files = ",".join([str(run), *(str(run / name) for name in names[1:])])
+    extractor = torchscript(Projection(), tmp_path / "projection.pt")
+    flags = {"ckpt": files, "count": "100", "metrics": "swd,nn,diversity,frechet", "feature_extractor": extractor}
+    found = measured(cache_dir, tmp_path / "out.json", **flags)
+    assert [each["source"] for each in found] == list(names)
+    assert [each["kind"] for each in found] == ["safetensors", "onnx", "onnx", "torchscript", "onnx"]
+    assert [each["precision"] for each in found] == ["float32", "float32", "float32", "float32", "int8"]
+    assert {(each["weights"], each["step"], each["data"]) for each in found} == {("ema", 4, "digits")}
+    first = values(found[0])
+    assert first.keys() == {"sliced_wasserstein", "nearest_neighbour", "diversity", "frechet_distance"}
+    for other in found[1:4]:  # a level of rounding here and there
+        assert values(other) == pytest.approx(first, rel=1e-3)
+    for name, value in values(found[4]).items():
+        assert value != first[name]
+        assert value == pytest.approx(first[name], rel=0.1)
+    for each, name in zip(found, names, strict=True):
+        assert json.loads((run / "evaluations" / f"{name}.json").read_text()) == each
+
+
+def test_the_protocol_is_said_with_each_figure(run: Path, cache_dir: Path, tmp_path: Path) -> None:
+    digits = open_images(("digits",), 16, None, "ffffff", False, str(cache_dir))
+    training = len(split(digits.pixels, 0.2).training)
+    flags = {"ckpt": str(run), "weights": "raw", "count": "60", "real_count": "90"}
+    extractor = torchscript(Projection(), tmp_path / "projection.pt")
+    found = measured(cache_dir, tmp_path / "out.json", feature_extractor=extractor, **flags)
+    said = {name: each["protocol"] for name, each in found["metrics"].items()}
+    pixels = "16×16, Euclidean over pixels in [-1, 1], last weights"
+    features = "60 generated, 90 real (digits, training part), 16×16, features of projection.pt"
+    assert said == {
+        "sliced_wasserstein": "60 generated, 60 real (digits, training part), 16×16, last weights",
+        "nearest_neighbour": f"60 generated, the nearest of {training:,} real (digits, training part), {pixels}",
+        "diversity": f"60 generated, all pairs, {pixels}",
+        "frechet_distance": f"{features}, last weights",
+        "kernel_distance": f"{features}, subsets of 60, last weights",
+    }
+    assert found["source"] == "checkpoints/step-00000004/generator_raw.safetensors"
+    assert "--inception_weights=FILE" in found["skipped"]["fid"]
+    assert (run / "evaluations" / "step-00000004-generator_raw.safetensors.json").is_file()
+
+
+def test_a_file_outside_of_a_run_needs_real_images_named(run: Path, cache_dir: Path, tmp_path: Path) -> None:
+    # Its description says digits, which are at hand; of any other data only the name is known.
+    shutil.copy(run / "generator.onnx", tmp_path / "alone.onnx")
+    flags = {"ckpt": str(tmp_path / "alone.onnx"), "metrics": "diversity,swd", "count": "50"}
+    found = measured(cache_dir, tmp_path / "out.json", **flags)
+    assert found["metrics"]["sliced_wasserstein"]["protocol"].startswith("50 generated, 50 real (digits), 16×16")
+    graph = onnx.load(tmp_path / "alone.onnx")
+    for each in graph.metadata_props:
+        each.value = "cats" if each.key == "wgan_dist.data" else each.value
+    onnx.save(graph, tmp_path / "alone.onnx")
+    with pytest.raises(UserError, match="data: expected --data=, the real images to compare with"):
+        measured(cache_dir, tmp_path / "out.json", **flags)
+    assert measured(cache_dir, tmp_path / "out.json", data="digits", **flags)["metrics"] == found["metrics"]
+
+
+def test_folders_are_measured_as_torch_fidelity_measures_them(
+    digits: ImageDataset, cache_dir: Path, tmp_path: Path
+) -> None:
+    folders = (
+        write_images(noisy(digits.pixels[:60]), tmp_path / "fake"),
+        write_images(digits.pixels[100:180], tmp_path / "real"),
+    )
+    extractor = torchscript(Projection(), tmp_path / "projection.pt")
+    flags = {"samples": folders[0], "data": folders[1], "real_count": "80", "feature_extractor": extractor}
+    found = measured(cache_dir, tmp_path / "out.json", metrics="frechet,kernel", **flags)
+    settings = {"feature_extractor": "projection", "kid_subset_size": 60, "fid": True, "kid": True}
+    expected = calculate_metrics(input1=folders[0], input2=folders[1], **settings, **FIDELITY)
+    assert (found["kind"], found["source"], found["step"], found["weights"]) == ("folder", "fake", None, None)
+    assert found["metrics"]["frechet_distance"]["protocol"].startswith("60 generated, 80 real (real), 32×32")
+    assert values(found)["frechet_distance"] == pytest.approx(expected["frechet_inception_distance"], rel=1e-6)
+    # The mean over subsets of 60 of 80 real ones, which come in another order here.
+    assert values(found)["kernel_distance"] == pytest.approx(expected["kernel_inception_distance_mean"], rel=0.1)
+
+
+@pytest.mark.slow
+def test_inceptions_metrics_are_torch_fidelitys_of_the_same_folders_and_weights(
+    digits: ImageDataset, cache_dir: Path, tmp_path: Path
+) -> None:
+    folders = (
+        write_images(noisy(digits.pixels[:12]), tmp_path / "fake"),
+        write_images(digits.pixels[100:112], tmp_path / "real"),
+    )
+    weights = inception_weights(tmp_path / "inception.pth")
+    flags = {"samples": folders[0], "data": folders[1], "inception_weights": weights, "metrics": "fid,kid,is,pr"}
+    found = values(measured(cache_dir, tmp_path / "out.json", **flags))
+    settings = {"feature_extractor": "inception-v3-compat", "feature_extractor_weights_path": weights}
+    wanted = {"isc": True, "fid": True, "kid": True, "prc": True, "kid_subset_size": 12}
+    expected = calculate_metrics(input1=folders[0], input2=folders[1], **settings, **wanted, **FIDELITY)
+    assert found == pytest.approx(
+        {
+            "fid": expected["frechet_inception_distance"],
+            "kid": expected["kernel_inception_distance_mean"],
+            "inception_score": expected["inception_score_mean"],
+            "precision": expected["precision"],
+            "recall": expected["recall"],
+        },
+        rel=1e-4,
+    )
+    assert found["fid"] > 1e-3
+
+
+def test_points_have_their_own_metrics(cache_dir: Path, tmp_path: Path) -> None:
+    flags = {"recipe": "toy_8gaussians", "generator_features": "16", "critic_features": "16", "batch_size": "32"}
+    train(flags | {"max_steps": "2", "sample_every": "0", "threads": "1", "run_dir": str(tmp_path / "run")})
+    found = measured(cache_dir, tmp_path / "out.json", ckpt=str(tmp_path / "run"))
+    assert values(found).keys() == {"exact_wasserstein", "modes_covered", "good_share", "rarest_mode_share"}
+    assert found["metrics"]["exact_wasserstein"]["protocol"] == (
+        "1,000 generated, 1,000 real (8gaussians), averaged weights"
+    )
+    with pytest.raises(UserError, match="metrics=diversity: are of images, and 8gaussians are points"):
+        evaluate({"ckpt": str(tmp_path / "run"), "metrics": "diversity"})
+    for name in ("count", "real_count"):  # always as many: the exact distance is of equally many
+        with pytest.raises(UserError, match=f"^{name}=200: is of images, and 8gaussians are points"):
+            evaluate({"ckpt": str(tmp_path / "run"), name: "200"})
+    with pytest.raises(UserError, match="data=digits: points are compared with points"):
+        evaluate({"ckpt": str(tmp_path / "run"), "data": "digits"})
+
+
+def test_what_was_measured_of_a_generator_before_is_kept(run: Path, cache_dir: Path, tmp_path: Path) -> None:
+    own = shutil.copytree(run, tmp_path / "run")
+    shutil.rmtree(own / "evaluations", ignore_errors=True)
+    flags = {"ckpt": str(own / "generator.onnx"), "count": "30"}
+    kept = own / "evaluations" / "generator.onnx.json"
+    extractor = torchscript(Projection(), tmp_path / "projection.pt")
+    measured(cache_dir, tmp_path / "out.json", feature_extractor=extractor, **flags)
+    first = json.loads(kept.read_text())
+    now = measured(cache_dir, tmp_path / "out.json", **flags | {"count": "20"})
+    both = json.loads(kept.read_text())
+    assert now["metrics"].keys() == {"sliced_wasserstein", "nearest_neighbour", "diversity"}
+    assert both["metrics"] == first["metrics"] | now["metrics"] != first["metrics"]
+    assert both["skipped"] == first["skipped"]
+    # Of another generator, and against other images, nothing is kept.
+    write_images(open_images(("digits",), 16, 1, "ffffff", False, str(cache_dir)).pixels[:40], tmp_path / "other")
+    now = measured(cache_dir, tmp_path / "out.json", **flags, data=str(tmp_path / "other"))
+    assert json.loads(kept.read_text()) == now
+    shutil.copy(own / "levels.onnx", own / "generator.onnx")
+    now = measured(cache_dir, tmp_path / "out.json", **flags, metrics="diversity", data=str(tmp_path / "other"))
+    assert json.loads(kept.read_text()) == now
+    kept.write_text("torn")
+    assert measured(cache_dir, tmp_path / "out.json", **flags, data="digits") == json.loads(kept.read_text())
+
+
+def test_real_images_are_read_as_the_run_read_them_unless_told(cache_dir: Path, tmp_path: Path) -> None:
+    data, run = tmp_path / "data", tmp_path / "run"
+    data.mkdir()
+    for number in range(20):
+        Image.new("RGBA", (16, 16), (9 * number, 0, 0, 128)).save(data / f"{number:02}.png")
+    (data / "torn.png").write_bytes(b"torn")
+    read = {"data": str(data), "background": "000000", "skip_bad_images": "true"}
+    few = {"max_steps": "1", "sample_every": "0", "batch_size": "8", "holdout": "0", "n_critic": "1"}
+    train(SETTINGS | few | read | {"run_dir": str(run), "cache_dir": str(cache_dir)})
+    flags = {"ckpt": str(run), "metrics": "nn", "count": "20"}
+    found = values(measured(cache_dir, tmp_path / "out.json", **flags))
+    assert values(measured(cache_dir, tmp_path / "out.json", background="#000000", **flags)) == found
+    assert values(measured(cache_dir, tmp_path / "out.json", background="ffffff", **flags)) != found
+    with pytest.raises(UserError, match="1 unreadable images"):
+        measured(cache_dir, tmp_path / "out.json", skip_bad_images="false", **flags)
+    assert values(measured(cache_dir, tmp_path / "out.json", **flags | read)) == found
+    with pytest.raises(UserError, match="1 unreadable images"):
+        measured(cache_dir, tmp_path / "out.json", data=str(data), **flags)
+
+
+def test_last_weights_are_of_folders_alone(run: Path) -> None:
+    with pytest.raises(UserError, match="weights=raw: expected a run or checkpoint folder to choose in, not ckpt="):
+        evaluate({"ckpt": str(run / "generator.onnx"), "weights": "raw"})
+
+
+def test_weights_of_an_unknown_kind_are_said_to_be_of_none(run: Path, cache_dir: Path, tmp_path: Path) -> None:
+    graph = onnx.load(run / "generator.onnx")
+    for each in graph.metadata_props:
+        each.value = "swa" if each.key == "wgan_dist.checkpoints.safetensors_io" else each.value
+    onnx.save(graph, tmp_path / "foreign.onnx")
+    flags = {"ckpt": str(tmp_path / "foreign.onnx"), "metrics": "diversity", "count": "20"}
+    found = measured(cache_dir, tmp_path / "out.json", **flags)
+    assert found["weights"] is None
+    assert found["metrics"]["diversity"]["protocol"].endswith("in [-1, 1]")
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "onnx"])
+def test_a_generator_of_what_is_not_finite_is_named(suffix: str, run: Path, cache_dir: Path, tmp_path: Path) -> None:
+    source = generator_file.load(run / "generator.safetensors")
+    for parameter in source.network.parameters():
+        parameter.fill_(torch.nan)
+    broken = tmp_path / "generator.safetensors"
+    broken.write_bytes(generator_file.to_bytes(source.network.state_dict(), source.description))
+    if suffix == "onnx":  # the export would refuse it
+        graph = onnx.load(run / "generator.onnx")
+        for each in graph.graph.initializer:
+            if each.data_type == onnx.TensorProto.FLOAT:
+                shape = list(each.dims)
+                each.CopyFrom(onnx.numpy_helper.from_array(np.full(shape, np.nan, np.float32), each.name))
+        onnx.save(graph, tmp_path / "generator.onnx")
+    with pytest.raises(UserError, match=r"not finite|invalid value"):
+        measured(cache_dir, tmp_path / "out.json", ckpt=str(tmp_path / f"generator.{suffix}"), count="20")
+    assert not (tmp_path / "out.json").exists()
+
+
+def bad(tmp_path: Path, digits: ImageDataset) -> dict[str, tuple[dict[str, str], str]]:
+    """Flags, and what is said of them."""
+    mixed = write_images(digits.pixels[:3], tmp_path / "mixed")
+    write_images(digits.pixels[:1, :, ::2, ::2], tmp_path / "small")
+    shutil.copy(tmp_path / "small" / "0000.png", tmp_path / "mixed" / "9.png")
+    oblong = write_images(digits.pixels[:2, :, ::2], tmp_path / "oblong")
+    few = write_images(digits.pixels[:1], tmp_path / "few")
+    torn = write_images(digits.pixels[:2], tmp_path / "torn")
+    (tmp_path / "torn" / "0001.png").write_bytes(b"torn")
+    weights = tmp_path / "torn.pth"
+    weights.write_bytes(b"torn")
+    extractor = torchscript(Projection(), tmp_path / "projection.pt")
+    both = {"samples": mixed, "data": "digits"}
+    return {
+        "neither": ({}, "ckpt: expected --ckpt="),
+        "both": ({"ckpt": "a", "samples": "b"}, "ckpt: expected --ckpt="),
+        "nothing there": ({"ckpt": "nowhere.onnx"}, "ckpt=nowhere.onnx: there is no such file"),
+        "no data": ({"samples": mixed}, "data: expected --data=, the real images to compare --samples with"),
+        "mixed": (both, f"samples={mixed}: images of mixed sizes: 0000.png is 32×32, 9.png is 16×16"),
+        "oblong": (both | {"samples": oblong}, r"images of \(32, 16\): expected square ones"),
+        "few": (
+            both | {"samples": few, "metrics": "frechet", "feature_extractor": extractor},
+            "frechet_distance: 1 images: expected at least 2",
+        ),
+        "alone": (both | {"samples": few, "metrics": "diversity"}, "diversity: 1 images: expected at least 2"),
+        "torn": (both | {"samples": torn}, f"samples={torn}: '0001.png': not a PNG"),
+        "weights": (
+            both | {"samples": few, "metrics": "fid", "inception_weights": str(weights)},
+            f"inception_weights={weights}: not the weights of",
+        ),
+        "unknown": (both | {"metrics": "fidd"}, "metrics=fidd: expected auto, or some of swd"),
+        "colour": (both | {"background": "zzz"}, "background=zzz: expected a colour as six hexadecimal digits"),
+    }
+
+
+CASES = [
+    "neither",
+    "both",
+    "nothing there",
+    "no data",
+    "mixed",
+    "oblong",
+    "few",
+    "alone",
+    "torn",
+    "weights",
+    "unknown",
+    "colour",
+]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_bad_input_is_named(name: str, digits: ImageDataset, cache_dir: Path, tmp_path: Path) -> None:
+    flags, said = bad(tmp_path, digits)[name]
+    with pytest.raises(UserError, match=said):
+        evaluate({"cache_dir": str(cache_dir)} | flags)
+
+
+@given(st.lists(st.tuples(st.text("ab", min_size=1, max_size=9), st.floats(0, 1e9)), min_size=1, max_size=4))
+def test_a_table_has_straight_columns(rows: list[tuple[str, float]]) -> None:
+    found = [
+        {"source": name, "kind": "onnx", "precision": None, "metrics": {"fid": {"value": value, "protocol": "so"}}}
+        for name, value in rows
+    ]
+    lines = table([each | {"skipped": {"kid": "why"}} for each in found]).splitlines()
+    assert lines[-1] == "not kid: why"
+    start = lines[0].index("fid" if len(rows) > 1 else "value")
+    shown = [line[start:].split()[0] for line in lines[1 : 1 + len(rows)]]
+    assert [float(each) for each in shown] == pytest.approx([value for _, value in rows], rel=1e-4)
+
+
+def test_what_differs_from_the_first_source_is_said_below_the_table() -> None:
+    def about(source: str, protocols: dict[str, str], skipped: dict[str, str]) -> dict[str, Any]:
+        metrics = {name: {"value": 1.0, "protocol": protocol} for name, protocol in protocols.items()}
+        return {"source": source, "kind": "onnx", "precision": None, "metrics": metrics, "skipped": skipped}
+
+    found = [
+        about("a", {"fid": "of 16×16", "swd": "of 9"}, {"kid": "no file"}),
+        about("b", {"fid": "of 32×32", "swd": "of 9"}, {"kid": "no file"}),
+        about("c", {"fid": "of 16×16", "is": "of 5"}, {"kid": "no file", "swd": "too small"}),
+    ]
+    assert table(found).splitlines()[4:] == [
+        "fid: of 16×16",
+        "swd: of 9",
+        "fid of b: of 32×32",
+        "is of c: of 5",
+        "not kid: no file",
+        "c: not swd: too small",
+    ]
+    assert table(found[:1]).splitlines()[2:] == ["swd     1      of 9", "not kid: no file"]

@@ -1,0 +1,181 @@
+"""Every recipe on real data, narrow and short: trained, resumed to the same bytes, exported, sampled without torch."""
+
+import shutil
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_sample_images
+
+from export.onnx import export_onnx
+from export.sampler import Sampler, write_points
+from tests.processes import metrics
+from wgan_dist.checkpoints import generator_file
+from wgan_dist.config import recipe_names
+from wgan_dist.data import open_points
+from wgan_dist.data.sources.base import DIGITS, read_idx
+from wgan_dist.sample import images_of, sample
+from wgan_dist.train import train
+from wgan_dist.utils.errors import UserError
+
+# Debian's package dataset-fashion-mnist; without it the embedded digits are the real grey images.
+FASHION = Path("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz")
+CROP, STRIDE = 128, 96
+SHORT = {
+    "generator_features": "4",
+    "critic_features": "4",
+    "batch_size": "8",
+    "max_steps": "2",
+    "log_every": "1",
+    "sample_every": "2",
+    "evaluate_every": "0",
+    "checkpoint_every": "1",
+    "grid_images": "4",
+    "threads": "1",
+}
+
+
+@pytest.fixture(scope="module")
+def grey(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real garments of 28×28, or digits of 8×8."""
+    found = FASHION if FASHION.exists() else next(DIGITS.glob("*idx3-ubyte*"))
+    images = read_idx(found)[:64]
+    folder = tmp_path_factory.mktemp("grey")
+    header = struct.pack(">HBBIII", 0, 8, 3, *images.shape)
+    (folder / "train-images-idx3-ubyte").write_bytes(header + images.tobytes())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def colour(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Crops of scikit-learn's two photographs, a temple and a flower."""
+    folder = tmp_path_factory.mktemp("colour")
+    for photograph, picture in enumerate(load_sample_images().images):
+        height, width = picture.shape[:2]
+        for top in range(0, height - CROP + 1, STRIDE):
+            for left in range(0, width - CROP + 1, STRIDE):
+                crop = picture[top : top + CROP, left : left + CROP]
+                Image.fromarray(crop).save(folder / f"{photograph}-{top}-{left}.png")
+    assert len(list(folder.iterdir())) >= 40
+    return folder
+
+
+# Data, size and channels of each recipe of images, and what else makes its run short.
+GREY, COLOUR = "grey", "colour"
+RECIPES = {
+    "catfaces64": (COLOUR, 64, {}),
+    "cifar10_resnet": (COLOUR, 32, {"generator_batch_size": "16"}),
+    "dcgan64": (COLOUR, 64, {"evaluate_every": "1"}),
+    "digits": (GREY, 32, {}),
+    "fashion_mnist": (GREY, 32, {}),
+    "mnist_mlp": (GREY, 28, {}),
+    "mnist_mlp_bn": (GREY, 28, {}),
+    "mnist_upsample": (GREY, 28, {}),
+    "resnet128": (COLOUR, 128, {"generator_batch_size": "8"}),
+    "resnet64": (COLOUR, 64, {"generator_batch_size": "8"}),
+    "sagan64": (COLOUR, 64, {}),
+    "wgan_original": (COLOUR, 64, {"batch_size": "4"}),
+}
+HEAVY = ("resnet128", "resnet64", "wgan_original")
+POINTS = ("toy_25gaussians", "toy_8gaussians", "toy_swissroll")
+
+
+def test_no_recipe_is_left_out() -> None:
+    assert sorted([*RECIPES, *POINTS]) == recipe_names()
+
+
+def go_back_to_step_1(run_dir: Path) -> bytes:
+    """Forget the last of two steps; returns the generator as it was after both."""
+    shutil.rmtree(run_dir / "checkpoints" / "step-00000002")
+    content = (run_dir / generator_file.EMA_FILE).read_bytes()
+    (run_dir / generator_file.EMA_FILE).unlink()
+    return content
+
+
+@pytest.mark.parametrize(
+    "recipe", [pytest.param(name, marks=[pytest.mark.slow] if name in HEAVY else []) for name in RECIPES]
+)
+def test_a_recipe_of_images_trains_resumes_exports_and_samples(
+    recipe: str, request: pytest.FixtureRequest, tmp_path: Path, cache_dir: Path
+) -> None:
+    kind, size, others = RECIPES[recipe]
+    run_dir, data = tmp_path / "run", str(request.getfixturevalue(kind))
+    given = {"recipe": recipe, "data": data, "cache_dir": str(cache_dir), "run_dir": str(run_dir)} | SHORT | others
+    train(given)
+    records = metrics(run_dir)
+    assert [record["step"] for record in records] == [1, 2]
+    assert all(value is not None for record in records for value in record.values())
+    assert (run_dir / "samples" / "step-00000002-ema.png").exists()
+
+    whole = go_back_to_step_1(run_dir)
+    train(given | {"resume": "true"})
+    assert (run_dir / generator_file.EMA_FILE).read_bytes() == whole
+    assert metrics(run_dir) == records
+
+    export_onnx({"ckpt": str(run_dir)})
+    sampler = Sampler(run_dir / "generator.onnx")
+    drawn = sampler.sample(5, seed=1)
+    assert drawn.shape == (5, size, size, 1 if kind == GREY else 3)
+    assert drawn.dtype == np.uint8
+    expected = images_of(generator_file.load(run_dir / generator_file.EMA_FILE), sampler.latents(5, seed=1))
+    assert np.abs(drawn.astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("recipe", POINTS)
+def test_a_recipe_of_points_trains_resumes_exports_and_samples(recipe: str, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    given = {"recipe": recipe, "run_dir": str(run_dir)} | SHORT | {"evaluate_every": "1", "sample_every": "1"}
+    train(given)
+    records = metrics(run_dir)
+    pictures = {path.name: path.read_bytes() for path in (run_dir / "samples").iterdir()}
+    # The same points move through both pictures of a kind.
+    assert len(pictures) == 2 * 2 * 2
+
+    whole = go_back_to_step_1(run_dir)
+    (run_dir / "samples" / "step-00000002-raw.png").unlink()
+    train(given | {"resume": "true"})
+    assert (run_dir / generator_file.EMA_FILE).read_bytes() == whole
+    assert {path.name: path.read_bytes() for path in (run_dir / "samples").iterdir()} == pictures
+    assert metrics(run_dir) == records
+
+    for suffix in ("csv", "png"):
+        sample({"ckpt": str(run_dir), "count": "70", "seed": "3", "out": str(tmp_path / f"p.{suffix}")})
+    with Image.open(tmp_path / "p.png") as picture:
+        assert picture.size == (600, 600)
+    export_onnx({"ckpt": str(run_dir)})
+    write_points(Sampler(run_dir / "generator.onnx").sample(70, seed=3), str(tmp_path / "q.csv"))
+    ours, theirs = (np.loadtxt(tmp_path / name, delimiter=",") for name in ("p.csv", "q.csv"))
+    assert ours.shape == (70, 2)
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_points_are_the_same_data_whatever_the_seed_of_the_run(tmp_path: Path) -> None:
+    for seed in ("0", "9"):
+        given = {"recipe": "toy_8gaussians", "run_dir": str(tmp_path / seed), "seed": seed} | SHORT
+        train(given | {"max_steps": "1", "sample_every": "0"})
+    states = [(tmp_path / seed / "checkpoints/step-00000001/state.json").read_text() for seed in ("0", "9")]
+    assert all(open_points("8gaussians").fingerprint in state for state in states)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"recipe": "mnist_upsample"}, "image_size=64: the upsample generator makes 28, 32"),
+        ({"recipe": "cifar10_resnet", "image_size": "28"}, "image_size=28: the resnet generator makes 32, 64, 128"),
+        ({"recipe": "mnist_mlp", "critic": "upsample"}, "image_size=64: the upsample critic makes 28, 32"),
+    ],
+)
+def test_a_size_that_a_recipes_network_cannot_make_is_refused(
+    flags: dict[str, str], message: str, grey: Path, tmp_path: Path, cache_dir: Path
+) -> None:
+    given = {
+        "data": str(grey),
+        "image_size": "64",
+        "cache_dir": str(cache_dir),
+        "run_dir": str(tmp_path / "run"),
+    } | SHORT
+    with pytest.raises(UserError, match=message):
+        train(given | flags)
+    assert not (tmp_path / "run").exists()

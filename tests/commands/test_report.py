@@ -1,0 +1,142 @@
+"""The page: complete in itself, what users wrote stays text, and bad requests are named."""
+
+import base64
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.processes import PYTHON, run
+from tests.runs import HOSTILE_NAME, HOSTILE_WORDS, make_report, write_run
+from wgan_dist.report import report
+from wgan_dist.utils.errors import UserError
+
+
+class Reader(HTMLParser):
+    """What a browser would find in a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    def of(self, tag: str) -> list[dict[str, str]]:
+        """The attributes of each such tag."""
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def page(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_report(run_dir, tmp_path_factory.mktemp("report"), gif="true", count="16", neighbours="3")
+
+
+@pytest.fixture(scope="module")
+def read(page: Path) -> Reader:
+    return Reader(page.read_text(encoding="utf-8"))
+
+
+def test_nothing_is_fetched_from_anywhere(read: Reader) -> None:
+    addresses = [
+        attributes[name] for _, attributes in read.tags for name in ("src", "srcset", "href") if name in attributes
+    ]
+    assert len(addresses) > 20
+    assert [each[:40] for each in addresses if not each.startswith(("data:", "#"))] == []
+    assert not read.of("link") or [each["rel"] for each in read.of("link")] == ["icon"]
+
+
+def test_every_picture_opens_and_says_what_it_shows(read: Reader) -> None:
+    for attributes in read.of("img"):
+        kind, content = attributes["src"].split(";base64,")
+        with Image.open(io.BytesIO(base64.b64decode(content))) as picture:
+            assert f"data:{picture.get_format_mimetype()}" == kind
+            assert [str(side) for side in picture.size] == [attributes["width"], attributes["height"]]
+        assert attributes["alt"]
+
+
+def test_the_pngs_are_in_the_folder_beside_the_page(page: Path) -> None:
+    names = {str(path.relative_to(page.parent)) for path in page.parent.glob("report_files/**/*.*")}
+    assert {
+        f"report_files/1-finished/step-0000000{step}-{kind}.png" for step in (3, 6) for kind in ("ema", "raw")
+    } <= names
+    assert {f"report_files/1-finished/{name}" for name in ("final.png", "neighbours.png", "fixed_noise.gif")} <= names
+    assert {f"report_files/curves/wasserstein-by-{axis}.png" for axis in ("step", "time")} <= names
+    assert "report_files/3-points/final.png" in names
+    assert not any("points/neighbours" in name or "begun" in name for name in names)
+
+
+def test_what_users_wrote_stays_text(page: Path, read: Reader) -> None:
+    assert len(read.of("script")) == 2
+    assert all("onerror" not in attributes for attributes in read.of("img"))
+    words = " ".join(read.words)
+    assert HOSTILE_NAME in words
+    assert HOSTILE_WORDS in words
+    (frames,) = re.findall(r'id="frames">(.*?)</script>', page.read_text(encoding="utf-8"), re.DOTALL)
+    assert "<" not in frames
+    assert HOSTILE_NAME in json.loads(frames)["ema"][1][0]["alt"]
+
+
+def test_the_slider_has_every_frame_in_order(page: Path) -> None:
+    (frames,) = re.findall(r'id="frames">(.*?)</script>', page.read_text(encoding="utf-8"), re.DOTALL)
+    for kind in ("ema", "raw"):
+        assert [[frame["step"] for frame in run] for run in json.loads(frames)[kind]] == [[3, 6], [3, 6], [], []]
+
+
+def test_what_differs_is_marked_and_what_is_missing_is_said(read: Reader) -> None:
+    words = " ".join(" ".join(read.words).split())
+    assert "≠ gp_weight" in words
+    assert "≠ seed" in words  # the points' and the new run's are the default
+    assert "≠ optimizer" not in words
+    assert "there is no metrics.jsonl: nothing was recorded yet" in words
+    assert "This run makes points, of which no image is a neighbour." in words
+    assert "This run has drawn no samples yet." in words
+    assert words.count("This run has saved no generator yet.") == 2
+    assert f"finished, {HOSTILE_NAME}: not fid, kid: no weights." in words
+    assert "the same place in each is the same noise" in words
+    assert "6 of 6 generator steps, finished" in words
+    assert "0 of 100,000 generator steps, unfinished" in words
+    assert words.count("16.9") == words.count("17.1") == 1
+
+
+def test_folders_are_words_and_settings_are_flags(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_run(tmp_path / "runs" / name, [{"step": 1, "wasserstein": 1.0}])
+    module = (*PYTHON, "-m", "wgan_dist.report")
+    done = run(*module, "runs/a", "--timing=false", "runs/b", "--out=deep/r.html", cwd=tmp_path)
+    assert done.stdout.splitlines()[-1].startswith("deep/r.html: ")
+    assert "2 runs of training side by side" in (tmp_path / "deep" / "r.html").read_text(encoding="utf-8")
+
+
+def test_charts_of_unknown_keys_stay_in_the_folder_and_say_what_compares(tmp_path: Path) -> None:
+    record = {"step": 1, "../../../escaped": 1.0, "$x^$": 1.0, "fid": 1.0}
+    runs = [write_run(tmp_path / "runs" / f"{count}", [record], evaluation_images=count) for count in (256, 512)]
+    out = tmp_path / "deep" / "er" / "report.html"
+    report([str(each) for each in runs], {"timing": "false", "out": str(out)})
+    files = out.parent / "report_files" / "curves"
+    assert len(list(files.glob("*.png"))) == len(list(tmp_path.rglob("*.png"))) == 12
+    assert "Not measured alike: evaluation_images is 256 of 256, 512 of 512." in out.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("folders", "flags", "message"),
+    [
+        ([], {}, "expected the folders of runs"),
+        (["."], {"out": "report.pdf"}, "out=report.pdf: expected a file ending in .html"),
+        (["."], {"outt": "x"}, "unknown setting outt; did you mean out"),
+        (["."], {"frames": "1"}, "frames=1: expected at least 2"),
+        (["nowhere"], {}, "nowhere: expected the folder of a run"),
+    ],
+)
+def test_bad_requests_are_named(folders: list[str], flags: dict[str, str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        report(folders, flags)

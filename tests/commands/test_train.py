@@ -1,0 +1,226 @@
+"""The training command as a person types it: what it prints, what it leaves, how it refuses."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.processes import ACCELERATE, HANG_SECONDS, PYTHON, REPOSITORY, TORCHRUN_2, metrics, run
+from wgan_dist.checkpoints.generator_file import EMA_FILE
+from wgan_dist.checkpoints.run_dir import CHECKPOINTS
+from wgan_dist.config import Config, is_run
+from wgan_dist.config.command_line import read_flags
+from wgan_dist.models.registry import build_generator, generator_spec
+from wgan_dist.train import train
+from wgan_dist.utils.errors import UserError
+
+TRAIN = (*PYTHON, "-m", "wgan_dist.train")
+WITHOUT_TORCH = """
+import runpy, sys
+sys.modules["torch"] = None
+runpy.run_module("wgan_dist.train", run_name="__main__")
+"""
+
+
+def as_flags(settings: dict[str, str]) -> list[str]:
+    return [f"--{name}={value}" for name, value in settings.items()]
+
+
+def test_help_names_every_setting_without_importing_torch(tmp_path: Path) -> None:
+    done = run(sys.executable, "-c", WITHOUT_TORCH, "--help", cwd=tmp_path)
+    for name in Config.__dataclass_fields__:
+        assert f"--{name} " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--batchsize=3"], "unknown setting batchsize; did you mean batch_size?"),
+        (["--n_critic=many"], "n_critic=many: expected a whole number"),
+        (["--n_critic=0"], "n_critic=0: expected at least 1"),
+        (["--penalty=gpp"], "penalty=gpp: expected one of gp, lp, r1, dragan, clip, none"),
+        (["64"], "unexpected argument 64: settings are given as --name=value"),
+        (["--recipe=digit"], "unknown recipe digit; did you mean digits?"),
+        (["--resume"], "resume=true: expected --run_dir, the folder of the run to continue"),
+        (["--resume=auto"], "resume=auto: expected --run_dir, the folder of the run to continue"),
+        (["--run_dir", "--n_critic=1"], "run_dir: expected a value, as --run_dir=…"),
+        (["--resume", "--run_dir=none"], "cannot read none/config.yaml: No such file or directory"),
+    ],
+)
+def test_a_wrong_flag_is_one_line_and_status_2_before_torch_is_imported(
+    flags: list[str], message: str, tmp_path: Path
+) -> None:
+    done = run(sys.executable, "-c", WITHOUT_TORCH, *flags, cwd=tmp_path, fails=2)
+    assert done.stderr == f"error: {message}\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_command_line_without_flags_is_one_of_defaults() -> None:
+    assert read_flags([], lambda name: True) == {}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batch_size": "1798"}, "batch_size=1798: expected at most the number of images, 1797"),
+        ({"image_size": "48"}, "image_size=48: the dcgan generator makes 16, 32, 64, 128, 256"),
+        ({"generator": "dcgam"}, "unknown generator dcgam; did you mean dcgan?"),
+        ({"generator": "no_such_module:G"}, "generator=no_such_module:G: cannot be imported"),
+        ({"critic": "mlp", "critic_norm": "layer"}, "critic_norm=layer: the mlp critic takes none"),
+        ({"init_from": "nowhere"}, "nowhere"),
+        ({"data": "digit"}, "did you mean digits?"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_written(
+    settings: dict[str, str], message: str, tiny: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=message.replace("?", r"\?")):
+        train(tiny | settings)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_dry_run_checks_everything_and_writes_nothing(tiny: dict[str, str], tmp_path: Path) -> None:
+    done = run(*TRAIN, *as_flags(tiny), "--dry_run", cwd=tmp_path)
+    assert done.stdout.startswith(
+        "1 process on cpu (1 CPU thread each), float32\n1,797 images of digits; recipe=digits "
+    )
+    last = r"dry run: fresh weights; settings, data and networks fit: critic of [\d,]+ parameters, generator of [\d,]+"
+    assert re.match(last, done.stdout.splitlines()[-1])
+    assert list(tmp_path.iterdir()) == []
+    done = run(*TRAIN, *as_flags(tiny), "--dry_run", "--image_size=48", cwd=tmp_path, fails=2)
+    assert "images of" not in done.stdout  # which would take long to decode
+    assert done.stderr == "error: image_size=48: the dcgan generator makes 16, 32, 64, 128, 256\n"
+
+
+def test_users_own_command_makes_the_run_folder(tiny: dict[str, str], tmp_path: Path) -> None:
+    done = run(*ACCELERATE, "-m", "wgan_dist.train", *as_flags(tiny), cwd=tmp_path)
+    folder = tmp_path / "runs" / "0001"
+    found = {path.name for path in folder.iterdir()}
+    files = {"config.yaml", "metrics.jsonl", "generator.safetensors", "README.md"}
+    assert found == files | {"samples", "tensorboard", "checkpoints"}
+    assert sorted(path.name for path in (folder / CHECKPOINTS).iterdir()) == [f"step-0000000{n}" for n in (2, 4, 6)]
+    names = [f"step-0000000{step}-{kind}.png" for step in (3, 6) for kind in ("ema", "raw")]
+    assert sorted(path.name for path in (folder / "samples").iterdir()) == names
+    saved = yaml.safe_load((folder / "config.yaml").read_text())
+    assert set(saved) == set(Config.__dataclass_fields__) - {"run_dir", "resume", "dry_run", "profile"}
+    first = r"\nfirst step [\d.]+ s, \d+\.\d s after the start; at this rate \S+ for the rest\n"
+    assert re.search(first, done.stdout)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("step ")]
+    assert [line.split()[1] for line in lines] == ["2/6", "4/6", "6/6"]
+    assert all(word in lines[-1] for word in ("W ", "penalty ", "|∇D| ", "img/s ", "left"))
+    assert "\x1b" not in done.stdout
+    assert "\r" not in done.stdout
+
+
+def test_tensorboard_holds_what_metrics_and_samples_hold(run_dir: Path) -> None:
+    events = EventAccumulator(str(run_dir / "tensorboard"), size_guidance={"images": 0, "scalars": 0})
+    events.Reload()
+    records = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    drawn = [(event.step, event.value) for event in events.Scalars("critic/wasserstein_estimate")]
+    assert drawn == [(record["step"], pytest.approx(record["wasserstein"], rel=1e-6)) for record in records]
+    assert [event.step for event in events.ImageDataset("fixed_noise/ema")] == [3, 6]
+    assert events.Tags()["graph"]
+    assert b"n_critic" in events.Tensors("config/text_summary")[0].tensor_proto.string_val[0]
+
+
+def test_averaged_weights_are_far_from_the_initial_ones_after_a_short_run(tiny: dict[str, str], tmp_path: Path) -> None:
+    """Without warm-up 0.999^6 of the initial weights would be left."""
+    spec = generator_spec("dcgan", 8, 32, 1, 4, "auto")
+    start = build_generator(spec, seed=1).state_dict()
+    train(tiny | {"run_dir": str(tmp_path / "run"), "generator_lr": "0.01"})
+    folder = tmp_path / "run" / CHECKPOINTS / "step-00000006"
+    raw, ema = load_file(folder / "generator_raw.safetensors"), load_file(folder / EMA_FILE)
+    moved = sum(float((raw[name] - start[name]).abs().sum()) for name in raw if name.endswith("weight"))
+    followed = sum(float((ema[name] - start[name]).abs().sum()) for name in raw if name.endswith("weight"))
+    assert followed > 0.3 * moved
+
+
+def test_an_existing_run_is_never_written_over(tiny: dict[str, str], run_dir: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in run_dir.rglob("*")}
+    with pytest.raises(UserError, match="exists already; --resume continues it"):
+        train(tiny | {"run_dir": str(run_dir)})
+    assert {path: path.stat().st_mtime_ns for path in run_dir.rglob("*")} == before
+
+
+def test_resume_auto_begins_where_there_is_none_and_goes_on_where_there_is(
+    tiny: dict[str, str], tmp_path: Path
+) -> None:
+    flags = [*as_flags(tiny), "--run_dir=run", "--resume=auto"]
+    assert "fresh weights" in run(*TRAIN, *flags, cwd=tmp_path).stdout
+    assert "step 6 of run/checkpoints/step-00000006" in run(*TRAIN, *flags, "--max_steps=8", cwd=tmp_path).stdout
+    assert is_run(tmp_path / "run")
+
+
+def test_a_run_that_saved_nothing_says_how_to_start_it_again(tiny: dict[str, str], tmp_path: Path) -> None:
+    train(tiny | {"run_dir": str(tmp_path / "run")})
+    shutil.rmtree(tmp_path / "run" / CHECKPOINTS)
+    with pytest.raises(UserError, match="nothing was saved yet; --resume=auto starts it again"):
+        train({"run_dir": str(tmp_path / "run"), "resume": "true"})
+    train({"run_dir": str(tmp_path / "run"), "resume": "auto"})
+    assert [record["step"] for record in metrics(tmp_path / "run")] == [2, 4, 6]
+
+
+def test_own_pictures_of_every_kind_train(tiny: dict[str, str], tmp_path: Path) -> None:
+    photos = tmp_path / "photos" / "nested"
+    photos.mkdir(parents=True)
+    for number, (mode, suffix) in enumerate(
+        [("RGB", "jpg"), ("RGBA", "png"), ("L", "bmp"), ("P", "png"), ("RGB", "webp")] * 7
+    ):
+        Image.new(mode, (40 + number, 50)).save(photos / f"{number}.{suffix}")
+    (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut short")
+    own = {name: value for name, value in tiny.items() if name != "seed"} | {"data": "photos", "image_size": "16"}
+    refused = run(*TRAIN, *as_flags(own), cwd=tmp_path, fails=2)
+    assert refused.stderr.startswith("error: 1 unreadable images: 'nested/broken.jpg': ")
+    assert not (tmp_path / "runs").exists()
+    done = run(*TRAIN, *as_flags(own), "--skip_bad_images", cwd=tmp_path)
+    assert "left out 1 unreadable images, the first: 'nested/broken.jpg'" in done.stderr
+    assert "35 images of photos" in done.stdout
+    assert "channels=3" in done.stdout
+
+
+def test_a_batch_that_processes_cannot_share_is_refused(tiny: dict[str, str], tmp_path: Path) -> None:
+    done = run(*TORCHRUN_2, "-m", "wgan_dist.train", *as_flags(tiny | {"batch_size": "31"}), cwd=tmp_path, fails=1)
+    assert "error: batch_size=31: expected a multiple of 2 (2 processes × accumulation 1)" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_a_full_disk_is_one_line_and_keeps_the_last_checkpoint(tiny: dict[str, str], tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", disk], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("this machine does not permit mounting")
+    try:
+        many = tiny | {"run_dir": "disk/run", "checkpoint_every": "1", "keep_checkpoints": "99", "max_steps": "99"}
+        done = run(*TRAIN, *as_flags(many), cwd=tmp_path, fails=2)
+        assert done.stderr.splitlines()[-1].startswith("error: cannot write disk/run/")
+        assert done.stderr.splitlines()[-1].endswith("No space left on device")
+        assert not [path for path in disk.rglob("*") if path.name.endswith(".partial")]
+        assert (disk / "run" / EMA_FILE).exists()
+        run(*TRAIN, "--run_dir=disk/run", "--resume", "--dry_run", cwd=tmp_path)  # reads the newest checkpoint
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_a_run_goes_on_when_nobody_reads_it_any_more(tiny: dict[str, str], tmp_path: Path) -> None:
+    command = [*TRAIN, *as_flags(tiny), "--log_every=1"]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    errors = process.stderr.read()
+    assert process.wait(HANG_SECONDS) == 0, errors
+    assert (tmp_path / "runs/0001/checkpoints/step-00000006").is_dir()

@@ -1,0 +1,648 @@
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wgan_dist.config import (
+    RECIPE_NOTES,
+    Config,
+    as_dict,
+    differences,
+    in_steps,
+    load_config,
+    recipe_names,
+    summary,
+    to_yaml,
+)
+from wgan_dist.config.config import RECIPES
+from wgan_dist.config.fields import help_text
+from wgan_dist.utils.errors import UserError
+
+PUBLIC = """
+recipe data run_dir resume init_from seed max_steps batch_size real_batch_per image_size latent_dim
+latent_distribution generator_features critic_features spectral_norm n_critic loss penalty gp_weight dragan_std
+clip_value generator_batch_size reuse_latents adam_eps critic_lr generator_lr ema_decay dtype mixed_precision compile
+workers log_every sample_every grid_images checkpoint_every evaluate_every
+"""
+
+# For every setting a value that is not its default.
+OTHER: dict[str, Any] = {
+    "recipe": "other",
+    "run_dir": "runs/other",
+    "resume": "auto",
+    "init_from": "runs/before",
+    "seed": 1,
+    "max_steps": "3epoch",
+    "dry_run": True,
+    "profile": 3,
+    "data": ("a/", "b/"),
+    "image_size": 28,
+    "channels": 3,
+    "background": "000000",
+    "flip": True,
+    "skip_bad_images": True,
+    "cache_dir": "cache",
+    "workers": 2,
+    "holdout": 0.1,
+    "tf32": True,
+    "generator": "mlp",
+    "critic": "mlp",
+    "generator_features": 8,
+    "critic_features": 8,
+    "generator_norm": "none",
+    "critic_norm": "none",
+    "spectral_norm": "both",
+    "latent_dim": 100,
+    "latent_distribution": "uniform",
+    "loss": "bce",
+    "batch_size": 32,
+    "generator_batch_size": 128,
+    "real_batch_per": "generator",
+    "accumulation": 2,
+    "n_critic": 3,
+    "critic_warmup": True,
+    "reuse_latents": True,
+    "penalty": "lp",
+    "gp_weight": 0.1,
+    "dragan_std": 0.5,
+    "clip_value": 0.02,
+    "optimizer": "rmsprop",
+    "betas": (0.5, 0.9),
+    "adam_eps": 1e-7,
+    "critic_lr": 2e-4,
+    "generator_lr": 5e-5,
+    "lr_decay": "linear",
+    "ema_decay": 0.0,
+    "dtype": "float64",
+    "mixed_precision": "bf16",
+    "deterministic": True,
+    "max_skipped": 7,
+    "threads": 1,
+    "compile": True,
+    "cuda_graphs": True,
+    "timeout": 10,
+    "log_every": 1,
+    "sample_every": "1epoch",
+    "grid_images": 25,
+    "checkpoint_every": 20,
+    "keep_checkpoints": 1,
+    "weight_histograms": True,
+    "trackers": ("mlflow", "wandb"),
+    "evaluate_every": 10,
+    "metrics": ("sliced_wasserstein", "fid"),
+    "evaluation_images": 2048,
+    "feature_extractor": "features.pt",
+    "inception_weights": "inception.pth",
+    "best_metric": "fid",
+    "early_stop": "best",
+    "patience": "2epoch",
+    "description": "cats",
+    "license": "CC0-1.0",
+}
+# Where a run lives, how long it is and what it records: free when it is continued.
+FREE = """
+recipe run_dir resume init_from max_steps dry_run data cache_dir skip_bad_images workers threads timeout log_every
+sample_every deterministic cuda_graphs max_skipped grid_images evaluate_every metrics evaluation_images
+feature_extractor inception_weights best_metric early_stop patience checkpoint_every keep_checkpoints
+weight_histograms trackers description license profile
+"""
+
+
+def write(path: Path, text: str) -> str:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def make_run(folder: Path, config: Config) -> str:
+    write(folder / "config.yaml", to_yaml(config))
+    return str(folder)
+
+
+def lines_of(recipe: Path) -> dict[str, Any]:
+    """The lines of a recipe over those of its base."""
+    lines = dict(yaml.load(recipe.read_text(), yaml.BaseLoader))
+    base = lines.pop("base", None)
+    return (lines_of(recipe.parent / f"{base}.yaml") if base else {}) | lines
+
+
+def by_flags(recipe: Path) -> Config:
+    """The defaults and the lines of a recipe that are settings, each given as a flag."""
+    lines = {name: value for name, value in lines_of(recipe).items() if name not in RECIPE_NOTES}
+    flags = {name: ",".join(value) if isinstance(value, list) else value for name, value in lines.items()}
+    return load_config({"data": "none"} | flags)
+
+
+@pytest.mark.parametrize("name", PUBLIC.split())
+def test_every_public_setting_is_a_flag_with_help(name: str) -> None:
+    help_of = {field.name: field.metadata["help"] for field in dataclasses.fields(Config)}
+    assert any(line.startswith(f"  --{name} ") and help_of[name] in line for line in help_text(Config, "").splitlines())
+
+
+def test_flags_come_before_the_recipe_and_the_recipe_before_the_defaults(tmp_path: Path) -> None:
+    recipe = write(tmp_path / "own.yaml", "batch_size: 32\nn_critic: 3\ndata: photos/\n")
+    config = load_config({"recipe": recipe, "n_critic": "2"})
+    assert config == Config(recipe=recipe, data=("photos/",), batch_size=32, n_critic=2)
+
+
+def test_without_data_the_recipe_is_digits() -> None:
+    expected = dataclasses.replace(by_flags(RECIPES / "digits.yaml"), recipe="digits", seed=7)
+    assert load_config({"seed": "7"}) == expected != Config(recipe="digits", seed=7)
+
+
+def test_with_data_there_is_no_recipe_unless_one_is_named() -> None:
+    assert load_config({"data": "a/,b/"}) == Config(data=("a/", "b/"))
+    expected = dataclasses.replace(by_flags(RECIPES / "digits.yaml"), recipe="digits", data=("a/",))
+    assert load_config({"data": "a/", "recipe": "digits"}) == expected
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_recipe_of_the_package_loads_by_name_and_by_path(path: Path) -> None:
+    expected = by_flags(path)
+    for recipe in (path.stem, str(path)):
+        assert load_config({"recipe": recipe}) == dataclasses.replace(expected, recipe=recipe)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("batch_size", "1e3"),
+        ("generator_lr", "1e-4"),
+        ("max_steps", "3epoch"),
+        ("betas", "0.5, 0.9"),
+        ("channels", "auto"),
+        ("critic_warmup", "yes"),
+        ("mixed_precision", "no"),
+        ("background", "000000"),
+        ("background", "010203"),
+        ("description", "yes"),
+        ("description", "1.10"),
+        ("description", "0x10"),
+        ("description", "2020-12-05"),
+        ("description", "2020-13-45"),
+    ],
+)
+def test_a_value_means_the_same_in_a_recipe_as_in_a_flag(tmp_path: Path, name: str, text: str) -> None:
+    """YAML 1.1 sees numbers, truth values and dates where a person wrote a text."""
+    recipe = write(tmp_path / "own.yaml", f"{name}: {text}\n")
+    assert getattr(load_config({"recipe": recipe}), name) == getattr(load_config({name: text}), name)
+
+
+def test_an_empty_recipe_is_the_defaults(tmp_path: Path) -> None:
+    recipe = write(tmp_path / "own.yml", "# nothing yet\n")
+    assert load_config({"recipe": recipe}) == Config(recipe=recipe)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("bach_size: 3", "unknown setting bach_size; did you mean batch_size?"),
+        ("3: 4", "unknown setting 3;"),
+        ("batch_size: many", "batch_size=many: expected a whole number"),
+        ("batch_size: [1, 2]", "batch_size=["),
+        ("betas: 0.5", "betas=0.5: expected 2 values separated by commas"),
+        ("max_steps: true", "expected a number of generator steps, as 500, or of epochs, as 1epoch"),
+        ("run_dir: runs/a", "run_dir is given on the command line, not in a recipe"),
+        ("- batch_size", "expected lines of the form setting: value"),
+        ("batch_size 3", "expected lines of the form setting: value"),
+        ("data: [a", "is not YAML"),
+        ("data: a\n  b: c\n\td: e", "is not YAML"),
+    ],
+)
+def test_a_wrong_line_of_a_recipe_is_refused_by_setting_and_file(tmp_path: Path, text: str, complaint: str) -> None:
+    recipe = write(tmp_path / "own.yaml", text)
+    with pytest.raises(UserError) as error:
+        load_config({"recipe": recipe})
+    assert complaint in str(error.value)
+    assert recipe in str(error.value)
+
+
+def test_a_recipe_cannot_run_code(tmp_path: Path) -> None:
+    recipe = write(tmp_path / "own.yaml", f"seed: !!python/object/apply:os.system ['touch {tmp_path}/ran']")
+    with pytest.raises(UserError, match=recipe):
+        load_config({"recipe": recipe})
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_recipe_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_bytes(b"description: caf\xe9")
+    with pytest.raises(UserError, match=f"{tmp_path}/own.yaml is not YAML"):
+        load_config({"recipe": f"{tmp_path}/own.yaml"})
+
+
+def test_a_recipe_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "folder.yaml").mkdir()
+    for name in ("missing.yaml", "folder.yaml"):
+        with pytest.raises(UserError, match=f"cannot read {tmp_path}/{name}"):
+            load_config({"recipe": f"{tmp_path}/{name}"})
+
+
+def test_an_unknown_recipe_suggests_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"unknown recipe digit; did you mean digits\?"):
+        load_config({"recipe": "digit"})
+
+
+# --- a recipe on another ---
+
+
+def test_a_recipe_is_read_over_its_base_and_that_over_its_own(tmp_path: Path) -> None:
+    write(tmp_path / "first.yaml", "batch_size: 16\nn_critic: 2\nlatent_dim: 7\nmethod: first")
+    write(tmp_path / "second.yaml", "base: first.yaml\nbatch_size: 32\nn_critic: 3\nsource: second")
+    third = write(tmp_path / "third.yaml", "batch_size: 48\nbase: second.yaml\nexpect: third\ndata: photos/")
+    config = load_config({"recipe": third, "seed": "5"})
+    assert config == Config(recipe=third, data=("photos/",), batch_size=48, n_critic=3, latent_dim=7, seed=5)
+    assert load_config({"recipe": third, "batch_size": "64"}).batch_size == 64
+
+
+def test_a_base_is_looked_for_beside_the_file_that_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "base.yaml", "n_critic: 9")
+    write(tmp_path / "a" / "base.yaml", "n_critic: 2")
+    write(tmp_path / "a" / "up.yaml", "base: ../base.yaml")
+    child = write(tmp_path / "a" / "child.yaml", "base: base.yaml\ndata: x")
+    for folder in (tmp_path, tmp_path / "a"):
+        monkeypatch.chdir(folder)
+        assert load_config({"recipe": child}).n_critic == 2
+        assert load_config({"recipe": str(tmp_path / "a" / "up.yaml")}).n_critic == 9
+    monkeypatch.chdir(tmp_path)
+    assert load_config({"recipe": "a/child.yaml"}).n_critic == 2
+
+
+@pytest.mark.parametrize("base", ["mnist_mlp", "{tmp_path}/elsewhere/absolute.yml"])
+def test_a_base_is_a_recipe_of_the_package_or_a_file_anywhere(tmp_path: Path, base: str) -> None:
+    write(tmp_path / "elsewhere" / "absolute.yml", "latent_dim: 100")
+    child = write(tmp_path / "child.yaml", f"base: {base.format(tmp_path=tmp_path)}\nn_critic: 2")
+    config = load_config({"recipe": child})
+    assert (config.latent_dim, config.n_critic) == (100, 2)
+
+
+@pytest.mark.parametrize(
+    ("base", "complaint"),
+    [
+        ("mnist_mpl", "unknown recipe mnist_mpl; did you mean mnist_mlp?"),
+        ("missing.yaml", "there is no such file"),
+        ("folder.yaml", "there is no such file"),
+        ("own.yaml", "leads back to itself"),
+        ("there.yaml", "leads back to itself"),
+        ("beside/there.yaml", "leads back to itself"),
+        ("broken.yaml", "broken.yaml: expected lines of the form setting: value"),
+        ("bach.yaml", "unknown setting bach_size; did you mean batch_size?"),
+        ("many.yaml", "batch_size=many: expected a whole number"),
+        ("run.yaml", "run_dir is given on the command line, not in a recipe"),
+        ("[a, b]", "unknown recipe ['a', 'b']"),
+        ("", "unknown recipe"),
+    ],
+)
+def test_a_base_that_cannot_be_is_refused_by_the_recipe_that_names_it(
+    tmp_path: Path, base: str, complaint: str
+) -> None:
+    (tmp_path / "folder.yaml").mkdir()
+    write(tmp_path / "beside" / "there.yaml", "base: ../own.yaml")
+    write(tmp_path / "there.yaml", "base: back.yaml")
+    write(tmp_path / "back.yaml", "base: own.yaml")
+    write(tmp_path / "broken.yaml", "- a")
+    write(tmp_path / "bach.yaml", "bach_size: 3")
+    write(tmp_path / "many.yaml", "batch_size: many")
+    write(tmp_path / "run.yaml", "run_dir: runs/a")
+    recipe = write(tmp_path / "own.yaml", f"base: {base}")
+    with pytest.raises(UserError) as error:
+        load_config({"recipe": recipe})
+    assert complaint in str(error.value)
+    assert str(tmp_path) in str(error.value)
+
+
+def test_the_notes_of_a_recipe_are_no_settings(tmp_path: Path) -> None:
+    recipe = write(tmp_path / "own.yaml", "method: m\nsource: s\nexpect: e\nn_critic: 2")
+    assert load_config({"recipe": recipe}) == Config(recipe=recipe, n_critic=2)
+    for note in RECIPE_NOTES:
+        with pytest.raises(UserError, match=f"unknown setting {note}"):
+            load_config({"data": "any", note: "x"})
+
+
+@pytest.mark.parametrize("name", ["run_dir", "resume", "dry_run", "profile"])
+def test_what_a_single_run_decides_has_no_place_in_a_recipe(tmp_path: Path, name: str) -> None:
+    recipe = write(tmp_path / "own.yaml", f"{name}: true")
+    with pytest.raises(UserError, match=f"recipe {recipe}: {name} is given on the command line, not in a recipe"):
+        load_config({"recipe": recipe})
+
+
+def test_the_config_of_a_run_is_a_recipe_and_may_be_a_base(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", load_config({"recipe": "sagan64", "latent_dim": "7"}))
+    recipe = f"{run}/config.yaml"
+    config = load_config({"recipe": recipe})
+    assert config == dataclasses.replace(load_config({"recipe": "sagan64"}), recipe=recipe, latent_dim=7)
+    child = write(tmp_path / "child.yaml", "base: run/config.yaml\nlatent_dim: 8")
+    assert load_config({"recipe": child}) == dataclasses.replace(config, recipe=child, latent_dim=8)
+
+
+def test_the_recipes_of_the_package_are_its_yaml_files() -> None:
+    assert recipe_names() == sorted(path.stem for path in RECIPES.iterdir() if path.suffix == ".yaml")
+    assert "catfaces64" in recipe_names()
+
+
+DURATIONS = st.integers(0, 10**9) | st.integers(0, 10**6).map(lambda epochs: f"{epochs}epoch")
+RATES = st.floats(1e-12, 10)
+WIDTHS = st.none() | st.integers(1, 4096)
+
+
+@pytest.fixture(scope="module")
+def recipe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("saved") / "config.yaml"
+
+
+@settings(deadline=None)
+@given(
+    config=st.builds(
+        Config,
+        seed=st.integers(0, 2**63 - 1),
+        max_steps=DURATIONS,
+        data=st.lists(st.text(min_size=1), min_size=1, max_size=3).map(tuple),
+        init_from=st.text(),
+        channels=st.sampled_from([None, 1, 3, 4]),
+        background=st.text("0123456789abcdef", min_size=6, max_size=6),
+        cache_dir=st.text(),
+        generator_features=WIDTHS,
+        critic_features=WIDTHS,
+        betas=st.tuples(*[st.floats(0, 1, exclude_max=True)] * 2),
+        critic_lr=RATES,
+        gp_weight=RATES,
+        mixed_precision=st.sampled_from(["auto", "no", "bf16"]),
+        compile=st.booleans(),
+        sample_every=DURATIONS,
+        description=st.text(),
+    )
+)
+def test_a_saved_config_is_a_recipe_for_the_same_run(config: Config, recipe_file: Path) -> None:
+    recipe = write(recipe_file, to_yaml(config))
+    assert load_config({"recipe": recipe}) == dataclasses.replace(config, recipe=recipe)
+
+
+def test_a_saved_config_says_nothing_of_where_it_ran() -> None:
+    config = Config(run_dir="runs/a", resume="true", dry_run=True, profile=3)
+    assert as_dict(config) == as_dict(Config())
+    assert as_dict(config).keys() == OTHER.keys() - {"run_dir", "resume", "dry_run", "profile"}
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "steps"),
+    [("500", 500, 500), ("0", 0, 0), ("3epoch", "3epoch", 84), ("0epoch", "0epoch", 0), (" 2EPOCH ", "2epoch", 56)],
+)
+def test_a_duration_is_steps_or_epochs(text: str, value: int | str, steps: int) -> None:
+    duration = load_config({"sample_every": text}).sample_every
+    assert duration == value
+    assert in_steps(duration, steps_per_epoch=28) == steps
+
+
+@pytest.mark.parametrize("text", ["epoch", "-1", "1.5", "3epochs", "3 epoch", "-1epoch", "1.5epoch", "", "soon", "²"])
+@pytest.mark.parametrize("name", ["max_steps", "log_every", "sample_every", "evaluate_every", "checkpoint_every"])
+def test_any_other_duration_is_refused(name: str, text: str) -> None:
+    with pytest.raises(UserError, match=f"^{name}={text}: expected a number of generator steps"):
+        load_config({name: text})
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("channels", "0"),
+        ("channels", "2"),
+        ("channels", "5"),
+        ("seed", "-1"),
+        ("seed", "9223372036854775808"),
+        ("seed", "1.5"),
+        ("image_size", "0"),
+        ("batch_size", "0"),
+        ("n_critic", "0"),
+        ("latent_dim", "0"),
+        ("gp_weight", "-0.1"),
+        ("gp_weight", "0"),
+        ("dragan_std", "0"),
+        ("adam_eps", "0"),
+        ("generator_batch_size", "0"),
+        ("grid_images", "0"),
+        ("loss", "mse"),
+        ("spectral_norm", "all"),
+        ("reuse_latents", "2"),
+        ("clip_value", "0"),
+        ("critic_lr", "0"),
+        ("generator_lr", "-1"),
+        ("ema_decay", "1"),
+        ("betas", "0.5,1"),
+        ("workers", "-1"),
+        ("keep_checkpoints", "0"),
+        ("background", "white"),
+        ("background", "fff"),
+        ("background", "gggggg"),
+        ("resume", "maybe"),
+        ("penalty", "wgan"),
+        ("latent_distribution", "gaussian"),
+        ("data", ""),
+        ("holdout", "1"),
+        ("holdout", "-0.1"),
+        ("metrics", "fid,wasserstein_holdout"),
+        ("metrics", ""),
+        ("evaluation_images", "1"),
+        ("best_metric", "nearest_neighbour"),
+        ("best_metric", "swd"),
+        ("early_stop", "yes"),
+        ("patience", "soon"),
+    ],
+)
+def test_a_value_that_makes_no_sense_is_refused(name: str, text: str) -> None:
+    with pytest.raises(UserError, match=f"^{name}={text}: expected "):
+        load_config({name: text})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("seed", "9223372036854775807", 2**63 - 1),
+        ("gp_weight", "1e-9", 1e-9),
+        ("generator_batch_size", "auto", None),
+        ("generator_batch_size", "1", 1),
+        ("ema_decay", "0", 0.0),
+        ("betas", "0,0.999", (0.0, 0.999)),
+        ("channels", "4", 4),
+        ("background", "#FFcc00", "ffcc00"),
+        ("metrics", "auto", None),
+        ("metrics", "pr,fid,swd", ("sliced_wasserstein", "fid", "precision", "recall")),
+        ("metrics", "fid,inception_score,is", ("fid", "inception_score")),
+        ("best_metric", "recall", "recall"),
+    ],
+)
+def test_a_value_at_the_edge_of_sense_is_accepted(name: str, text: str, value: object) -> None:
+    assert getattr(load_config({"evaluate_every": "1"} | {name: text}), name) == value
+
+
+@pytest.mark.parametrize(
+    "flag", ["metrics=swd", "best_metric=fid", "feature_extractor=a.pt", "inception_weights=a.pth"]
+)
+def test_what_only_evaluation_uses_is_refused_without_it(flag: str) -> None:
+    name, value = flag.split("=")
+    with pytest.raises(UserError, match=f"{name} with evaluate_every=0: nothing is measured then"):
+        load_config({name: value})
+    load_config({name: value, "evaluate_every": "5"})
+
+
+def flags_of(text: str) -> dict[str, str]:
+    """`a=1 b=2` as flags."""
+    return dict(pair.split("=") for pair in text.split())
+
+
+PER_SAMPLE = ("gp", "lp", "r1", "dragan")
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        ("dtype=float64 mixed_precision=bf16", "mixed_precision=bf16 with dtype=float64"),
+        ("dtype=float64 mixed_precision=fp16", "mixed_precision=fp16 with dtype=float64"),
+        ("batch_size=10 accumulation=4", "batch_size=10: expected a multiple of accumulation=4"),
+        ("cuda_graphs=true", "cuda_graphs=true with compile=false: expected compile=true"),
+        (
+            "cuda_graphs=true compile=true batch_size=8 accumulation=4",
+            "cuda_graphs=true with accumulation=4: expected accumulation=1",
+        ),
+        ("resume=true", "resume=true: expected --run_dir"),
+        (
+            "penalty=none",
+            "penalty=none with loss=wasserstein: without .* or spectral_norm=critic",
+        ),
+        ("penalty=none spectral_norm=generator", "penalty=none with loss=wasserstein: without a Lipschitz constraint"),
+        ("penalty=clip loss=bce", "penalty=clip with loss=bce: clipped weights bound the scores"),
+        ("penalty=clip loss=hinge", "penalty=clip with loss=hinge: clipped weights bound the scores"),
+        (
+            "penalty=clip spectral_norm=critic",
+            "penalty=clip with spectral_norm=critic: the size of a",
+        ),
+        ("penalty=clip spectral_norm=both", "penalty=clip with spectral_norm=both: the size of a"),
+        *(
+            (
+                f"critic_norm=batch penalty={penalty}",
+                f"critic_norm=batch with penalty={penalty}: BatchNorm mixes",
+            )
+            for penalty in PER_SAMPLE
+        ),
+        (
+            "generator_batch_size=6 accumulation=4 batch_size=8",
+            "^generator_batch_size=6: expected a multiple of accumulation=4",
+        ),
+        (
+            "generator_batch_size=128 batch_size=64 reuse_latents=true",
+            "reuse_latents=true with generator_batch_size=128: expected as many as batch_size=64",
+        ),
+        ("early_stop=best", "early_stop=best with evaluate_every=0: it goes by what is measured"),
+        ("early_stop=holdout evaluate_every=5", "early_stop=holdout with holdout=0, loss=wasserstein: expected images"),
+        (
+            "early_stop=holdout evaluate_every=5 holdout=0.1 loss=bce penalty=none",
+            "early_stop=holdout with holdout=0.1",
+        ),
+    ],
+)
+def test_settings_that_contradict_one_another_are_refused(flags: str, complaint: str) -> None:
+    with pytest.raises(UserError, match=complaint):
+        load_config({"data": "any"} | flags_of(flags))
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "penalty=none loss=wasserstein spectral_norm=critic",
+        "penalty=none loss=wasserstein spectral_norm=both",
+        "penalty=none loss=wasserstein critic=own:Critic",  # which may constrain itself
+        "penalty=none loss=bce",
+        "penalty=none loss=hinge",
+        "penalty=clip spectral_norm=generator",
+        "penalty=clip critic_norm=batch",
+        "penalty=none loss=bce critic_norm=batch",
+        *(f"penalty={penalty} loss={loss}" for penalty in PER_SAMPLE for loss in ("wasserstein", "bce", "hinge")),
+        *(f"penalty={penalty} critic_norm={norm}" for penalty in PER_SAMPLE for norm in ("instance", "layer", "none")),
+        "penalty=gp spectral_norm=both",
+        "penalty=gp generator_norm=batch",
+        "batch_size=8 generator_batch_size=12 accumulation=4",
+        "batch_size=8 generator_batch_size=6",
+        "batch_size=64 generator_batch_size=64 reuse_latents=true",
+        "reuse_latents=true",
+    ],
+)
+def test_settings_that_make_sense_together_are_accepted(flags: str) -> None:
+    config = load_config({"data": "any"} | flags_of(flags))
+    assert {name: str(getattr(config, name)).lower() for name in flags_of(flags)} == {
+        name: value.lower() for name, value in flags_of(flags).items()
+    }
+
+
+@pytest.mark.parametrize("precision", ["auto", "no"])
+def test_float64_goes_without_mixed_precision(precision: str) -> None:
+    assert load_config({"dtype": "float64", "mixed_precision": precision}).dtype == "float64"
+
+
+@pytest.mark.parametrize("resume", ["true", "auto", "True"])
+def test_a_resumed_run_has_its_own_settings_and_then_the_flags(tmp_path: Path, resume: str) -> None:
+    run = make_run(tmp_path / "run", Config(recipe="own", data=("photos/",), n_critic=3, max_steps=10))
+    # The recipe is named again, as the command of a batch job does; the run's own settings stand.
+    config = load_config({"run_dir": run, "resume": resume, "recipe": "digits", "max_steps": "20"})
+    expected = Config(recipe="digits", data=("photos/",), n_critic=3, max_steps=20, run_dir=run, resume=resume.lower())
+    assert config == expected
+
+
+def test_resume_auto_starts_afresh_where_there_is_no_run(tmp_path: Path) -> None:
+    config = load_config({"run_dir": str(tmp_path), "resume": "auto"})
+    assert config == dataclasses.replace(load_config({}), run_dir=str(tmp_path), resume="auto")
+
+
+def test_a_run_that_is_not_resumed_gives_no_settings(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", Config(n_critic=3))
+    assert load_config({"run_dir": run}) == dataclasses.replace(load_config({}), run_dir=run)
+
+
+def test_resuming_without_a_run_names_the_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"{tmp_path}/config.yaml"):
+        load_config({"run_dir": str(tmp_path), "resume": "true"})
+
+
+def test_a_wrong_line_of_a_saved_config_is_refused_by_setting_and_run(tmp_path: Path) -> None:
+    write(tmp_path / "config.yaml", "batch_size: many")
+    with pytest.raises(UserError, match=f"batch_size=many.*{tmp_path}"):
+        load_config({"run_dir": str(tmp_path), "resume": "true", "recipe": "digits"})
+
+
+def changed(name: str, **others: Any) -> list[str]:
+    """The differences of a run continued with another value of a setting, from what a checkpoint saves as JSON."""
+    before = Config(**others)
+    return differences(dataclasses.replace(before, **{name: OTHER[name]}), json.loads(json.dumps(as_dict(before))))
+
+
+def test_every_setting_has_another_value_here() -> None:
+    assert OTHER.keys() == vars(Config()).keys()
+    assert [name for name, value in vars(Config()).items() if OTHER[name] == value] == []
+
+
+@pytest.mark.parametrize("name", FREE.split())
+def test_a_continued_run_may_change(name: str) -> None:
+    assert changed(name) == []
+
+
+@pytest.mark.parametrize("name", sorted(OTHER.keys() - set(FREE.split())))
+def test_a_continued_run_may_not_change(name: str) -> None:
+    [difference] = changed(name)
+    assert difference.startswith(f"{name}=")
+
+
+def test_a_difference_shows_both_values() -> None:
+    assert changed("betas") == ["betas=0.5,0.9 (was 0,0.9)"]
+
+
+def test_the_length_of_a_run_is_fixed_once_the_learning_rate_depends_on_it() -> None:
+    assert changed("max_steps", lr_decay="linear") == ["max_steps=3epoch (was 100000)"]
+    short, decaying = Config(max_steps=5), Config(max_steps=100_000, lr_decay="linear")
+    assert differences(short, as_dict(decaying)) == ["max_steps=5 (was 100000)", "lr_decay=none (was linear)"]
+    assert differences(decaying, as_dict(short)) == ["max_steps=100000 (was 5)", "lr_decay=linear (was none)"]
+
+
+def test_the_summary_tells_what_is_not_default() -> None:
+    assert summary(Config()) == ""
+    assert summary(Config(seed=3, data=("a", "b"), compile=True)) == "seed=3 data=a,b compile=true"

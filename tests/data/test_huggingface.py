@@ -1,0 +1,235 @@
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import datasets
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from tests.data.test_archives import photograph, png, write_folder
+from tests.data.test_datasets import first_pixels, opened
+from tests.processes import PYTHON, run
+from wgan_dist.data.sources.huggingface import Place, parse
+from wgan_dist.data.sources.registry import open_source
+from wgan_dist.utils.errors import UserError
+
+datasets.disable_progress_bars()
+PHOTOGRAPHS = [photograph(seed) for seed in range(5)]
+
+
+def table(pictures: list[bytes], *columns: str) -> datasets.Dataset:
+    """A data set with the pictures in each of the columns, and labels."""
+    names = columns or ("image",)
+    features = {name: datasets.Image() for name in names} | {"label": datasets.Value("int64")}
+    content = {name: [{"bytes": each, "path": None} for each in pictures] for name in names}
+    labels = {"label": list(range(len(pictures)))}
+    return datasets.Dataset.from_dict(content | labels, features=datasets.Features(features))
+
+
+def saved(folder: Path, pictures: list[bytes], *columns: str) -> Path:
+    table(pictures, *columns).save_to_disk(str(folder))
+    return folder
+
+
+def parquet(file: Path, pictures: list[bytes]) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    table(pictures).to_parquet(str(file))
+    return file
+
+
+def test_saved_arrow_parquet_and_a_folder_of_the_same_pictures_are_the_same_set(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "photos", {f"{number}.jpg": each for number, each in enumerate(PHOTOGRAPHS)})
+    parquet(tmp_path / "plain" / "data" / "train-00000-of-00002.parquet", PHOTOGRAPHS[:3])
+    parquet(tmp_path / "plain" / "data" / "train-00001-of-00002.parquet", PHOTOGRAPHS[3:])
+    one = parquet(tmp_path / "one.parquet", PHOTOGRAPHS)
+    arrow = saved(tmp_path / "saved", PHOTOGRAPHS)
+    expected = opened(tmp_path / "cache", folder).fingerprint
+    for path, name in ((arrow, "saved"), (tmp_path / "plain", "plain"), (one, "one.parquet")):
+        found = opened(tmp_path / "cache", f"hf:{path}")
+        assert (found.fingerprint, found.name) == (expected, name)
+
+
+def test_parquet_of_another_program_is_read_by_its_bytes(tmp_path: Path) -> None:
+    cells = [{"bytes": png(level), "path": None} for level in (3, 1, 2)]
+    content = pyarrow.table({"picture": cells, "raw": [cell["bytes"] for cell in cells], "n": [1, 2, 3]})
+    pyarrow.parquet.write_table(content, tmp_path / "a.parquet")
+    assert first_pixels(opened(tmp_path / "cache", f"hf:{tmp_path}/a.parquet")) == [3, 1, 2]
+    assert first_pixels(opened(tmp_path / "cache", f"hf:{tmp_path}/a.parquet#raw")) == [3, 1, 2]
+
+
+def test_the_split_is_train_unless_told(tmp_path: Path) -> None:
+    splits = {"test": table([png(9)]), "train": table([png(1), png(2)])}
+    datasets.DatasetDict(splits).save_to_disk(str(tmp_path / "s"))
+    parquet(tmp_path / "p" / "train-0.parquet", [png(1), png(2)])
+    parquet(tmp_path / "p" / "test-0.parquet", [png(9)])
+    parquet(tmp_path / "only" / "test-0.parquet", [png(9)])
+    for name in ("s", "p"):
+        assert first_pixels(opened(tmp_path / "cache", f"hf:{tmp_path}/{name}")) == [1, 2]
+        assert first_pixels(opened(tmp_path / "cache", f"hf:{tmp_path}/{name}:test")) == [9]
+        with pytest.raises(
+            UserError, match="there is no split validation; expected hf:…:SPLIT of (test, train|train, test)"
+        ):
+            opened(tmp_path / "cache", f"hf:{tmp_path}/{name}:validation")
+    assert first_pixels(opened(tmp_path / "cache", f"hf:{tmp_path}/only")) == [9]
+    with pytest.raises(UserError, match="there are no splits in it"):
+        opened(tmp_path / "cache", f"hf:{saved(tmp_path / 'flat', [png()])}:test")
+
+
+def test_of_several_columns_of_images_one_has_to_be_named(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "s", [png(4)], "before", "after")
+    with pytest.raises(UserError, match=f"^data=hf:{folder}: several columns of images: before, after; expected hf:…#"):
+        opened(tmp_path / "cache", f"hf:{folder}")
+    assert first_pixels(opened(tmp_path / "cache", f"hf:{folder}#after")) == [4]
+    with pytest.raises(UserError, match=r"there is no column later; it has before, after, label"):
+        opened(tmp_path / "cache", f"hf:{folder}#later")
+    with pytest.raises(UserError, match=f"^data=hf:{folder}#label: "):
+        opened(tmp_path / "cache", f"hf:{folder}#label")
+
+
+def test_names_of_a_stranger_do_not_reach_the_terminal_as_they_are(tmp_path: Path) -> None:
+    evil = "a\x1b[2Jb\n\x9bc"
+    columns = saved(tmp_path / "c", [png()], evil, "d")
+    splits = {evil: table([png()]), "e": table([png()])}
+    datasets.DatasetDict(splits).save_to_disk(str(tmp_path / "s"))
+    pyarrow.parquet.write_table(pyarrow.table({evil: [1]}), tmp_path / "n.parquet")
+    for data in (columns, f"{columns}#x", tmp_path / "s", tmp_path / "n.parquet"):
+        with pytest.raises(UserError, match=r"a\\x1b\[2Jb\\n\\x9bc") as error:
+            opened(tmp_path / "cache", f"hf:{data}")
+        assert str(error.value).isprintable()
+
+
+def test_a_saved_data_set_without_rows_is_refused_by_name(tmp_path: Path) -> None:
+    table([png()]).select(range(0)).save_to_disk(str(tmp_path / "s"))
+    with pytest.raises(UserError, match=f"^data=hf:{tmp_path}/s: the data set holds no image$"):
+        opened(tmp_path / "cache", f"hf:{tmp_path}/s")
+
+
+def test_a_data_set_without_images_is_refused_by_name(tmp_path: Path) -> None:
+    datasets.Dataset.from_dict({"text": ["a"]}).save_to_disk(str(tmp_path / "s"))
+    with pytest.raises(
+        UserError, match=f"^data=hf:{tmp_path}/s: no column of images; expected hf:…#COLUMN, one of text"
+    ):
+        opened(tmp_path / "cache", f"hf:{tmp_path}/s")
+
+
+def test_a_bad_picture_and_an_empty_cell_are_named_as_those_of_a_folder(tmp_path: Path) -> None:
+    cells = [png(1), b"no picture", None]
+    content = pyarrow.table({"image": [{"bytes": each, "path": None} for each in cells]})
+    pyarrow.parquet.write_table(content, tmp_path / "a.parquet")
+    with pytest.raises(
+        UserError, match=r"^2 unreadable images: 'a.parquet\[1\]': not a PNG.*; 'a.parquet\[2\]': no picture"
+    ):
+        opened(tmp_path / "cache", f"hf:{tmp_path}/a.parquet")
+    assert len(opened(tmp_path / "cache", f"hf:{tmp_path}/a.parquet", skip=True)) == 1
+
+
+def naming(file: Path, *paths: Path | str) -> Path:
+    """Parquet whose cells name pictures, and have none."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    cells = [{"bytes": None, "path": str(path)} for path in paths]
+    pyarrow.parquet.write_table(pyarrow.table({"image": cells}), file)
+    return file
+
+
+def test_pictures_named_by_path_are_read_from_the_folder(tmp_path: Path) -> None:
+    folder = naming(tmp_path / "s" / "t.parquet", tmp_path / "s" / "a.png", tmp_path / "s" / "pipe", "a.png").parent
+    (folder / "a.png").write_bytes(png(6))
+    os.mkfifo(folder / "pipe")
+    found = opened(tmp_path / "cache", f"hf:{folder}", skip=True)
+    assert (first_pixels(found), found.bad) == ([6, 6], ("'s[1]': not a regular file",))
+    (folder / "a.png").write_bytes(png(7) + b"-")
+    assert first_pixels(opened(tmp_path / "cache", f"hf:{folder}", skip=True)) == [7, 7]
+
+
+def test_a_table_reads_no_picture_outside_of_its_folder(tmp_path: Path) -> None:
+    secret = tmp_path / "private" / "secret.png"
+    secret.parent.mkdir()
+    secret.write_bytes(png(7))
+    paths: list[Path | str] = [secret, "../private/secret.png", tmp_path / "s" / ".." / "private" / "secret.png"]
+    paths.append(tmp_path / "s2" / "a")
+    folder = naming(tmp_path / "s" / "t.parquet", *paths).parent
+    for data, names in ((folder, "s"), (naming(tmp_path / "private" / "t.parquet", *paths), "t.parquet")):
+        with pytest.raises(UserError, match=r"no readable image$"):
+            opened(tmp_path / "cache", f"hf:{data}", skip=True)
+        complaint = rf"^4 unreadable images: '{names}\[0\]': names a file that is not the data set's own: '{secret}'"
+        with pytest.raises(UserError, match=complaint):
+            opened(tmp_path / "cache", f"hf:{data}")
+
+
+def test_a_folder_of_images_is_read_by_its_own_name_and_by_a_link(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "real" / "s", {f"{level}.png": png(level) for level in (1, 2)})
+    (tmp_path / "link").symlink_to(folder)
+    for data in (folder, tmp_path / "link"):
+        assert sorted(first_pixels(opened(tmp_path / "cache", f"hf:{data}"))) == [1, 2]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.json", "a.txt", "a.py", "some.file", "parquet"])
+def test_a_file_of_another_kind_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("image\n/etc/passwd\n")
+    with pytest.raises(UserError) as error:
+        open_source(f"hf:{tmp_path / name}", tmp_path)
+    assert str(error.value) == f"data=hf:{tmp_path / name}: expected a file ending in .parquet or .arrow, or a folder"
+
+
+def test_a_changed_data_set_is_decoded_again_and_another_is_not(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "s", [png(1)])
+    assert first_pixels(opened(tmp_path / "cache", f"hf:{folder}")) == [1]
+    identity = open_source(f"hf:{folder}", tmp_path).identity
+    assert open_source(f"hf:{folder}", tmp_path).identity == identity
+    shutil.rmtree(folder)
+    assert first_pixels(opened(tmp_path / "cache", f"hf:{saved(folder, [png(2), png(3)])}")) == [2, 3]
+
+
+@pytest.mark.parametrize("kind", ["saved", "parquet"])
+def test_a_data_set_that_is_cut_short_is_refused_by_name(tmp_path: Path, kind: str) -> None:
+    folder = (
+        saved(tmp_path / "s", PHOTOGRAPHS)
+        if kind == "saved"
+        else parquet(tmp_path / "s" / "a.parquet", PHOTOGRAPHS).parent
+    )
+    file = next(each for each in folder.iterdir() if each.suffix in (".arrow", ".parquet"))
+    file.write_bytes(file.read_bytes()[:300])
+    with pytest.raises(UserError, match=f"^data=hf:{folder}: cannot be had: "):
+        opened(tmp_path / "cache", f"hf:{folder}")
+
+
+@pytest.mark.parametrize(
+    "data", ["hf:", "hf:#a", "hf::train", "hf:/no/such", "hf:~/no such", "hf:~nobody_of_this_name/x", "hf:a/b/c"]
+)
+def test_what_names_nothing_is_refused_by_name(tmp_path: Path, data: str) -> None:
+    with pytest.raises(UserError, match=f"^data={data}: (expected hf:NAME|there is no such folder)"):
+        open_source(data, tmp_path)
+
+
+def test_name_split_and_column_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "odd:name").mkdir()
+    assert parse("hf:a/b:test[:10%]#c") == Place("hf:a/b:test[:10%]#c", "a/b", None, "test[:10%]", "c")
+    assert parse("hf:odd:name") == Place("hf:odd:name", "odd:name", Path("odd:name"), "", "")
+
+
+def test_a_cached_data_set_needs_no_library_and_the_library_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = saved(tmp_path / "a", [png(1)]), saved(tmp_path / "b", [png(2)])
+    opened(tmp_path / "cache", f"hf:{first}")
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    assert first_pixels(opened(tmp_path / "cache", f"hf:{first}")) == [1]
+    for data in (f"hf:{second}", "hf:mnist"):
+        with pytest.raises(UserError, match=r'datasets: pip install "wgan_dist\[hf\]"$'):
+            opened(tmp_path / "cache", data)
+
+
+@pytest.mark.slow
+def test_a_name_of_the_hub_without_a_network_is_one_line(tmp_path: Path) -> None:
+    """Where the Hub's name means nothing, as on most clusters' nodes."""
+    code = (
+        "import socket\nfrom wgan_dist import cli\nfrom wgan_dist.train import train\n"
+        "def lost(*_): raise socket.gaierror\nsocket.getaddrinfo = lost\n"
+        "cli.guarded(lambda: train({'data': 'hf:nobody/nothing'}))"
+    )
+    done = run(*PYTHON, "-c", code, cwd=tmp_path, fails=2)
+    assert done.stderr.startswith("error: data=hf:nobody/nothing: cannot be had: ")
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,124 @@
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.data.test_archives import png, write_tar, write_zip
+from tests.data.test_datasets import opened, save
+from wgan_dist.data.sources.base import BadImageError, read
+from wgan_dist.data.sources.registry import open_source
+from wgan_dist.utils.errors import UserError
+
+
+def test_a_folder_comes_before_a_data_set_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "mnist" / "a.png")
+    source = open_source("mnist", tmp_path)
+    assert (source.name, source.pictures().names) == ("mnist", ["a.png"])
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    save(tmp_path / "photos" / "a.png")
+    assert open_source("~/photos", tmp_path).pictures().names == ["a.png"]
+
+
+@pytest.mark.parametrize(
+    ("data", "complaint"),
+    [
+        ("empty/", "the folder holds no image"),
+        ("missing/", "there is no such folder"),
+        ("./missing", "there is no such folder"),
+        ("~/missing", "there is no such folder"),
+        ("~nobody_of_this_name/photos", "there is no such folder"),
+        ("~nobody_of_this_name/{0..1}.tar", "there is no such folder"),
+        ("a.png", "expected a folder, or a file ending in .zip, "),
+        ("photos.zip", "there is no such folder or file"),
+        ("photos.rar", "there is no such folder or file"),
+        ("pipe.tar", "expected a folder, or a file ending in"),
+        ("fashion-mnist", "did you mean fashion_mnist?"),
+        ("digit", "did you mean digits?"),
+    ],
+)
+def test_data_that_is_not_there_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: str, complaint: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty" / ".hidden").mkdir(parents=True)
+    save(tmp_path / "a.png")
+    os.mkfifo(tmp_path / "pipe.tar")
+    with pytest.raises(UserError) as error:
+        open_source(data, tmp_path)
+    assert complaint in str(error.value)
+    assert data.rstrip("/") in str(error.value)
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Root may read anything."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+@pytest.fixture
+def closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The working folder, with one of each kind that may not be read."""
+    monkeypatch.chdir(tmp_path)  # relative names need no permission for the folders above
+    tmp_path.chmod(0o777)
+    save(tmp_path / "folder" / "a.png")
+    (tmp_path / "tars").mkdir()
+    write_zip(tmp_path / "a.zip", {"a.png": png()})
+    for name in ("a.tar", "a.tgz", "tars/0.tar"):
+        write_tar(tmp_path / name, {"a.png": png()})
+    shut = [tmp_path / name for name in ("folder", "a.zip", "a.tar", "a.tgz", "tars/0.tar")]
+    for path in shut:
+        path.chmod(0)
+    yield tmp_path
+    for path in shut:
+        path.chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    ("data", "named"),
+    [
+        ("folder", "folder"),
+        ("folder/below", "folder/below"),
+        ("hf:folder", "hf:folder"),
+        ("hf:folder/below", "hf:folder/below"),
+        ("folder/{0..1}.tar", "folder/{0..1}.tar"),
+        ("a.zip", "a.zip"),
+        ("a.tar", "a.tar"),
+        ("a.tgz", "a.tgz"),
+        ("tars", "tars: tars/0.tar"),
+        ("tars/{0..0}.tar", "tars/{0..0}.tar: tars/0.tar"),
+    ],
+)
+def test_data_that_may_not_be_read_are_refused_by_name(closed: Path, data: str, named: str) -> None:
+    with as_nobody(), pytest.raises(UserError) as error:
+        open_source(data, Path("cache")).pictures()
+    assert str(error.value) == f"data={named}: cannot be read: Permission denied"
+
+
+def test_a_folder_below_that_may_not_be_read_is_not_missed_without_a_word(closed: Path) -> None:
+    save(closed / "all" / "a.png")
+    save(closed / "all" / "b" / "shut" / "a.png")
+    (closed / "all" / "b" / "shut").chmod(0)
+    with as_nobody():
+        pictures = open_source("all", Path("cache")).pictures()
+        assert pictures.names == ["a.png", "b/shut"]
+        with pytest.raises(BadImageError, match="^a folder that cannot be read$"):
+            read(pictures, 1, lambda picture: None)
+    (closed / "all" / "b" / "shut").chmod(0o700)
+
+
+def test_a_cache_in_the_home_of_nobody_is_refused_by_name() -> None:
+    with pytest.raises(UserError, match="^cache_dir=~nobody_of_this_name/c: there is no such folder as its ~"):
+        opened(Path("~nobody_of_this_name/c"), "digits")

@@ -1,0 +1,191 @@
+"""Evaluation within training: it takes no notice of how many processes there are, and the run takes none of it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tests.faults.tiny import SETTINGS, curves, files, flags, last_checkpoint, records
+from tests.judges import Projection, torchscript
+from tests.processes import PYTHON, TORCHRUN_2, run
+from wgan_dist.checkpoints import generator_file, safetensors_io
+from wgan_dist.checkpoints.run_dir import CHECKPOINTS
+from wgan_dist.config import load_config
+from wgan_dist.data import ImageDataset, open_images, split
+from wgan_dist.evaluation.extractors import Extractor
+from wgan_dist.evaluation.real_features import RealFeatures
+from wgan_dist.models.from_config import network_specs
+from wgan_dist.models.registry import build_critic
+from wgan_dist.train import train
+from wgan_dist.utils import rng
+
+FEW = SETTINGS | {"max_steps": "6", "checkpoint_every": "3", "sample_every": "0", "holdout": "0.2"}
+OFTEN = {"evaluate_every": "2", "evaluation_images": "70", "best_metric": "frechet_distance"}
+MEASURED = {
+    "sliced_wasserstein",
+    "nearest_neighbour",
+    "diversity",
+    "frechet_distance",
+    "kernel_distance",
+    "wasserstein_train",
+    "wasserstein_holdout",
+}
+
+
+@pytest.fixture(scope="module")
+def extractor(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return torchscript(Projection(), tmp_path_factory.mktemp("extractor") / "projection.pt")
+
+
+def test_a_run_is_the_same_to_the_bit_with_and_without_evaluation(
+    extractor: str, cache_dir: Path, tmp_path: Path
+) -> None:
+    # Spectral norm and BatchNorm: state that a forward in training mode would move.
+    normed = FEW | {"spectral_norm": "both", "critic_norm": "none", "cache_dir": str(cache_dir)}
+    train(normed | {"run_dir": str(tmp_path / "without")})
+    train(normed | OFTEN | {"run_dir": str(tmp_path / "with"), "feature_extractor": extractor})
+    without, evaluated = (files(tmp_path / name / CHECKPOINTS) for name in ("without", "with"))
+    for step in ("step-00000003", "step-00000006"):
+        for name in ("generator", "generator_raw", "critic", "critic_optimizer", "generator_optimizer"):
+            assert without[f"{step}/{name}.safetensors"] == evaluated[f"{step}/{name}.safetensors"]
+    found = [each for each in records(tmp_path / "with") if "diversity" in each]
+    assert [each["step"] for each in found] == [2, 4, 6]
+    assert all(each.keys() >= MEASURED for each in found)
+    best = min(found, key=lambda each: each["frechet_distance"])
+    about = json.loads((tmp_path / "with" / "best.json").read_text())
+    assert (about["metric"], about["step"]) == ("frechet_distance", best["step"])
+    shown = curves(tmp_path / "with")
+    for name, tag in (
+        ("wasserstein_holdout", "critic/wasserstein_estimate_holdout"),
+        ("diversity", "evaluation/diversity"),
+    ):
+        assert [value for _, value in shown[tag]] == pytest.approx([each[name] for each in found])
+
+
+def test_two_processes_measure_what_one_does(extractor: str, cache_dir: Path, tmp_path: Path) -> None:
+    settings = FEW | OFTEN | {"dtype": "float64", "cache_dir": str(cache_dir), "feature_extractor": extractor}
+    for name, command in (("one", PYTHON), ("two", TORCHRUN_2)):
+        # A cache each: what one has computed, the other must not read.
+        shutil.copytree(cache_dir, tmp_path / name / "cache", ignore=shutil.ignore_patterns("*.features"))
+        given = flags(settings | {"run_dir": str(tmp_path / name / "run"), "cache_dir": str(tmp_path / name / "cache")})
+        run(*command, "-m", "wgan_dist.train", *given, cwd=tmp_path)
+    one, two = (records(tmp_path / name / "run") for name in ("one", "two"))
+    assert len([each for each in one if each.keys() >= MEASURED]) == 3
+    for first, second in zip(one, two, strict=True):
+        assert second == pytest.approx(first, rel=1e-9)
+    for name in ("one", "two"):
+        assert len(list((tmp_path / name / "cache").glob("*.features"))) == 1
+
+
+@pytest.mark.slow
+def test_what_one_process_fails_in_ends_all_with_the_same_words(cache_dir: Path, tmp_path: Path) -> None:
+    class FailsOnTwo(torch.nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            wrong = images.shape[0] == 35
+            return images.float().flatten(1) / (0.0 if wrong else 1.0)
+
+    extractor = torchscript(FailsOnTwo(), tmp_path / "fails.pt")
+    settings = FEW | OFTEN | {"cache_dir": str(cache_dir), "feature_extractor": extractor, "metrics": "frechet"}
+    # 71 images: the first process has 35 of them in one batch, the second 36.
+    given = flags(settings | {"evaluation_images": "71", "run_dir": str(tmp_path / "run")})
+    done = run(*TORCHRUN_2, "-m", "wgan_dist.train", *given, cwd=tmp_path, fails=1)
+    assert f"error: feature_extractor={extractor}: gives features that are not finite" in done.stderr
+
+
+def test_the_estimates_are_the_means_of_the_critics_scores(cache_dir: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    # More images than are held out, so that all of these are scored.
+    given = FEW | {"cache_dir": str(cache_dir), "run_dir": str(run_dir), "max_steps": "2", "dtype": "float64"}
+    train(given | {"evaluate_every": "2"})
+    record = records(run_dir)[-1]
+    digits = open_images(("digits",), 16, None, "ffffff", False, str(cache_dir))
+    parts = split(digits.pixels, 0.2)
+    count = len(parts.held_out)
+    critic = build_critic(network_specs(load_config(given), 1)[1]).double().eval()
+    safetensors_io.load_into(critic, (last_checkpoint(run_dir) / "critic.safetensors").read_bytes(), "critic")
+    z = torch.from_numpy(rng.latent("normal", 1, "evaluation.z", 0, (1024, 4))[:count])
+    chosen = parts.training[rng.permutation(1, "evaluation.real", 0, len(parts.training))[:count]]
+    with torch.no_grad():
+        fake = critic(generator_file.load(run_dir / "generator.safetensors").network(z)).mean()
+        training, held_out = (
+            critic(torch.from_numpy(digits.pixels[rows] / 127.5 - 1.0)).mean() for rows in (chosen, parts.held_out)
+        )
+    assert record["wasserstein_holdout"] == pytest.approx(float(held_out - fake), rel=1e-6)
+    assert record["wasserstein_train"] == pytest.approx(float(training - fake), rel=1e-6)
+    assert record["wasserstein_holdout"] != record["wasserstein_train"]
+
+
+def counting(extract: list[int], features: Tensor) -> Extractor:
+    """An extractor that notes how many images it was given."""
+
+    def run_it(images: Tensor) -> dict[str, Tensor]:
+        extract.append(len(images))
+        return {"features": images.double().flatten(1)[:, :4] + features}
+
+    return Extractor(run_it, f"{float(features)}", "", "features")
+
+
+def test_real_features_are_computed_once_for_each_set_and_extractor(digits: ImageDataset, tmp_path: Path) -> None:
+    asked: list[int] = []
+    one, other = (counting(asked, torch.tensor(value).double()) for value in (0.0, 1.0))
+    rows = np.arange(3, 133)
+    real = RealFeatures(digits, rows, tmp_path)
+    first = real.of(one)
+    assert asked == [64, 64, 2]
+    expected = digits.pixels[rows].reshape(130, -1)[:, :4]
+    assert (first.numpy() == expected).all()
+    assert (RealFeatures(digits, rows.copy(), tmp_path).of(one) == first).all()
+    assert asked == [64, 64, 2]
+    changed = ImageDataset(digits.name, digits.pixels, "another", ())
+    others = [
+        (real, other),
+        (RealFeatures(digits, rows[:-1], tmp_path), one),
+        (RealFeatures(changed, rows, tmp_path), one),
+    ]
+    for number, (images, extractor) in enumerate(others, 2):
+        images.of(extractor)
+        assert len(asked) == 3 * number
+    [damaged] = [file for file in tmp_path.iterdir() if file == real._file(one)]
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    assert (real.of(one) == first).all()
+    assert len(asked) == 15
+    assert (real.of(one) == first).all()
+    assert len(asked) == 15
+
+
+def test_real_features_of_a_flipped_bit_are_computed_again(digits: ImageDataset, tmp_path: Path) -> None:
+    asked: list[int] = []
+    extractor = counting(asked, torch.tensor(0.0).double())
+    real = RealFeatures(digits, np.arange(20), tmp_path)
+    first = real.of(extractor)
+    [file] = tmp_path.iterdir()
+    content = bytearray(file.read_bytes())
+    content[content.index(first.numpy().tobytes())] ^= 1
+    file.write_bytes(content)
+    assert (real.of(extractor) == first).all()
+    assert asked == [20, 20]
+
+
+def test_real_features_are_of_one_version_of_torch_fidelity(
+    digits: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    extractor = counting(asked, torch.tensor(0.0).double())
+    real = RealFeatures(digits, np.arange(20), tmp_path)
+    real.of(extractor)
+    monkeypatch.setattr("importlib.metadata.version", {"torch-fidelity": "another"}.__getitem__)
+    real.of(extractor)
+    assert asked == [20, 20]
+
+
+def test_more_images_may_be_judged_than_are_held_out(cache_dir: Path, tmp_path: Path) -> None:
+    """With a norm layer in the critic, which takes no batch of none."""
+    settings = SETTINGS | {"max_steps": "1", "holdout": "0.01", "evaluate_every": "1", "generator": "dcgan"}
+    own = {"critic": "dcgan", "critic_norm": "instance", "run_dir": str(tmp_path / "run"), "cache_dir": str(cache_dir)}
+    train(settings | own)
+    (record,) = records(tmp_path / "run")
+    assert record.keys() >= {"wasserstein_train", "wasserstein_holdout", "diversity"}

@@ -1,0 +1,118 @@
+"""A bundle is whole, checks itself, and draws in programs that know nothing of this package."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from export.bundle import export_bundle
+from export.onnx import export_onnx
+from export.sampler import Sampler, grid
+from tests.generators import small_spec, write_generator
+from tests.processes import REPOSITORY, run
+from wgan_dist.utils.errors import UserError
+
+FILES = [
+    "LICENSE.sampler",
+    "README.md",
+    "SHA256SUMS",
+    "example.py",
+    "generator.onnx",
+    "grid.png",
+    "requirements.txt",
+    "sampler.py",
+]
+
+
+@pytest.fixture
+def generator(tmp_path: Path) -> Path:
+    (tmp_path / "of").mkdir()
+    return write_generator(tmp_path / "of", small_spec("dcgan"))
+
+
+@pytest.fixture
+def bundle(generator: Path, tmp_path: Path) -> Path:
+    export_bundle({"ckpt": str(generator), "out": str(tmp_path / "app" / "cats")})
+    return tmp_path / "app" / "cats"
+
+
+def test_it_holds_what_a_program_needs(bundle: Path, generator: Path) -> None:
+    assert sorted(path.name for path in bundle.iterdir()) == FILES
+    assert (bundle / "sampler.py").read_bytes() == (REPOSITORY / "export" / "sampler.py").read_bytes()
+    assert (bundle / "LICENSE.sampler").read_bytes() == (REPOSITORY / "LICENSE").read_bytes()
+    assert (bundle / "requirements.txt").read_text() == "numpy>=2\nonnxruntime>=1.22\n"
+    export_onnx({"ckpt": str(generator)})
+    assert (bundle / "generator.onnx").read_bytes() == generator.with_suffix(".onnx").read_bytes()
+    with Image.open(bundle / "grid.png") as picture:
+        assert (np.asarray(picture) == grid(Sampler(bundle / "generator.onnx").sample(64))).all()
+
+
+def test_its_checksums_find_a_changed_file(bundle: Path) -> None:
+    check = ["sha256sum", "-c", "--strict", "--quiet", "SHA256SUMS"]
+    assert subprocess.run(check, cwd=bundle).returncode == 0
+    for name in sorted(set(FILES) - {"SHA256SUMS"}):
+        content = (bundle / name).read_bytes()
+        (bundle / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        assert subprocess.run(check, cwd=bundle, capture_output=True).returncode == 1, name
+        (bundle / name).write_bytes(content)
+
+
+def test_a_program_takes_it_whole(bundle: Path, tmp_path: Path) -> None:
+    """Moved into a program of another place, started from a third folder."""
+    vendored = tmp_path / "program" / "vendor"
+    shutil.move(bundle, vendored)
+    (tmp_path / "elsewhere").mkdir()
+    done = run(sys.executable, str(vendored / "example.py"), cwd=tmp_path / "elsewhere")
+    assert done.stdout == "(16, 16, 16, 3) uint8\n"
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_it_tells_of_the_run(run_dir: Path, tmp_path: Path) -> None:
+    export_bundle({"ckpt": str(run_dir), "out": str(tmp_path / "bundle")})
+    card = (tmp_path / "bundle" / "README.md").read_text()
+    assert card.startswith("---\n")
+    assert "grid.png" in card
+
+
+def test_of_a_graph_there_is_no_card(generator: Path, tmp_path: Path) -> None:
+    export_onnx({"ckpt": str(generator)})
+    export_bundle({"ckpt": str(generator.with_suffix(".onnx")), "out": str(tmp_path / "bundle")})
+    assert sorted(path.name for path in (tmp_path / "bundle").iterdir()) == sorted(set(FILES) - {"README.md"})
+
+
+def test_it_may_hold_whole_numbers(generator: Path, tmp_path: Path) -> None:
+    export_bundle({"ckpt": str(generator), "out": str(tmp_path / "bundle"), "precision": "int8"})
+    export_onnx({"ckpt": str(generator), "precision": "int8"})
+    graph = generator.with_name("generator_int8.onnx").read_bytes()
+    assert (tmp_path / "bundle" / "generator.onnx").read_bytes() == graph
+
+
+def test_an_older_bundle_is_replaced_and_nothing_else(bundle: Path, generator: Path, tmp_path: Path) -> None:
+    export_bundle({"ckpt": str(generator), "out": str(bundle)})
+    (bundle / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="exists and would be lost"):
+        export_bundle({"ckpt": str(generator), "out": str(bundle)})
+    assert (bundle / "notes.txt").read_text() == "mine"
+    assert sorted(path.name for path in bundle.iterdir()) == sorted([*FILES, "notes.txt"])
+
+
+def test_a_page_is_no_bundle(generator: Path, tmp_path: Path) -> None:
+    """Both have checksums; what one command wrote the other does not replace."""
+    folder = tmp_path / "page"
+    folder.mkdir()
+    (folder / "page.json").write_text("{}")
+    sums = subprocess.run(["sha256sum", "page.json"], cwd=folder, capture_output=True, text=True, check=True).stdout
+    (folder / "SHA256SUMS").write_text(sums)
+    with pytest.raises(UserError, match="exists and would be lost"):
+        export_bundle({"ckpt": str(generator), "out": str(folder)})
+
+
+def test_a_bundle_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    path = write_generator(tmp_path, small_spec("points"), "8gaussians")
+    with pytest.raises(UserError, match="makes points"):
+        export_bundle({"ckpt": str(path), "out": str(tmp_path / "bundle")})
+    assert list(tmp_path.iterdir()) == [path]

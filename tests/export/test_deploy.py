@@ -1,0 +1,255 @@
+"""Networks written otherwise compute the same, in float64 to its rounding."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv_transpose2d
+
+from export import network
+from export.deploy import (
+    Choice,
+    Dense4x4,
+    FourPhases,
+    FourProducts,
+    ShuffledPhases,
+    every_convolution,
+    folded,
+    for_cpu,
+    for_cpu_in_half,
+    phased,
+)
+from export.onnx import export_onnx
+from tests.generators import LATENT_DIM, small_spec, write_generator
+from tests.own_networks import OWN, own_spec
+from wgan_dist.checkpoints import generator_file
+from wgan_dist.models.layers import UpsampleConv
+from wgan_dist.models.registry import GENERATORS, build_generator, generator_spec
+
+EXACT = 1e-12
+
+
+def drawn(*shape: int) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+def transposed(channels: int, following: int, kernel: int = 4, bias: bool = True, **others: Any) -> nn.ConvTranspose2d:
+    """With weights that are all different, in float64."""
+    layer = nn.ConvTranspose2d(channels, following, kernel, bias=bias, **others).double().requires_grad_(False)
+    layer.weight.copy_(drawn(*layer.weight.shape))
+    if layer.bias is not None:
+        layer.bias.copy_(drawn(following))
+    return layer
+
+
+@pytest.mark.parametrize("form", [FourPhases, FourProducts, ShuffledPhases])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (4, 4), (3, 5)])
+def test_phases_are_the_transposed_convolution(form: type[nn.Module], bias: bool, height: int, width: int) -> None:
+    layer = transposed(3, 5, stride=2, padding=1, bias=bias)
+    x = drawn(2, 3, height, width)
+    expected = nn.functional.leaky_relu(conv_transpose2d(x, layer.weight, layer.bias, 2, 1), 0.2)
+    found = form(layer, nn.LeakyReLU(0.2))(x)
+    assert found.shape == (2, 5, 2 * height, 2 * width)
+    torch.testing.assert_close(found, expected, rtol=0, atol=EXACT)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_transposed_convolution_of_one_place_is_a_dense_layer(bias: bool) -> None:
+    layer = transposed(7, 3, bias=bias)
+    x = drawn(2, 7, 1, 1)
+    torch.testing.assert_close(Dense4x4(layer, nn.ReLU())(x), layer(x).relu(), rtol=0, atol=EXACT)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@torch.no_grad()
+def test_doubling_and_a_convolution_become_phases_too(bias: bool) -> None:
+    layer = UpsampleConv(4, 6, 3, 1, 1, bias=bias).double()
+    network = nn.Sequential(nn.Unflatten(1, (4, 3, 3)), layer).eval()
+    z = drawn(2, 36)
+    doubled = nn.functional.interpolate(z.unflatten(1, (4, 3, 3)), scale_factor=2.0)
+    expected = nn.functional.conv2d(doubled, layer.weight, layer.bias, padding=1)
+    found = phased(network, 36)
+    assert layers(found, FourPhases) == 1
+    torch.testing.assert_close(found(z), expected, rtol=0, atol=EXACT)
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+@torch.no_grad()
+def test_every_network_of_the_registry_is_the_same_function(name: str, tmp_path: Path) -> None:
+    network = generator_file.load(write_generator(tmp_path, small_spec(name))).network.double()
+    z = drawn(5, LATENT_DIM)
+    before = network(z)
+    without_norm = folded(network, LATENT_DIM)
+    choices = (every_convolution, for_cpu, for_cpu_in_half)
+    rewritten = [phased(each, LATENT_DIM, choice) for each in (without_norm, network) for choice in choices]
+    for each in (without_norm, *rewritten):
+        torch.testing.assert_close(each(z), before, rtol=0, atol=EXACT)
+    torch.testing.assert_close(network(z), before, rtol=0, atol=0)
+
+
+def layers(network: nn.Module, *kinds: type[nn.Module]) -> int:
+    return sum(isinstance(each, kinds) for each in network.modules())
+
+
+@pytest.mark.parametrize(
+    ("name", "norms"),
+    [("dcgan", 0), ("dcgan_original", 0), ("sagan", 0), ("upsample", 0), ("mlp_bn", 0), ("resnet", 4)],
+)
+def test_batch_norm_is_gone_but_behind_a_sum(name: str, norms: int, tmp_path: Path) -> None:
+    network = generator_file.load(write_generator(tmp_path, small_spec(name))).network
+    assert layers(network, nn.BatchNorm1d, nn.BatchNorm2d) > norms
+    found = phased(folded(network, LATENT_DIM), LATENT_DIM)
+    assert layers(found, nn.BatchNorm1d, nn.BatchNorm2d) == norms
+    assert layers(found, nn.ConvTranspose2d, UpsampleConv) == 0
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        (every_convolution, [FourPhases, FourPhases, FourPhases, ShuffledPhases]),
+        (for_cpu, [FourPhases, nn.ConvTranspose2d, nn.ConvTranspose2d, nn.ConvTranspose2d]),
+        (for_cpu_in_half, [FourProducts, FourProducts, FourPhases, ShuffledPhases]),
+    ],
+)
+def test_small_maps_are_computed_otherwise_than_large_ones(choice: Choice, expected: list[type[nn.Module]]) -> None:
+    network = build_generator(generator_spec("dcgan", LATENT_DIM, 64, 3, 8, "auto"), seed=0)
+    kinds = (FourPhases, FourProducts, ShuffledPhases, nn.ConvTranspose2d)
+    found = [type(each) for each in phased(network, LATENT_DIM, choice).modules() if isinstance(each, kinds)]
+    assert found == expected
+
+
+class Twice(nn.Module):
+    """A layer whose values are used with BatchNorm and without, and one that is called twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm = transposed(4, 6, stride=2, padding=1), nn.BatchNorm2d(6).double()
+        self.again = nn.Conv2d(6, 6, 1).double()
+        self.other = nn.BatchNorm2d(6).double()
+        for norm in (self.norm, self.other):
+            norm.running_mean, norm.running_var = drawn(6), drawn(6).square() + 0.1
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = self.first(z[:, :, None, None].expand(-1, -1, 3, 3))
+        x = self.norm(x) + x
+        return self.again(self.other(self.again(x)))
+
+
+@torch.no_grad()
+def test_what_is_used_elsewhere_too_keeps_its_values() -> None:
+    network, z = Twice().eval(), drawn(2, 4)
+    found = phased(folded(network, LATENT_DIM), 4)
+    torch.testing.assert_close(found(z), network(z), rtol=0, atol=EXACT)
+    assert layers(found, nn.BatchNorm2d) == 2
+
+
+@pytest.mark.parametrize(
+    ("kernel", "others"),
+    [
+        (3, {"stride": 2, "padding": 1, "output_padding": 1}),
+        (4, {"stride": 2, "padding": 1, "groups": 2}),
+        (4, {"stride": 2, "padding": 0}),
+        (4, {"stride": 2, "padding": 1, "dilation": 2}),
+        (4, {"stride": 1, "padding": 1}),
+    ],
+)
+@torch.no_grad()
+def test_other_transposed_convolutions_stay(kernel: int, others: dict[str, Any]) -> None:
+    network = nn.Sequential(nn.Unflatten(1, (4, 3, 3)), transposed(4, 6, kernel, **others)).eval()
+    found, z = phased(network, 36), drawn(2, 36)
+    assert layers(found, nn.ConvTranspose2d) == 1
+    torch.testing.assert_close(found(z), network(z), rtol=0, atol=EXACT)
+
+
+class Choosing(nn.Module):
+    """A network whose path depends on its values, which fx cannot follow; and a part of it, which it can."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = nn.Linear(4, 4).double()
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.dense(z) if z.sum() > 0 else self.dense(-z)
+
+
+def test_what_cannot_be_followed_stays_and_the_rest_is_folded() -> None:
+    alone = Choosing().eval()
+    assert folded(alone, 4) is alone
+    assert phased(alone, 4) is alone
+    norm = nn.BatchNorm1d(4).double()
+    norm.running_mean = drawn(4)
+    within = nn.Sequential(Choosing(), nn.Linear(4, 4).double(), norm).eval()
+    found, z = folded(within, 4), drawn(3, 4)
+    assert layers(found, nn.BatchNorm1d) == 0
+    torch.testing.assert_close(found(z), within(z), rtol=0, atol=EXACT)
+
+
+@pytest.mark.parametrize("name", OWN)
+@torch.no_grad()
+def test_a_network_of_ones_own_stays_the_same_function(name: str, tmp_path: Path) -> None:
+    path = write_generator(tmp_path, own_spec(name, LATENT_DIM))
+    settings = network.ExportSettings(ckpt=str(path), generator=f"tests.own_networks:{name}")
+    export = network.load(settings, ".x")
+    z = drawn(7, LATENT_DIM).float()
+    expected = export.original(z)
+    for found in (export.network, network.with_convolutions(export), network.in_precision(export, network.FP32)):
+        torch.testing.assert_close(found(z), expected, rtol=0, atol=1e-5)
+    for precision in (network.BF16, network.FP16):
+        near = network.in_precision(export, precision)(z)
+        assert near.dtype == torch.float32
+        assert 0 < (near - expected).abs().max() < 0.2
+    torch.testing.assert_close(export.network(z), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OWN)
+def test_a_network_of_ones_own_is_exported(name: str, tmp_path: Path) -> None:
+    path = write_generator(tmp_path, own_spec(name, LATENT_DIM))
+    export_onnx({"ckpt": str(path), "generator": f"tests.own_networks:{name}", "tolerance": "1e-5"})
+    assert path.with_suffix(".onnx").is_file()
+
+
+class Tied(nn.Module):
+    """Weights of a layer that are used behind its back: to fold into them changes what else they do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense, self.norm = nn.Linear(4, 4).double(), nn.BatchNorm1d(4).double()
+        self.norm.running_mean, self.norm.running_var = drawn(4), drawn(4).square() + 0.1
+
+    def forward(self, z: Tensor) -> Tensor:
+        normed: Tensor = self.norm(self.dense(z))
+        return nn.functional.linear(normed, self.dense.weight)
+
+
+def test_what_a_rewriting_would_change_is_not_rewritten() -> None:
+    network = Tied().eval()
+    assert folded(network, 4) is network
+
+
+class Nested(nn.Module):
+    """Parts within parts; `calls` counts how often the innermost is run."""
+
+    calls = 0
+
+    def __init__(self, depth: int) -> None:
+        super().__init__()
+        self.inner = Nested(depth - 1) if depth else None
+
+    def forward(self, z: Tensor) -> Tensor:
+        if self.inner is None:
+            Nested.calls += 1
+            return z
+        inner: Tensor = self.inner(z)
+        return inner + 1
+
+
+def test_following_a_network_takes_time_in_proportion_to_its_depth() -> None:
+    depth = 8
+    network = nn.Sequential(Nested(depth), nn.Linear(4, 4)).eval()
+    Nested.calls = 0
+    assert folded(network, 4) is not network
+    assert Nested.calls <= depth + 5

@@ -1,0 +1,180 @@
+"""The sampler in JavaScript, in Node.js: number for number what export/sampler.py gives."""
+
+import base64
+import hashlib
+import io
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from export.sampler import Sampler, grid, latents
+from tests.processes import REPOSITORY
+from wgan_dist.sample import between
+
+pytestmark = pytest.mark.browser
+
+# Answers each line, [name, arguments], with a line: what the function of that name gives.
+ANSWERS = """
+import { createInterface } from "node:readline";
+import { readFile } from "node:fs/promises";
+import * as all from "./latents.js";
+import { png } from "./png.js";
+import * as sampler from "./sampler.js";
+
+const calls = {
+  latents: (...given) => [...all.latents(...given)],
+  sha256: (text) => Buffer.from(all.sha256(Buffer.from(text, "base64")).buffer).toString("hex"),
+  between: (start, end, share, kind) => [...all.between(Float32Array.from(start), Float32Array.from(end), share, kind)],
+  moved: (z, ways, a, b, kind) => [...all.moved(Float32Array.from(z), ways, a, b, kind)],
+  grid: (images) => Buffer.from(sampler.grid(given(images)).data).toString("base64"),
+  png: async (picture) => Buffer.from(await (await png(given(picture))).arrayBuffer()).toString("base64"),
+  metadata: async (path) => sampler.readMetadata(await readFile(path)),
+};
+const given = (images) => ({ ...images, data: new Uint8ClampedArray(Buffer.from(images.data, "base64")) });
+for await (const line of createInterface({ input: process.stdin })) {
+  const [name, values] = JSON.parse(line);
+  try {
+    console.log(JSON.stringify(await calls[name](...values)));
+  } catch (error) {
+    console.log(JSON.stringify({ error: error.message }));
+  }
+}
+"""
+
+
+class Node:
+    """A running Node.js that calls the sampler's functions."""
+
+    def __init__(self) -> None:
+        node = shutil.which("node") or pytest.fail("no Node.js found: install it (Debian: apt-get install nodejs)")
+        command = [node, "--input-type=module", "-e", ANSWERS]
+        where = REPOSITORY / "export" / "web" / "javascript"
+        self.process = subprocess.Popen(command, cwd=where, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __call__(self, name: str, *values: object) -> Any:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps([name, values]) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[Node]:
+    made = Node()
+    yield made
+    made.process.kill()
+    made.process.communicate()
+
+
+SEEDS = st.integers(0, 2**70) | st.integers(0, 100)
+KINDS = st.sampled_from(["normal", "uniform"])
+
+
+@pytest.mark.parametrize("seed", ["-5", -5, "", "x", 2.5, "0x10", None])
+def test_what_is_no_seed_is_refused(seed: object, node: Node) -> None:
+    words = "null" if seed is None else seed
+    assert node("latents", 2, 3, "normal", seed)["error"] == f"seed={words}: expected a whole number of at least 0"
+
+
+@pytest.mark.parametrize("count", [0, -1, 2.5, "abc", ""])
+def test_what_is_no_count_is_refused(count: object, node: Node) -> None:
+    assert node("latents", count, 3)["error"] == f"count={count}: expected a whole number of at least 1"
+
+
+@settings(max_examples=200, deadline=None)
+@given(seed=SEEDS, count=st.integers(1, 7), latent_dim=st.integers(1, 65), kind=KINDS)
+def test_latents_are_pythons(node: Node, seed: int, count: int, latent_dim: int, kind: str) -> None:
+    found = np.array(node("latents", count, latent_dim, kind, str(seed)), np.float32)
+    expected = latents(count, latent_dim, kind, seed).ravel()
+    # The logarithm and the cosine may differ in the last digit of a double, and rounding to float32 at a tie.
+    np.testing.assert_allclose(found, expected, rtol=2e-7, atol=1e-15)
+    assert (found != expected).mean() <= (0.01 if kind == "normal" else 0)
+
+
+def test_many_latents_are_pythons_bit_for_bit(node: Node) -> None:
+    found = np.array(node("latents", 1000, 128, "normal", 0), np.float32)
+    assert (found != latents(1000, 128, "normal", 0).ravel()).sum() <= 3
+
+
+def test_sha256_is_the_standards_at_every_length(node: Node) -> None:
+    for length in range(200):
+        message = bytes(7 * each % 256 for each in range(length))
+        assert node("sha256", base64.b64encode(message).decode()) == hashlib.sha256(message).hexdigest(), length
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=SEEDS, share=st.floats(0, 1), latent_dim=st.integers(3, 40), kind=KINDS)
+def test_the_way_between_two_latents_is_pythons(
+    node: Node, seed: int, share: float, latent_dim: int, kind: str
+) -> None:
+    start, end = latents(2, latent_dim, kind, seed)
+    found = node("between", start.tolist(), end.tolist(), share, kind)
+    np.testing.assert_allclose(found, between(start, end, share, kind), rtol=1e-4, atol=1e-5)
+
+
+def test_moved_latents_are_distributed_as_latents(node: Node) -> None:
+    size, grid_of_shares = 20_000, (-1.0, -0.6, 0.0, 0.3, 1.0)
+    for kind in ("normal", "uniform"):
+        z, *ways = latents(3, size, kind, 5).tolist()
+        for a in grid_of_shares:
+            found = np.array(node("moved", z, ways, a, 0.4, kind))
+            expected = latents(1, size, kind, 6)[0]
+            quantiles = np.linspace(0.01, 0.99, 25)
+            np.testing.assert_allclose(np.quantile(found, quantiles), np.quantile(expected, quantiles), atol=0.08)
+            assert np.abs(found).max() <= (1 if kind == "uniform" else 7)
+        assert node("moved", z, ways, 0, 0, kind) == pytest.approx(z, abs=1e-6)
+        assert np.corrcoef(node("moved", z, ways, 0.2, 0, kind), z)[0, 1] > 0.9
+        assert abs(np.corrcoef(node("moved", z, ways, 1, 0, kind), z)[0, 1]) < 0.05
+
+
+def sent(images: NDArray[np.uint8]) -> dict[str, object]:
+    count, height, width, channels = images.shape
+    data = base64.b64encode(images.tobytes()).decode()
+    return {"count": count, "height": height, "width": width, "channels": channels, "data": data}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 7, 16, 20])
+def test_a_grid_is_pythons(count: int, node: Node) -> None:
+    images = np.random.default_rng(count).integers(0, 256, (count, 4, 5, 3), np.uint8)
+    assert base64.b64decode(node("grid", sent(images))) == grid(images).tobytes()
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (2, "LA"), (3, "RGB"), (4, "RGBA")])
+def test_a_png_holds_every_pixel(channels: int, mode: str, node: Node) -> None:
+    picture = np.random.default_rng(channels).integers(0, 256, (1, 6, 9, channels), np.uint8)
+    file = base64.b64decode(node("png", sent(picture)))
+    with Image.open(io.BytesIO(file)) as found:
+        found.load()
+        assert (found.format, found.mode) == ("PNG", mode)
+        assert (np.asarray(found).reshape(picture[0].shape) == picture[0]).all()
+
+
+def test_metadata_are_those_that_onnxruntime_reads(onnx_file: Path, node: Node, tmp_path: Path) -> None:
+    model = onnx.load(onnx_file)
+    about = {each.key: each.value for each in model.metadata_props}
+    onnx.helper.set_model_props(model, about | {"wgan_dist.description": "Katzen, süß " * 30, "other": "x"})
+    onnx.save(model, tmp_path / "g.onnx")
+    assert node("metadata", str(tmp_path / "g.onnx")) == Sampler(tmp_path / "g.onnx").metadata
+
+
+def test_files_that_are_no_generators_are_refused(onnx_file: Path, node: Node, tmp_path: Path) -> None:
+    model = onnx.load(onnx_file)
+    onnx.helper.set_model_props(model, {"wgan_dist.latent_dim": "8", "wgan_dist.layout": "nc"})
+    onnx.save(model, tmp_path / "points.onnx")
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "stranger.onnx")
+    (tmp_path / "text.onnx").write_text("not a graph")
+    for name, reason in (("points", "makes points"), ("stranger", "not a generator"), ("text", "not ")):
+        assert reason in node("metadata", str(tmp_path / f"{name}.onnx"))["error"]

@@ -1,0 +1,83 @@
+"""The example for Node.js, installed and run as its users do."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+
+from export.onnx import export_onnx
+from export.sampler import Sampler, grid
+from tests.generators import small_spec, write_generator
+from tests.processes import REPOSITORY, run
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """export/web/javascript/ with its dependency installed."""
+    folder = tmp_path_factory.mktemp("node") / "javascript"
+    shutil.copytree(REPOSITORY / "export" / "web" / "javascript", folder)
+    npm = shutil.which("npm") or pytest.fail("no npm found: install it (Debian: apt-get install npm)")
+    environment = os.environ | {"ONNXRUNTIME_NODE_INSTALL": "skip"}
+    done = subprocess.run(
+        [npm, "install", "--no-audit", "--no-fund"], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("channels", "distribution", "uint8"), [(3, "normal", "false"), (1, "uniform", "false"), (4, "normal", "true")]
+)
+def test_it_draws_what_python_draws(
+    channels: int, distribution: str, uint8: str, example: Path, tmp_path: Path
+) -> None:
+    generator = write_generator(tmp_path, small_spec("dcgan", channels), "digits", distribution)
+    export_onnx({"ckpt": str(generator), "out": str(tmp_path / "g.onnx"), "uint8": uint8})
+    seed = 2**80 + 1
+    done = run("node", str(example / "sample.js"), "g.onnx", "40", str(seed), "out.png", cwd=tmp_path)
+    assert done.stdout == "40 images: out.png\n"
+    expected = grid(Sampler(tmp_path / "g.onnx", provider="cpu").sample(40, seed=seed))
+    with Image.open(tmp_path / "out.png") as picture:
+        found = np.asarray(picture).reshape(expected.shape)
+    difference = np.abs(found.astype(int) - expected.astype(int))
+    print(f"{difference.max()} levels in {(difference > 0).mean():.4%} of the values")
+    assert difference.max() <= 1
+    assert (difference > 0).mean() <= 1e-3
+
+
+def test_it_says_how_it_is_called(example: Path, tmp_path: Path) -> None:
+    assert run("node", str(example / "sample.js"), cwd=tmp_path, fails=2).stderr.startswith("usage: node sample.js")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["g.onnx", "abc"], "count=abc: expected a whole number of at least 1"),
+        (["g.onnx", "0"], "count=0: expected a whole number of at least 1"),
+        (["g.onnx", "2.5"], "count=2.5: expected a whole number of at least 1"),
+        (["g.onnx", "4", "-5"], "seed=-5: expected a whole number of at least 0"),
+        (["g.onnx", "4", ""], "seed=: expected a whole number of at least 0"),
+        (["g.onnx", "4", "x"], "seed=x: expected a whole number of at least 0"),
+        (["missing.onnx"], "ENOENT: no such file or directory, open 'missing.onnx'"),
+        (["g.onnx", "4", "0", "no/out.png"], "ENOENT: no such file or directory, open 'no/out.png'"),
+        (["strange.onnx"], "onnxruntime cannot load it: "),
+    ],
+)
+def test_what_cannot_be_drawn_is_one_line_and_status_2(
+    arguments: list[str], words: str, example: Path, onnx_file: Path, tmp_path: Path
+) -> None:
+    shutil.copy(onnx_file, tmp_path / "g.onnx")
+    model = onnx.load(onnx_file)
+    model.graph.node[0].op_type = "NoSuchOperator"
+    onnx.save(model, tmp_path / "strange.onnx")
+    done = run("node", str(example / "sample.js"), *arguments, cwd=tmp_path, fails=2)
+    assert done.stderr.startswith(f"error: {words}")
+    assert done.stderr.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["g.onnx", "strange.onnx"]

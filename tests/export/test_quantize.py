@@ -1,0 +1,220 @@
+"""Graphs of lower precision compute in it, stay near the network, and are refused where they do not."""
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from export import network
+from export.onnx import export_onnx
+from export.parity import prove_near
+from export.quantize import TANH_RANGE, to_int8
+from export.sampler import Sampler
+from tests.generators import LATENT_DIM, small_spec, write_generator
+from wgan_dist.checkpoints import generator_file
+from wgan_dist.models.registry import GENERATORS, generator_spec
+from wgan_dist.utils.errors import UserError
+
+
+def latents(count: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((count, LATENT_DIM), dtype=np.float32)
+
+
+def optimised(path: Path) -> onnx.ModelProto:
+    """The graph as onnxruntime computes it on a CPU."""
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(path.with_suffix(".optimised"))
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return onnx.load(path.with_suffix(".optimised"))
+
+
+@pytest.fixture(scope="module")
+def int8_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A DCGAN in whole numbers, beside the generator it came from."""
+    path = write_generator(tmp_path_factory.mktemp("int8"), small_spec("dcgan"))
+    export_onnx({"ckpt": str(path), "precision": "int8", "psnr": "20"})
+    return path.with_name("generator_int8.onnx")
+
+
+def test_all_but_the_first_layer_is_computed_in_whole_numbers(int8_file: Path) -> None:
+    found = optimised(int8_file)
+    kinds = Counter(node.op_type for node in found.graph.node)
+    assert kinds["QLinearConv"] == 5  # four phases of the second layer, and the last at once
+    assert not {"Conv", "ConvTranspose", "FusedConv", "MatMul"} & set(kinds)
+    assert kinds["Gemm"] + kinds["FusedGemm"] == 1
+    assert (kinds["QuantizeLinear"], kinds["DequantizeLinear"]) == (1, 1)
+
+
+def test_moving_values_does_not_round_them(int8_file: Path) -> None:
+    found = optimised(int8_file)
+    values = {each.name: numpy_helper.to_array(each) for each in found.graph.initializer}
+    joined = [node for node in found.graph.node if node.op_type == "QLinearConcat"]
+    assert joined
+    for node in joined:  # output scale and zero point, then (input, scale, zero point) for each
+        scales = {float(values[name]) for name in (node.input[0], *node.input[3::3])}
+        zeros = {int(values[name]) for name in (node.input[1], *node.input[4::3])}
+        assert (len(scales), len(zeros)) == (1, 1)
+
+
+def test_steps_before_tanh_are_no_wider_than_its_slope(tmp_path: Path) -> None:
+    path = write_generator(tmp_path, small_spec("dcgan"))
+    loaded = generator_file.load(path)
+    state = loaded.network.state_dict()
+    last = [name for name in state if name.endswith("weight")][-1]
+    state[last] *= 20
+    path.write_bytes(generator_file.to_bytes(state, loaded.description))
+    export_onnx({"ckpt": str(path), "precision": "int8", "psnr": "10"})
+    model = onnx.load(path.with_name("generator_int8.onnx"))
+    values = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
+    tanh = next(node for node in model.graph.node if node.op_type == "Tanh")
+    before = next(node for node in model.graph.node if node.output[0] == tanh.input[0])
+    assert float(values[before.input[1]]) == pytest.approx(2 * TANH_RANGE / 255, rel=0.02)
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp16"])
+@pytest.mark.parametrize("name", [name for name in GENERATORS if name != "points"])
+def test_every_network_of_images_is_near_in_every_precision(name: str, precision: str, tmp_path: Path) -> None:
+    path = write_generator(tmp_path, small_spec(name))
+    export_onnx({"ckpt": str(path), "precision": precision, "psnr": "30"})
+    out = tmp_path / f"generator_{precision}.onnx"
+    session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
+    with torch.no_grad():
+        expected = generator_file.load(path).network(torch.from_numpy(latents(200))).numpy()
+    found = session.run(None, {"z": latents(200)})[0]
+    assert found.dtype == np.float32
+    error = float(np.square(found - expected).mean())
+    assert 10 * np.log10(4 / error) > (30 if precision == "int8" else 50)
+    model = onnx.load(out)
+    assert {each.key: each.value for each in model.metadata_props}["wgan_dist.precision"] == precision
+    heavy = [each.data_type for each in model.graph.initializer if len(each.dims) > 1]
+    assert (TensorProto.FLOAT16 if precision == "fp16" else TensorProto.INT8) in heavy
+
+
+def test_levels_come_from_whole_numbers_too(int8_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "levels.onnx"
+    export_onnx({"ckpt": str(int8_file.parent), "out": str(out), "precision": "int8", "uint8": "true", "psnr": "20"})
+    assert "QLinearConv" in {node.op_type for node in optimised(out).graph.node}
+    floats, levels = (Sampler(path).sample(20, seed=1).astype(int) for path in (int8_file, out))
+    assert levels.shape == (20, 16, 16, 3)
+    assert np.abs(floats - levels).mean() < 1.0
+
+
+@pytest.mark.parametrize(("uint8", "step", "decibels"), [(False, 0.02, "40.0"), (True, 1, "48.1")])
+def test_the_ratio_is_of_the_greatest_difference_there_could_be(
+    uint8: bool, step: float, decibels: str, tmp_path: Path
+) -> None:
+    """20 log₁₀(2 / 0.02) and 20 log₁₀(255 / 1)."""
+    path = write_generator(tmp_path, small_spec("dcgan"))
+    export = network.load(network.ExportSettings(ckpt=str(path), uint8=uint8), ".x")
+
+    def off(z: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            images = export.original(torch.from_numpy(z)).numpy()
+        if not uint8:
+            return (images + np.float32(step)).astype(np.float32)
+        return np.where(images < 255, images + 1, 254).astype(np.uint8)
+
+    words = prove_near(export, off, float(decibels) - 0.1, uint8)
+    assert words.startswith(f"PSNR {decibels} dB, greatest difference {step:.3g} ")
+    with pytest.raises(UserError, match=rf"not written: PSNR {decibels} dB.*; psnr="):
+        prove_near(export, off, float(decibels) + 0.1, uint8)
+
+
+def test_the_distribution_of_the_network_itself_is_told_as_its_own(tmp_path: Path) -> None:
+    path = write_generator(tmp_path, small_spec("dcgan"))
+    export = network.load(network.ExportSettings(ckpt=str(path)), ".x")
+    original, wrong = export.original, -export.original(torch.zeros(1, LATENT_DIM))
+    told = []
+    for run in (lambda z: original(torch.from_numpy(z)), lambda z: wrong.expand(len(z), -1, -1, -1)):
+        words = prove_near(export, lambda z, run=run: run(z).detach().numpy(), -100, False)  # type: ignore[misc]
+        told.append([float(each) for each in re.findall(r"network ([\d.e+-]+), of its own ([\d.e+-]+)", words)[0]])
+    assert told[0][0] == told[0][1] > 0
+    assert told[1][1] == told[0][1]
+    assert told[1][0] > 2 * told[1][1]
+
+
+def test_nothing_is_near_what_is_no_number(tmp_path: Path) -> None:
+    export = network.load(network.ExportSettings(ckpt=str(write_generator(tmp_path, small_spec("dcgan")))), ".x")
+    for value, count in ((np.nan, 3), (0.0, 1)):
+        with pytest.raises(UserError, match="not written: PSNR -inf dB"):
+            prove_near(export, lambda z, v=value, c=count: np.full((len(z), c, 16, 16), v, np.float32), -100, False)  # type: ignore[misc]
+
+
+def test_below_the_ratio_there_is_no_file(run_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"not written: PSNR \d\d\.\d dB, .*; psnr=99$"):
+        export_onnx({"ckpt": str(run_dir), "out": str(tmp_path / "g.onnx"), "precision": "int8", "psnr": "99"})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp16"])
+def test_points_have_no_peak_to_be_measured_against(precision: str, tmp_path: Path) -> None:
+    path = write_generator(tmp_path, small_spec("points"))
+    with pytest.raises(UserError, match=f"^precision={precision}: for images, and this generator makes points"):
+        export_onnx({"ckpt": str(path), "precision": precision})
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def graph_of(weights: dict[str, np.ndarray], *nodes: onnx.NodeProto) -> onnx.ModelProto:
+    """z [n, 4] → y [n, 3]."""
+    values = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", size]) for name, size in (("z", 4), ("y", 3))
+    ]
+    constants = [numpy_helper.from_array(value, name) for name, value in weights.items()]
+    made = helper.make_graph(list(nodes), "one", values[:1], values[1:], constants)
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+def test_a_network_of_one_layer_has_nothing_to_quantise() -> None:
+    model = graph_of(
+        {"weights": np.ones((4, 3), np.float32)},
+        helper.make_node("MatMul", ["z", "weights"], ["x"], "only"),
+        helper.make_node("Tanh", ["x"], ["y"]),
+    )
+    with pytest.raises(UserError, match="^precision=int8: behind its first layer"):
+        to_int8(model, np.ones((8, 4), np.float32))
+
+
+def test_what_is_only_as_many_as_the_latents_is_quantised() -> None:
+    """A learnt constant, spread over the batch, is not the latents themselves."""
+    model = graph_of(
+        {"weights": np.ones((4, 3), np.float32), "more": np.ones((4, 3), np.float32), "learnt": np.ones(4, np.float32)},
+        helper.make_node("Shape", ["z"], ["shape"]),
+        helper.make_node("Expand", ["learnt", "shape"], ["spread"]),
+        helper.make_node("MatMul", ["spread", "weights"], ["x"], "quantised"),
+        helper.make_node("MatMul", ["z", "more"], ["first"], "first"),
+        helper.make_node("Add", ["x", "first"], ["y"]),
+    )
+    found = to_int8(model, latents(8)[:, :4])
+    assert {name: found_in_whole_numbers(found, name) for name in ("quantised", "first")} == {
+        "quantised": [True, True],
+        "first": [False, False],
+    }
+
+
+def found_in_whole_numbers(model: onnx.ModelProto, name: str) -> list[bool]:
+    """Whether each factor of a product comes as whole numbers."""
+    makers = {output: node.op_type for node in model.graph.node for output in node.output}
+    product = next(node for node in model.graph.node if node.name == name)
+    return [makers.get(each) == "DequantizeLinear" for each in product.input[:2]]
+
+
+def test_scores_and_shares_of_attention_are_not_rounded(tmp_path: Path) -> None:
+    path = write_generator(tmp_path, small_spec("sagan"))
+    export_onnx({"ckpt": str(path), "precision": "int8", "psnr": "20"})
+    kinds = Counter(node.op_type for node in optimised(tmp_path / "generator_int8.onnx").graph.node)
+    assert kinds["Softmax"] == 2
+    assert not {"QLinearSoftmax", "QLinearMatMul"} & set(kinds)
+
+
+@pytest.mark.slow
+def test_attention_of_its_real_width_is_near_without_being_told_how(tmp_path: Path) -> None:
+    path = write_generator(tmp_path, generator_spec("sagan", 64, 64, 3, 16, "auto", False))
+    export_onnx({"ckpt": str(path), "precision": "int8"})
+    assert (tmp_path / "generator_int8.onnx").is_file()

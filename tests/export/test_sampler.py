@@ -1,0 +1,284 @@
+"""The sampler draws what the network draws, without torch, and refuses what it cannot use."""
+
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from hypothesis import given
+from hypothesis.extra.numpy import array_shapes, arrays
+from hypothesis.strategies import floats, integers, sampled_from
+from PIL import Image
+
+from export.onnx import export_onnx
+from export.sampler import TRIED, Sampler, SamplerError, grid, latents, to_uint8, write_images, write_points
+from tests.generators import small_spec, write_generator
+from tests.processes import REPOSITORY, run
+from wgan_dist.checkpoints import generator_file
+
+# Makes `import torch` fail as on a machine without it.
+WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; sys.modules['wgan_dist'] = None; "
+
+
+def test_sampler_equals_the_network(onnx_file: Path, run_dir: Path) -> None:
+    sampler = Sampler(onnx_file)
+    network = generator_file.load(generator_file.locate(str(run_dir), "ema")).network
+    with torch.no_grad():
+        expected = network(torch.from_numpy(sampler.latents(70, seed=5)))
+    levels = ((expected.double() + 1) * 127.5).round().clamp(0, 255).permute(0, 2, 3, 1).numpy()
+    drawn = sampler.sample(70, seed=5)
+    assert drawn.shape == (70, 32, 32, 1)
+    assert drawn.dtype == np.uint8
+    # Rounding of a value within float error of a half may go either way.
+    assert np.abs(drawn - levels).max() <= 1
+    assert (drawn == levels).mean() > 0.999
+
+
+def test_the_first_images_of_a_seed_do_not_depend_on_the_count(onnx_file: Path) -> None:
+    sampler = Sampler(onnx_file)
+    assert (sampler.sample(40, seed=3)[:7] == sampler.sample(7, seed=3)).all()
+    assert (sampler.sample(7, seed=3) != sampler.sample(7, seed=4)).any()
+
+
+def test_it_draws_without_torch_and_without_the_package(onnx_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "sampler.py").write_text((REPOSITORY / "export/sampler.py").read_text())
+    code = WITHOUT_TORCH + f"from sampler import Sampler; print(Sampler({str(onnx_file)!r}).sample(3, seed=1).sum())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert int(done.stdout) == int(Sampler(onnx_file).sample(3, seed=1).sum())
+
+
+def test_command_line_without_torch_writes_the_same_grid_as_the_sampler(onnx_file: Path, tmp_path: Path) -> None:
+    main = WITHOUT_TORCH + "import runpy; runpy.run_module('export.sampler', run_name='__main__')"
+    done = run(sys.executable, "-c", main, str(onnx_file), "--count=10", "--seed=2", "--out=grid.png", cwd=tmp_path)
+    assert "CPUExecutionProvider" in done.stdout
+    assert (
+        np.asarray(Image.open(tmp_path / "grid.png")) == grid(Sampler(onnx_file).sample(10, seed=2)).squeeze(-1)
+    ).all()
+
+
+def test_single_files_hold_the_images_in_order(onnx_file: Path, tmp_path: Path) -> None:
+    images = Sampler(onnx_file).sample(3)
+    paths = list(write_images(images, str(tmp_path / "single")))
+    assert [path.name for path in paths] == ["000000.png", "000001.png", "000002.png"]
+    assert all(
+        (np.asarray(Image.open(path)) == image.squeeze(-1)).all() for path, image in zip(paths, images, strict=True)
+    )
+
+
+def test_levels_are_rounded_to_nearest_and_kept_in_range() -> None:
+    values = np.array([-1.5, -1.0, 0.0, 1 / 127.5 - 1 + 1e-6, 1.0, 2.0], np.float32).reshape(1, 1, 1, 6)
+    assert to_uint8(values).ravel().tolist() == [0, 0, 128, 1, 255, 255]
+
+
+@given(
+    arrays(np.float32, array_shapes(min_dims=4, max_dims=4, max_side=9), elements=floats(-2, 2, width=32)),
+    integers(1, 40),
+)
+def test_levels_are_those_of_the_formula_whatever_the_block(images: np.ndarray, block: int) -> None:
+    expected = np.rint((images + 1.0) * 127.5).clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("export.sampler.BLOCK", block)
+        found = to_uint8(images)
+    assert found.flags.c_contiguous
+    np.testing.assert_array_equal(found, expected)
+
+
+@given(integers(1, 9), integers(1, 9), integers(0, 30), sampled_from(["normal", "uniform"]), integers(0, 9))
+def test_latents_can_be_drawn_from_any_number_on(
+    count: int, latent_dim: int, start: int, distribution: str, seed: int
+) -> None:
+    every = latents(start + count, latent_dim, distribution, seed)
+    np.testing.assert_array_equal(latents(count, latent_dim, distribution, seed, start), every[start:])
+
+
+def test_a_stream_is_the_sample_in_parts_of_sizes_that_are_tried_and_then_kept(onnx_file: Path) -> None:
+    sampler = Sampler(onnx_file)
+    count = 2 * sum(TRIED)
+    batches = list(sampler.stream(count, seed=5))
+    sizes = [len(batch) for batch in batches]
+    assert tuple(sizes[: len(TRIED)]) == TRIED
+    assert sampler.batch_size in TRIED
+    assert set(sizes[len(TRIED) : -1]) == {sampler.batch_size}
+    drawn = np.concatenate(batches)
+    assert len(drawn) == count
+    whole = Sampler(onnx_file, batch_size=count).sample(count, seed=5)
+    assert np.abs(drawn.astype(int) - whole).max() <= 1
+    assert (drawn == whole).mean() > 0.999
+
+
+def test_the_size_that_was_fastest_per_image_is_kept(onnx_file: Path) -> None:
+    sampler = Sampler(onnx_file)
+    for size, seconds in zip(TRIED, (9.0, 0.8, 9.0, 1.6, 9.0, 12.8), strict=True):
+        assert sampler.batch_size == 0
+        sampler._note(size - 1, 0.0)  # of a batch that was cut short
+        sampler._note(size, seconds)
+    assert sampler.batch_size == 32
+
+
+def test_threads_that_begin_together_agree_on_a_size(onnx_file: Path) -> None:
+    """What lies between the batches of their streams, in threads that take turns as often as they can."""
+
+    def search(sampler: Sampler, start: threading.Barrier) -> None:
+        start.wait()
+        for _ in range(4 * len(TRIED)):
+            sampler._note(sampler._next_size(), 1.0)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            for _ in range(400):
+                sampler, start = Sampler(onnx_file, "cpu", threads=1), threading.Barrier(8)
+                for each in [pool.submit(search, sampler, start) for _ in range(8)]:
+                    each.result()
+                assert len(sampler._tried) == len(TRIED)
+                assert sampler.batch_size in TRIED
+    finally:
+        sys.setswitchinterval(interval)
+
+
+def test_a_stream_takes_no_memory_for_what_is_to_come(onnx_file: Path) -> None:
+    stream = Sampler(onnx_file, batch_size=3).stream(10**15, seed=2)
+    found = [next(stream) for _ in range(2)]
+    assert [batch.shape for batch in found] == [(3, 32, 32, 1)] * 2
+    np.testing.assert_array_equal(np.concatenate(found), Sampler(onnx_file).sample(6, seed=2))
+
+
+def test_a_batch_size_is_kept_to_and_bounded(onnx_file: Path) -> None:
+    assert [len(batch) for batch in Sampler(onnx_file, batch_size=5).stream(12)] == [5, 5, 2]
+    with pytest.raises(SamplerError, match="^batch_size=-1: expected at least 0$"):
+        Sampler(onnx_file, batch_size=-1)
+
+
+def test_outputs_bound_to_a_device_are_the_same(onnx_file: Path) -> None:
+    """The way of the CUDA provider, on the CPU."""
+    sampler = Sampler(onnx_file)
+    z = sampler.latents(5, seed=1)
+    np.testing.assert_array_equal(sampler._run_bound(z, "cpu"), sampler._run(z))
+
+
+def test_grid_places_images_row_by_row() -> None:
+    images = np.arange(1, 6, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 3, 1), np.uint8)
+    picture = grid(images)
+    assert picture.shape == (3 * 2 + 2 * 2, 2 * 3 + 2, 1)
+    assert picture[::4, ::5, 0].tolist() == [[1, 2], [3, 4], [5, 0]]
+    assert picture[4:6, 5:8, 0].tolist() == [[4, 4, 4]] * 2
+    assert (picture[2:4] == 0).all()
+    assert (picture[:, 3:5] == 0).all()
+
+
+@pytest.mark.parametrize("provider", ["cuda", "CUDAExecutionProvider", "nonsense"])
+def test_an_absent_provider_is_refused_not_replaced(onnx_file: Path, provider: str) -> None:
+    if torch.cuda.is_available() and provider != "nonsense":
+        pytest.skip("this machine has the provider")
+    with pytest.raises(SamplerError, match=r"provider="):
+        Sampler(onnx_file, provider=provider)
+
+
+def test_wrong_latents_and_counts_are_refused(onnx_file: Path) -> None:
+    sampler = Sampler(onnx_file)
+    with pytest.raises(SamplerError, match=r"\[2, 9\]: expected \[n, 8\]"):
+        sampler.images(np.zeros((2, 9), np.float32))
+    for count, seed in ((0, 0), (1, -1)):
+        with pytest.raises(SamplerError, match="expected at least"):
+            sampler.sample(count, seed)
+
+
+def test_a_folder_may_have_a_dot_in_its_name(tmp_path: Path) -> None:
+    images = np.zeros((2, 2, 2, 3), np.uint8)
+    assert len(list(write_images(images, f"{tmp_path}/my.images/"))) == 2
+    assert len(list(write_images(images, f"{tmp_path}/run.1"))) == 2
+    assert list(write_images(images, f"{tmp_path}/grid.JPG")) == [tmp_path / "grid.JPG"]
+
+
+def test_files_that_are_not_its_graphs_are_refused(onnx_file: Path, tmp_path: Path) -> None:
+    text = tmp_path / "text.onnx"
+    text.write_text("not a graph")
+    stranger = onnx.load(onnx_file)
+    del stranger.metadata_props[:]
+    onnx.save(stranger, tmp_path / "stranger.onnx")
+    for path, reason in (
+        (text, "cannot load"),
+        (tmp_path / "stranger.onnx", "not a generator"),
+        (tmp_path / "no", "no such file"),
+    ):
+        with pytest.raises(SamplerError, match=reason):
+            Sampler(path)
+
+
+def test_what_another_program_made_of_its_graph_is_refused(onnx_file: Path, tmp_path: Path) -> None:
+    model = onnx.load(onnx_file)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    onnx.save(model, tmp_path / "fixed.onnx")
+    content = onnx_file.read_bytes()
+    assert content.count(b"handwritten digits") == 1
+    (tmp_path / "latin.onnx").write_bytes(content.replace(b"handwritten digits", b"handwritten\xff\xfedigit"))
+    for name, reason in (("fixed", "its batch size is fixed at 1, expected a free one"), ("latin", "'utf-8' codec")):
+        with pytest.raises(SamplerError, match=rf"{name}\.onnx: not a generator written by export\.onnx: {reason}"):
+            Sampler(tmp_path / f"{name}.onnx")
+
+
+def test_bad_command_line_is_one_line_and_status_2(onnx_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for arguments in (["missing.onnx"], [str(onnx_file), "--count=0"], [str(onnx_file), "--out=file/grid.png"]):
+        done = run(sys.executable, "-m", "export.sampler", *arguments, cwd=tmp_path, fails=2)
+        assert done.stderr.startswith("error: ")
+        assert done.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.fixture(scope="module")
+def points_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A generator of points as a graph, beside the file it came from."""
+    path = write_generator(tmp_path_factory.mktemp("points"), small_spec("points"), "8gaussians")
+    export_onnx({"ckpt": str(path)})
+    return path.with_suffix(".onnx")
+
+
+def test_points_are_the_networks_and_the_first_of_a_seed_do_not_depend_on_the_count(points_file: Path) -> None:
+    sampler = Sampler(points_file)
+    assert sampler.makes_points
+    points = sampler.sample(70, seed=5)
+    assert points.shape == (70, 2)
+    assert points.dtype == np.float32
+    with torch.no_grad():
+        network = generator_file.load(points_file.with_suffix(".safetensors")).network
+        expected = network(torch.from_numpy(sampler.latents(70, seed=5))).numpy()
+    np.testing.assert_allclose(points, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(sampler.sample(7, seed=5), points[:7], rtol=1e-5, atol=1e-6)
+
+
+def test_a_table_of_points_holds_every_digit_of_them(tmp_path: Path) -> None:
+    points = np.array([[1 / 3, -2e-38], [3.4e38, 0.1]], np.float32)
+    path = write_points(points, str(tmp_path / "folder" / "points.CSV"))
+    assert path.read_text().count("\n") == 2
+    assert (np.loadtxt(path, delimiter=",", dtype=np.float32) == points).all()
+    assert [each.name for each in path.parent.iterdir()] == ["points.CSV"]
+
+
+def test_command_line_without_torch_writes_the_points_as_text(points_file: Path, tmp_path: Path) -> None:
+    main = WITHOUT_TORCH + "import runpy; runpy.run_module('export.sampler', run_name='__main__')"
+    done = run(sys.executable, "-c", main, str(points_file), "--count=40", "--seed=2", "--out=a/p.csv", cwd=tmp_path)
+    assert "40 points by CPUExecutionProvider: a/p.csv" in done.stdout
+    found = np.loadtxt(tmp_path / "a" / "p.csv", delimiter=",", dtype=np.float32)
+    assert (found == Sampler(points_file).sample(40, seed=2)).all()
+
+
+@pytest.mark.parametrize(
+    ("out", "reason"), [("points.png", "points; expected a file ending in .csv"), ("file/p.csv", "cannot be written")]
+)
+def test_where_points_cannot_go_is_one_line_and_status_2(
+    out: str, reason: str, points_file: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    done = run(sys.executable, "-m", "export.sampler", str(points_file), f"--out={out}", cwd=tmp_path, fails=2)
+    assert done.stderr.startswith(f"error: out={out}: ")
+    assert reason in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -1,0 +1,207 @@
+"""The page's folder: what is in it, what it says, and that it never costs anyone a file; test_web_page draws."""
+
+import hashlib
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import onnx
+import pytest
+
+from export.onnx import export_onnx
+from export.web import runtime as web_runtime
+from export.web.__main__ import export_web
+from tests.generators import small_spec, write_generator
+from tests.processes import REPOSITORY, run
+from wgan_dist.checkpoints import generator_file
+from wgan_dist.utils.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with files of the runtime's names, which is all that writing a page asks of it."""
+    folder = tmp_path_factory.mktemp("dist")
+    for variant in web_runtime.VARIANTS.values():
+        for name in variant.files:
+            (folder / name).write_text(f"/*! ONNX Runtime Web v9.8.7-test */ {name}")
+    return folder
+
+
+@pytest.fixture
+def generator(tmp_path: Path) -> Path:
+    (tmp_path / "of").mkdir()
+    return write_generator(tmp_path / "of", small_spec("dcgan"))
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_the_folder_lists_and_sums_its_files(generator: Path, runtime: Path, tmp_path: Path) -> None:
+    page = tmp_path / "a" / "page"
+    export_web({"ckpt": str(generator), "out": str(page), "runtime": str(runtime)})
+    subprocess.run(["sha256sum", "-c", "--strict", "SHA256SUMS"], cwd=page, check=True, capture_output=True)
+    listed = [line.split("  ")[1] for line in (page / "SHA256SUMS").read_text().splitlines()]
+    assert sorted([*listed, "SHA256SUMS"]) == sorted(content(page))
+    about = json.loads((page / "page.json").read_text())
+    assert about["bytes"] == (page / about["graph"]).stat().st_size
+    assert sorted(about["runtimes"]) == ["wasm", "webgpu"]
+    for names in about["runtimes"].values():
+        assert names["bytes"] == (page / names["binary"]).stat().st_size
+        assert (page / names["module"]).is_file()
+        assert (page / names["loader"]).is_file()
+    assert not list(page.glob("*.mjs"))
+    assert [path.name for path in page.parent.iterdir()] == ["page"]
+
+
+def test_without_webgpu_its_runtime_stays_away(generator: Path, runtime: Path, tmp_path: Path) -> None:
+    export_web({"ckpt": str(generator), "out": str(tmp_path / "p"), "runtime": str(runtime), "webgpu": "false"})
+    assert list(json.loads((tmp_path / "p" / "page.json").read_text())["runtimes"]) == ["wasm"]
+    assert [path.name for path in (tmp_path / "p").glob("*.wasm")] == ["ort-wasm-simd-threaded.wasm"]
+
+
+def described(path: Path, **texts: str) -> Path:
+    """An ONNX file that says other things about itself."""
+    model = onnx.load(path)
+    about = {each.key: each.value for each in model.metadata_props} | {f"wgan_dist.{k}": v for k, v in texts.items()}
+    onnx.helper.set_model_props(model, about)
+    onnx.save(model, path)
+    return path
+
+
+def test_an_onnx_file_is_taken_as_it_is_and_its_words_are_no_markup(
+    generator: Path, runtime: Path, tmp_path: Path
+) -> None:
+    graph = generator.with_name("any name.onnx")
+    export_onnx({"ckpt": str(generator), "out": str(graph)})
+    described(graph, description="cats <b>&", license='"><script>alert(1)</script>', data="{{ 7 * 6 }}")
+    export_web({"ckpt": str(graph), "out": str(tmp_path / "p"), "runtime": str(runtime)})
+    assert (tmp_path / "p" / "generator.onnx").read_bytes() == graph.read_bytes()
+    text = (tmp_path / "p" / "index.html").read_text()
+    assert "<title>Cats &lt;b&gt;&amp;, drawn by" in text
+    assert "{{ 7 * 6 }}" in text
+    assert "<script>alert" not in text
+    assert "16 × 16, RGB" in text
+    assert "onnxruntime-web 9.8.7-test" in text
+
+
+def test_a_file_that_says_only_how_to_draw_is_enough(generator: Path, runtime: Path, tmp_path: Path) -> None:
+    graph = generator.with_suffix(".onnx")
+    export_onnx({"ckpt": str(generator)})
+    model = onnx.load(graph)
+    needed = {f"wgan_dist.{name}" for name in ("latent_dim", "latent_distribution", "image_size", "channels")}
+    about = {each.key: each.value for each in model.metadata_props if each.key in needed}
+    assert len(about) == len(needed)
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, about)
+    onnx.save(model, graph)
+    export_web({"ckpt": str(graph), "out": str(tmp_path / "p"), "runtime": str(runtime)})
+    text = (tmp_path / "p" / "index.html").read_text()
+    assert "<title>Generated images, drawn by" in text
+    assert "<dt>Learnt from</dt><dd>not stated</dd>" in text
+    assert "unknown generator steps" in text
+    assert "SHA-256" not in text
+
+
+def test_a_page_that_nobody_changed_is_replaced(generator: Path, runtime: Path, tmp_path: Path) -> None:
+    settings = {"ckpt": str(generator), "out": str(tmp_path / "p"), "runtime": str(runtime)}
+    (tmp_path / "p").mkdir()
+    export_web(settings)
+    before = content(tmp_path / "p")
+    export_web(settings | {"webgpu": "false"})
+    assert len(content(tmp_path / "p")) == len(before) - 3
+    export_web(settings)
+    assert content(tmp_path / "p") == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["of", "p"]
+
+
+@pytest.mark.parametrize("change", ["a file more", "a file changed", "a folder more", "not a page", "a file"])
+def test_whatever_else_is_there_is_kept(change: str, generator: Path, runtime: Path, tmp_path: Path) -> None:
+    page = tmp_path / "p"
+    settings = {"ckpt": str(generator), "out": str(page), "runtime": str(runtime)}
+    if change == "a file":
+        page.write_text("mine")
+    elif change == "not a page":
+        page.mkdir()
+        (page / "index.html").write_text("mine")
+        digest = hashlib.sha256(b"mine").hexdigest()
+        (page / "SHA256SUMS").write_text(f"{digest}  index.html\n")
+    else:
+        export_web(settings)
+        if change == "a folder more":
+            (page / "mine").mkdir()
+        else:
+            (page / {"a file more": "CNAME", "a file changed": "page.css"}[change]).write_text("mine")
+    before = page.read_bytes() if page.is_file() else sorted(page.iterdir())
+    with pytest.raises(UserError, match=r"^out=.*p: exists and would be lost; expected a new name"):
+        export_web(settings)
+    assert before == (page.read_bytes() if page.is_file() else sorted(page.iterdir()))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["of", "p"]
+
+
+def test_what_cannot_be_a_page_is_named_and_leaves_nothing(generator: Path, runtime: Path, tmp_path: Path) -> None:
+    (tmp_path / "points").mkdir()
+    points = write_generator(tmp_path / "points", small_spec("points"), "8gaussians")
+    stranger = tmp_path / "stranger.onnx"
+    stranger.write_text("not a graph")
+    before = sorted(tmp_path.iterdir())
+    for given, reason in (
+        ({"ckpt": str(points)}, "makes points; expected one of images"),
+        ({"ckpt": str(stranger)}, r"^ckpt=.*stranger\.onnx: onnxruntime cannot load it"),
+        ({"ckpt": "missing.onnx"}, r"^ckpt=missing\.onnx: cannot be read"),
+        ({"ckpt": ""}, "--ckpt="),
+        ({"ckpt": str(generator), "out": ""}, "--out="),
+        ({"ckpt": str(generator), "runtime": str(tmp_path)}, r"runtime=.*dist folder.*ort\.wasm\.min\.mjs"),
+    ):
+        with pytest.raises(UserError, match=reason):
+            export_web({"out": str(tmp_path / "p"), "runtime": str(runtime)} | given)
+        assert sorted(tmp_path.iterdir()) == before
+
+
+def test_npms_package_is_checked_and_its_absence_is_one_line(
+    generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["-m", "export.web", f"--ckpt={generator}", "--out=p", "--cache_dir=cache"]
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / web_runtime.ARCHIVE).write_bytes(b"another package")
+    done = run(sys.executable, *arguments, cwd=tmp_path, fails=2)
+    assert done.stderr.startswith("error: cache/onnxruntime-web-1.30.0.tgz: its SHA-512 is not that of")
+    (tmp_path / "cache" / web_runtime.ARCHIVE).unlink()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    done = run(sys.executable, *arguments, cwd=tmp_path, fails=2)
+    assert done.stderr.startswith("error: onnxruntime-web: npm is not installed")
+    assert "--runtime=" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "p").exists()
+
+
+def test_what_npm_gives_instead_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    npm = tmp_path / "npm"
+    npm.write_text(f'#!/bin/sh\nfor last; do :; done\necho other > "${{last#*=}}/{web_runtime.ARCHIVE}"\n')
+    npm.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    with pytest.raises(UserError, match="SHA-512 is not that of onnxruntime-web"):
+        web_runtime.read(web_runtime.VARIANTS["wasm"], "", str(tmp_path / "cache"))
+    npm.write_text("#!/bin/sh\necho no network >&2\nexit 1\n")
+    with pytest.raises(UserError, match=r"npm pack failed \(no network\)"):
+        web_runtime.read(web_runtime.VARIANTS["wasm"], "", str(tmp_path / "cache"))
+    assert not (tmp_path / "cache").exists()
+
+
+def test_every_file_of_the_page_is_installed_with_it() -> None:
+    package_data = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    installed = {path for pattern in package_data["export"] for path in (REPOSITORY / "export").glob(pattern)}
+    others = {path for path in (REPOSITORY / "export").rglob("*") if path.is_file() and path.suffix != ".py"}
+    assert {path for path in others if "__pycache__" not in path.parts} <= installed
+
+
+def test_a_run_folder_says_what_its_network_is(run_dir: Path, runtime: Path, tmp_path: Path) -> None:
+    export_web({"ckpt": str(run_dir), "out": str(tmp_path / "p"), "runtime": str(runtime)})
+    text = (tmp_path / "p" / "index.html").read_text()
+    source = generator_file.load(run_dir / generator_file.EMA_FILE)
+    assert source.sha256 in text
+    assert "digits: handwritten digits" in text
+    assert source.description.license in text
+    assert "6 generator steps" in text

@@ -1,0 +1,450 @@
+"""The page in a browser, from a plain server's sub-folder: it draws what Python draws, for every hand and eye."""
+
+import base64
+import io
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from export.sampler import Sampler, grid, latents
+from export.web.__main__ import export_web
+from tests.browser import PHONE, PROJECTOR, Visit, served, visit
+from tests.generators import small_spec, write_generator
+from wgan_dist.sample import between
+
+pytestmark = pytest.mark.browser
+
+READY_MILLISECONDS = 60_000
+DIRECTIONS_SEED = 1234
+# Vulkan and WebGPU computed by the processor.
+SOFTWARE_GPU = (
+    "--enable-unsafe-webgpu",
+    "--use-webgpu-adapter=swiftshader",
+    "--enable-features=Vulkan",
+    "--use-vulkan=swiftshader",
+    "--ignore-gpu-blocklist",
+)
+# What the page asks of its worker is late, as on a slow phone.
+SLOW = """
+const send = Worker.prototype.postMessage;
+Worker.prototype.postMessage = function (message) {
+  setTimeout(() => send.call(this, message), message.name === "images" ? 400 : 0);
+};
+"""
+PIXELS = "(canvases) => canvases.map((each) => each.toDataURL())"
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where npm's package is kept between these tests."""
+    return tmp_path_factory.mktemp("npm")
+
+
+Writer = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def write_page(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Writer:
+    """Makes the page of an untrained generator of 16×16, below an otherwise empty folder."""
+
+    def write(channels: int = 3, distribution: str = "normal") -> Path:
+        folder = tmp_path_factory.mktemp("site")
+        generator = write_generator(
+            tmp_path_factory.mktemp("of"), small_spec("dcgan", channels), "digits", distribution
+        )
+        export_web({"ckpt": str(generator), "out": str(folder / "sub" / "page"), "cache_dir": str(cache)})
+        return folder / "sub" / "page"
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def page_folder(write_page: Writer) -> Path:
+    return write_page()
+
+
+@pytest.fixture(scope="module")
+def site(page_folder: Path) -> Iterator[str]:
+    """The address of the page."""
+    with served(page_folder.parent.parent) as server:
+        yield f"{server}sub/page/"
+
+
+@pytest.fixture(scope="module")
+def sampler(page_folder: Path) -> Sampler:
+    return Sampler(page_folder / "generator.onnx", provider="cpu", threads=1)
+
+
+def wait_for(page: Page, seed: int | str, count: int = 16) -> None:
+    """Until that many images of a seed are drawn and everything can be used."""
+    images = "image" if count == 1 else "images"
+    expect(page.locator("#status")).to_contain_text(f"{count} {images} of seed {seed},", timeout=READY_MILLISECONDS)
+    expect(page.locator("#play")).to_be_enabled()
+
+
+@contextmanager
+def opened(site: str, size: tuple[int, int] = PROJECTOR, dark: bool = False, address: str = "") -> Iterator[Visit]:
+    """The page, ready; in the end it must have asked nothing of other servers and complained of nothing."""
+    with visit(site + address, size, dark) as found:
+        expect(found.page.locator("#play")).to_be_enabled(timeout=READY_MILLISECONDS)
+        yield found
+        assert found.problems == []
+        assert len(found.requests) >= 10
+        assert [each for each in found.requests if not each.startswith(site)] == []
+
+
+@pytest.fixture(params=[(PHONE, False), (PHONE, True), (PROJECTOR, False), (PROJECTOR, True)], ids=str)
+def visited(site: str, request: pytest.FixtureRequest) -> Iterator[Visit]:
+    with opened(site, *request.param) as found:
+        yield found
+
+
+def pixels(page: Page, canvases: str = "#grid canvas") -> NDArray[np.uint8]:
+    """Of every such canvas, [n, h, w, 4]."""
+    files = [base64.b64decode(each.partition(",")[2]) for each in page.locator(canvases).evaluate_all(PIXELS)]
+    return np.stack([np.asarray(Image.open(io.BytesIO(each)).convert("RGBA")) for each in files])
+
+
+def assert_same(found: NDArray[np.uint8], expected: NDArray[np.uint8]) -> None:
+    """Images within a level, in one value of a thousand: another onnxruntime adds in another order."""
+    assert found.shape == expected.shape
+    difference = np.abs(found.astype(int) - expected.astype(int))
+    assert difference.max() <= 1
+    assert (difference > 0).mean() <= 1e-3
+
+
+def saved(page: Page, button: str) -> tuple[str, NDArray[np.uint8]]:
+    """The name and the pixels of the file that a button saves."""
+    with page.expect_download() as download:
+        page.locator(button).click()
+    with Image.open(download.value.path()) as picture:
+        assert picture.format == "PNG"
+        return download.value.suggested_filename, np.asarray(picture)
+
+
+def move(page: Page, slider: str, value: float) -> None:
+    page.locator(slider).fill(str(value))
+
+
+def test_it_draws_what_python_draws(visited: Visit, sampler: Sampler) -> None:
+    wait_for(visited.page, 0)
+    assert_same(pixels(visited.page)[..., :3], sampler.sample(16, seed=0))
+    assert (pixels(visited.page)[..., 3] == 255).all()
+    assert visited.page.locator("#provider").inner_text() == "your processor (WebAssembly)"
+    assert not visited.page.locator("#problem").is_visible()
+    assert not visited.page.locator("#loading").is_visible()
+
+
+def test_a_seed_and_a_count_are_typed_and_stay_in_the_address(visited: Visit, sampler: Sampler) -> None:
+    page, seed = visited.page, 12345678901234567890123
+    page.locator("#seed").fill(f"00{seed}")
+    page.keyboard.press("Enter")
+    wait_for(page, seed)
+    page.locator("#count").select_option("36")
+    wait_for(page, seed, 36)
+    assert_same(pixels(page)[..., :3], sampler.sample(36, seed=seed))
+    assert page.url.endswith(f"#seed={seed}&count=36")
+    assert f'Sampler("generator.onnx").sample(36, seed={seed})' in str(page.locator("pre").text_content())
+
+
+def test_an_address_opens_the_same_images(site: str, sampler: Sampler) -> None:
+    with opened(site, address="#seed=77&count=4") as found:
+        wait_for(found.page, 77, 4)
+        assert_same(pixels(found.page)[..., :3], sampler.sample(4, seed=77))
+
+
+def test_new_images_are_those_of_another_seed(visited: Visit, sampler: Sampler) -> None:
+    page, before = visited.page, pixels(visited.page)
+    page.locator("#new").click()
+    expect(page.locator("#status")).to_contain_text("each")
+    seed = int(page.locator("#seed").input_value())
+    wait_for(page, seed)
+    assert seed != 0
+    assert (pixels(page) != before).any()
+    assert_same(pixels(page)[..., :3], sampler.sample(16, seed=seed))
+
+
+def test_what_is_no_seed_draws_nothing(site: str) -> None:
+    with opened(site) as found:
+        before = pixels(found.page)
+        for text in ("-1", "1.5", "cat", ""):
+            found.page.locator("#seed").fill(text)
+            found.page.keyboard.press("Enter")
+            assert found.page.locator("#seed:invalid").count() == 1
+        assert (pixels(found.page) == before).all()
+        assert "seed 0" in found.page.locator("#status").inner_text()
+
+
+def test_the_grid_is_saved_pixel_for_pixel(visited: Visit, sampler: Sampler) -> None:
+    name, picture = saved(visited.page, "#save-grid")
+    assert name == "seed-0.png"
+    assert (picture == grid(pixels(visited.page)[..., :3])).all()
+    assert_same(picture, grid(sampler.sample(16, seed=0)))
+
+
+def turned(z: NDArray[np.float32], a: float, b: float) -> NDArray[np.float32]:
+    """z [1, latent_dim] after a and b quarter turns towards the page's two directions."""
+    first, second = latents(2, z.shape[1], "normal", DIRECTIONS_SEED).astype(np.float64)
+    after = np.cos(a * np.pi / 2) * z + np.sin(a * np.pi / 2) * first
+    return np.asarray(np.cos(b * np.pi / 2) * after + np.sin(b * np.pi / 2) * second, np.float32)
+
+
+def test_two_sliders_change_the_chosen_image(visited: Visit, sampler: Sampler) -> None:
+    page = visited.page
+    page.locator("#grid label").nth(5).click()
+    expect(page.locator("#explored-name")).to_have_text("Image 6 of seed 0")
+    assert (pixels(page, "#explored")[0] == pixels(page)[5]).all()
+    z = sampler.latents(16, seed=0)[5:6]
+    for a, b in ((30, 0), (30, -60), (-100, 100)):
+        before = pixels(page, "#explored")
+        move(page, "#a", a)
+        move(page, "#b", b)
+        expect(page.locator("#b-shown")).to_have_text(str(b))
+        name, picture = saved(page, "#save-one")
+        assert name == "seed-0-image-6.png"
+        assert (picture == pixels(page, "#explored")[0, ..., :3]).all()
+        assert_same(picture[None], sampler.images(turned(z, a / 100, b / 100)))
+        assert (np.abs(pixels(page, "#explored").astype(int) - before.astype(int)) > 16).mean() > 0.1
+    page.locator("#reset").click()
+    expect(page.locator("#a-shown")).to_have_text("0")
+    assert (pixels(page, "#explored")[0] == pixels(page)[5]).all()
+
+
+def test_between_two_seeds_is_the_way_that_python_goes(visited: Visit, sampler: Sampler) -> None:
+    page = visited.page
+    page.locator("#from").fill("3")
+    page.locator("#to").fill("4")
+    page.keyboard.press("Enter")
+    start, end = (sampler.latents(1, seed)[0] for seed in (3, 4))
+    for share in (0, 25, 60, 100):
+        move(page, "#share", share)
+        expect(page.locator("#share-shown")).to_have_text(f"{share} %")
+        name, picture = saved(page, "#save-between")
+        assert name == f"seed-3-to-4-at-{share}.png"
+        z = between(start, end, share / 100, "normal").astype(np.float32)
+        assert_same(picture[None], sampler.images(z[None]))
+    assert_same(picture[None], sampler.sample(1, seed=4))
+
+
+def test_it_plays_until_it_is_stopped(visited: Visit) -> None:
+    page, play = visited.page, visited.page.get_by_role("button", name="Play")
+    before = pixels(page, "#blended")
+    play.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#play")).to_have_text("Stop")
+    expect(page.locator("#share-shown")).not_to_have_text("0 %")
+    page.keyboard.press("Enter")
+    expect(page.locator("#play")).to_have_text("Play")
+    expect(page.locator("#play")).to_have_attribute("aria-pressed", "false")
+    page.wait_for_timeout(100)
+    stopped = pixels(page, "#blended")
+    assert (stopped != before).any()
+    page.wait_for_timeout(300)
+    assert (pixels(page, "#blended") == stopped).all()
+
+
+def test_every_control_is_reached_and_used_by_keyboard(visited: Visit) -> None:
+    page, reached = visited.page, [""]
+    while reached[-1] != "SUMMARY" and len(reached) < 30:
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.id || document.activeElement.tagName"))
+        if reached[-1] == "INPUT":
+            page.keyboard.press("ArrowRight")
+            page.keyboard.press("ArrowRight")
+            expect(page.locator("#explored-name")).to_have_text("Image 3 of seed 0")
+        if reached[-1] == "a":
+            page.keyboard.press("ArrowRight")
+            expect(page.locator("#a-shown")).to_have_text("1")
+    order = "new seed count save-grid INPUT a b reset save-one from to share play save-between SUMMARY"
+    assert reached[1:] == order.split()
+    outline = "getComputedStyle(document.activeElement).outlineStyle"
+    page.locator("#play").focus()
+    page.keyboard.press("Tab")
+    assert page.evaluate(outline) == "solid"
+
+
+def test_it_is_as_wide_as_the_window_and_fingers_hit_it(visited: Visit) -> None:
+    page = visited.page
+    for count in ("1", "64"):
+        page.locator("#count").select_option(count)
+        wait_for(page, 0, int(count))
+        page.locator("details").evaluate("(each) => { each.open = true; }")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        controls = page.locator("button, input, select, summary, #grid label").all()
+        boxes = [box for each in controls if (box := each.bounding_box())]
+        assert len(boxes) >= 15 + int(count)
+        assert min(min(box["width"], box["height"]) for box in boxes) >= 43.99
+        assert max(box["x"] + box["width"] for box in boxes) <= page.evaluate("innerWidth")
+
+
+def test_words_stand_out_from_what_is_behind_them(visited: Visit) -> None:
+    colours = visited.page.evaluate(
+        """["p.lead", "#status", "dd", "#new", "#save-grid", "summary", ".card .slider span"].map((where) => {
+            const each = document.querySelector(where);
+            let behind = each;
+            while (getComputedStyle(behind).backgroundColor === "rgba(0, 0, 0, 0)") behind = behind.parentElement;
+            return [getComputedStyle(each).color, getComputedStyle(behind).backgroundColor];
+        })"""
+    )
+    assert len(colours) == 7
+    for ink, paper in colours:
+        assert contrast(ink, paper) >= 4.5, (ink, paper)
+
+
+def contrast(first: str, second: str) -> float:
+    """Of two colours as browsers write them: WCAG 2, 1.4.3."""
+
+    def luminance(colour: str) -> float:
+        levels = np.array([int(each) / 255 for each in colour.removeprefix("rgb(").removesuffix(")").split(", ")])
+        linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    dark, light = sorted((luminance(first), luminance(second)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_transparency_and_uniform_latents(write_page: Writer) -> None:
+    folder = write_page(4, "uniform")
+    sampler = Sampler(folder / "generator.onnx", provider="cpu", threads=1)
+    with served(folder) as site, opened(site) as found:
+        wait_for(found.page, 0)
+        _, picture = saved(found.page, "#save-grid")
+        assert_same(picture, grid(sampler.sample(16, seed=0)))
+        opaque = pixels(found.page)[..., 3]
+        assert_same(opaque, sampler.sample(16, seed=0)[..., 3])
+        assert opaque.std() > 10
+        move(found.page, "#share", 50)
+        expect(found.page.locator("#share-shown")).to_have_text("50 %")
+        _, picture = saved(found.page, "#save-between")
+        z = (sampler.latents(1, 1) + sampler.latents(1, 2)) / np.float32(2)
+        assert_same(picture[None], sampler.images(z))
+
+
+@contextmanager
+def opened_slowly(site: str) -> Iterator[Page]:
+    """The page where each batch of images takes 0.4 s longer; nothing may be complained of in the end."""
+    with visit("about:blank", PROJECTOR) as found:
+        found.page.add_init_script(SLOW)
+        found.page.goto(site)
+        yield found.page
+        assert not found.page.locator("#problem").is_visible()
+        assert found.problems == []
+
+
+@pytest.mark.parametrize("first", ["#a", "#save-grid", "#save-between", "an image"])
+def test_the_first_touch_may_come_as_soon_as_it_is_allowed(first: str, site: str) -> None:
+    with opened_slowly(site) as page:
+        if first == "#a":
+            move(page, "#a", 30)
+        elif first == "an image":
+            expect(page.get_by_role("radio").nth(2)).to_be_enabled(timeout=READY_MILLISECONDS)
+            page.locator("#grid label").nth(2).click()
+        else:
+            page.locator(first).click()
+        wait_for(page, 0)
+        expect(page.locator("#explored-name")).to_contain_text("of seed 0")
+
+
+def test_images_that_are_not_drawn_yet_cannot_be_chosen(site: str) -> None:
+    with opened_slowly(site) as page:
+        wait_for(page, 0)
+        page.evaluate(
+            """() => {
+                const count = document.getElementById("count");
+                count.value = 36;
+                count.dispatchEvent(new Event("change"));
+                document.querySelectorAll("#grid input")[30].click();
+            }"""
+        )
+        assert page.locator("#explored-name").inner_text() == "Image 1 of seed 0"
+        wait_for(page, 0, 36)
+        page.locator("#grid label").nth(30).click()
+        expect(page.locator("#explored-name")).to_have_text("Image 31 of seed 0")
+
+
+def test_a_seed_typed_and_taken_back_does_not_end_the_drawing(site: str) -> None:
+    with opened_slowly(site) as page:
+        page.locator("#new").click()
+        seed = page.locator("#seed").input_value()
+        page.locator("#seed").press("End")
+        page.keyboard.type("5")
+        expect(page.locator("#grid")).not_to_have_attribute("aria-busy", "true", timeout=READY_MILLISECONDS)
+        page.keyboard.press("Backspace")
+        page.keyboard.press("Tab")
+        wait_for(page, seed)
+
+
+@pytest.mark.parametrize(
+    ("blocked", "words"),
+    [
+        ("ort-wasm-simd-threaded.wasm", "ort-wasm-simd-threaded.wasm could not be loaded"),
+        ("generator.onnx", "generator.onnx could not be loaded"),
+        ("ort.wasm.min.js", "It said:"),
+        ("worker.js", "could not be loaded"),
+        ("page.js", "could not be loaded"),
+    ],
+)
+def test_people_are_told_when_it_cannot_start(blocked: str, words: str, site: str) -> None:
+    with visit("about:blank", PHONE) as found:
+        page = found.page
+        page.context.route(f"**/{blocked}", lambda route: route.abort())
+        page.goto(site)
+        expect(page.get_by_role("alert")).to_contain_text("This page cannot draw here.", timeout=READY_MILLISECONDS)
+        assert words in page.locator("#problem-words").inner_text()
+        assert not page.locator("#loading").is_visible()
+        assert page.locator("main :enabled").count() == 0
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_from_the_disk_it_says_how_to_serve_it(page_folder: Path) -> None:
+    with visit((page_folder / "index.html").as_uri(), PHONE) as found:
+        expect(found.page.get_by_role("alert")).to_contain_text("python -m http.server")
+
+
+def test_without_scripts_it_says_that_it_needs_them(site: str) -> None:
+    with visit(site, PHONE, scripts=False) as found:
+        assert "needs JavaScript" in found.page.locator("noscript").inner_text()
+
+
+@pytest.fixture
+def page_for_software(page_folder: Path, tmp_path: Path) -> Path:
+    """The page, taking for a graphics card what computes as one on the processor."""
+    shutil.copytree(page_folder, tmp_path / "page")
+    edit(tmp_path / "page", "isFallbackAdapter", "isNoSuchThing")
+    return tmp_path / "page"
+
+
+def edit(folder: Path, old: str, new: str) -> None:
+    text = (folder / "worker.js").read_text()
+    assert old in text
+    (folder / "worker.js").write_text(text.replace(old, new))
+
+
+def drawn_on(folder: Path, sampler: Sampler) -> str:
+    """What draws where there is WebGPU, once it has drawn the right images."""
+    with served(folder) as site, visit(site, PROJECTOR, flags=SOFTWARE_GPU) as found:
+        wait_for(found.page, 0)
+        assert_same(pixels(found.page)[..., :3], sampler.sample(16, seed=0))
+        return found.page.locator("#provider").inner_text()
+
+
+def test_a_graphics_card_draws_the_same(page_for_software: Path, sampler: Sampler) -> None:
+    assert drawn_on(page_for_software, sampler) == "your graphics card (WebGPU)"
+
+
+def test_one_that_draws_otherwise_or_not_at_all_is_left_alone(page_for_software: Path, sampler: Sampler) -> None:
+    edit(page_for_software, "CHECKED_LEVELS = 2", "CHECKED_LEVELS = -1")
+    assert drawn_on(page_for_software, sampler) == "your processor (WebAssembly)"
+    (page_for_software / "ort-wasm-simd-threaded.asyncify.wasm").unlink()
+    assert drawn_on(page_for_software, sampler) == "your processor (WebAssembly)"
+
+
+def test_software_is_no_graphics_card(page_folder: Path, sampler: Sampler) -> None:
+    assert drawn_on(page_folder, sampler) == "your processor (WebAssembly)"

@@ -1,0 +1,71 @@
+"""The pictures of fixed noise: which are shown, in which order, and as an animation."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageSequence
+
+from export.sampler import write_picture
+from tests.runs import write_run, write_sample
+from wgan_dist.reporting.frames import read_frames, spread, write_animation
+from wgan_dist.reporting.runs import Run, read_run
+from wgan_dist.tracking.logger import SAMPLES
+from wgan_dist.utils.images import LABEL_HEIGHT
+
+
+@given(st.integers(1, 2000), st.integers(2, 100))
+def test_chosen_frames_are_evenly_apart_with_both_ends(count: int, most: int) -> None:
+    chosen = spread(count, most)
+    assert len(chosen) == min(count, most)
+    assert (chosen[0], chosen[-1]) == (0, count - 1)
+    gaps = np.diff(chosen)
+    assert len(gaps) == 0 or gaps.min() >= 1 and gaps.max() - gaps.min() <= 1
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    folder = write_run(tmp_path / "a", [])
+    for step, level in ((100_000_000, 200), (500, 100), (60, 20)):  # nine digits come after eight
+        write_sample(folder, step, "ema", level)
+    write_sample(folder, 500, "raw", 50)
+    (folder / SAMPLES / "step-00000900-ema.npy").touch()
+    (folder / SAMPLES / "step-other-ema.png").touch()
+    return read_run(folder, "a")
+
+
+def test_frames_are_in_the_order_of_their_steps(run: Run) -> None:
+    found, notes = read_frames(run, "ema", 25, "1-a")
+    assert [frame.step for frame in found] == [60, 500, 100_000_000]
+    assert found[1].picture.name == "1-a/step-00000500-ema.png"
+    assert found[1].picture.content == (run.folder / SAMPLES / "step-00000500-ema.png").read_bytes()
+    assert notes == []
+    assert [frame.step for frame in read_frames(run, "raw", 25, "")[0]] == [500]
+    assert [frame.step for frame in read_frames(run, "ema", 2, "")[0]] == [60, 100_000_000]
+
+
+@pytest.mark.parametrize("damage", [b"", b"GIF89a", b"half"])
+def test_a_picture_that_cannot_be_read_is_said(damage: bytes, run: Run) -> None:
+    path = run.folder / SAMPLES / "step-00000500-ema.png"
+    if damage == b"half":
+        noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+        write_picture(noise, path)
+        damage = path.read_bytes()[:6000]
+    path.write_bytes(damage)
+    found, notes = read_frames(run, "ema", 25, "")
+    assert [frame.step for frame in found] == [60, 100_000_000]
+    assert notes == ["samples/step-00000500-ema.png cannot be read"]
+
+
+def test_an_animation_shows_every_frame_in_order(run: Run, tmp_path: Path) -> None:
+    found, _ = read_frames(run, "ema", 25, "")
+    content = write_animation(found, tmp_path / "a.gif")
+    assert (tmp_path / "a.gif").read_bytes() == content
+    with Image.open(tmp_path / "a.gif") as gif:
+        assert gif.info["loop"] == 0
+        levels = [
+            np.asarray(each.convert("L"))[LABEL_HEIGHT:, :10].mean().round() for each in ImageSequence.Iterator(gif)
+        ]
+    assert levels == [20, 100, 200]

@@ -1,0 +1,208 @@
+"""The model card: what its head says to the Hub, what its body says to people, and that its lines of Python run."""
+
+import dataclasses
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from huggingface_hub import ModelCard
+
+from export.onnx import export_onnx
+from export.sampler import Sampler
+from tests.generators import small_spec, write_generator
+from tests.processes import PYTHON, run
+from tests.runs import write_evaluation, write_run, write_sample
+from wgan_dist.checkpoints import generator_file
+from wgan_dist.checkpoints.generator_file import EMA_FILE, Description
+from wgan_dist.model_card import MARK, card, card_text, write_card
+from wgan_dist.models.registry import NetworkSpec
+from wgan_dist.utils.errors import UserError
+
+TASK = "unconditional-image-generation"
+BEST = {"metric": "fid", "value": 8.5, "step": 2, "checkpoint": "step-00000002", "protocol": "of the best"}
+
+
+def make_run(folder: Path, **settings: Any) -> Path:
+    """A run whose generator of step 3 was measured, in training and since, and an earlier one as the best."""
+    records: list[dict[str, Any]] = [
+        {"step": 1, "fid": 12.0},
+        {"step": 3, "fid": 9.0, "kid": 0.5, "recall": None},
+        {"step": 3.0},
+    ]
+    made = write_run(folder, records, **settings)
+    write_generator(made, small_spec("dcgan"), "cifar10")
+    write_evaluation(made, "b", step=3, data="cifar10", metrics={"fid": {"value": 7.25, "protocol": "50,000 each"}})
+    write_evaluation(
+        made, "a", step=2, source="best.safetensors", metrics={"fid": {"value": 6.0, "protocol": "50,000 each"}}
+    )
+    (made / "best.json").write_text(json.dumps(BEST))
+    return made
+
+
+def head(text: str) -> dict[str, Any]:
+    """The metadata, by huggingface_hub's own parser."""
+    data: Any = ModelCard(text).data
+    return dict(data.to_dict())
+
+
+def rows(text: str) -> list[tuple[str, ...]]:
+    """The lines of the card's tables, as cells."""
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    return [tuple(cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]) for line in lines]
+
+
+def test_the_head_is_what_the_hub_reads(tmp_path: Path) -> None:
+    found: Any = ModelCard(card_text(make_run(tmp_path / "run", license="CC0-1.0"))).data
+    assert found.license == "cc0-1.0"
+    assert (found.library_name, found.pipeline_tag) == ("wgan_dist", TASK)
+    assert {"gan", "wgan", "wgan-gp", TASK} <= set(found.tags)
+    assert found.datasets == ["uoft-cs/cifar10"]
+    results = {(each.metric_type, each.metric_value, each.metric_args["protocol"]) for each in found.eval_results}
+    assert results == {
+        ("fid", 7.25, "50,000 each; data: cifar10"),
+        ("kid", 0.5, "recorded in training, evaluation_images=1,024"),
+    }
+    assert {(each.task_type, each.dataset_type) for each in found.eval_results} == {(TASK, "uoft-cs/cifar10")}
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        ("", {}),
+        ("Apache-2.0", {"license": "apache-2.0"}),
+        ("GPL-3.0-only", {"license": "other", "license_name": "GPL-3.0-only"}),
+    ],
+)
+def test_a_licence_is_named_as_the_hub_names_it(named: str, expected: dict[str, str]) -> None:
+    about = Description(small_spec("dcgan"), "normal", "ema", 3, 48, "photos", "", named, "0")
+    found = head(str(card(about, None, "")))
+    assert {name: value for name, value in found.items() if name.startswith("license")} == expected
+
+
+def test_every_figure_stands_with_its_file_and_protocol(tmp_path: Path) -> None:
+    figures = [row for row in rows(card_text(make_run(tmp_path / "run"))) if len(row) == 4]
+    assert set(figures[1:]) == {
+        ("fid", "7.25", "generator.safetensors, step 3", "50,000 each; data: cifar10"),
+        ("fid", "6", "best.safetensors, step 2", "50,000 each; data: digits"),
+        ("fid", "8.5", "best.safetensors, step 2", "of the best"),
+        ("kid", "0.5", "averaged weights, step 3", "recorded in training, evaluation\\_images=1,024"),
+    }
+
+
+def test_the_facts_are_those_of_the_run_and_its_file(tmp_path: Path) -> None:
+    made = make_run(
+        tmp_path / "run", penalty="lp", gp_weight=2.5, n_critic=3, batch_size=17, seed=5, spectral_norm="both"
+    )
+    write_sample(made, 2, "ema", 9)
+    write_sample(made, 10, "ema", 9)
+    write_sample(made, 11, "raw", 9)
+    text = card_text(made)
+    facts = dict(row for row in rows(text) if len(row) == 2)
+    assert facts["Method"] == "loss wasserstein, penalty lp, weight 2.5, spectral norm: both"
+    assert facts["Schedule"] == "3 critic iterations a generator step, batches of 17"
+    assert facts["Length"] == "3 generator steps; the critic saw 48 real examples"
+    assert facts["Latent vector"] == "8 numbers, normal"
+    assert (facts["Seed"], facts["Network"]) == ("5", "dcgan, 4 features, norm batch")
+    assert "](samples/step-00000010-ema.png)" in text
+    assert "Petzka" in text
+    assert "Gulrajani" not in text
+    assert "Miyato" in text
+    assert "wgan-gp" not in head(text)["tags"]
+
+
+def test_a_lone_file_has_a_card_without_a_training(tmp_path: Path) -> None:
+    path = write_generator(tmp_path, small_spec("points"), "8gaussians")
+    assert write_card(path) == tmp_path / "README.md"
+    text = (tmp_path / "README.md").read_text()
+    assert "pipeline_tag" not in head(text)
+    assert "Nothing was measured of this generator." in text
+    assert "![" not in text
+    assert "Schedule" not in text
+    assert text.endswith("\n")
+
+
+def test_a_card_that_is_ours_is_written_again_and_no_other(tmp_path: Path) -> None:
+    path = write_generator(tmp_path, small_spec("dcgan"))
+    readme = tmp_path / "README.md"
+    write_card(path)
+    first = readme.read_text()
+    readme.write_text(f"older\n{MARK}\n")
+    assert write_card(path) == readme
+    assert readme.read_text() == first
+    readme.write_bytes(b"my own \xff words")
+    assert write_card(path) is None
+    assert readme.read_bytes() == b"my own \xff words"
+
+
+HOSTILE = "---\n# <script>alert(1)</script> | `x` {{ 7 * 7 }} [a](b)"
+
+
+def test_words_of_a_stranger_stay_words(tmp_path: Path) -> None:
+    about = Description(small_spec("dcgan"), "normal", "ema", 3, 48, HOSTILE, HOSTILE, HOSTILE, "0")
+    text = str(card(about, None, ""))
+    assert "<script>" not in text.split("\n---\n", 1)[1]
+    assert "49" not in text
+    assert "[a](b)" not in text.split("\n---\n", 1)[1]
+    assert dict(row for row in rows(text) if len(row) == 2)["Data"].startswith("--- \\# &lt;script&gt;")
+    assert head(text)["license_name"] == HOSTILE
+
+
+@pytest.mark.parametrize("damage", [{"steps": "many"}, {"latent_distribution": 5}, {"description": None}])
+def test_a_description_that_makes_no_sense_is_refused(tmp_path: Path, damage: dict[str, Any]) -> None:
+    about = Description(small_spec("dcgan"), "normal", "ema", 3, 48, "digits", "", "", "0")
+    (tmp_path / EMA_FILE).write_bytes(generator_file.to_bytes({}, dataclasses.replace(about, **damage)))
+    with pytest.raises(UserError, match="the description of the generator is damaged"):
+        card_text(tmp_path / EMA_FILE)
+
+
+def test_a_class_of_ones_own_has_a_card_without_being_imported(tmp_path: Path) -> None:
+    spec = NetworkSpec("no_such_module:Own", small_spec("dcgan").arguments)
+    about = Description(spec, "normal", "ema", 3, 48, "digits", "", "", "0")
+    (tmp_path / EMA_FILE).write_bytes(generator_file.to_bytes({}, about))
+    assert "from_pretrained(\".\", generator='no_such_module:Own')" in card_text(tmp_path / EMA_FILE)
+
+
+@pytest.mark.parametrize(("name", "distribution"), [("dcgan", "normal"), ("mlp_bn", "uniform"), ("points", "normal")])
+def test_the_lines_that_sample_run_as_they_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, distribution: str
+) -> None:
+    path = write_generator(tmp_path, small_spec(name), distribution=distribution)
+    export_onnx({"ckpt": str(path), "out": str(tmp_path / "generator.onnx")})
+    with_onnx, with_torch = re.findall(r"```python\n(.*?)```", card_text(path), re.DOTALL)
+    assert len(with_onnx.strip().splitlines()) <= 5
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, Any] = {}
+    exec(with_onnx, found)
+    sampler = Sampler("generator.onnx")
+    assert found["z"].shape == (16, 8)
+    assert abs(float(np.abs(found["z"]).max()) - 1) < 0.2 or distribution == "normal"
+    if name == "points":
+        np.testing.assert_array_equal(found["samples"], sampler.images(found["z"]))
+    else:
+        np.testing.assert_array_equal(found["pixels"], sampler.images(found["z"]))
+        assert f"# float32 {list(found['samples'].shape)} in [-1, 1]" in with_onnx
+    exec(with_torch, found)
+    assert f"[{', '.join(map(str, found['samples'].shape))}]" in with_torch
+    np.testing.assert_allclose(found["samples"].astype(float), sampler.sample(16), atol=1 if name != "points" else 1e-5)
+
+
+def test_a_finished_run_has_its_card_and_the_command_line_writes_it_again(run_dir: Path, tmp_path: Path) -> None:
+    assert "(samples/step-00000006-ema.png)" in (run_dir / "README.md").read_text()
+    copy = tmp_path / "tiny"
+    shutil.copytree(run_dir, copy)
+    write_evaluation(copy, "later", step=6, metrics={"fid": {"value": 1.5, "protocol": "later"}})
+    command = (*PYTHON, "-m", "wgan_dist.model_card", f"--ckpt={copy}")
+    assert run(*command, cwd=tmp_path).stdout == f"{copy}/README.md\n"
+    assert head((copy / "README.md").read_text())["model-index"][0]["results"][0]["metrics"][0]["value"] == 1.5
+    (copy / "README.md").write_text("mine")
+    refused = run(*command, cwd=tmp_path, fails=2).stderr
+    assert refused == f"error: ckpt={copy}: the README.md beside it was not written by wgan_dist, and is kept\n"
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"ckpt={tmp_path}: expected a run folder or a generator.safetensors"):
+        write_card(tmp_path)

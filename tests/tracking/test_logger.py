@@ -1,0 +1,120 @@
+"""What a person watches: the table of runs in TensorBoard, the progress line on a terminal and in a pipe."""
+
+import collections
+import os
+import pty
+import select
+import sys
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from tensorboard.context import RequestContext
+from tensorboard.plugins.base_plugin import TBContext
+from tensorboard.plugins.hparams import api_pb2, list_session_groups
+from tensorboard.plugins.hparams.backend_context import Context
+
+from tests.processes import HANG_SECONDS, TORCHRUN_2, metrics, run
+from wgan_dist.config import Config
+from wgan_dist.tracking.logger import COMPARED, Progress, settings_table
+from wgan_dist.train import train
+
+MEASURED = {"evaluate_every": "3", "metrics": "swd", "evaluation_images": "16"}
+SWD = "evaluation/sliced_wasserstein"
+
+
+def table(logdir: Path) -> list[tuple[str, dict[str, object], dict[str, float]]]:
+    """The runs as TensorBoard's own table has them, the least sliced Wasserstein distance first."""
+    events = EventMultiplexer()
+    events.AddRunsFromDirectory(str(logdir))
+    events.Reload()
+    provider = MultiplexerDataProvider(events, str(logdir))
+    context = Context(TBContext(logdir=str(logdir), multiplexer=events, data_provider=provider))
+    request = api_pb2.ListSessionGroupsRequest(start_index=0, slice_size=99, allowed_statuses=[0, 1, 2, 3])
+    for name in COMPARED:
+        request.col_params.add(metric=api_pb2.MetricName(tag=name))
+        if name == SWD:
+            request.col_params[-1].order = api_pb2.ORDER_ASC
+    found = list_session_groups.Handler(RequestContext(), context, "", request).run()
+    return [
+        (
+            group.sessions[0].name,
+            {name: value.string_value or value.number_value for name, value in group.hparams.items()},
+            {each.name.tag: each.value for each in group.metric_values},
+        )
+        for group in found.session_groups
+    ]
+
+
+def test_tensorboard_sorts_runs_by_what_was_measured_beside_their_settings(
+    tiny: dict[str, str], tmp_path: Path
+) -> None:
+    for name, own in (("a", {}), ("b", {"generator_lr": "0.05", "generator_features": "auto", "max_steps": "3"})):
+        train(tiny | MEASURED | {"run_dir": str(tmp_path / name), "n_critic": "1"} | own)
+    last = {name: metrics(tmp_path / name)[-1] for name in "ab"}
+    found = table(tmp_path)
+    ordered = sorted("ab", key=lambda name: last[name]["sliced_wasserstein"])
+    assert [name for name, _, _ in found] == [f"{name}/tensorboard" for name in ordered]
+    for name, settings, values in found:
+        record = last[name[0]]
+        assert settings["generator_lr"] == pytest.approx(0.05 if name[0] == "b" else 3e-4)
+        assert settings["generator_features"] == ("auto" if name[0] == "b" else "4")
+        assert values[SWD] == pytest.approx(record["sliced_wasserstein"], 1e-6)
+        assert values["critic/wasserstein_estimate"] == pytest.approx(record["wasserstein"], 1e-5)
+    assert not list(tmp_path.glob("*/tensorboard/*/"))
+
+
+def test_a_setting_has_one_type_in_every_run() -> None:
+    one, other = settings_table(Config()), settings_table(Config(generator_features=3, channels=1, data=("a", "b")))
+    assert {name: type(value) for name, value in one.items()} == {name: type(value) for name, value in other.items()}
+    assert (one["channels"], other["channels"], other["data"]) == ("auto", "1", "a,b")
+    assert (one["compile"], one["n_critic"], one["gp_weight"]) == (False, 5, 10.0)
+
+
+def on_terminal(monkeypatch: pytest.MonkeyPatch) -> str:
+    """What a progress line of two records sends to a real terminal."""
+    main, terminal = pty.openpty()
+    with open(terminal, "w", encoding="utf-8") as stream, monkeypatch.context() as patched:  # noqa: PTH123
+        patched.setattr(sys, "stdout", stream)
+        progress = Progress(0, 4)
+        for step in (1, 2):
+            progress.show({"step": step, "wasserstein": 0.5})
+        progress.close()
+        stream.flush()
+        sent = b""
+        # A terminal hands over what it has, in as many parts as it likes.
+        while not sent.endswith(b"\n") and select.select([main], [], [], HANG_SECONDS)[0]:
+            sent += os.read(main, 10_000)
+    os.close(main)
+    return sent.decode()
+
+
+def test_a_terminal_has_one_line_that_is_rewritten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    sent = on_terminal(monkeypatch)
+    assert sent.count("\r\x1b[Kstep ") == 2
+    assert sent.count("\n") == 1
+    assert "\x1b[" not in sent.replace("\x1b[K", "")  # nor is there a colour, whatever NO_COLOR says
+
+
+def test_a_terminal_that_cannot_rewrite_has_a_line_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    sent = on_terminal(monkeypatch)
+    assert [line.split()[1] for line in sent.splitlines()] == ["1/4", "2/4"]
+    assert "\x1b" not in sent
+
+
+@pytest.mark.slow
+def test_two_processes_have_one_voice(tmp_path: Path, tiny: dict[str, str]) -> None:
+    settings = (
+        tiny | MEASURED | {"n_critic": "1", "holdout": "0.1", "run_dir": "run", "early_stop": "best", "patience": "1"}
+    )
+    flags = [f"--{name}={value}" for name, value in settings.items()]
+    done = run(*TORCHRUN_2, "-m", "wgan_dist.train", *flags, cwd=tmp_path)
+    said = collections.Counter(done.stdout.splitlines())
+    assert [line for line, times in said.items() if times > 1 and line] == []
+    assert sum(line.startswith("step ") for line in said) >= 2
+    refused = run(*TORCHRUN_2, "-m", "wgan_dist.train", *flags, "--trackers=none", cwd=tmp_path, fails=1)
+    lines = [line for line in refused.stderr.splitlines() if line.startswith("error: ")]
+    assert lines == ["error: run_dir=run: exists already; --resume continues it, another name starts a new run"]

@@ -1,0 +1,1 @@
+"""Training checkpoints, the portable generator file, and the run folder."""

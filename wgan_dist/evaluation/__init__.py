@@ -1,0 +1,1 @@
+"""Metrics of generated images and points, and what they are computed with."""

@@ -1,0 +1,32 @@
+"""Settings → the descriptions of both networks; the last place that knows settings, before the builders."""
+
+from wgan_dist.config import Config
+from wgan_dist.data import are_points
+from wgan_dist.models.registry import POINT_CHANNELS, POINT_SIZE, NetworkSpec, critic_spec, generator_spec
+
+# Where the data are not open yet.
+ASSUMED_CHANNELS = 3
+
+
+def network_specs(config: Config, channels: int) -> tuple[NetworkSpec, NetworkSpec]:
+    """Of the generator and the critic, for images of `channels`, or for points where the data are such.
+
+    Raises UserError for a network that does not exist, or cannot make what is asked for.
+    """
+    size = config.image_size
+    if are_points(config.data):
+        size, channels = POINT_SIZE, POINT_CHANNELS
+    normed = config.spectral_norm
+    generator = generator_spec(
+        config.generator,
+        config.latent_dim,
+        size,
+        channels,
+        config.generator_features,
+        config.generator_norm,
+        normed in ("generator", "both"),
+    )
+    critic = critic_spec(
+        config.critic, size, channels, config.critic_features, config.critic_norm, normed in ("critic", "both")
+    )
+    return generator, critic

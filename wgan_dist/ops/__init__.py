@@ -1,0 +1,1 @@
+"""Operations with their own double backward, for gradient penalties."""

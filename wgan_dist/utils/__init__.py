@@ -1,0 +1,1 @@
+"""Files, random numbers, images, signals and profiling: helpers that know nothing of GANs."""
