@@ -14,11 +14,11 @@ from wgan_dist.checkpoints import generator_file
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS
 from wgan_dist.config import command_line, is_run, load_config, parse_background
 from wgan_dist.config.fields import AUTO, from_flags, setting, show
+from wgan_dist.config.metric_choices import parse_metrics
 from wgan_dist.data import are_points, open_images, open_points, split
 from wgan_dist.data.synthetic import DRAWS
 from wgan_dist.evaluation.evaluator import Evaluator, PointEvaluator, image_evaluator
 from wgan_dist.evaluation.metric_set import open_metric_set, reasons_in_words
-from wgan_dist.tracking.metric_names import parse_metrics
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import write_text
 

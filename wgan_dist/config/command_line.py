@@ -3,12 +3,13 @@
 import functools
 import io
 import os
+import pkgutil
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
-from wgan_dist.config.fields import help_text, needs_value
+from wgan_dist.config.fields import from_flags, help_text, needs_value
 from wgan_dist.utils.errors import LostError, Stopped, UserError
 
 # What a person waits for begins with the command.
@@ -100,15 +101,35 @@ def guarded(command: Callable[[], None]) -> None:
         sys.exit(EXIT_INTERRUPTED)
 
 
-def _run(command: Callable[[list[str]], None], settings: type[Any], usage: str) -> None:
-    arguments = sys.argv[1:]
+def _prepare(settings: type[Any], usage: str) -> bool:
+    """Prepare the streams; print the help and return False if it is asked for."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without ∇ is no reason to end a run
-    if {"-h", "--help"} & set(arguments):
+    if {"-h", "--help"} & set(sys.argv[1:]):
         print(help_text(settings, usage))
-        return
-    guarded(lambda: command(arguments))
+        return False
+    return True
+
+
+def _run(command: Callable[[list[str]], None], settings: type[Any], usage: str) -> None:
+    if _prepare(settings, usage):
+        guarded(lambda: command(sys.argv[1:]))
+
+
+def run_command(target: str, settings: type[Any], usage: str) -> None:
+    """Run a command line: print the help, or call `target` with the settings that the flags describe.
+
+    `target` is a function as `package.module:function`. It is imported after the flags are understood, so that the
+    help and a wrong flag do not wait for torch. Errors end as `guarded` says.
+    """
+
+    def command() -> None:
+        values = from_flags(settings, read_flags(sys.argv[1:], functools.partial(needs_value, settings)))
+        pkgutil.resolve_name(target)(values)
+
+    if _prepare(settings, usage):
+        guarded(command)
 
 
 def run(command: Callable[[dict[str, str]], None], settings: type[Any], usage: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from wgan_dist.config.fields import AUTO, setting, show, typed_values, unknown_name
-from wgan_dist.tracking.metric_names import parse_best_metric, parse_metrics
+from wgan_dist.config.metric_choices import BEST_METRICS, parse_metrics
 from wgan_dist.utils.errors import UserError
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -179,7 +179,7 @@ class Config:
     evaluation_images: int = setting(1024, "generated images measured, against as many real ones", least=2)
     feature_extractor: str = setting("", "TorchScript or ONNX file, uint8 images → features, of frechet and kernel")
     inception_weights: str = setting("", "file of Inception's weights; torch-fidelity's cache if not given")
-    best_metric: str = setting("auto", "recorded name that chooses best.safetensors", parse=parse_best_metric)
+    best_metric: str = setting("auto", "recorded name that chooses best.safetensors", choices=BEST_METRICS)
     early_stop: str = setting(
         "no",
         "when best_metric has not improved, or the held-out Wasserstein estimate was flat, for --patience",

@@ -4,9 +4,10 @@ from dataclasses import dataclass, field
 
 import torch
 
+from wgan_dist.config.metric_choices import IMAGE_METRICS
 from wgan_dist.evaluation.extractors import Extractor, missing_inception, open_extractor, open_inception
 from wgan_dist.evaluation.metrics.sliced_wasserstein import PATCH
-from wgan_dist.tracking.metric_names import EXTRACTOR, INCEPTION, METRICS, OF_IMAGES
+from wgan_dist.tracking.metric_names import EXTRACTOR, INCEPTION, METRICS
 from wgan_dist.utils.errors import UserError
 
 
@@ -47,7 +48,7 @@ def open_metric_set(
     metric that cannot be computed.
     """
     missing = _missing(shape[-1], extractor, inception)
-    asked = OF_IMAGES if names is None else names
+    asked = IMAGE_METRICS if names is None else names
     reasons = {name: missing.get(name) or missing.get(METRICS[name].of) for name in asked}
     skipped = {name: reason for name, reason in reasons.items() if reason}
     if names is not None and skipped:

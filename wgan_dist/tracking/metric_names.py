@@ -33,32 +33,3 @@ METRICS = {
     "good_share": Metric(POINTS, False),
     "rarest_mode_share": Metric(POINTS, False),
 }
-# What --metrics chooses from, and the words that it takes for them besides their names.
-OF_IMAGES = tuple(name for name, measure in METRICS.items() if measure.of in (PIXELS, INCEPTION, EXTRACTOR))
-SHORT = {
-    "swd": ("sliced_wasserstein",),
-    "nn": ("nearest_neighbour",),
-    "is": ("inception_score",),
-    "pr": ("precision", "recall"),
-    "frechet": ("frechet_distance",),
-    "kernel": ("kernel_distance",),
-}
-
-
-def parse_metrics(value: object) -> tuple[str, ...] | None:
-    """Names from a text or a list, in the order they are recorded in; None for auto. Raises ValueError for others."""
-    asked = [str(each).strip() for each in (value if isinstance(value, (list, tuple)) else str(value).split(","))]
-    if asked == ["auto"] or value is None:
-        return None
-    named = {name for each in asked for name in SHORT.get(each, (each,))}
-    if not named <= set(OF_IMAGES):
-        raise ValueError(f"auto, or some of {', '.join([*SHORT, *OF_IMAGES])}")
-    return tuple(name for name in OF_IMAGES if name in named)
-
-
-def parse_best_metric(value: object) -> str:
-    """auto, or the name of a metric of which one way is better; raises ValueError otherwise."""
-    known = ["auto", *(name for name, measure in METRICS.items() if measure.lower_is_better is not None)]
-    if str(value) not in known:
-        raise ValueError("one of " + ", ".join(known))
-    return str(value)
