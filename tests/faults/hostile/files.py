@@ -13,7 +13,7 @@ from tests.checkpoint_files import save_files
 from tests.faults.hostile.bombs import pickle_bomb, tar_slip, zip_bomb
 from tests.faults.hostile.case import Case, Place
 from tests.faults.tiny import SETTINGS
-from wgan_dist.checkpoints import checkpoint, generator_file, safetensors_io
+from wgan_dist.checkpoints import generator_file, manifest, safetensors_io
 from wgan_dist.config import load_config
 from wgan_dist.train import train
 
@@ -35,7 +35,7 @@ def with_about(content: bytes, **changes: Any) -> bytes:
     header, data = parts(content)
     about = json.loads(header["__metadata__"]["wgan_dist"]) | changes
     state = safetensors_io.from_bytes(content, "honest")
-    about["sha256"] = generator_file._digest(about, safetensors_io.digest(state))
+    about["sha256"] = generator_file._checksum(about, state)
     return safetensors_file(header | {"__metadata__": {"wgan_dist": json.dumps(about)}}, data)
 
 
@@ -100,7 +100,7 @@ def generators(honest: bytes, place: Path) -> Iterator[tuple[str, bytes]]:
 
 def with_manifest(folder: Path, changes: dict[str, bytes]) -> None:
     """Put other content into a checkpoint, with a manifest that agrees."""
-    files = checkpoint.read(folder) | changes
+    files = manifest.read_folder(folder) | changes
     shutil.rmtree(folder)
     save_files(folder, files)
 
