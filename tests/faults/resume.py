@@ -139,7 +139,7 @@ def check(point: Point, scratch: Path, cache_dir: Path) -> list[str]:
 
 def _skipped(run_dir: Path) -> bool:
     state = json.loads((last_checkpoint(run_dir) / "state.json").read_text())
-    return all(0 < tally["skipped"] and tally["in_a_row"] == 0 for tally in state["tallies"].values())
+    return all(0 < each["skipped"] and each["skipped_in_a_row"] == 0 for each in state["grad_scalers"].values())
 
 
 def check_two(point: Point, scratch: Path, cache_dir: Path) -> list[str]:

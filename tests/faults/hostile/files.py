@@ -135,11 +135,11 @@ def checkpoints(place: Path) -> Iterator[tuple[str, Callable[[Path], object]]]:
 
     yield "a pipe", pipe
     for key, value in (
-        ("step", "x"),
-        ("step", 1e308),
+        ("state", {"step": "x"}),
         ("config", {"n_critic": [1]}),
         ("config", {"evil": 1}),
-        ("tallies", 5),
+        ("grad_scalers", 5),
+        ("state", {"step": 1e308}),
     ):
         yield f"state of {key} {value}", partial(_change_state, key=key, value=value)
     yield "state nested", lambda folder: with_manifest(folder, {"state.json": b"[" * 100_000})
