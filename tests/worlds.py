@@ -115,11 +115,9 @@ def gradients(dtype: str, cases: list[str]) -> dict[str, Tensor]:
         world = World(replace(CASES[case], dtype=dtype))
         world.learn_at(0.0)
         for count in range(2):  # the second time the buffers are not the first ones
-            for name, network, terms in (
-                ("critic", world.gan.critic.network, world.critic_iteration(count)),
-                ("generator", world.gan.generator.network, world.generator_step(count)),
-            ):
-                found |= dict(_taken(f"{case}.{count}.{name}", network, terms))
+            critic, generator = world.gan.critic.network, world.gan.generator.network
+            found |= dict(_taken(f"{case}.{count}.critic", critic, world.critic_iteration(count)))
+            found |= dict(_taken(f"{case}.{count}.generator", generator, world.generator_step(count)))
         world.learn_at(1e-3)
         for step in range(3):
             world.critic_iteration(10 + step)
