@@ -32,7 +32,7 @@ Durations are generator steps (500) or epochs (1epoch). Batch sizes are global.
 
 def _open_data(config: Config) -> "Dataset":
     from wgan_dist import distributed
-    from wgan_dist.data import are_points, decoding_voice, open_images, open_points
+    from wgan_dist.data import are_points, open_images, open_points, progress_reporter
 
     def build(notify: bool) -> "ImageDataset":
         return open_images(
@@ -42,7 +42,7 @@ def _open_data(config: Config) -> "Dataset":
             config.background,
             config.skip_bad_images,
             config.cache_dir,
-            *([decoding_voice("decoded")] if notify else []),
+            *([progress_reporter("decoded")] if notify else []),
         )
 
     if are_points(config.data):

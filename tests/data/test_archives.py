@@ -19,7 +19,7 @@ from tests.faults.hostile.bombs import PWNED, tar_slip, zip_bomb
 from tests.faults.tiny import SETTINGS, assert_same_run, flags
 from tests.processes import PYTHON, TORCHRUN_2, run
 from wgan_dist.data.sources import archives
-from wgan_dist.data.sources.base import BadImageError, Pictures, read
+from wgan_dist.data.sources.base import BadImageError, ImageListing, read_image
 from wgan_dist.data.sources.registry import open_source
 from wgan_dist.utils.errors import UserError
 
@@ -73,12 +73,12 @@ def write(out: Path, files: dict[str, bytes]) -> Path:
     return write_zip(out, files) if out.suffix == ".zip" else write_tar(out, files)
 
 
-def pictures_of(path: Path) -> Pictures:
-    return open_source(str(path), path.parent / "cache").pictures()
+def list_images(path: Path) -> ImageListing:
+    return open_source(str(path), path.parent / "cache").list_images()
 
 
-def level(pictures: Pictures, index: int) -> object:
-    return read(pictures, index, lambda picture: picture.getpixel((0, 0)))
+def level(pictures: ImageListing, index: int) -> object:
+    return read_image(pictures, index, lambda picture: picture.getpixel((0, 0)))
 
 
 KINDS = ["a.zip", "a.tar", "a.tar.gz", "a.TGZ"]
@@ -105,7 +105,7 @@ def test_what_a_person_does_not_see_is_left_out(tmp_path: Path, kind: str) -> No
         "p/.DS_Store",
         "p/__MACOSX.png",
     ]
-    assert pictures_of(write(tmp_path / kind, dict.fromkeys(names, png()))).names == ["p/__MACOSX.png", "p/a.png"]
+    assert list_images(write(tmp_path / kind, dict.fromkeys(names, png()))).names == ["p/__MACOSX.png", "p/a.png"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -117,7 +117,7 @@ def test_of_files_of_one_name_the_last_counts_as_after_unpacking(tmp_path: Path,
         first, second = tar_of({"a.png": png(1)}), tar_of({"./a.png": png(2)})
         content = first[:1024] + second
         path.write_bytes(gzip.compress(content) if kind.lower().endswith("gz") else content)
-    pictures = pictures_of(path)
+    pictures = list_images(path)
     assert (pictures.names, level(pictures, 0)) == (["a.png"], 2)
 
 
@@ -162,7 +162,7 @@ def test_archives_and_folders_are_merged_in_the_order_given(tmp_path: Path) -> N
 def test_an_archive_of_nothing_is_refused_by_name(tmp_path: Path, kind: str) -> None:
     path = write(tmp_path / kind, {".hidden.png": png()})
     with pytest.raises(UserError, match=f"^data={path}: the archive holds no image"):
-        pictures_of(path)
+        list_images(path)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -172,7 +172,7 @@ def test_an_archive_that_is_cut_short_is_refused_by_name(tmp_path: Path, kind: s
     content = path.read_bytes() if kind != "a.tar" else path.read_bytes().rstrip(b"\0")
     path.write_bytes(content[: int(share * len(content))])
     with pytest.raises(UserError, match=f"^data={path}: damaged or cut short"):
-        pictures_of(path)
+        list_images(path)
 
 
 @pytest.mark.parametrize("left", [1, 2, 3])
@@ -180,8 +180,8 @@ def test_a_tar_that_is_cut_between_two_files_is_cut_short_too(tmp_path: Path, le
     """tarfile itself takes the end of the file for the end of the tar, and so loses pictures without a word."""
     path = write(tmp_path / "a.tar", {f"{number}.png": png() for number in range(4)})
     path.write_bytes(path.read_bytes()[: left * 1024])
-    with pytest.raises(UserError, match=f"damaged or cut short: no end after {left} files"):
-        pictures_of(path)
+    with pytest.raises(UserError, match=f"damaged or cut short: no end of the archive after {left} files"):
+        list_images(path)
 
 
 def test_a_damaged_header_within_a_tar_is_seen(tmp_path: Path) -> None:
@@ -190,8 +190,8 @@ def test_a_damaged_header_within_a_tar_is_seen(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[2 * 1024 + 5] ^= 1
     path.write_bytes(content)
-    with pytest.raises(UserError, match="damaged or cut short: no end after 2 files"):
-        pictures_of(path)
+    with pytest.raises(UserError, match="damaged or cut short: no end of the archive after 2 files"):
+        list_images(path)
 
 
 def test_a_changed_byte_in_a_zip_makes_its_picture_a_bad_one(tmp_path: Path) -> None:
@@ -199,10 +199,10 @@ def test_a_changed_byte_in_a_zip_makes_its_picture_a_bad_one(tmp_path: Path) -> 
     content = bytearray(path.read_bytes())
     content[200] ^= 0x55
     path.write_bytes(content)
-    pictures = pictures_of(path)
+    pictures = list_images(path)
     with pytest.raises(BadImageError, match="damaged in the archive"):
-        read(pictures, 0, lambda picture: picture.load())
-    assert read(pictures, 1, lambda picture: picture.size) == (30, 20)
+        read_image(pictures, 0, lambda picture: picture.load())
+    assert read_image(pictures, 1, lambda picture: picture.size) == (30, 20)
 
 
 @settings(deadline=None, max_examples=150)
@@ -216,10 +216,10 @@ def test_damage_makes_an_archive_or_its_pictures_bad_and_nothing_else(
         content[place] = byte
     path.write_bytes(content)
     with suppress(UserError):
-        pictures = pictures_of(path)
+        pictures = list_images(path)
         for index in range(len(pictures.names)):
             with suppress(BadImageError):
-                read(pictures, index, lambda picture: picture.load())
+                read_image(pictures, index, lambda picture: picture.load())
 
 
 def encrypted(path: Path) -> None:
@@ -233,7 +233,7 @@ def encrypted(path: Path) -> None:
 def test_an_encrypted_zip_is_refused_by_name(tmp_path: Path) -> None:
     encrypted(tmp_path / "a.zip")
     with pytest.raises(UserError, match=f"^data={tmp_path}/a.zip: the archive is encrypted"):
-        pictures_of(tmp_path / "a.zip")
+        list_images(tmp_path / "a.zip")
 
 
 def test_a_compression_that_is_not_known_makes_a_bad_picture(tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_a_compression_that_is_not_known_makes_a_bad_picture(tmp_path: Path) -> 
         content = content[:start] + struct.pack("<H", 99) + content[start + 2 :]
     path.write_bytes(content)
     with pytest.raises(BadImageError, match="damaged in the archive: .*compression"):
-        level(pictures_of(path), 0)
+        level(list_images(path), 0)
 
 
 def link_in_tar(kind: bytes) -> Callable[[Path], Path]:
@@ -274,7 +274,7 @@ LINKS = [link_in_zip, *map(link_in_tar, (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfi
 @pytest.mark.parametrize("make", LINKS)
 def test_a_link_or_device_in_an_archive_is_a_bad_picture(tmp_path: Path, make: Callable[[Path], Path]) -> None:
     with pytest.raises(BadImageError, match="^a link,? .*not followed"):
-        level(pictures_of(make(tmp_path)), 0)
+        level(list_images(make(tmp_path)), 0)
 
 
 @pytest.mark.parametrize(("name", "content"), [("a.zip", zip_bomb), ("a.tar", tar_slip), ("a.tgz", tar_slip)])
@@ -297,7 +297,7 @@ def test_a_file_that_is_larger_than_any_picture_is_not_read(
 ) -> None:
     monkeypatch.setattr(archives, "MEMBER_LIMIT", 1000)
     path = write(tmp_path / kind, {"a.png": png() + bytes(2000), "b.png": png(5)})
-    pictures = pictures_of(path)
+    pictures = list_images(path)
     with pytest.raises(BadImageError, match="2,.* bytes: more than 1,000"):
         level(pictures, 0)
     assert level(pictures, 1) == 5
@@ -311,22 +311,22 @@ def test_a_zip_that_lies_about_a_size_is_read_no_further(tmp_path: Path) -> None
         content = content[:start] + struct.pack("<I", 50) + content[start + 4 :]
     path.write_bytes(content)
     with pytest.raises(BadImageError, match="damaged in the archive: Bad CRC-32|truncated|broken"):
-        read(pictures_of(path), 0, lambda picture: picture.load())
+        read_image(list_images(path), 0, lambda picture: picture.load())
 
 
 def test_a_compressed_tar_that_grows_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archives, "GZIP_LIMIT", 1 << 20)
-    monkeypatch.setattr(archives, "COPY", 1 << 16)
+    monkeypatch.setattr(archives, "CHUNK", 1 << 16)
     path = write(tmp_path / "a.tgz", {"a.png": bytes(3 << 20)})
-    with pytest.raises(UserError, match=f"^data={path}: becomes more than 1,048,576 bytes"):
-        pictures_of(path)
+    with pytest.raises(UserError, match=f"^data={path}: unpacks to more than 1,048,576 bytes"):
+        list_images(path)
 
 
 def test_a_compressed_tar_whose_cache_cannot_be_written_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tgz", {"a.png": png()})
     (tmp_path / "cache").touch()
     with pytest.raises(UserError, match=f"^cache_dir={tmp_path}/cache: cannot be written"):
-        pictures_of(path)
+        list_images(path)
 
 
 @pytest.mark.slow

@@ -14,8 +14,9 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from tests.processes import HANG_SECONDS, REPOSITORY
-from wgan_dist.data import datasets
-from wgan_dist.data.datasets import ImageDataset, Notify, open_images
+from wgan_dist.data import decoding
+from wgan_dist.data.datasets import ImageDataset, open_images
+from wgan_dist.data.decoding import ProgressCallback
 from wgan_dist.utils.errors import UserError
 
 SIZE = 4
@@ -33,9 +34,9 @@ def opened(
     channels: int | None = None,
     background: str = "ffffff",
     skip: bool = False,
-    notify: Notify = quiet,
+    progress: ProgressCallback = quiet,
 ) -> ImageDataset:
-    return open_images(tuple(map(str, data)), size, channels, background, skip, str(cache), notify)
+    return open_images(tuple(map(str, data)), size, channels, background, skip, str(cache), progress)
 
 
 def save(file: Path, colour: int | tuple[int, ...] = 0) -> Path:
@@ -189,9 +190,9 @@ def test_a_folder_of_unreadable_files_is_refused_by_name(tmp_path: Path) -> None
 def test_pictures_are_decoded_once(tmp_path: Path) -> None:
     folder, cache = save_levels(tmp_path / "photos", [1, 2]), tmp_path / "cache"
     told: list[tuple[int, int]] = []
-    first = opened(cache, folder, notify=lambda done, total: told.append((done, total)))
+    first = opened(cache, folder, progress=lambda done, total: told.append((done, total)))
     before = {file: (file.stat().st_ino, file.stat().st_mtime_ns) for file in cache.iterdir()}
-    second = opened(cache, folder, notify=lambda done, total: told.append((done, total)))
+    second = opened(cache, folder, progress=lambda done, total: told.append((done, total)))
     assert told == [(2, 2)]
     assert {file: (file.stat().st_ino, file.stat().st_mtime_ns) for file in cache.iterdir()} == before
     assert (second.pixels == first.pixels).all()
@@ -246,23 +247,23 @@ def test_the_order_and_the_shape_change_the_fingerprint(tmp_path: Path) -> None:
 
 
 def test_a_long_set_is_decoded_in_parts_and_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets, "CHUNK", 3)
+    monkeypatch.setattr(decoding, "PROGRESS_EVERY", 3)
     told: list[tuple[int, int]] = []
     folder = save_levels(tmp_path / "photos", range(0, 80, 10))
-    found = opened(tmp_path / "cache", folder, notify=lambda done, total: told.append((done, total)))
+    found = opened(tmp_path / "cache", folder, progress=lambda done, total: told.append((done, total)))
     assert first_pixels(found) == list(range(0, 80, 10))
     assert told == [(3, 8), (6, 8), (8, 8)]
 
 
 def test_an_interrupted_decoding_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets, "CHUNK", 1)
+    monkeypatch.setattr(decoding, "PROGRESS_EVERY", 1)
     folder = save_levels(tmp_path / "photos", [1, 2, 3])
 
     def interrupt(done: int, total: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        opened(tmp_path / "cache", folder, notify=interrupt)
+        opened(tmp_path / "cache", folder, progress=interrupt)
     assert files_in(tmp_path / "cache") == []
     assert first_pixels(opened(tmp_path / "cache", folder)) == [1, 2, 3]
 
@@ -316,7 +317,7 @@ def test_a_damaged_cache_is_built_again(tmp_path: Path, damage: str) -> None:
 
 def test_where_the_first_coloured_picture_lies_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was decoded as grey before it is decoded again."""
-    monkeypatch.setattr(datasets, "TOGETHER", 2)
+    monkeypatch.setattr(decoding, "IMAGES_PER_TASK", 2)
     grey = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 7, 2), np.uint8), "LA")
     for place in (0, 3, 7):
         folder = tmp_path / f"at {place}"
@@ -332,9 +333,9 @@ BUILDER = """
 import sys, time
 from pathlib import Path
 from tests.processes import HANG_SECONDS, REPOSITORY
-from wgan_dist.data import images
+from wgan_dist.data import open_images
 me, other = Path(sys.argv[1]), Path(sys.argv[2])
-def notify(done, total):
+def progress(done, total):
     (me / "decoding").touch()
     until = time.monotonic() + 60
     while not (other / "wants").exists() and time.monotonic() < until:
@@ -342,7 +343,7 @@ def notify(done, total):
     time.sleep(0.5)
 me.mkdir()
 (me / "wants").touch()
-found = images.open_images(("photos",), 4, None, "ffffff", False, "cache", notify)
+found = open_images(("photos",), 4, None, "ffffff", False, "cache", progress)
 (me / "fingerprint").write_text(found.fingerprint)
 """
 

@@ -11,7 +11,7 @@ import pytest
 from tests.data.test_archives import photograph, png, write_folder
 from tests.data.test_datasets import first_pixels, opened
 from tests.processes import PYTHON, run
-from wgan_dist.data.sources.huggingface import Place, parse
+from wgan_dist.data.sources.huggingface import Reference, parse
 from wgan_dist.data.sources.registry import open_source
 from wgan_dist.utils.errors import UserError
 
@@ -73,7 +73,7 @@ def test_the_split_is_train_unless_told(tmp_path: Path) -> None:
         ):
             opened(tmp_path / "cache", f"hf:{tmp_path}/{name}:validation")
     assert first_pixels(opened(tmp_path / "cache", f"hf:{tmp_path}/only")) == [9]
-    with pytest.raises(UserError, match="there are no splits in it"):
+    with pytest.raises(UserError, match="it has no splits"):
         opened(tmp_path / "cache", f"hf:{saved(tmp_path / 'flat', [png()])}:test")
 
 
@@ -119,7 +119,7 @@ def test_a_bad_picture_and_an_empty_cell_are_named_as_those_of_a_folder(tmp_path
     content = pyarrow.table({"image": [{"bytes": each, "path": None} for each in cells]})
     pyarrow.parquet.write_table(content, tmp_path / "a.parquet")
     with pytest.raises(
-        UserError, match=r"^2 unreadable images: 'a.parquet\[1\]': not a PNG.*; 'a.parquet\[2\]': no picture"
+        UserError, match=r"^2 unreadable images: 'a.parquet\[1\]': not a PNG.*; 'a.parquet\[2\]': no image in this row"
     ):
         opened(tmp_path / "cache", f"hf:{tmp_path}/a.parquet")
     assert len(opened(tmp_path / "cache", f"hf:{tmp_path}/a.parquet", skip=True)) == 1
@@ -153,7 +153,7 @@ def test_a_table_reads_no_picture_outside_of_its_folder(tmp_path: Path) -> None:
     for data, names in ((folder, "s"), (naming(tmp_path / "private" / "t.parquet", *paths), "t.parquet")):
         with pytest.raises(UserError, match=r"no readable image$"):
             opened(tmp_path / "cache", f"hf:{data}", skip=True)
-        complaint = rf"^4 unreadable images: '{names}\[0\]': names a file that is not the data set's own: '{secret}'"
+        complaint = rf"^4 unreadable images: '{names}\[0\]': names a file outside of the data set: '{secret}'"
         with pytest.raises(UserError, match=complaint):
             opened(tmp_path / "cache", f"hf:{data}")
 
@@ -191,7 +191,7 @@ def test_a_data_set_that_is_cut_short_is_refused_by_name(tmp_path: Path, kind: s
     )
     file = next(each for each in folder.iterdir() if each.suffix in (".arrow", ".parquet"))
     file.write_bytes(file.read_bytes()[:300])
-    with pytest.raises(UserError, match=f"^data=hf:{folder}: cannot be had: "):
+    with pytest.raises(UserError, match=f"^data=hf:{folder}: cannot be loaded: "):
         opened(tmp_path / "cache", f"hf:{folder}")
 
 
@@ -206,8 +206,8 @@ def test_what_names_nothing_is_refused_by_name(tmp_path: Path, data: str) -> Non
 def test_name_split_and_column_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "odd:name").mkdir()
-    assert parse("hf:a/b:test[:10%]#c") == Place("hf:a/b:test[:10%]#c", "a/b", None, "test[:10%]", "c")
-    assert parse("hf:odd:name") == Place("hf:odd:name", "odd:name", Path("odd:name"), "", "")
+    assert parse("hf:a/b:test[:10%]#c") == Reference("hf:a/b:test[:10%]#c", "a/b", None, "test[:10%]", "c")
+    assert parse("hf:odd:name") == Reference("hf:odd:name", "odd:name", Path("odd:name"), "", "")
 
 
 def test_a_cached_data_set_needs_no_library_and_the_library_is_asked_for(
@@ -226,10 +226,10 @@ def test_a_cached_data_set_needs_no_library_and_the_library_is_asked_for(
 def test_a_name_of_the_hub_without_a_network_is_one_line(tmp_path: Path) -> None:
     """Where the Hub's name means nothing, as on most clusters' nodes."""
     code = (
-        "import socket\nfrom wgan_dist import cli\nfrom wgan_dist.train import train\n"
+        "import socket\nfrom wgan_dist.config import command_line\nfrom wgan_dist.train import train\n"
         "def lost(*_): raise socket.gaierror\nsocket.getaddrinfo = lost\n"
-        "cli.guarded(lambda: train({'data': 'hf:nobody/nothing'}))"
+        "command_line.guarded(lambda: train({'data': 'hf:nobody/nothing'}))"
     )
     done = run(*PYTHON, "-c", code, cwd=tmp_path, fails=2)
-    assert done.stderr.startswith("error: data=hf:nobody/nothing: cannot be had: ")
+    assert done.stderr.startswith("error: data=hf:nobody/nothing: cannot be loaded: ")
     assert done.stderr.count("\n") == 1

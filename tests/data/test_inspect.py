@@ -12,9 +12,18 @@ from tests.data.test_datasets import half
 from tests.processes import run
 from wgan_dist.config import load_config
 from wgan_dist.config.command_line import read_flags
-from wgan_dist.data.__main__ import InspectSettings, inspect_data, suggestion
-from wgan_dist.data.inspect import Inspection, choose, contact_sheet, inspect
-from wgan_dist.data.sources.base import Pictures
+from wgan_dist.data.__main__ import inspect_data
+from wgan_dist.data.inspect import (
+    CPU_SIZE,
+    Inspection,
+    choose_images,
+    contact_sheet,
+    fitting_size,
+    inspect_images,
+    suggested_command,
+)
+from wgan_dist.data.inspect_settings import InspectSettings
+from wgan_dist.data.sources.base import ImageListing
 from wgan_dist.data.sources.registry import open_source
 from wgan_dist.data.transforms import to_pixels
 from wgan_dist.train import train
@@ -46,33 +55,35 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def listed(path: Path | str) -> list[Pictures]:
-    return [open_source(str(path), Path("no cache")).pictures()]
+def listed(path: Path | str) -> list[ImageListing]:
+    return [open_source(str(path), Path("no cache")).list_images()]
 
 
 def looked(path: Path | str) -> Inspection:
-    return inspect(listed(path), lambda done, total: None)
+    return inspect_images(listed(path), lambda done, total: None)
 
 
 def test_every_fact_is_found(folder: Path) -> None:
     found = looked(folder)
-    sizes = {found.names[fact.number]: f"{fact.width}x{fact.height}" for fact in found.facts}
+    sizes = {found.names[image.index]: f"{image.width}x{image.height}" for image in found.images}
     assert {name: name.split()[-1].split(".")[0] for name in sizes} == sizes
     assert [name for name in found.names if name not in sizes] == ["half.jpg", "half.png", "notes.txt"]
-    assert [line.split(":")[0] for line in found.bad] == ["'half.jpg'", "'half.png'", "'notes.txt'"]
-    assert [found.names[fact.number].split()[0] for fact in found.facts if fact.transparent] == ["transparent"]
-    assert [found.names[fact.number].split()[0] for fact in found.facts if fact.rotated] == ["turned"]
-    assert {found.names[fact.number].split()[0]: fact.mode for fact in found.facts} == {
+    assert [line.split(":")[0] for line in found.errors] == ["'half.jpg'", "'half.png'", "'notes.txt'"]
+    assert [found.names[image.index].split()[0] for image in found.images if image.transparent] == ["transparent"]
+    assert [found.names[image.index].split()[0] for image in found.images if image.rotated] == ["turned"]
+    assert {found.names[image.index].split()[0]: image.mode for image in found.images} == {
         **{"grey": "L", "palette": "P", "rgb": "RGB", "transparent": "RGBA", "turned": "RGB", "z": "RGB"}
     }
-    assert found.copies() == [["rgb 40x20.jpg", "z copy 40x20.jpg"]]
+    assert found.duplicates() == [["rgb 40x20.jpg", "z copy 40x20.jpg"]]
     assert (found.channels, sorted(found.shorter_sides)) == (3, [12, 20, 20, 30, 50, 60])
 
 
 def test_pixels_without_a_file_are_compared_too() -> None:
     arrays = [np.zeros((2, 3), np.uint8), np.zeros((3, 2), np.uint8), np.zeros((2, 3), np.uint8)]
-    found = inspect([Pictures(["a", "b", "c"], lambda index: Image.fromarray(arrays[index]))], lambda done, total: None)
-    assert (found.copies(), found.channels) == ([["a", "c"]], 1)
+    found = inspect_images(
+        [ImageListing(["a", "b", "c"], lambda index: Image.fromarray(arrays[index]))], lambda done, total: None
+    )
+    assert (found.duplicates(), found.channels) == ([["a", "c"]], 1)
 
 
 def test_the_words_say_what_was_found(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,12 +91,12 @@ def test_the_words_say_what_was_found(folder: Path, capsys: pytest.CaptureFixtur
     lines = capsys.readouterr().out.splitlines()
     assert lines[:8] == [
         "my photos",
-        "images          6 readable, 3 not",
+        "images          6 readable, 3 unreadable",
         "formats         JPEG 3, PNG 2, BMP 1",
         "colour modes    RGB 3, L 1, P 1, RGBA 1",
         "transparent     1",
-        "turned by EXIF  1",
-        "copies          1 equal another byte for byte",
+        "EXIF-rotated    1",
+        "duplicates      1 equal to another file byte for byte",
         "small           4 would be enlarged to 32×32",
     ]
     assert [line.split() for line in lines[8:12]] == [
@@ -96,7 +107,7 @@ def test_the_words_say_what_was_found(folder: Path, capsys: pytest.CaptureFixtur
     ]
     assert "  'rgb 40x20.jpg' = 'z copy 40x20.jpg'" in lines
     assert "  'notes.txt': not a PNG, JPEG, WebP or BMP image" in lines
-    assert "to begin with, at 32×32 in 3 channels (0.0 MiB of cache):" in lines
+    assert "to start at 32×32 in 3 channels (0.0 MiB of cache):" in lines
 
 
 @pytest.mark.parametrize("data", ["folder", "archive"])
@@ -120,7 +131,7 @@ def test_a_size_is_suggested_that_training_takes(
 ) -> None:
     inspect_data(["inspect", "digits"], {"image_size": str(asked)})
     lines = capsys.readouterr().out.splitlines()
-    other = lines[-2].startswith(f"dcgan makes 16, 32, 64, 128, 256, and not {asked}; to begin with, at {suggested}×")
+    other = lines[-2].startswith(f"dcgan generates 16, 32, 64, 128, 256, not {asked}; to start at {suggested}×")
     assert other == (asked != suggested)
     config = load_config(read_flags(shlex.split(lines[-1])[3:], lambda name: False))
     assert config.image_size == suggested
@@ -130,14 +141,12 @@ def test_a_size_is_suggested_that_training_takes(
     ("side", "count", "size", "batch"), [(5, 1, 16, 1), (31, 63, 16, 32), (32, 64, 32, 64), (900, 10**6, 32, 64)]
 )
 def test_the_suggestion_fits_the_images(side: int, count: int, size: int, batch: int) -> None:
-    from wgan_dist.data.__main__ import CPU_SIZE, _fitting_size
-
-    words = suggestion(
-        InspectSettings(("a b/",), background="000000"), _fitting_size(side, CPU_SIZE), count, False, True
+    words = suggested_command(
+        InspectSettings(("a b/",), background="000000"), fitting_size(side, CPU_SIZE), count, False, True
     )
     config = load_config(read_flags(shlex.split(words)[3:], lambda name: False))
     assert (config.image_size, config.batch_size, config.data, config.background) == (size, batch, ("a b/",), "000000")
-    assert _fitting_size(900, 64) == 64
+    assert fitting_size(900, 64) == 64
 
 
 def test_the_sheet_shows_each_image_as_it_is_and_as_training_sees_it(folder: Path, tmp_path: Path) -> None:
@@ -166,12 +175,12 @@ def test_grey_of_sixteen_bits_is_shown_as_it_is(tmp_path: Path) -> None:
 def test_what_is_on_the_sheet_is_drawn_by_the_seed(tmp_path: Path) -> None:
     archive = write_zip(tmp_path / "a.zip", {f"{level:02d}.png": png(level) for level in range(20)} | {"0.txt": b"x"})
     found = looked(archive)
-    first, second = choose(found, 5, 0), choose(found, 5, 1)
+    first, second = choose_images(found, 5, 0), choose_images(found, 5, 1)
     assert first != second
     assert len(set(first)) == 5
-    assert choose(found, 5, 0) == first
-    assert found.names.index("0.txt") not in choose(found, 100, 0)
-    assert len(choose(found, 100, 0)) == 20
+    assert choose_images(found, 5, 0) == first
+    assert found.names.index("0.txt") not in choose_images(found, 100, 0)
+    assert len(choose_images(found, 100, 0)) == 20
 
 
 @pytest.mark.parametrize("name", ["8gaussians", "25gaussians", "swissroll"])
@@ -186,7 +195,7 @@ def test_points_are_said_to_be_points(name: str, capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("words", "flags", "complaint"),
     [
-        ([], {}, "nothing: expected inspect PATH"),
+        ([], {}, "no argument: expected inspect PATH"),
         (["look", "a"], {}, "look a: expected inspect"),
         (["inspect"], {}, "expected a folder, archive or name"),
         (["inspect", "digits"], {"out": "a.jpg"}, "out=a.jpg: expected a file ending in .png"),
@@ -212,5 +221,5 @@ def test_a_set_without_a_readable_image_is_refused(tmp_path: Path) -> None:
 
 def test_the_command_line_runs_as_a_person_starts_it(tmp_path: Path) -> None:
     done = run("python", "-m", "wgan_dist.data", "inspect", "digits", "--out=contact.png", cwd=tmp_path)
-    assert done.stdout.splitlines()[1] == "images          1,797 readable, 0 not"
+    assert done.stdout.splitlines()[1] == "images          1,797 readable, 0 unreadable"
     assert (tmp_path / "contact.png").stat().st_size > 1000

@@ -7,7 +7,7 @@ import pytest
 
 from tests.data.test_archives import png, write_tar, write_zip
 from tests.data.test_datasets import opened, save
-from wgan_dist.data.sources.base import BadImageError, read
+from wgan_dist.data.sources.base import BadImageError, read_image
 from wgan_dist.data.sources.registry import open_source
 from wgan_dist.utils.errors import UserError
 
@@ -16,13 +16,13 @@ def test_a_folder_comes_before_a_data_set_of_its_name(tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     save(tmp_path / "mnist" / "a.png")
     source = open_source("mnist", tmp_path)
-    assert (source.name, source.pictures().names) == ("mnist", ["a.png"])
+    assert (source.name, source.list_images().names) == ("mnist", ["a.png"])
 
 
 def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     save(tmp_path / "photos" / "a.png")
-    assert open_source("~/photos", tmp_path).pictures().names == ["a.png"]
+    assert open_source("~/photos", tmp_path).list_images().names == ["a.png"]
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 )
 def test_data_that_may_not_be_read_are_refused_by_name(closed: Path, data: str, named: str) -> None:
     with as_nobody(), pytest.raises(UserError) as error:
-        open_source(data, Path("cache")).pictures()
+        open_source(data, Path("cache")).list_images()
     assert str(error.value) == f"data={named}: cannot be read: Permission denied"
 
 
@@ -112,13 +112,13 @@ def test_a_folder_below_that_may_not_be_read_is_not_missed_without_a_word(closed
     save(closed / "all" / "b" / "shut" / "a.png")
     (closed / "all" / "b" / "shut").chmod(0)
     with as_nobody():
-        pictures = open_source("all", Path("cache")).pictures()
+        pictures = open_source("all", Path("cache")).list_images()
         assert pictures.names == ["a.png", "b/shut"]
         with pytest.raises(BadImageError, match="^a folder that cannot be read$"):
-            read(pictures, 1, lambda picture: None)
+            read_image(pictures, 1, lambda picture: None)
     (closed / "all" / "b" / "shut").chmod(0o700)
 
 
 def test_a_cache_in_the_home_of_nobody_is_refused_by_name() -> None:
-    with pytest.raises(UserError, match="^cache_dir=~nobody_of_this_name/c: there is no such folder as its ~"):
+    with pytest.raises(UserError, match="^cache_dir=~nobody_of_this_name/c: there is no such folder, since"):
         opened(Path("~nobody_of_this_name/c"), "digits")

@@ -16,7 +16,7 @@ WHOLE = [slice(None)]
 
 
 def batch_of(order: Order, number: int) -> list[int]:
-    return [int(index) for index in order.epoch(number)[order.within(number)]]
+    return [int(index) for index in order.permutation(number)[order.batch_slice(number)]]
 
 
 def numbered(count: int) -> ImageDataset:

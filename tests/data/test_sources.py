@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from wgan_dist.data.sources.base import FORMATS, BadImageError, Pictures, Source, read, read_idx
+from wgan_dist.data.sources.base import BadImageError, ImageListing, Source, open_image_bytes, read_image
+from wgan_dist.data.sources.idx import read_idx
 from wgan_dist.data.sources.registry import open_source
 from wgan_dist.data.transforms import to_pixels
 from wgan_dist.utils.errors import UserError
@@ -32,16 +33,16 @@ def save(file: Path, level: int = 0, size: tuple[int, int] = (4, 4)) -> Path:
     return file
 
 
-def level(source: Pictures, index: int) -> Any:
-    return read(source, index, lambda picture: picture.getpixel((0, 0)))
+def level(source: ImageListing, index: int) -> Any:
+    return read_image(source, index, lambda picture: picture.getpixel((0, 0)))
 
 
 def source_of(data: Path) -> Source:
     return open_source(str(data), data / "no cache")
 
 
-def opened(data: Path) -> Pictures:
-    return source_of(data).pictures()
+def opened(data: Path) -> ImageListing:
+    return source_of(data).list_images()
 
 
 def idx(pixels: NDArray[np.uint8], kind: int = 8) -> bytes:
@@ -56,7 +57,7 @@ def write_idx(file: Path, *levels: int) -> None:
     file.write_bytes(gzip.compress(content) if file.suffix == ".gz" else content)
 
 
-def all_levels(source: Pictures) -> list[Any]:
+def all_levels(source: ImageListing) -> list[Any]:
     return [level(source, index) for index in range(len(source.names))]
 
 
@@ -155,8 +156,8 @@ def png_header(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
 
 
-def in_memory(content: bytes) -> Pictures:
-    return Pictures(["one"], lambda index: Image.open(io.BytesIO(content), formats=FORMATS))
+def in_memory(content: bytes) -> ImageListing:
+    return ImageListing(["one"], lambda index: open_image_bytes(content))
 
 
 COLOURS = Image.fromarray(np.random.default_rng(1).integers(0, 256, (12, 12, 3), np.uint8))
@@ -183,13 +184,13 @@ ENCODED = [
 )
 def test_a_file_that_is_no_picture_or_half_of_one_is_bad(content: bytes, reason: str) -> None:
     with pytest.raises(BadImageError, match=reason):
-        read(in_memory(content), 0, lambda picture: picture.load())
+        read_image(in_memory(content), 0, lambda picture: picture.load())
 
 
 def test_a_picture_of_another_format_in_a_folder_is_bad(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(encoded(COLOURS, "GIF"))
     with pytest.raises(BadImageError, match="not a PNG, JPEG, WebP or BMP image"):
-        read(opened(tmp_path), 0, lambda picture: picture.load())
+        read_image(opened(tmp_path), 0, lambda picture: picture.load())
 
 
 @settings(deadline=None, max_examples=300)
@@ -204,12 +205,12 @@ def test_damage_makes_a_picture_bad_or_different_and_nothing_else(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Image, "MAX_IMAGE_PIXELS", 50_000)  # damage makes giants too, which take long
         with suppress(BadImageError):
-            assert read(in_memory(bytes(damaged)), 0, use).shape == (channels, 8, 8)
+            assert read_image(in_memory(bytes(damaged)), 0, use).shape == (channels, 8, 8)
 
 
 def test_a_picture_that_would_fill_the_memory_is_bad() -> None:
     with pytest.raises(BadImageError, match="pixels"):
-        read(in_memory(png_header(100_000, 100_000)), 0, lambda picture: picture.load())
+        read_image(in_memory(png_header(100_000, 100_000)), 0, lambda picture: picture.load())
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
@@ -219,7 +220,7 @@ def test_an_idx_file_is_read_as_it_was_written(tmp_path: Path, suffix: str) -> N
     assert (read_idx(file) == PIXELS).all()
     source = opened(tmp_path)
     assert source.names == [f"{file.name}[0]", f"{file.name}[1]"]
-    assert (read(source, 1, np.asarray) == PIXELS[1]).all()
+    assert (read_image(source, 1, np.asarray) == PIXELS[1]).all()
 
 
 def damaged_gzip() -> bytes:
@@ -280,8 +281,8 @@ def test_several_idx_files_follow_one_another_by_name(tmp_path: Path) -> None:
 
 def test_the_embedded_digits_are_those_of_scikit_learn(tmp_path: Path) -> None:
     source = open_source("digits", tmp_path)
-    pictures = source.pictures()
-    pixels = np.stack([read(pictures, index, np.asarray) for index in range(len(pictures.names))])
+    pictures = source.list_images()
+    pixels = np.stack([read_image(pictures, index, np.asarray) for index in range(len(pictures.names))])
     assert (pixels == np.rint(load_digits().images * 255 / 16)).all()
     assert source.name == "digits"
 
@@ -298,7 +299,7 @@ def fashion(tmp_path: Path) -> Path:
 
 
 def test_torchvision_reads_what_is_on_the_disk_already(fashion: Path) -> None:
-    source = open_source("fashion_mnist", fashion).pictures()
+    source = open_source("fashion_mnist", fashion).list_images()
     assert all_levels(source) == [7, 8, 9]
     assert source.names == ["fashion_mnist[0]", "fashion_mnist[1]", "fashion_mnist[2]"]
 
@@ -315,5 +316,5 @@ def test_a_file_of_torchvision_that_was_cut_short_is_refused_by_name(fashion: Pa
 
 def test_a_download_that_cannot_be_stored_is_refused_by_name(tmp_path: Path) -> None:
     file = save(tmp_path / "a.png")
-    with pytest.raises(UserError, match="^data=mnist: cannot be had"):
+    with pytest.raises(UserError, match="^data=mnist: cannot be loaded"):
         open_source("mnist", file)

@@ -9,7 +9,8 @@ from scipy.stats import chisquare, ks_2samp, kstest
 from sklearn.datasets import make_swiss_roll
 
 from wgan_dist.data import are_points, open_points
-from wgan_dist.data.synthetic import COUNT, DRAWS, MIXTURES, Mixture, swiss_roll
+from wgan_dist.data.datasets import POINT_COUNT
+from wgan_dist.data.synthetic import DRAWS, MIXTURES, Mixture, swiss_roll
 from wgan_dist.evaluation.metrics.points import exact_wasserstein
 from wgan_dist.train import train
 from wgan_dist.utils.errors import UserError
@@ -89,7 +90,7 @@ def test_the_swiss_rolls_noise_is_of_the_papers_width() -> None:
 @pytest.mark.parametrize("name", DRAWS)
 def test_a_set_is_the_same_at_every_call_and_another_for_another_seed(name: str) -> None:
     first, again = open_points(name), open_points(name)
-    assert first.values.shape == (COUNT, 2) == (len(first), *first.shape)
+    assert first.values.shape == (POINT_COUNT, 2) == (len(first), *first.shape)
     assert first.values.dtype == np.float32
     assert (first.values == again.values).all()
     assert first.fingerprint == again.fingerprint

@@ -11,7 +11,7 @@ from tests.faults.tiny import SETTINGS, differences
 from wgan_dist.config import load_config
 from wgan_dist.config.command_line import read_flags
 from wgan_dist.data.sources import webdataset
-from wgan_dist.data.sources.base import Pictures
+from wgan_dist.data.sources.base import ImageListing
 from wgan_dist.data.sources.registry import open_source
 from wgan_dist.train import train
 from wgan_dist.utils.errors import UserError
@@ -26,8 +26,8 @@ def write_shards(folder: Path, pictures: list[bytes], per_shard: int = 3, key: s
     return folder
 
 
-def pictures_of(data: str | Path) -> Pictures:
-    return open_source(str(data), Path("no cache")).pictures()
+def list_images(data: str | Path) -> ImageListing:
+    return open_source(str(data), Path("no cache")).list_images()
 
 
 PHOTOGRAPHS = [photograph(seed) for seed in range(8)]
@@ -56,7 +56,7 @@ def test_the_order_is_that_in_which_webdataset_reads(tmp_path: Path) -> None:
 
 def test_names_say_shard_and_file(tmp_path: Path) -> None:
     write_shards(tmp_path / "s", PHOTOGRAPHS[:4])
-    assert pictures_of(tmp_path / "s").names[2:] == ["000.tar/000002.jpg", "001.tar/000003.jpg"]
+    assert list_images(tmp_path / "s").names[2:] == ["000.tar/000002.jpg", "001.tar/000003.jpg"]
 
 
 def test_a_picture_of_another_key_or_none_is_no_picture(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_a_picture_of_another_key_or_none_is_no_picture(tmp_path: Path) -> None:
     }
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "0.tar").write_bytes(tar_of(files))
-    assert pictures_of(tmp_path / "s").names == ["0.tar/a.JPEG", "0.tar/b/e.webp"]
+    assert list_images(tmp_path / "s").names == ["0.tar/a.JPEG", "0.tar/b/e.webp"]
 
 
 def test_a_picture_with_a_dot_in_its_name_is_not_lost_without_a_word(tmp_path: Path) -> None:
@@ -88,8 +88,8 @@ def test_a_picture_with_a_dot_in_its_name_is_not_lost_without_a_word(tmp_path: P
 def test_where_no_sample_has_a_picture_the_keys_are_told(tmp_path: Path) -> None:
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "0.tar").write_bytes(tar_of({"a.input.jpg": photograph(0), "a.cls": b"1", "b.cls": b"1"}))
-    with pytest.raises(UserError, match=rf"^data={tmp_path}/s: no picture under jpg.*: cls, input.jpg$"):
-        pictures_of(tmp_path / "s")
+    with pytest.raises(UserError, match=rf"^data={tmp_path}/s: no image under a key of jpg.*: cls, input.jpg$"):
+        list_images(tmp_path / "s")
 
 
 def test_names_of_a_stranger_do_not_reach_the_terminal_as_they_are(tmp_path: Path) -> None:
@@ -102,16 +102,16 @@ def test_names_of_a_stranger_do_not_reach_the_terminal_as_they_are(tmp_path: Pat
         assert str(error.value).isprintable()
     shard.write_bytes(shard.read_bytes()[:1500])
     with pytest.raises(UserError, match=r"s/\\x1b\[2J\\n.tar: damaged") as error:
-        pictures_of(tmp_path / "s")
+        list_images(tmp_path / "s")
     assert str(error.value).isprintable()
 
 
 def test_a_folder_with_anything_but_shards_is_a_folder_of_pictures(tmp_path: Path) -> None:
     write_shards(tmp_path / "s", PHOTOGRAPHS[:1])
     (tmp_path / "s" / ".hidden").touch()
-    assert pictures_of(tmp_path / "s").names == ["000.tar/000000.jpg"]
+    assert list_images(tmp_path / "s").names == ["000.tar/000000.jpg"]
     (tmp_path / "s" / "zzz.txt").touch()
-    assert pictures_of(tmp_path / "s").names == ["000.tar", "zzz.txt"]
+    assert list_images(tmp_path / "s").names == ["000.tar", "zzz.txt"]
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_a_shard_that_is_cut_short_is_named(tmp_path: Path) -> None:
     second = tmp_path / "s" / "001.tar"
     second.write_bytes(second.read_bytes()[:2000])
     with pytest.raises(UserError, match=f"^data={tmp_path}/s: {second}: damaged or cut short"):
-        pictures_of(tmp_path / "s")
+        list_images(tmp_path / "s")
 
 
 def test_a_changed_shard_is_decoded_again(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_without_webdataset_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.
         monkeypatch.setitem(sys.modules, module, None)
     for data in (f"{tmp_path}/s/{{000..001}}.tar", f"{tmp_path}/s"):
         with pytest.raises(UserError, match=r'needs WebDataset: pip install "wgan_dist\[wds\]"$'):
-            pictures_of(data)
+            list_images(data)
 
 
 def test_a_run_over_shards_resumes_to_the_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,13 +13,13 @@ from torch import Tensor
 from tests.faults.tiny import SETTINGS
 from wgan_dist import distributed
 from wgan_dist.config import load_config
-from wgan_dist.data import ImageDataset, as_inputs, open_images, split
+from wgan_dist.data import ImageDataset, as_inputs, open_images, split_holdout
 from wgan_dist.training.trainer import Trainer
 from wgan_dist.utils.errors import UserError
 
 
 def test_the_parts_are_the_whole_in_order_and_about_as_great_as_asked(digits: ImageDataset) -> None:
-    parts = split(digits.pixels, 0.3)
+    parts = split_holdout(digits.pixels, 0.3)
     assert sorted([*parts.training, *parts.held_out]) == list(range(len(digits)))
     assert (np.diff(parts.training) > 0).all()
     assert (np.diff(parts.held_out) > 0).all()
@@ -29,23 +29,23 @@ def test_the_parts_are_the_whole_in_order_and_about_as_great_as_asked(digits: Im
 
 def test_content_alone_decides(digits: ImageDataset) -> None:
     order = np.random.default_rng(0).permutation(len(digits))
-    here, there = split(digits.pixels, 0.2), split(digits.pixels[order], 0.2)
+    here, there = split_holdout(digits.pixels, 0.2), split_holdout(digits.pixels[order], 0.2)
     assert set(order[there.held_out]) == set(here.held_out)
     # Of a copy, on the same side; of a greater share, all that were held out of a smaller one.
-    twice = split(np.concatenate([digits.pixels, digits.pixels]), 0.2)
+    twice = split_holdout(np.concatenate([digits.pixels, digits.pixels]), 0.2)
     assert twice.held_out.tolist() == [*here.held_out, *(here.held_out + len(digits))]
-    assert set(here.held_out) < set(split(digits.pixels, 0.4).held_out)
+    assert set(here.held_out) < set(split_holdout(digits.pixels, 0.4).held_out)
 
 
 def test_without_a_share_everything_is_trained_on(digits: ImageDataset) -> None:
-    parts = split(digits.pixels, 0.0)
+    parts = split_holdout(digits.pixels, 0.0)
     assert (parts.training.tolist(), parts.held_out.tolist()) == (list(range(len(digits))), [])
 
 
 @pytest.mark.parametrize(("share", "held"), [(1e-9, "none"), (1 - 1e-9, "all")])
 def test_all_or_nothing_is_refused(share: float, held: str, digits: ImageDataset) -> None:
     with pytest.raises(UserError, match=f"holdout=.*: holds out {held} of 20 samples"):
-        split(digits.pixels[:20], share)
+        split_holdout(digits.pixels[:20], share)
 
 
 class Watched(Trainer):
@@ -66,7 +66,7 @@ def test_no_held_out_image_is_ever_trained_on_and_all_others_are(cache_dir: Path
     flags = SETTINGS | {"holdout": "0.5", "batch_size": "300", "max_steps": "4", "sample_every": "0"}
     trainer = Watched(load_config(flags), distributed.start(1), digits)
     trainer.run(tmp_path / "run")
-    parts = split(digits.pixels, 0.5)
+    parts = split_holdout(digits.pixels, 0.5)
 
     def inputs(rows: NDArray[np.int64]) -> set[bytes]:
         return {image.numpy().tobytes() for image in as_inputs(torch.from_numpy(digits.pixels[rows]), torch.float32)}
