@@ -7,12 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.data.files import (
-    half,
-    photograph,
-    png,
-    write_zip,
-)
+from tests.data.files import half, photograph, png, write_zip
 from tests.processes import run
 from wgan_dist.config import Config, load_config
 from wgan_dist.config.command_line import read_flags

@@ -8,13 +8,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from tests.data.files import (
-    first_pixels,
-    opened,
-    photograph,
-    png,
-    write_folder,
-)
+from tests.data.files import first_pixels, opened, photograph, png, write_folder
 from tests.processes import PYTHON, run
 from wgan_dist.data.sources.huggingface import Reference, parse
 from wgan_dist.data.sources.registry import open_source

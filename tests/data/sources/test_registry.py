@@ -5,13 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.files import (
-    opened,
-    png,
-    save,
-    write_tar,
-    write_zip,
-)
+from tests.data.files import opened, png, save, write_tar, write_zip
 from wgan_dist.data.sources.base import BadImageError, read_image
 from wgan_dist.data.sources.registry import open_source
 from wgan_dist.utils.errors import UserError

@@ -5,14 +5,7 @@ from pathlib import Path
 import pytest
 import webdataset as webdataset_library
 
-from tests.data.files import (
-    first_pixels,
-    opened,
-    photograph,
-    png,
-    tar_of,
-    write_folder,
-)
+from tests.data.files import first_pixels, opened, photograph, png, tar_of, write_folder
 from tests.faults.tiny import SETTINGS, differences
 from wgan_dist.config import load_config
 from wgan_dist.config.command_line import read_flags
