@@ -19,7 +19,8 @@ from export.sampler import POINT_LAYOUT, Sampler, SamplerError, latents
 from export.torchscript import METADATA_FILE
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.data import ImageDataset, open_images
-from wgan_dist.data.sources.base import BadImageError, expanded, read
+from wgan_dist.data.sources.base import BadImageError, read_image
+from wgan_dist.data.sources.paths import expand_home
 from wgan_dist.data.sources.registry import open_source
 from wgan_dist.utils.errors import UserError
 
@@ -171,11 +172,11 @@ def open_generator(path: Path, own_class: str, count: int, seed: int) -> Subject
 
 def _common_size(folder: str, cache_dir: Path) -> int:
     """The height and width of all images; raises UserError unless they are square and alike."""
-    source = open_source(folder, cache_dir).pictures()
+    source = open_source(folder, cache_dir).list_images()
     first: tuple[int, int] | None = None
     for number, name in enumerate(source.names):
         try:
-            size = read(source, number, lambda picture: picture.size)
+            size = read_image(source, number, lambda picture: picture.size)
         except BadImageError as error:
             raise UserError(f"samples={folder}: {name!r}: {error}") from error
         first = first or size
@@ -194,7 +195,7 @@ def open_folder(
 
     Raises UserError for images of mixed sizes, such as are not square, and unreadable ones.
     """
-    size = _common_size(folder, expanded(cache_dir, f"cache_dir={cache_dir}"))
+    size = _common_size(folder, expand_home(cache_dir, f"cache_dir={cache_dir}"))
     images = open_images((folder,), size, channels, background, False, cache_dir)
     subject = Subject(
         source=images.name,

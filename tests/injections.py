@@ -1,4 +1,6 @@
-"""An inf on the last of several processes, in each gradient of either network, at each precision: what all of them do.
+"""Inject an inf on the last of several processes, in each gradient of each network and at each precision.
+
+Each process prints whether it skipped the update, as the others did.
 
 torchrun --nproc_per_node 2 -m tests.injections
 """
@@ -18,15 +20,20 @@ from wgan_dist import distributed
 from wgan_dist.losses import modules
 from wgan_dist.training import grad_scaler
 
-# Small enough that nothing of these networks overflows by itself.
+# Small enough that no gradient of these networks overflows without an injection.
 SCALE = 16.0
-# Before each line of the outcome.
+# The prefix of each line of results.
 MARK = "INJECTED "
 
 
 @dataclass(frozen=True)
 class Injection:
-    """Where an inf comes up: the critic's inner gradient, a network's outer one, or the loss alone."""
+    """The place of an inf.
+
+    Attributes:
+        player: The network that is trained, "critic" or "generator".
+        gradient: "inner" for the gradient in the penalty, "outer" for that of a parameter, "loss" for the loss value.
+    """
 
     case: str
     precision: str
@@ -44,24 +51,24 @@ INJECTIONS = [
 
 
 @contextmanager
-def _inner() -> Iterator[None]:
-    usual = modules.input_gradient
+def _inf_in_inner_gradient() -> Iterator[None]:
+    original = modules.input_gradient
 
-    def broken(*given: Any) -> Tensor:
-        gradient = usual(*given)
-        one = torch.zeros_like(gradient)
-        one.view(-1)[0] = math.inf
-        return gradient + one
+    def with_inf(*arguments: Any) -> Tensor:
+        gradient = original(*arguments)
+        error = torch.zeros_like(gradient)
+        error.view(-1)[0] = math.inf
+        return gradient + error
 
-    modules.input_gradient = broken  # type: ignore[assignment]
+    modules.input_gradient = with_inf  # type: ignore[assignment]
     try:
         yield
     finally:
-        modules.input_gradient = usual
+        modules.input_gradient = original
 
 
 @contextmanager
-def _outer(parameter: Tensor) -> Iterator[None]:
+def _inf_in_parameter_gradient(parameter: Tensor) -> Iterator[None]:
     handle = parameter.register_hook(lambda gradient: gradient * math.inf)
     try:
         yield
@@ -70,44 +77,44 @@ def _outer(parameter: Tensor) -> Iterator[None]:
 
 
 @contextmanager
-def _loss(world: World) -> Iterator[None]:
+def _inf_in_loss(world: World) -> Iterator[None]:
     critic: Any = world.gan.critic.loss
     objective = getattr(critic, "module", critic)
-    usual = objective.loss
-    objective.loss = replace(usual, critic=lambda *scores: usual.critic(*scores) + math.inf)
+    original = objective.loss
+    objective.loss = replace(original, critic=lambda *scores: original.critic(*scores) + math.inf)
     try:
         yield
     finally:
-        objective.loss = usual
+        objective.loss = original
 
 
-def _breaking(world: World, injection: Injection) -> Any:
+def _inject(world: World, injection: Injection) -> Any:
     if injection.gradient == "inner":
-        return _inner()
+        return _inf_in_inner_gradient()
     if injection.gradient == "loss":
-        return _loss(world)
-    return _outer(next(getattr(world.gan, injection.player).network.parameters()))
+        return _inf_in_loss(world)
+    return _inf_in_parameter_gradient(next(getattr(world.gan, injection.player).network.parameters()))
 
 
 def _step(world: World, player: str, number: int) -> None:
     (world.critic_iteration if player == "critic" else world.generator_step)(number)
 
 
-def try_one(injection: Injection) -> dict[str, Any]:
-    """Four steps of a network, the second of them broken on the last process; what came of it."""
+def run_injection(injection: Injection) -> dict[str, Any]:
+    """Train a network for four steps, inject an inf into the second on the last process, and return the results."""
     world = World(replace(CASES[injection.case], mixed_precision=injection.precision))
-    here = distributed.world()
+    process = distributed.world()
     player = getattr(world.gan, injection.player)
     _step(world, injection.player, 0)
-    # Both networks: of the other, BatchNorm's statistics and spectral norm's vectors.
-    before = [state_of(each.network) for each in (world.gan.critic, world.gan.generator)]
+    # The other network may change too: the statistics of BatchNorm and the vectors of spectral norm.
+    before = [state_of(network.network) for network in (world.gan.critic, world.gan.generator)]
     scale = player.scaler.state().scale
-    if here.rank == here.size - 1:
-        with _breaking(world, injection):
+    if process.rank == process.size - 1:
+        with _inject(world, injection):
             _step(world, injection.player, 1)
     else:
         _step(world, injection.player, 1)
-    after = [state_of(each.network) for each in (world.gan.critic, world.gan.generator)]
+    after = [state_of(network.network) for network in (world.gan.critic, world.gan.generator)]
     halved = scale / player.scaler.state().scale
     for number in (2, 3):
         _step(world, injection.player, number)
@@ -123,16 +130,16 @@ def try_one(injection: Injection) -> dict[str, Any]:
 
 
 def outcomes(stdout: str) -> list[list[dict[str, Any]]]:
-    """What `main` printed: for each injection, what came of it on each process."""
+    """Return the results that `main` printed: for each injection, those of each process."""
     return [json.loads(line.removeprefix(MARK)) for line in stdout.splitlines() if line.startswith(MARK)]
 
 
 def main() -> None:
     grad_scaler.INITIAL_SCALE = SCALE
     for injection in INJECTIONS:
-        found = try_one(injection)
+        result = run_injection(injection)
         gathered: list[Any] = [None] * distributed.world().size
-        torch.distributed.all_gather_object(gathered, found)
+        torch.distributed.all_gather_object(gathered, result)
         if distributed.world().is_main:
             print(MARK + json.dumps(gathered), flush=True)
     distributed.leave()

@@ -10,7 +10,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from wgan_dist.data.sources.base import expanded
+from wgan_dist.data.sources.paths import expand_home
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import write_bytes
 
@@ -68,7 +68,7 @@ def _pack(folder: Path) -> Path:
 
 def _archive(cache_dir: str) -> Path:
     """The checked archive in the cache, fetched if it is not there yet."""
-    cached = expanded(cache_dir, f"cache_dir={cache_dir}") / ARCHIVE
+    cached = expand_home(cache_dir, f"cache_dir={cache_dir}") / ARCHIVE
     if not cached.is_file():
         with tempfile.TemporaryDirectory() as folder:
             fetched = _pack(Path(folder))

@@ -27,7 +27,7 @@ from export.loaders import open_generator
 from wgan_dist.checkpoints.generator_file import EMA_FILE
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS, checkpoint_position
 from wgan_dist.data import ImageDataset, open_images, split
-from wgan_dist.data.sources.base import read_idx
+from wgan_dist.data.sources.idx import read_idx
 from wgan_dist.data.transforms import to_pixels
 from wgan_dist.evaluation.evaluator import ImageEvaluator, image_evaluator
 from wgan_dist.evaluation.metric_set import open_metric_set

@@ -1,8 +1,8 @@
-"""How fast images come: decoding a folder, starting again from the cache, and batches as training takes them.
+"""Measure the input pipeline: decoding a folder, opening its cache, and loading batches.
 
     python -m tests.benchmarks.input --image_size=64 --batch_size=32
 
-2,000 JPEG files of 256 × 256, made from the embedded digits, in a scratch folder.
+It writes 2,000 JPEG files of 256 × 256 pixels, made from the embedded digits, into a temporary folder.
 """
 
 import sys
@@ -23,25 +23,25 @@ FILES, SIDE, BATCHES = 2_000, 256, 2_000
 
 
 def write_photos(folder: Path, digits: ImageDataset) -> None:
-    """Files as a camera's, in colour."""
+    """Write JPEG files in colour."""
     folder.mkdir()
     for number in range(FILES):
         small = Image.fromarray(np.asarray(digits.pixels[number % len(digits), 0])).convert("RGB")
         small.resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(folder / f"{number:05d}.jpg", quality=90)
 
 
-def opened(config: Config, folder: Path) -> tuple[ImageDataset, float]:
-    """The images, and the seconds until they were there."""
+def timed_open(config: Config, folder: Path) -> tuple[ImageDataset, float]:
+    """Return the images and the seconds that opening them took."""
     started = time.perf_counter()
     images = open_images((str(folder / "photos"),), config.image_size, None, "ffffff", False, str(folder / "cache"))
     return images, time.perf_counter() - started
 
 
 def batches_per_second(config: Config, images: ImageDataset) -> float:
-    """Batches as the critic takes them, float32 in [−1, 1]."""
+    """Return the number of batches a second, converted to float32 in [−1, 1]."""
     order = Order(config.seed, len(images), config.batch_size)
-    shares = distributed.micro_batch_slices(config.batch_size, config.accumulation, distributed.world())
-    values = micro_batches(images.values, ShareSampler(order, 0, shares), config.workers, pin_memory=False)
+    rank_slices = distributed.micro_batch_slices(config.batch_size, config.accumulation, distributed.world())
+    values = micro_batches(images.values, ShareSampler(order, 0, rank_slices), config.workers, pin_memory=False)
     next(values)
     started = time.perf_counter()
     for _ in range(BATCHES):
@@ -50,18 +50,18 @@ def batches_per_second(config: Config, images: ImageDataset) -> float:
 
 
 def measure(flags: dict[str, str]) -> None:
-    """Print the figures."""
+    """Print decoding and loading speed."""
     config = load_config(flags)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         write_photos(folder / "photos", open_images(("digits",), 32, None, "ffffff", False, str(folder / "cache")))
-        images, decoding = opened(config, folder)
-        _, again = opened(config, folder)
+        images, decoding = timed_open(config, folder)
+        _, reopening = timed_open(config, folder)
         rate = batches_per_second(config, images) * config.batch_size
     print(
         f"{FILES:,} JPEG files of {SIDE} × {SIDE} decoded in {decoding:.2f} s ({FILES / decoding:,.0f} a second), "
-        f"opened again in {again:.3f} s; batches of {config.batch_size} at {config.image_size} × {config.image_size}: "
-        f"{rate:,.0f} images a second"
+        f"opened from the cache in {reopening:.3f} s; "
+        f"batches of {config.batch_size} at {config.image_size} × {config.image_size}: {rate:,.0f} images a second"
     )
 
 

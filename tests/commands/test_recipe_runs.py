@@ -15,7 +15,7 @@ from tests.processes import metrics
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.config import recipe_names
 from wgan_dist.data import open_points
-from wgan_dist.data.sources.base import DIGITS, read_idx
+from wgan_dist.data.sources.idx import DIGITS, read_idx
 from wgan_dist.sample import images_of, sample
 from wgan_dist.train import train
 from wgan_dist.utils.errors import UserError

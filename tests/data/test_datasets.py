@@ -1,11 +1,8 @@
-import io
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,66 +10,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from tests.data.files import GREEN, RED, SIZE, files_in, first_pixels, half, opened, save, save_levels
 from tests.processes import HANG_SECONDS, REPOSITORY
-from wgan_dist.data import datasets
-from wgan_dist.data.datasets import ImageDataset, Notify, open_images
+from wgan_dist.data import decoding
+from wgan_dist.data.datasets import ImageDataset, open_images
 from wgan_dist.utils.errors import UserError
 
-SIZE = 4
-RED, GREEN = (255, 0, 0), (0, 255, 0)
 
-
-def quiet(done: int, total: int) -> None:
-    """Say nothing."""
-
-
-def opened(
-    cache: Path,
-    *data: Path | str,
-    size: int = SIZE,
-    channels: int | None = None,
-    background: str = "ffffff",
-    skip: bool = False,
-    notify: Notify = quiet,
-) -> ImageDataset:
-    return open_images(tuple(map(str, data)), size, channels, background, skip, str(cache), notify)
-
-
-def save(file: Path, colour: int | tuple[int, ...] = 0) -> Path:
-    """A PNG of one colour: grey, RGB or RGBA by the number of its values."""
-    mode = "L" if isinstance(colour, int) else {3: "RGB", 4: "RGBA"}[len(colour)]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    Image.new(mode, (SIZE, SIZE), colour).save(file, "PNG")
-    return file
-
-
-def save_levels(folder: Path, levels: Sequence[int]) -> Path:
-    """Grey pictures of these levels, in the order of their names."""
-    for number, level in enumerate(levels):
-        save(folder / f"{number:03d}.png", level)
-    return folder
-
-
-def first_pixels(found: ImageDataset) -> Any:
-    """The colour of each picture of one colour: a number for grey, else a list."""
-    corners = found.pixels[:, :, 0, 0]
-    assert (found.pixels == corners[:, :, None, None]).all()
-    return corners.squeeze(axis=1).tolist() if found.channels == 1 else corners.tolist()
-
-
-def files_in(folder: Path) -> list[str]:
-    return sorted(file.suffix for file in folder.iterdir())
-
-
-def half(format: str) -> bytes:
-    """The first half of a picture, which a broken transfer leaves."""
-    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(noise).save(buffer, format)
-    return buffer.getvalue()[: buffer.tell() // 2]
-
-
-def test_pictures_become_one_array_of_their_pixels(tmp_path: Path) -> None:
+def test_images_are_decoded_into_one_array(tmp_path: Path) -> None:
     expected: NDArray[np.uint8] = np.random.default_rng(0).integers(0, 256, (5, SIZE, SIZE, 3), np.uint8)
     (tmp_path / "photos").mkdir()
     for number, pixels in enumerate(expected):
@@ -83,7 +28,7 @@ def test_pictures_become_one_array_of_their_pixels(tmp_path: Path) -> None:
     assert (len(found), found.channels, found.name, found.bad) == (5, 3, "photos", ())
 
 
-def test_the_pixels_are_mapped_from_the_disk_and_cannot_be_written(tmp_path: Path) -> None:
+def test_the_pixels_are_a_read_only_memory_map(tmp_path: Path) -> None:
     found = opened(tmp_path, "digits", size=8)
     assert isinstance(found.pixels, np.memmap)
     assert not found.pixels.flags.writeable
@@ -93,14 +38,14 @@ def test_the_digits_at_their_own_size_are_those_of_scikit_learn(tmp_path: Path) 
     assert (opened(tmp_path, "digits", size=8).pixels[:, 0] == np.rint(load_digits().images * 255 / 16)).all()
 
 
-def test_several_sources_follow_one_another_in_the_order_given(tmp_path: Path) -> None:
+def test_several_sources_are_joined_in_the_given_order(tmp_path: Path) -> None:
     first, second = save_levels(tmp_path / "b", [1, 2]), save_levels(tmp_path / "a", [3])
     found = opened(tmp_path / "cache", first, second)
     assert (found.name, first_pixels(found)) == ("b+a", [1, 2, 3])
     assert first_pixels(opened(tmp_path / "cache", second, first)) == [3, 1, 2]
 
 
-def test_pictures_are_grey_if_all_of_them_are(tmp_path: Path) -> None:
+def test_images_are_grey_if_all_of_them_are(tmp_path: Path) -> None:
     folder = save_levels(tmp_path / "photos", [1, 2])
     assert first_pixels(opened(tmp_path, folder)) == [1, 2]
     save(folder / "red.png", RED)
@@ -112,7 +57,7 @@ def test_one_coloured_source_makes_all_sources_coloured(tmp_path: Path) -> None:
     assert first_pixels(opened(tmp_path, grey, red)) == [[1] * 3, list(RED)]
 
 
-def test_an_unreadable_file_does_not_decide_the_colours(tmp_path: Path) -> None:
+def test_an_unreadable_file_does_not_affect_the_channels(tmp_path: Path) -> None:
     folder = save_levels(tmp_path / "photos", [1])
     (folder / "bad.png").write_bytes(b"")
     assert opened(tmp_path, folder, skip=True).channels == 1
@@ -132,12 +77,12 @@ def test_transparent_pixels_show_the_background_or_stay_transparent(tmp_path: Pa
     assert first_pixels(opened(tmp_path, folder, channels=4)) == [[9, 9, 9, 0]]
 
 
-BAD = {"text.jpg": b"not a picture", "empty.png": b"", "half.jpg": half("JPEG"), "half.png": half("PNG")}
+BAD = {"text.jpg": b"not an image", "empty.png": b"", "half.jpg": half("JPEG"), "half.png": half("PNG")}
 
 
 @pytest.fixture
 def damaged(tmp_path: Path) -> Path:
-    """A folder of two good pictures and one of each bad kind."""
+    """Return a folder of two readable images and one file of each unreadable kind."""
     folder = save_levels(tmp_path / "photos", [1, 2])
     for name, content in BAD.items():
         (folder / name).write_bytes(content)
@@ -159,13 +104,13 @@ def test_unreadable_files_can_be_left_out(tmp_path: Path, damaged: Path) -> None
     assert [line.split(":")[0] for line in found.bad] == [repr(name) for name in sorted(BAD)]
 
 
-def test_the_cache_does_not_forgive_unreadable_files(tmp_path: Path, damaged: Path) -> None:
+def test_a_cache_with_unreadable_files_is_refused_without_the_flag(tmp_path: Path, damaged: Path) -> None:
     opened(tmp_path / "cache", damaged, skip=True)
     with pytest.raises(UserError, match="4 unreadable images"):
         opened(tmp_path / "cache", damaged)
 
 
-def test_of_many_unreadable_files_ten_are_named(tmp_path: Path) -> None:
+def test_at_most_ten_unreadable_files_are_named(tmp_path: Path) -> None:
     for number in range(12):
         save(tmp_path / "photos" / f"{number:02d}.png").write_bytes(b"")
     with pytest.raises(UserError, match="^12 unreadable images: '00.png': .*'09.png': .*; and 2 more") as error:
@@ -180,32 +125,32 @@ def test_an_unreadable_file_of_any_name_is_named_on_one_line(tmp_path: Path) -> 
     assert found.bad == (r"'new\nline \udcff.png': not a PNG, JPEG, WebP or BMP image",)
 
 
-def test_a_folder_of_unreadable_files_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_folder_of_unreadable_files_is_refused(tmp_path: Path) -> None:
     save(tmp_path / "photos" / "a.png").write_bytes(b"")
     with pytest.raises(UserError, match=f"^data={tmp_path}/photos: no readable image"):
         opened(tmp_path / "cache", tmp_path / "photos", skip=True)
 
 
-def test_pictures_are_decoded_once(tmp_path: Path) -> None:
+def test_images_are_decoded_once(tmp_path: Path) -> None:
     folder, cache = save_levels(tmp_path / "photos", [1, 2]), tmp_path / "cache"
-    told: list[tuple[int, int]] = []
-    first = opened(cache, folder, notify=lambda done, total: told.append((done, total)))
+    reported: list[tuple[int, int]] = []
+    first = opened(cache, folder, progress=lambda done, total: reported.append((done, total)))
     before = {file: (file.stat().st_ino, file.stat().st_mtime_ns) for file in cache.iterdir()}
-    second = opened(cache, folder, notify=lambda done, total: told.append((done, total)))
-    assert told == [(2, 2)]
+    second = opened(cache, folder, progress=lambda done, total: reported.append((done, total)))
+    assert reported == [(2, 2)]
     assert {file: (file.stat().st_ino, file.stat().st_mtime_ns) for file in cache.iterdir()} == before
     assert (second.pixels == first.pixels).all()
     assert (second.name, second.fingerprint, second.bad) == (first.name, first.fingerprint, first.bad)
 
 
-def test_a_changed_picture_is_decoded_again(tmp_path: Path) -> None:
+def test_a_changed_image_is_decoded_again(tmp_path: Path) -> None:
     folder = save_levels(tmp_path / "photos", [1, 2])
     assert first_pixels(opened(tmp_path, folder)) == [1, 2]
     os.utime(save(folder / "001.png", 3), ns=(0, 12345))
     assert first_pixels(opened(tmp_path, folder)) == [1, 3]
 
 
-def test_an_added_and_a_removed_picture_are_seen(tmp_path: Path) -> None:
+def test_added_and_removed_images_are_detected(tmp_path: Path) -> None:
     folder = save_levels(tmp_path / "photos", [1, 2])
     opened(tmp_path, folder)
     save(folder / "003.png", 3)
@@ -214,14 +159,14 @@ def test_an_added_and_a_removed_picture_are_seen(tmp_path: Path) -> None:
     assert first_pixels(opened(tmp_path, folder)) == [2, 3]
 
 
-def test_a_shape_of_its_own_has_a_cache_of_its_own(tmp_path: Path) -> None:
+def test_each_shape_has_its_own_cache(tmp_path: Path) -> None:
     folder = save_levels(tmp_path / "photos", [1, 2])
     assert opened(tmp_path, folder, size=4).pixels.shape == (2, 1, 4, 4)
     assert opened(tmp_path, folder, size=6).pixels.shape == (2, 1, 6, 6)
     assert opened(tmp_path, folder, size=6, channels=3).pixels.shape == (2, 3, 6, 6)
 
 
-def test_the_fingerprint_is_of_the_content(tmp_path: Path) -> None:
+def test_the_fingerprint_depends_on_the_content_only(tmp_path: Path) -> None:
     one, two = save_levels(tmp_path / "one", [1, 2]), save_levels(tmp_path / "two", [1])
     save(two / "sub" / "other name.png", 2)
     assert opened(tmp_path / "a", one).fingerprint == opened(tmp_path / "b", two).fingerprint
@@ -229,9 +174,9 @@ def test_the_fingerprint_is_of_the_content(tmp_path: Path) -> None:
 
 def test_one_changed_pixel_changes_the_fingerprint(tmp_path: Path) -> None:
     first, second = save_levels(tmp_path / "1", [1, 2]), save_levels(tmp_path / "2", [1, 2])
-    picture = Image.open(second / "001.png")
-    picture.putpixel((SIZE - 1, SIZE - 1), 3)
-    picture.save(second / "001.png")
+    image = Image.open(second / "001.png")
+    image.putpixel((SIZE - 1, SIZE - 1), 3)
+    image.save(second / "001.png")
     assert opened(tmp_path / "cache", first).fingerprint != opened(tmp_path / "cache", second).fingerprint
 
 
@@ -239,30 +184,30 @@ def test_the_order_and_the_shape_change_the_fingerprint(tmp_path: Path) -> None:
     first, second = save_levels(tmp_path / "1", [1, 2]), save_levels(tmp_path / "2", [1])
     variants = [(first, second), (second, first), (first,)]
     fingerprints = {opened(tmp_path / "cache", *folders).fingerprint for folders in variants}
-    black = save_levels(tmp_path / "3", [0] * 4)  # 4 pictures of 4×4 have the bytes of 1 of 8×8
+    black = save_levels(tmp_path / "3", [0] * 4)  # 4 images of 4×4 have the bytes of 1 of 8×8
     fingerprints |= {opened(tmp_path / "cache", black).fingerprint}
     fingerprints |= {opened(tmp_path / "cache", save_levels(tmp_path / "4", [0]), size=8).fingerprint}
     assert len(fingerprints) == 5
 
 
-def test_a_long_set_is_decoded_in_parts_and_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets, "CHUNK", 3)
-    told: list[tuple[int, int]] = []
+def test_images_are_decoded_in_order_and_progress_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "PROGRESS_EVERY", 3)
+    reported: list[tuple[int, int]] = []
     folder = save_levels(tmp_path / "photos", range(0, 80, 10))
-    found = opened(tmp_path / "cache", folder, notify=lambda done, total: told.append((done, total)))
+    found = opened(tmp_path / "cache", folder, progress=lambda done, total: reported.append((done, total)))
     assert first_pixels(found) == list(range(0, 80, 10))
-    assert told == [(3, 8), (6, 8), (8, 8)]
+    assert reported == [(3, 8), (6, 8), (8, 8)]
 
 
 def test_an_interrupted_decoding_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets, "CHUNK", 1)
+    monkeypatch.setattr(decoding, "PROGRESS_EVERY", 1)
     folder = save_levels(tmp_path / "photos", [1, 2, 3])
 
     def interrupt(done: int, total: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        opened(tmp_path / "cache", folder, notify=interrupt)
+        opened(tmp_path / "cache", folder, progress=interrupt)
     assert files_in(tmp_path / "cache") == []
     assert first_pixels(opened(tmp_path / "cache", folder)) == [1, 2, 3]
 
@@ -274,8 +219,8 @@ def test_unreadable_files_leave_no_partial_cache(tmp_path: Path, damaged: Path) 
 
 
 @pytest.mark.parametrize("lost", ["*.json", "*.pixels"])
-def test_half_a_cache_is_made_again(tmp_path: Path, lost: str) -> None:
-    """A kill between the two files, or a person who tidies up, leaves one of them."""
+def test_half_a_cache_is_rebuilt(tmp_path: Path, lost: str) -> None:
+    """A kill between the two writes leaves one of the files."""
     folder = save_levels(tmp_path / "photos", [1, 2])
     opened(tmp_path / "cache", folder)
     for file in (tmp_path / "cache").glob("*.pixels"):
@@ -286,8 +231,8 @@ def test_half_a_cache_is_made_again(tmp_path: Path, lost: str) -> None:
 
 
 @pytest.mark.parametrize("below", [".", "below/further"])
-def test_a_cache_that_cannot_be_written_is_refused_by_name(tmp_path: Path, below: str) -> None:
-    """Root may write into any folder, so a file stands in the way of it."""
+def test_a_cache_that_cannot_be_written_is_refused(tmp_path: Path, below: str) -> None:
+    """A file takes the place of the folder, since root may write into any folder."""
     cache = save(tmp_path / "file.png") / below
     with pytest.raises(UserError, match=f"^cannot write {cache}/"):
         opened(cache, "digits", size=8)
@@ -300,7 +245,7 @@ def test_a_tilde_in_the_cache_is_the_home_folder(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize("damage", ["pixels cut short", "index cut short", "index of something else"])
-def test_a_damaged_cache_is_built_again(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_cache_is_rebuilt(tmp_path: Path, damage: str) -> None:
     def load() -> ImageDataset:
         return open_images(("digits",), 8, None, "ffffff", False, str(tmp_path))
 
@@ -314,9 +259,11 @@ def test_a_damaged_cache_is_built_again(tmp_path: Path, damage: str) -> None:
     assert len(load()) == 1797
 
 
-def test_where_the_first_coloured_picture_lies_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was decoded as grey before it is decoded again."""
-    monkeypatch.setattr(datasets, "TOGETHER", 2)
+def test_the_position_of_the_first_coloured_image_is_irrelevant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images that were decoded as grey before it are decoded again."""
+    monkeypatch.setattr(decoding, "IMAGES_PER_TASK", 2)
     grey = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 7, 2), np.uint8), "LA")
     for place in (0, 3, 7):
         folder = tmp_path / f"at {place}"
@@ -324,17 +271,17 @@ def test_where_the_first_coloured_picture_lies_changes_nothing(tmp_path: Path, m
         save(folder / f"{place:03d}.png", RED)
         grey.save(folder / "005.png")
         auto = opened(tmp_path / "auto", folder, background="ff8000")
-        told = opened(tmp_path / "told", folder, channels=3, background="ff8000")
-        assert (auto.fingerprint, auto.channels) == (told.fingerprint, 3)
+        explicit = opened(tmp_path / "told", folder, channels=3, background="ff8000")
+        assert (auto.fingerprint, auto.channels) == (explicit.fingerprint, 3)
 
 
 BUILDER = """
 import sys, time
 from pathlib import Path
 from tests.processes import HANG_SECONDS, REPOSITORY
-from wgan_dist.data import images
+from wgan_dist.data import open_images
 me, other = Path(sys.argv[1]), Path(sys.argv[2])
-def notify(done, total):
+def progress(done, total):
     (me / "decoding").touch()
     until = time.monotonic() + 60
     while not (other / "wants").exists() and time.monotonic() < until:
@@ -342,7 +289,7 @@ def notify(done, total):
     time.sleep(0.5)
 me.mkdir()
 (me / "wants").touch()
-found = images.open_images(("photos",), 4, None, "ffffff", False, "cache", notify)
+found = open_images(("photos",), 4, None, "ffffff", False, "cache", progress)
 (me / "fingerprint").write_text(found.fingerprint)
 """
 
@@ -359,7 +306,7 @@ def wait_for(file: Path) -> None:
         time.sleep(0.01)
 
 
-def test_of_two_processes_that_want_a_set_one_decodes_and_the_other_waits_for_it(tmp_path: Path) -> None:
+def test_of_two_processes_one_decodes_and_the_other_waits(tmp_path: Path) -> None:
     save_levels(tmp_path / "photos", [1, 2, 3])
     first = build(tmp_path, "a", "b")
     wait_for(tmp_path / "a" / "decoding")
@@ -370,7 +317,7 @@ def test_of_two_processes_that_want_a_set_one_decodes_and_the_other_waits_for_it
     assert files_in(tmp_path / "cache") == [".json", ".pixels"]
 
 
-def test_after_a_kill_the_set_is_decoded_again_and_nothing_is_left_of_the_first_try(tmp_path: Path) -> None:
+def test_after_a_kill_the_cache_is_rebuilt_and_partial_files_are_removed(tmp_path: Path) -> None:
     folder = save_levels(tmp_path / "photos", [1, 2, 3])
     killed = build(tmp_path, "a", "nobody")
     wait_for(tmp_path / "a" / "decoding")

@@ -16,11 +16,11 @@ WHOLE = [slice(None)]
 
 
 def batch_of(order: Order, number: int) -> list[int]:
-    return [int(index) for index in order.epoch(number)[order.within(number)]]
+    return [int(index) for index in order.permutation(number)[order.batch_slice(number)]]
 
 
 def numbered(count: int) -> ImageDataset:
-    """Pictures that hold their own number in every pixel."""
+    """Return images that hold their own number in every pixel."""
     pixels = np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None, None], (count, 3, 2, 2))
     return ImageDataset("numbered", np.ascontiguousarray(pixels), "", ())
 
@@ -55,7 +55,7 @@ def test_epochs_and_seeds_differ() -> None:
 
 
 @given(SEEDS, SIZES, st.lists(st.integers(0, 200), min_size=2, max_size=5))
-def test_a_batch_depends_on_its_number_alone(seed: int, sizes: tuple[int, int], numbers: list[int]) -> None:
+def test_a_batch_depends_on_its_number_only(seed: int, sizes: tuple[int, int], numbers: list[int]) -> None:
     forwards, backwards = Order(seed, *sizes), Order(seed, *sizes)
     expected = [batch_of(forwards, number) for number in numbers]
     assert [batch_of(backwards, number) for number in reversed(numbers)][::-1] == expected
@@ -63,9 +63,7 @@ def test_a_batch_depends_on_its_number_alone(seed: int, sizes: tuple[int, int], 
 
 @settings(deadline=None)
 @given(SEEDS, SIZES, st.integers(0, 100))
-def test_a_sampler_that_starts_later_goes_on_where_an_earlier_one_would_be(
-    seed: int, sizes: tuple[int, int], start: int
-) -> None:
+def test_a_sampler_that_starts_later_continues_the_same_sequence(seed: int, sizes: tuple[int, int], start: int) -> None:
     order = Order(seed, *sizes)
     fresh, resumed = ShareSampler(order, 0, WHOLE), ShareSampler(order, start, WHOLE)
     for number, (old, new) in enumerate(zip(islice(fresh, start, start + 5), resumed, strict=False), start):
@@ -74,7 +72,7 @@ def test_a_sampler_that_starts_later_goes_on_where_an_earlier_one_would_be(
 
 @pytest.mark.parametrize("accumulation", [1, 2])
 @pytest.mark.parametrize("processes", [1, 2, 4])
-def test_the_shares_of_all_processes_are_the_global_batch(processes: int, accumulation: int) -> None:
+def test_the_shares_of_all_ranks_make_the_global_batch(processes: int, accumulation: int) -> None:
     order, batches = Order(seed=3, size=50, batch_size=16), 7  # beyond the second epoch
     samplers = [
         iter(ShareSampler(order, 0, micro_batch_slices(16, accumulation, World(rank, processes))))
@@ -86,7 +84,7 @@ def test_the_shares_of_all_processes_are_the_global_batch(processes: int, accumu
         assert np.concatenate(parts).tolist() == batch_of(order, number)
 
 
-def test_a_sampler_of_some_rows_shows_these_alone_in_the_same_order() -> None:
+def test_a_sampler_of_some_rows_yields_only_these_in_the_same_order() -> None:
     order, rows = Order(seed=0, size=6, batch_size=3), np.array([1, 4, 5, 7, 8, 9])
     for some, places in zip(
         islice(ShareSampler(order, 0, WHOLE, rows), 6), ShareSampler(order, 0, WHOLE), strict=False
@@ -95,11 +93,11 @@ def test_a_sampler_of_some_rows_shows_these_alone_in_the_same_order() -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_micro_batches_are_the_images_of_the_sampler_in_its_order(workers: int) -> None:
+def test_micro_batches_follow_the_sampler(workers: int) -> None:
     order = Order(seed=0, size=20, batch_size=8)
     sampler = ShareSampler(order, 1, micro_batch_slices(8, 2, World(1, 2)))
     found = list(islice(micro_batches(numbered(20).values, sampler, workers, pin_memory=False), 12))
-    # Of eight images in two micro-batches of two processes, the second process has 2, 3 and 6, 7.
+    # With eight images in two micro-batches on two ranks, the second rank has 2, 3 and 6, 7.
     batches = [batch_of(order, number) for number in range(1, 7)]
     expected = [part for batch in batches for part in (batch[2:4], batch[6:8])]
     assert [pixels[:, 0, 0, 0].tolist() for pixels in found] == expected
@@ -109,7 +107,7 @@ def test_micro_batches_are_the_images_of_the_sampler_in_its_order(workers: int) 
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_levels_become_numbers_from_minus_one_to_one(dtype: torch.dtype) -> None:
+def test_uint8_is_mapped_to_minus_one_to_one(dtype: torch.dtype) -> None:
     levels = torch.arange(256, dtype=torch.uint8)
     numbers = to_unit_range(levels, dtype)
     assert numbers.dtype == dtype
@@ -119,7 +117,7 @@ def test_levels_become_numbers_from_minus_one_to_one(dtype: torch.dtype) -> None
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_micro_batches_of_points_are_the_rows_of_the_sampler_untouched(workers: int) -> None:
+def test_micro_batches_of_points_are_unchanged_rows(workers: int) -> None:
     order = Order(seed=0, size=20, batch_size=8)
     points = np.random.default_rng(0).normal(scale=100.0, size=(20, 2)).astype(np.float32)
     found = list(islice(micro_batches(points, ShareSampler(order, 1, WHOLE), workers, pin_memory=False), 3))
@@ -129,14 +127,14 @@ def test_micro_batches_of_points_are_the_rows_of_the_sampler_untouched(workers: 
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_critic_is_given_pixels_in_range_and_points_as_they_are(dtype: torch.dtype) -> None:
+def test_inputs_are_scaled_pixels_or_unchanged_points(dtype: torch.dtype) -> None:
     pixels, points = torch.tensor([0, 255], dtype=torch.uint8), torch.tensor([[-3.5, 260.0]])
     assert as_inputs(pixels, dtype).tolist() == [-1.0, 1.0]
     assert as_inputs(points, dtype).tolist() == [[-3.5, 260.0]]
     assert as_inputs(pixels, dtype).dtype == as_inputs(points, dtype).dtype == dtype
 
 
-def test_a_mirrored_image_is_numpys() -> None:
+def test_mirroring_equals_numpy() -> None:
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (5, 3, 4, 6), np.uint8))
     which = torch.tensor([True, False, False, True, True])
     found = mirrored(images, which).numpy()

@@ -1,4 +1,4 @@
-"""The toy distributions against closed forms and scikit-learn, and what may not be merged with them."""
+"""Tests of the distributions of points against closed forms and scikit-learn."""
 
 from pathlib import Path
 
@@ -9,22 +9,23 @@ from scipy.stats import chisquare, ks_2samp, kstest
 from sklearn.datasets import make_swiss_roll
 
 from wgan_dist.data import are_points, open_points
-from wgan_dist.data.synthetic import COUNT, DRAWS, MIXTURES, Mixture, swiss_roll
+from wgan_dist.data.datasets import POINT_COUNT
+from wgan_dist.data.synthetic import DRAWS, MIXTURES, Mixture, swiss_roll
 from wgan_dist.evaluation.metrics.points import exact_wasserstein
 from wgan_dist.train import train
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.rng import uniform
 
-# The smallest p-value of a hundred tests of true hypotheses is above this but once in ten thousand.
+# The smallest p-value of a hundred tests of true hypotheses is below this once in ten thousand.
 RARE = 1e-6
-# Where the modes are, and how wide, in the papers' own words.
+# The modes and the standard deviations as the papers define them.
 RING = [(2 * np.cos(k * np.pi / 4) / 1.414, 2 * np.sin(k * np.pi / 4) / 1.414) for k in range(8)]
 GRID = [(x / 2.828, y / 2.828) for x in (-4, -2, 0, 2, 4) for y in (-4, -2, 0, 2, 4)]
 PAPERS = [("8gaussians", RING, 0.02 / 1.414), ("25gaussians", GRID, 0.05 / 2.828)]
 
 
 @pytest.mark.parametrize(("name", "modes", "deviation"), PAPERS)
-def test_the_modes_and_their_width_are_the_papers(
+def test_the_modes_and_their_deviation_are_those_of_the_papers(
     name: str, modes: list[tuple[float, float]], deviation: float
 ) -> None:
     mixture = MIXTURES[name]
@@ -50,7 +51,7 @@ def test_points_of_a_mixture_are_normal_around_equally_likely_modes(
 
 
 @pytest.mark.parametrize(("name", "modes", "deviation"), PAPERS)
-def test_mean_and_variance_of_a_mixture_are_those_of_its_modes_and_width(
+def test_mean_and_variance_of_a_mixture_follow_from_its_modes(
     name: str, modes: list[tuple[float, float]], deviation: float
 ) -> None:
     values = open_points(name).values.astype(np.float64)
@@ -65,31 +66,31 @@ def sklearn_roll(count: int, seed: int) -> np.ndarray:
     return plane
 
 
-def test_the_swiss_roll_is_scikit_learns_in_two_coordinates() -> None:
+def test_the_swiss_roll_has_the_distribution_of_scikit_learn() -> None:
     ours, theirs = swiss_roll(20_000, seed=1), sklearn_roll(20_000, seed=1)
-    # Along lines in several directions, and by the distance from the middle, which tells how dense the spiral is.
+    # Projections in several directions, and distances from the centre, which show the density of the spiral.
     for angle in np.linspace(0, np.pi, 8, endpoint=False):
         direction = np.array([np.cos(angle), np.sin(angle)])
         assert ks_2samp(ours @ direction, theirs @ direction).pvalue > RARE
     assert ks_2samp(np.linalg.norm(ours, axis=1), np.linalg.norm(theirs, axis=1)).pvalue > RARE
 
 
-def test_the_swiss_roll_is_as_near_to_scikit_learns_as_that_is_to_itself() -> None:
+def test_the_swiss_roll_is_as_close_to_scikit_learn_as_two_of_its_draws() -> None:
     between_theirs = max(exact_wasserstein(sklearn_roll(800, 1), sklearn_roll(800, seed)) for seed in (2, 3, 4))
     assert exact_wasserstein(sklearn_roll(800, 1), swiss_roll(800, 0)) < 1.2 * between_theirs
 
 
-def test_the_swiss_rolls_noise_is_of_the_papers_width() -> None:
-    # The same places without noise: what is left is the noise.
+def test_the_noise_of_the_swiss_roll_has_the_deviation_of_the_paper() -> None:
+    # The difference to the same points without noise is the noise.
     t = 1.5 * np.pi * (1 + 2 * uniform(0, "points.place", 0, (50_000,)))
     residuals = swiss_roll(50_000, 0) * 7.5 - (t * np.stack([np.cos(t), np.sin(t)])).T
     assert kstest(residuals.ravel() / 0.25, "norm").pvalue > RARE
 
 
 @pytest.mark.parametrize("name", DRAWS)
-def test_a_set_is_the_same_at_every_call_and_another_for_another_seed(name: str) -> None:
+def test_points_depend_on_the_seed_only(name: str) -> None:
     first, again = open_points(name), open_points(name)
-    assert first.values.shape == (COUNT, 2) == (len(first), *first.shape)
+    assert first.values.shape == (POINT_COUNT, 2) == (len(first), *first.shape)
     assert first.values.dtype == np.float32
     assert (first.values == again.values).all()
     assert first.fingerprint == again.fingerprint
@@ -98,15 +99,15 @@ def test_a_set_is_the_same_at_every_call_and_another_for_another_seed(name: str)
     assert not (draw(50, 7) == draw(50, 8)).any()
 
 
-def test_fingerprints_tell_sets_apart() -> None:
+def test_fingerprints_differ() -> None:
     assert len({open_points(name).fingerprint for name in DRAWS}) == len(DRAWS) == 3
 
 
-def test_a_mixture_belongs_to_its_points_and_the_roll_has_none() -> None:
+def test_points_know_their_mixture() -> None:
     assert {name: open_points(name).mixture for name in DRAWS} == {**MIXTURES, "swissroll": None}
 
 
-def test_modes_are_drawn_to_the_last() -> None:
+def test_all_modes_are_drawn() -> None:
     one = Mixture(np.array([[3.0, 4.0]]), 0.0)
     assert (one.draw(10, 0) == [3.0, 4.0]).all()
     four = Mixture(np.arange(8.0).reshape(4, 2), 0.0)
@@ -117,12 +118,12 @@ def test_modes_are_drawn_to_the_last() -> None:
     ("data", "expected"),
     [(("8gaussians",), True), (("digits",), False), (("a/", "b/"), False), (("8gaussians/",), False)],
 )
-def test_names_of_sets_are_points_and_nothing_else_is(data: tuple[str, ...], expected: bool) -> None:
+def test_only_names_of_distributions_are_points(data: tuple[str, ...], expected: bool) -> None:
     assert are_points(data) == expected
 
 
 @pytest.mark.parametrize("data", ["8gaussians,digits", "digits,swissroll", "8gaussians,25gaussians"])
-def test_points_are_not_merged_with_anything(data: str, tmp_path: Path) -> None:
+def test_points_cannot_be_merged_with_other_data(data: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"^data={data}: (8gaussians|swissroll) are points, which cannot be merged"):
         train({"data": data, "run_dir": str(tmp_path / "run"), "cache_dir": str(tmp_path)})
     assert list(tmp_path.iterdir()) == []
@@ -143,7 +144,7 @@ def test_points_are_not_merged_with_anything(data: str, tmp_path: Path) -> None:
         ),
     ],
 )
-def test_networks_that_do_not_suit_the_data_are_refused_before_there_is_a_run(
+def test_networks_that_do_not_fit_the_data_are_refused_before_the_run(
     flags: dict[str, str], message: str, tmp_path: Path, cache_dir: Path
 ) -> None:
     with pytest.raises(UserError, match=message):

@@ -26,16 +26,16 @@ PALETTE_ALPHA = rng.integers(0, 256, 256, np.uint8)
 
 
 def indexed() -> Image.Image:
-    picture = Image.fromarray(LEVELS)
-    picture.putpalette(PALETTE.tobytes())
-    return picture
+    image = Image.fromarray(LEVELS)
+    image.putpalette(PALETTE.tobytes())
+    return image
 
 
 def grey(levels: Levels) -> Levels:
     return np.stack([levels] * 3, axis=2)
 
 
-# A picture of each mode, and its colours [SIZE, SIZE, 3].
+# An image of each mode, and its colours [SIZE, SIZE, 3].
 OPAQUE: dict[str, tuple[Image.Image, Levels]] = {
     "1": (Image.fromarray(LEVELS >= 128), grey(np.where(LEVELS >= 128, 255, 0).astype(np.uint8))),
     "L": (Image.fromarray(LEVELS), grey(LEVELS)),
@@ -43,7 +43,7 @@ OPAQUE: dict[str, tuple[Image.Image, Levels]] = {
     "P": (indexed(), PALETTE[LEVELS]),
     "RGB": (Image.fromarray(COLOURS), COLOURS),
 }
-# A picture of each mode with transparency, what saving it takes, its colours and its alpha.
+# An image of each mode with transparency, the options to save it, its colours and its alpha.
 TRANSPARENT: dict[str, tuple[Image.Image, dict[str, Any], Levels, NDArray[Any]]] = {
     "LA": (Image.fromarray(np.dstack([LEVELS, ALPHA])), {}, grey(LEVELS), ALPHA),
     "RGBA": (Image.fromarray(np.dstack([COLOURS, ALPHA])), {}, COLOURS, ALPHA),
@@ -75,25 +75,25 @@ FILES = [
 
 
 def pixels_of(file: Path, channels: int = RGB, background: str = WHITE, image_size: int = SIZE) -> Array:
-    """What the transform makes of a file, as float64 [height, width, channels]."""
-    with Image.open(file) as picture:
-        pixels = to_pixels(picture, image_size, channels, background)
+    """Return the transformed pixels of a file as float64 [height, width, channels]."""
+    with Image.open(file) as image:
+        pixels = to_pixels(image, image_size, channels, background)
     assert pixels.shape == (channels, image_size, image_size)
     assert pixels.dtype == np.uint8
     return pixels.transpose(1, 2, 0).astype(np.float64)
 
 
 @pytest.mark.parametrize(("suffix", "mode"), FILES)
-def test_a_picture_of_the_right_size_keeps_every_pixel(tmp_path: Path, suffix: str, mode: str) -> None:
-    picture, colours = OPAQUE[mode]
-    picture.save(tmp_path / f"a.{suffix}", lossless=True)
+def test_an_image_of_the_right_size_keeps_every_pixel(tmp_path: Path, suffix: str, mode: str) -> None:
+    image, colours = OPAQUE[mode]
+    image.save(tmp_path / f"a.{suffix}", lossless=True)
     assert (pixels_of(tmp_path / f"a.{suffix}") == colours).all()
 
 
 @pytest.mark.parametrize("mode", OPAQUE)
 def test_colours_become_grey_by_their_luminance(tmp_path: Path, mode: str) -> None:
-    picture, colours = OPAQUE[mode]
-    picture.save(tmp_path / "a.png")
+    image, colours = OPAQUE[mode]
+    image.save(tmp_path / "a.png")
     assert abs(pixels_of(tmp_path / "a.png", GREY)[..., 0] - colours @ LUMA).max() <= 1
 
 
@@ -125,39 +125,39 @@ ORIENTED: dict[int, Callable[[Levels], Levels]] = {
 
 
 @pytest.mark.parametrize("orientation", ORIENTED)
-def test_a_camera_picture_is_turned_upright(tmp_path: Path, orientation: int) -> None:
+def test_an_image_is_rotated_by_its_exif_orientation(tmp_path: Path, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(COLOURS).save(tmp_path / "a.jpg", exif=exif)
-    with Image.open(tmp_path / "a.jpg") as picture:
-        stored = np.asarray(picture)
+    with Image.open(tmp_path / "a.jpg") as image:
+        stored = np.asarray(image)
     assert (pixels_of(tmp_path / "a.jpg") == ORIENTED[orientation](stored)).all()
 
 
 @pytest.mark.parametrize("background", [WHITE, "000000", "20c080"])
 @pytest.mark.parametrize("mode", TRANSPARENT)
 def test_transparency_shows_the_background(tmp_path: Path, mode: str, background: str) -> None:
-    picture, options, colours, alpha = TRANSPARENT[mode]
-    picture.save(tmp_path / "a.png", **options)
+    image, options, colours, alpha = TRANSPARENT[mode]
+    image.save(tmp_path / "a.png", **options)
     share = alpha[..., None] / 255
     expected = share * colours + (1 - share) * list(bytes.fromhex(background))
     assert abs(pixels_of(tmp_path / "a.png", RGB, background) - expected).max() <= 1
-    # Two roundings: of the mixture, then of its luminance.
+    # There are two roundings: of the mixture, then of its luminance.
     assert abs(pixels_of(tmp_path / "a.png", GREY, background)[..., 0] - expected @ LUMA).max() <= 1.5
 
 
 @pytest.mark.parametrize("suffix", ["png", "webp"])
 def test_four_channels_keep_colour_and_alpha_apart(tmp_path: Path, suffix: str) -> None:
     # `exact` keeps the colour of fully transparent pixels.
-    picture, _, colours, alpha = TRANSPARENT["RGBA"]
-    picture.save(tmp_path / f"a.{suffix}", lossless=True, exact=True)
+    image, _, colours, alpha = TRANSPARENT["RGBA"]
+    image.save(tmp_path / f"a.{suffix}", lossless=True, exact=True)
     assert (pixels_of(tmp_path / f"a.{suffix}", RGBA) == np.dstack([colours, alpha])).all()
 
 
 @pytest.mark.parametrize("mode", OPAQUE)
-def test_a_picture_without_alpha_is_opaque_in_four_channels(tmp_path: Path, mode: str) -> None:
-    picture, colours = OPAQUE[mode]
-    picture.save(tmp_path / "a.png")
+def test_an_image_without_alpha_is_opaque_in_four_channels(tmp_path: Path, mode: str) -> None:
+    image, colours = OPAQUE[mode]
+    image.save(tmp_path / "a.png")
     assert (pixels_of(tmp_path / "a.png", RGBA) == np.dstack([colours, np.full((SIZE, SIZE), 255)])).all()
 
 
@@ -165,20 +165,20 @@ def test_a_picture_without_alpha_is_opaque_in_four_channels(tmp_path: Path, mode
     ("mode", "channels"),
     [("1", 1), ("L", 1), ("LA", 1), ("I;16", 1), ("P", 3), ("PA", 3), ("RGB", 3), ("RGBA", 3), ("CMYK", 3)],
 )
-def test_a_picture_is_grey_by_its_mode(mode: str, channels: int) -> None:
+def test_the_mode_decides_whether_an_image_is_grey(mode: str, channels: int) -> None:
     assert natural_channels(Image.new(mode, (1, 1))) == channels
 
 
 @pytest.mark.parametrize("axis", [0, 1])
 def test_the_middle_of_the_longer_side_is_kept(axis: int) -> None:
     thirds = np.repeat(np.array([10, 100, 200], np.uint8), SIZE)
-    picture = np.broadcast_to(thirds, (SIZE, 3 * SIZE))
-    picture = picture.T if axis == 0 else picture
-    assert (to_pixels(Image.fromarray(np.ascontiguousarray(picture)), SIZE, GREY, WHITE) == 100).all()
+    image = np.broadcast_to(thirds, (SIZE, 3 * SIZE))
+    image = image.T if axis == 0 else image
+    assert (to_pixels(Image.fromarray(np.ascontiguousarray(image)), SIZE, GREY, WHITE) == 100).all()
 
 
-def test_shrinking_keeps_a_ramp_a_ramp() -> None:
-    """A symmetric filter reproduces a straight line, so each pixel shows the place its centre came from."""
+def test_shrinking_keeps_a_ramp() -> None:
+    """A symmetric filter reproduces a straight line, so each pixel shows the position that its centre came from."""
     ramp = np.tile(np.arange(120, dtype=np.uint8) * 2, (100, 1))
     expected = 2 * (10 + (np.arange(25) + 0.5) * 4 - 0.5)
     pixels = to_pixels(Image.fromarray(ramp), 25, GREY, WHITE)[0]
@@ -186,7 +186,7 @@ def test_shrinking_keeps_a_ramp_a_ramp() -> None:
 
 
 def bicubic(distance: Array) -> Array:
-    """Keys 1981, eq. 15."""
+    """Return the bicubic kernel of Keys 1981, eq. 15."""
     near = 1.5 * distance**3 - 2.5 * distance**2 + 1
     far = -0.5 * distance**3 + 2.5 * distance**2 - 4 * distance + 2
     return np.where(distance < 1, near, np.where(distance < 2, far, 0))
@@ -200,7 +200,7 @@ def test_enlarging_is_bicubic_whatever_the_longer_side() -> None:
     assert abs(pixels - (128 + 64 * bicubic(abs(place - 60)))).max() <= 0.75
 
 
-def test_shrinking_averages_what_it_drops() -> None:
+def test_shrinking_averages() -> None:
     stripes = np.tile(np.array([0, 255], np.uint8), (32, 16))
     assert abs(to_pixels(Image.fromarray(stripes), 16, GREY, WHITE)[0, :, 2:-2].astype(int) - 127.5).max() <= 1
 
@@ -216,7 +216,7 @@ def test_transparent_pixels_do_not_colour_their_neighbours_when_shrunk() -> None
 
 @settings(deadline=None, max_examples=60)
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 60), st.tuples(*[st.integers(0, 255)] * 4))
-def test_any_shape_of_one_colour_stays_that_colour(
+def test_an_image_of_one_colour_keeps_it_at_any_size(
     width: int, height: int, size: int, colour: tuple[int, int, int, int]
 ) -> None:
     pixels = to_pixels(Image.new("RGB", (width, height), colour[:3]), size, RGB, WHITE)

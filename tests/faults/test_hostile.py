@@ -14,7 +14,7 @@ from tests.faults.hostile.pictures import pictures
 from wgan_dist.checkpoints import generator_file, manifest, safetensors_io, state_file
 from wgan_dist.config import load_config
 from wgan_dist.data import open_images
-from wgan_dist.data.sources.base import read_idx
+from wgan_dist.data.sources.idx import read_idx
 from wgan_dist.sample import sample
 from wgan_dist.tracking.logger import _keep_until
 from wgan_dist.train import train

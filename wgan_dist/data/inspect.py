@@ -1,33 +1,57 @@
-"""What a set of pictures holds, before anything is made of it: formats, sizes, modes, copies, unreadable files."""
+"""Summarise a set of images before training: formats, sizes, modes, duplicates and unreadable files."""
 
 import hashlib
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
-from wgan_dist.data.datasets import Notify, each_picture
-from wgan_dist.data.sources.base import BadImageError, Pictures, read
-from wgan_dist.data.transforms import GREY, RGB, eight_bits, natural_channels, to_pixels
+from wgan_dist.config import Config
+from wgan_dist.data.datasets import open_points
+from wgan_dist.data.decoding import ProgressCallback, map_images, progress_reporter
+from wgan_dist.data.inspect_settings import InspectSettings
+from wgan_dist.data.sources.base import BadImageError, ImageListing, read_image
+from wgan_dist.data.sources.paths import expand_home
+from wgan_dist.data.sources.registry import open_source
+from wgan_dist.data.synthetic import are_points
+from wgan_dist.data.transforms import GREY, RGB, natural_channels, to_eight_bits, to_pixels
 from wgan_dist.utils import rng
+from wgan_dist.utils.errors import UserError
+from wgan_dist.utils.files import atomic_file
+from wgan_dist.utils.images import labelled
 
-SHOWN = 10
-# JPEGs are decoded at an eighth of their size, which reads all of the file all the same.
-DRAFT = 8
-# Of the EXIF orientations, those that stand a picture on its side.
-ON_ITS_SIDE = (5, 6, 7, 8)
-CELL, GAP, COLUMNS, GROUND = 112, 8, 4, "#808080"
+ITEMS_SHOWN = 10
+# JPEGs are decoded at an eighth of their size, which still reads the whole file.
+DRAFT_SCALE = 8
+# The EXIF orientations that exchange width and height, among all that change the image.
+TRANSPOSED, ROTATED = (5, 6, 7, 8), range(2, 9)
+# The contact sheet, in pixels.
+CELL, GAP, COLUMNS, CANVAS_COLOUR = 112, 8, 4, "#808080"
+# The sizes of the default generator; a test holds them equal to the model registry.
+IMAGE_SIZES = (16, 32, 64, 128, 256)
+# The suggested command: without a GPU it trains within a few hours.
+CPU_SIZE, GPU_SIZE, BATCH_SIZE = 32, 64, 64
+CPU_FLAGS = ("--generator_features=16", "--critic_features=16", "--max_steps=2000")
 
 
 @dataclass(frozen=True)
-class Fact:
-    """What one picture is; width and height as it is shown, `digest` of the file, or of the pixels if there is none."""
+class ImageInfo:
+    """The properties of one readable image.
 
-    number: int
+    Attributes:
+        index: The image's number in the whole set.
+        width, height: The size in pixels after EXIF rotation.
+        channels: 1 if the image is grey, else 3.
+        sha256: The hash of the file, or of the pixels if there is no file.
+    """
+
+    index: int
     format: str
     mode: str
     width: int
@@ -35,138 +59,214 @@ class Fact:
     channels: int
     transparent: bool
     rotated: bool
-    digest: bytes
+    sha256: bytes
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """Of all pictures: `facts` of the readable ones, `bad` what is wrong with the others."""
+    """The properties of all images.
+
+    Attributes:
+        names: The names of all images.
+        images: The properties of the readable images.
+        errors: A message for each unreadable image.
+    """
 
     names: Sequence[str]
-    facts: list[Fact]
-    bad: list[str]
+    images: list[ImageInfo]
+    errors: list[str]
 
     @property
     def channels(self) -> int:
-        """Grey if all pictures are, RGB otherwise: as training chooses."""
-        return max((fact.channels for fact in self.facts), default=GREY)
+        """Return 1 if all images are grey, else 3, as training chooses."""
+        return max((image.channels for image in self.images), default=GREY)
 
     @property
     def shorter_sides(self) -> NDArray[np.int64]:
-        """In pixels, of every readable picture."""
-        return np.array([min(fact.width, fact.height) for fact in self.facts], np.int64)
+        """Return the shorter side of every readable image in pixels."""
+        return np.array([min(image.width, image.height) for image in self.images], np.int64)
 
-    def copies(self) -> list[list[str]]:
-        """Names of pictures whose files are equal, byte for byte, where there are several."""
-        by_content: dict[bytes, list[str]] = {}
-        for fact in self.facts:
-            by_content.setdefault(fact.digest, []).append(self.names[fact.number])
-        return [names for names in by_content.values() if len(names) > 1]
+    def duplicates(self) -> list[list[str]]:
+        """Return the names of images whose files are equal byte for byte, one list for each such file."""
+        names_by_hash: dict[bytes, list[str]] = {}
+        for image in self.images:
+            names_by_hash.setdefault(image.sha256, []).append(self.names[image.index])
+        return [names for names in names_by_hash.values() if len(names) > 1]
 
 
-def _digest(picture: Image.Image) -> bytes:
-    file = getattr(picture, "fp", None)
+def _sha256(image: Image.Image) -> bytes:
+    file = getattr(image, "fp", None)
     if file is None:
-        return hashlib.sha256(f"{picture.mode}{picture.size}".encode() + picture.tobytes()).digest()
-    place = file.tell()
+        return hashlib.sha256(f"{image.mode}{image.size}".encode() + image.tobytes()).digest()
+    position = file.tell()
     file.seek(0)
-    found = hashlib.file_digest(file, "sha256").digest()
-    file.seek(place)
-    return found
+    digest = hashlib.file_digest(file, "sha256").digest()
+    file.seek(position)
+    return digest
 
 
-def _look(picture: Image.Image) -> dict[str, Any]:
-    """Of an opened picture, which is decoded to see whether it can be."""
-    mode, channels, (width, height) = picture.mode, natural_channels(picture), picture.size
-    digest, transparent = _digest(picture), picture.has_transparency_data
-    picture.draft(None, (width // DRAFT, height // DRAFT))
-    picture.load()
-    turned = picture.getexif().get(ExifTags.Base.Orientation, 1)
-    size = (height, width) if turned in ON_ITS_SIDE else (width, height)
-    about = {"format": picture.format or "array", "mode": mode, "channels": channels, "digest": digest}
-    return about | {"width": size[0], "height": size[1], "transparent": transparent, "rotated": turned in range(2, 9)}
+def _examine(image: Image.Image) -> dict[str, Any]:
+    """Return the fields of an ImageInfo but the index; the image is decoded to find out whether it can be."""
+    mode, channels, (width, height) = image.mode, natural_channels(image), image.size
+    sha256, transparent = _sha256(image), image.has_transparency_data
+    image.draft(None, (width // DRAFT_SCALE, height // DRAFT_SCALE))
+    image.load()
+    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    if orientation in TRANSPOSED:
+        width, height = height, width
+    info = {"format": image.format or "array", "mode": mode, "channels": channels, "sha256": sha256}
+    return info | {"width": width, "height": height, "transparent": transparent, "rotated": orientation in ROTATED}
 
 
-def inspect(listed: list[Pictures], notify: Notify) -> Inspection:
-    """Look at every picture; `notify(done, total)` is called meanwhile."""
-    facts, bad = [], []
-    for number, found in enumerate(each_picture(listed, _look, notify)):
-        if isinstance(found, BadImageError):
-            bad.append(str(found))
+def inspect_images(listings: list[ImageListing], progress: ProgressCallback) -> Inspection:
+    """Read every image and return the properties of all; `progress(done, total)` is called meanwhile."""
+    images, errors = [], []
+    for index, result in enumerate(map_images(listings, _examine, progress)):
+        if isinstance(result, BadImageError):
+            errors.append(str(result))
         else:
-            assert isinstance(found, dict)
-            facts.append(Fact(number, **found))
-    return Inspection([name for pictures in listed for name in pictures.names], facts, bad)
+            images.append(ImageInfo(index, **result))
+    return Inspection([name for listing in listings for name in listing.names], images, errors)
 
 
-def _counts(values: list[str]) -> str:
+def _count_values(values: list[str]) -> str:
     return ", ".join(f"{value} {count:,}" for value, count in Counter(values).most_common())
 
 
-def _sizes(facts: list[Fact]) -> list[str]:
-    size = np.array([(fact.width, fact.height) for fact in facts], np.float64)
+def _size_lines(images: list[ImageInfo]) -> list[str]:
+    size = np.array([(image.width, image.height) for image in images], np.float64)
     columns = [size[:, 0], size[:, 1], size.min(axis=1), size[:, 0] / size[:, 1]]
     lines = [f"{'':<16}{'width':>8}{'height':>8}{'shorter':>9}{'width/height':>14}"]
-    for name, of in (("smallest", np.min), ("median", np.median), ("largest", np.max)):
-        width, height, shorter, aspect = (float(of(column)) for column in columns)
+    for name, statistic in (("smallest", np.min), ("median", np.median), ("largest", np.max)):
+        width, height, shorter, aspect = (float(statistic(column)) for column in columns)
         lines.append(f"{name:<16}{width:>8.0f}{height:>8.0f}{shorter:>9.0f}{aspect:>14.2f}")
     return lines
 
 
-def _listing(title: str, lines: list[str]) -> list[str]:
-    more = [f"  and {len(lines) - SHOWN:,} more"] if len(lines) > SHOWN else []
-    return [title, *(f"  {line}" for line in lines[:SHOWN]), *more] if lines else []
+def _list_lines(title: str, items: list[str]) -> list[str]:
+    more = [f"  and {len(items) - ITEMS_SHOWN:,} more"] if len(items) > ITEMS_SHOWN else []
+    return [title, *(f"  {item}" for item in items[:ITEMS_SHOWN]), *more] if items else []
 
 
-def describe(found: Inspection, image_size: int) -> list[str]:
-    """Lines for a person, of at least one readable picture."""
-    facts, copies = found.facts, found.copies()
-    small = int((found.shorter_sides < image_size).sum())
-    surplus = sum(len(names) - 1 for names in copies)
+def summary_lines(inspection: Inspection, image_size: int) -> list[str]:
+    """Return the lines of the summary; at least one image must be readable."""
+    images, duplicates = inspection.images, inspection.duplicates()
+    enlarged = int((inspection.shorter_sides < image_size).sum())
+    surplus = sum(len(names) - 1 for names in duplicates)
     return [
-        f"{'images':<16}{len(facts):,} readable, {len(found.bad):,} not",
-        f"{'formats':<16}{_counts([fact.format for fact in facts])}",
-        f"{'colour modes':<16}{_counts([fact.mode for fact in facts])}",
-        f"{'transparent':<16}{sum(fact.transparent for fact in facts):,}",
-        f"{'turned by EXIF':<16}{sum(fact.rotated for fact in facts):,}",
-        f"{'copies':<16}{surplus:,} equal another byte for byte",
-        f"{'small':<16}{small:,} would be enlarged to {image_size}×{image_size}",
-        *_sizes(facts),
-        *_listing("equal files:", [" = ".join(map(repr, names[:3])) + " …" * (len(names) > 3) for names in copies]),
-        *_listing("unreadable:", found.bad),
+        f"{'images':<16}{len(images):,} readable, {len(inspection.errors):,} unreadable",
+        f"{'formats':<16}{_count_values([image.format for image in images])}",
+        f"{'colour modes':<16}{_count_values([image.mode for image in images])}",
+        f"{'transparent':<16}{sum(image.transparent for image in images):,}",
+        f"{'EXIF-rotated':<16}{sum(image.rotated for image in images):,}",
+        f"{'duplicates':<16}{surplus:,} equal to another file byte for byte",
+        f"{'small':<16}{enlarged:,} would be enlarged to {image_size}×{image_size}",
+        *_size_lines(images),
+        *_list_lines(
+            "equal files:", [" = ".join(map(repr, names[:3])) + " …" * (len(names) > 3) for names in duplicates]
+        ),
+        *_list_lines("unreadable:", inspection.errors),
     ]
 
 
-def choose(found: Inspection, count: int, seed: int) -> list[int]:
-    """Numbers of at most so many readable pictures, drawn by `seed`, in the order of the set."""
-    drawn = rng.permutation(seed, "inspect", 0, len(found.facts))[:count]
-    return sorted(found.facts[place].number for place in drawn)
+def fitting_size(median: float, limit: int) -> int:
+    """Return the largest of IMAGE_SIZES that is at most `median`, so that most images have it, and at most `limit`."""
+    return max((size for size in IMAGE_SIZES if size <= min(median, limit)), default=IMAGE_SIZES[0])
 
 
-def _as_it_is(picture: Image.Image) -> Image.Image:
-    ImageOps.exif_transpose(picture, in_place=True)
-    shown = eight_bits(picture).convert("RGBA")
-    shown.thumbnail((CELL, CELL))
-    return shown
+def suggested_command(
+    settings: InspectSettings, image_size: int, count: int, any_unreadable: bool, on_gpu: bool
+) -> str:
+    """Return a shell command that trains on `count` readable images."""
+    batch_size = min(BATCH_SIZE, 1 << (count.bit_length() - 1))
+    flags = [f"--data={','.join(settings.data)}", f"--image_size={image_size}", f"--batch_size={batch_size}"]
+    flags += [f"--background={settings.background}"] * (settings.background != Config.background)
+    flags += ["--skip_bad_images"] * any_unreadable + list(CPU_FLAGS) * (not on_gpu)
+    return shlex.join(["python", "-m", "wgan_dist.train", *flags])
 
 
-def _as_trained(picture: Image.Image, image_size: int, channels: int, background: str) -> Image.Image:
-    pixels = to_pixels(picture, image_size, RGB if channels == GREY else channels, background)
-    return Image.fromarray(pixels.transpose(1, 2, 0)).resize((CELL, CELL), Image.Resampling.NEAREST)
+def _suggestion_lines(settings: InspectSettings, inspection: Inspection, size: int, on_gpu: bool) -> list[str]:
+    """Return a command to start with, at `size` or at the nearest smaller size of the default generator."""
+    fitting, count = fitting_size(size, size), len(inspection.images)
+    megabytes = count * inspection.channels * fitting**2 / 2**20
+    sizes = ", ".join(map(str, IMAGE_SIZES))
+    reason = "" if fitting == size else f"{Config.generator} generates {sizes}, not {size}; "
+    return [
+        f"{reason}to start at {fitting}×{fitting} in {inspection.channels} channels ({megabytes:.1f} MiB of cache):",
+        f"  {suggested_command(settings, fitting, count, bool(inspection.errors), on_gpu)}",
+    ]
+
+
+def choose_images(inspection: Inspection, count: int, seed: int) -> list[int]:
+    """Return the sorted numbers of at most `count` readable images, drawn by `seed`."""
+    drawn = rng.permutation(seed, "inspect", 0, len(inspection.images))[:count]
+    return sorted(inspection.images[position].index for position in drawn)
+
+
+def _thumbnail(image: Image.Image) -> Image.Image:
+    ImageOps.exif_transpose(image, in_place=True)
+    thumbnail = to_eight_bits(image).convert("RGBA")
+    thumbnail.thumbnail((CELL, CELL))
+    return thumbnail
 
 
 def contact_sheet(
-    listed: list[Pictures], chosen: list[int], image_size: int, channels: int, background: str
+    listings: list[ImageListing], chosen: list[int], image_size: int, channels: int, background: str
 ) -> Image.Image:
-    """The pictures of these numbers in pairs: as they are, and beside it as training sees them."""
-    places = [(pictures, index) for pictures in listed for index in range(len(pictures.names))]
+    """Return the images of the numbers `chosen` in pairs: the original, and beside it what training sees."""
+
+    def training_view(image: Image.Image) -> Image.Image:
+        pixels = to_pixels(image, image_size, RGB if channels == GREY else channels, background)
+        return Image.fromarray(pixels.transpose(1, 2, 0)).resize((CELL, CELL), Image.Resampling.NEAREST)
+
+    images = [(listing, index) for listing in listings for index in range(len(listing))]
     rows = -(-len(chosen) // COLUMNS)
-    wide, high = 2 * CELL + 2 * GAP, CELL + GAP
-    sheet = Image.new("RGB", (min(COLUMNS, len(chosen)) * wide, rows * high), GROUND)
-    for place, number in enumerate(chosen):
-        left, top = place % COLUMNS * wide, place // COLUMNS * high
-        shown = read(*places[number], _as_it_is)
-        trained = read(*places[number], lambda picture: _as_trained(picture, image_size, channels, background))
-        sheet.paste(shown, (left + (CELL - shown.width) // 2, top + (CELL - shown.height) // 2), shown)
-        sheet.paste(trained, (left + CELL, top))
+    width, height = 2 * CELL + 2 * GAP, CELL + GAP
+    sheet = Image.new("RGB", (min(COLUMNS, len(chosen)) * width, rows * height), CANVAS_COLOUR)
+    for position, number in enumerate(chosen):
+        left, top = position % COLUMNS * width, position // COLUMNS * height
+        original = read_image(*images[number], _thumbnail)
+        sheet.paste(original, (left + (CELL - original.width) // 2, top + (CELL - original.height) // 2), original)
+        sheet.paste(read_image(*images[number], training_view), (left + CELL, top))
     return sheet
+
+
+def _print_points(name: str) -> None:
+    points = open_points(name)
+    low, high = points.values.min(axis=0), points.values.max(axis=0)
+    print(f"{name}: {len(points):,} points in the plane, no images")
+    print(f"  x {low[0]:.2f} to {high[0]:.2f}, y {low[1]:.2f} to {high[1]:.2f}")
+    print(f"  python -m wgan_dist.train --recipe=toy_{name}")
+
+
+def _print_images(settings: InspectSettings) -> None:
+    cache = expand_home(settings.cache_dir, f"cache_dir={settings.cache_dir}")
+    sources = [open_source(value, cache) for value in settings.data]
+    listings = [source.list_images() for source in sources]
+    inspection = inspect_images(listings, progress_reporter("inspected"))
+    if not inspection.images:
+        raise UserError(f"data={','.join(settings.data)}: no readable image; the first: {inspection.errors[0]}")
+    on_gpu = torch.cuda.is_available()
+    median = sorted(inspection.shorter_sides)[len(inspection.images) // 2]
+    size = settings.image_size or fitting_size(median, GPU_SIZE if on_gpu else CPU_SIZE)
+    name = "+".join(source.name for source in sources)
+    suggestion = _suggestion_lines(settings, inspection, size, on_gpu)
+    print("\n".join([name, *summary_lines(inspection, size), *suggestion]))
+    if settings.out:
+        chosen = choose_images(inspection, settings.count, settings.seed)
+        sheet = contact_sheet(listings, chosen, size, inspection.channels, settings.background)
+        with atomic_file(settings.out) as partial:
+            labelled(sheet, f"original | as training sees it, {size} x {size}").save(partial, "PNG")
+        print(f"{settings.out}: {len(chosen)} images")
+
+
+def print_summary(settings: InspectSettings) -> None:
+    """Print the summary and a training command, and write the contact sheet if `settings.out` names a file.
+
+    Raises:
+        UserError: If the data cannot be opened or no image is readable.
+    """
+    if are_points(settings.data):
+        _print_points(settings.data[0])
+    else:
+        _print_images(settings)

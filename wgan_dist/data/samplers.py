@@ -1,4 +1,4 @@
-"""Which images make global batch k, and the loader that brings a process its share of them."""
+"""The order of the data: which samples make a global batch, and which of them each rank loads."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,12 +12,15 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from wgan_dist.utils import rng, signals
 
+Indices = NDArray[np.int64]
+
 
 @dataclass(frozen=True)
 class Order:
-    """The endless sequence of global batches: each epoch a new permutation, an incomplete last batch dropped.
+    """The endless sequence of global batches: a new permutation in each epoch, without the incomplete last batch.
 
-    A pure function of (seed, k): any process of any world can ask for any batch, before or after a resume.
+    It is a pure function of the seed and the batch number, so that every rank can compute any batch, also after a
+    resume and with another number of ranks.
     """
 
     seed: int
@@ -26,73 +29,80 @@ class Order:
 
     @property
     def batches_per_epoch(self) -> int:
+        """Return the number of complete batches in an epoch."""
         return self.size // self.batch_size
 
-    def epoch(self, batch: int) -> NDArray[np.int64]:
-        """The permutation that global batch number `batch` is cut from."""
+    def permutation(self, batch: int) -> Indices:
+        """Return the permutation [size] of the epoch that global batch number `batch` belongs to."""
         return rng.permutation(self.seed, "order", batch // self.batches_per_epoch, self.size)
 
-    def within(self, batch: int) -> slice:
-        """The place of global batch number `batch` in its epoch's permutation."""
+    def batch_slice(self, batch: int) -> slice:
+        """Return where global batch number `batch` lies in the permutation of its epoch."""
         start = batch % self.batches_per_epoch * self.batch_size
         return slice(start, start + self.batch_size)
 
 
-class ShareSampler(Sampler[NDArray[np.int64]]):
-    """This process's indices of each micro-batch, from global batch `start` on, without end.
+class ShareSampler(Sampler[Indices]):
+    """A sampler of this rank's share of each global batch, one micro-batch at a time, without end.
 
-    `rows` [order.size] are the samples that are put in order; None: as many as there are places.
+    Args:
+        order: The order of the global batches.
+        start: The number of the first global batch.
+        rank_slices: This rank's part of each micro-batch, as slices of a global batch.
+        rows: The samples [order.size] that are put in order, by default all.
     """
 
-    def __init__(self, order: Order, start: int, shares: list[slice], rows: NDArray[np.int64] | None = None) -> None:
-        self.order, self.start, self.shares = order, start, shares
+    def __init__(self, order: Order, start: int, rank_slices: list[slice], rows: Indices | None = None) -> None:
+        self.order, self.start, self.rank_slices = order, start, rank_slices
         self.rows = np.arange(order.size) if rows is None else rows
 
-    def __iter__(self) -> Iterator[NDArray[np.int64]]:
-        batch, permutation = self.start, self.order.epoch(self.start)
+    def __iter__(self) -> Iterator[Indices]:
+        batch, permutation = self.start, self.order.permutation(self.start)
         while True:
-            indices = self.rows[permutation[self.order.within(batch)]]
-            yield from (indices[share] for share in self.shares)
+            global_batch = self.rows[permutation[self.order.batch_slice(batch)]]
+            yield from (global_batch[rank_slice] for rank_slice in self.rank_slices)
             batch += 1
             if batch % self.order.batches_per_epoch == 0:
-                permutation = self.order.epoch(batch)
+                permutation = self.order.permutation(batch)
 
 
-class _Gather(Dataset[Tensor]):
+class _Rows(Dataset[Tensor]):
+    """An array as a data set that is indexed by a whole micro-batch."""
+
     def __init__(self, values: NDArray[Any]) -> None:
-        self.values = values.view(np.ndarray)  # a memmap's own way of taking rows takes twice as long
+        self.values = values.view(np.ndarray)  # indexing a memmap takes twice as long
 
-    def __getitem__(self, indices: NDArray[np.int64]) -> Tensor:
+    def __getitem__(self, indices: Indices) -> Tensor:
         return torch.from_numpy(np.asarray(self.values[indices]))
 
 
-def _begin_worker(number: int) -> None:
+def _start_worker(worker: int) -> None:
     signals.ignore()
 
 
 def micro_batches(values: NDArray[Any], sampler: ShareSampler, workers: int, pin_memory: bool) -> Iterator[Tensor]:
-    """Rows of `values` [micro-batch / processes, …], in the sampler's order, without end."""
+    """Yield the rows of `values` that the sampler chooses, [micro-batch size / ranks, …], without end."""
     loader = DataLoader(
-        _Gather(values),
+        _Rows(values),
         sampler=sampler,
         batch_size=None,
         num_workers=workers,
         pin_memory=pin_memory,
-        worker_init_fn=_begin_worker,
+        worker_init_fn=_start_worker,
     )
     return iter(loader)
 
 
 def to_unit_range(pixels: Tensor, dtype: torch.dtype) -> Tensor:
-    """uint8 in 0…255 → `dtype` in [−1, 1]."""
+    """Map uint8 in [0, 255] to `dtype` in [−1, 1]."""
     return pixels.to(dtype).div_(127.5).sub_(1.0)
 
 
 def as_inputs(values: Tensor, dtype: torch.dtype) -> Tensor:
-    """What a critic is given: pixels in [−1, 1], points as they are."""
+    """Return samples as the critic takes them: pixels in [−1, 1], points unchanged."""
     return to_unit_range(values, dtype) if values.dtype == torch.uint8 else values.to(dtype)
 
 
-def mirrored(images: Tensor, which: Tensor) -> Tensor:
-    """Images [n, c, h, w], those of `which` [n] with left and right exchanged."""
-    return torch.where(which.view(-1, 1, 1, 1), images.flip(-1), images)
+def mirrored(images: Tensor, is_mirrored: Tensor) -> Tensor:
+    """Return images [n, c, h, w], with left and right exchanged where `is_mirrored` [n] is True."""
+    return torch.where(is_mirrored.view(-1, 1, 1, 1), images.flip(-1), images)

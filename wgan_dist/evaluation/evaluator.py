@@ -14,7 +14,7 @@ from torch import Tensor
 from wgan_dist import distributed
 from wgan_dist.config import Config
 from wgan_dist.data import Dataset, ImageDataset, PointDataset, Split, to_unit_range
-from wgan_dist.data.sources.base import expanded
+from wgan_dist.data.sources.paths import expand_home
 from wgan_dist.evaluation.critic_wasserstein import NAMES, CriticEstimate, Score
 from wgan_dist.evaluation.extractors import LOGITS, Extractor
 from wgan_dist.evaluation.metric_set import MetricSet, open_metric_set
@@ -343,7 +343,7 @@ def image_evaluator(
         count = min(count, max(PIXEL_IMAGES, len(critic) if critic else 0))
     real = choice(seed, "evaluation.real", real_count, split.training)
     return ImageEvaluator(
-        images, split.training, real, count, judges, expanded(cache_dir, f"cache_dir={cache_dir}"), device, critic
+        images, split.training, real, count, judges, expand_home(cache_dir, f"cache_dir={cache_dir}"), device, critic
     )
 
 

@@ -28,7 +28,7 @@ from wgan_dist.data import (
     PointDataset,
     Split,
     are_points,
-    decoding_voice,
+    progress_reporter,
     open_images,
     open_points,
     split,
@@ -274,7 +274,7 @@ def open_data(config: Config) -> Dataset:
             config.background,
             config.skip_bad_images,
             config.cache_dir,
-            *([decoding_voice("decoded")] if notify else []),
+            *([progress_reporter("decoded")] if notify else []),
         )
 
     if are_points(config.data):

@@ -17,7 +17,7 @@ from PIL import Image
 from tests.faults.hostile.bombs import pickle_bomb, tar_slip, zip_bomb
 from tests.faults.hostile.case import Case, Place
 from wgan_dist.data import open_images
-from wgan_dist.data.sources.base import FORMATS, BadImageError, Pictures, read
+from wgan_dist.data.sources.base import FORMATS, BadImageError, ImageListing, read_image
 from wgan_dist.data.transforms import to_pixels
 
 FUZZED = 240
@@ -166,9 +166,9 @@ def folder_cases(place: Place) -> Iterator[Case]:
 
 
 def _decode(content: bytes) -> None:
-    one = Pictures(["x"], lambda _: Image.open(io.BytesIO(content), formats=FORMATS))
+    one = ImageListing(["x"], lambda _: Image.open(io.BytesIO(content), formats=FORMATS))
     with contextlib.suppress(BadImageError):
-        read(one, 0, lambda picture: to_pixels(picture, 16, 3, "ffffff"))
+        read_image(one, 0, lambda picture: to_pixels(picture, 16, 3, "ffffff"))
 
 
 def fuzzed_cases(place: Place) -> Iterator[Case]:

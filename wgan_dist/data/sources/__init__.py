@@ -1,1 +1,1 @@
-"""Where images come from: one adapter for each format."""
+"""Sources of images: one adapter for each format, and the registry that chooses one for a value of `--data`."""

@@ -5,35 +5,34 @@ from pathlib import Path
 import pytest
 import webdataset as webdataset_library
 
-from tests.data.test_archives import photograph, png, tar_of, write_folder
-from tests.data.test_datasets import first_pixels, opened
+from tests.data.files import first_pixels, opened, photograph, png, tar_of, write_folder
 from tests.faults.tiny import SETTINGS, differences
 from wgan_dist.config import load_config
 from wgan_dist.config.command_line import read_flags
 from wgan_dist.data.sources import webdataset
-from wgan_dist.data.sources.base import Pictures
+from wgan_dist.data.sources.base import ImageListing
 from wgan_dist.data.sources.registry import open_source
 from wgan_dist.train import train
 from wgan_dist.utils.errors import UserError
 
 
-def write_shards(folder: Path, pictures: list[bytes], per_shard: int = 3, key: str = "jpg") -> Path:
-    """As WebDataset writes them: numbered samples of a picture, a label and a caption."""
+def write_shards(folder: Path, images: list[bytes], per_shard: int = 3, key: str = "jpg") -> Path:
+    """Write shards with WebDataset: numbered samples of an image, a label and a caption."""
     folder.mkdir(parents=True)
     with webdataset_library.ShardWriter(f"{folder}/%03d.tar", maxcount=per_shard, verbose=0) as writer:
-        for number, content in enumerate(pictures):
+        for number, content in enumerate(images):
             writer.write({"__key__": f"{number:06d}", key: content, "cls": number, "json": {"n": number}})
     return folder
 
 
-def pictures_of(data: str | Path) -> Pictures:
-    return open_source(str(data), Path("no cache")).pictures()
+def list_images(data: str | Path) -> ImageListing:
+    return open_source(str(data), Path("no cache")).list_images()
 
 
 PHOTOGRAPHS = [photograph(seed) for seed in range(8)]
 
 
-def test_shards_by_pattern_and_as_a_folder_are_the_set_that_their_pictures_are(tmp_path: Path) -> None:
+def test_shards_by_pattern_and_as_a_folder_equal_a_folder_of_their_images(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "photos", {f"{number}.jpg": each for number, each in enumerate(PHOTOGRAPHS)})
     write_shards(tmp_path / "shards", PHOTOGRAPHS)
     expected = opened(tmp_path / "cache", folder)
@@ -43,8 +42,8 @@ def test_shards_by_pattern_and_as_a_folder_are_the_set_that_their_pictures_are(t
     assert len(opened(tmp_path / "cache", f"{tmp_path}/shards/{{000,002}}.tar")) == 5
 
 
-def test_the_order_is_that_in_which_webdataset_reads(tmp_path: Path) -> None:
-    """Of the pattern, not of the alphabet; and within a shard as the files lie."""
+def test_the_order_is_that_of_webdataset(tmp_path: Path) -> None:
+    """Shards are in the order of the pattern, not of the alphabet, and files in the order of the shard."""
     levels = [5, 3, 9, 1, 7]
     write_shards(tmp_path / "s", [png(level) for level in levels], per_shard=2, key="png")
     pattern = f"{tmp_path}/s/00{{2,0,1}}.tar"
@@ -54,12 +53,12 @@ def test_the_order_is_that_in_which_webdataset_reads(tmp_path: Path) -> None:
     assert found == [levels[int(number)] for number in expected] == [7, 5, 3, 9, 1]
 
 
-def test_names_say_shard_and_file(tmp_path: Path) -> None:
+def test_image_names_hold_shard_and_file(tmp_path: Path) -> None:
     write_shards(tmp_path / "s", PHOTOGRAPHS[:4])
-    assert pictures_of(tmp_path / "s").names[2:] == ["000.tar/000002.jpg", "001.tar/000003.jpg"]
+    assert list_images(tmp_path / "s").names[2:] == ["000.tar/000002.jpg", "001.tar/000003.jpg"]
 
 
-def test_a_picture_of_another_key_or_none_is_no_picture(tmp_path: Path) -> None:
+def test_files_of_other_keys_are_left_out(tmp_path: Path) -> None:
     files = {
         "a.JPEG": photograph(0),
         "a.mask.png": png(),
@@ -70,11 +69,11 @@ def test_a_picture_of_another_key_or_none_is_no_picture(tmp_path: Path) -> None:
     }
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "0.tar").write_bytes(tar_of(files))
-    assert pictures_of(tmp_path / "s").names == ["0.tar/a.JPEG", "0.tar/b/e.webp"]
+    assert list_images(tmp_path / "s").names == ["0.tar/a.JPEG", "0.tar/b/e.webp"]
 
 
-def test_a_picture_with_a_dot_in_its_name_is_not_lost_without_a_word(tmp_path: Path) -> None:
-    """What follows the first dot is the key, so that WebDataset sees no picture in any of these."""
+def test_an_image_with_a_dot_in_its_name_is_reported(tmp_path: Path) -> None:
+    """The key is all that follows the first dot, so that WebDataset finds no image in any of these."""
     dotted = {"img.v0.png": png(), "IMG_1.2.JPG": photograph(0), "s/Screenshot 12.30.png": png()}
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "0.tar").write_bytes(tar_of(dotted | {"img1.png": png(5), "img1.mask.png": png()}))
@@ -85,14 +84,14 @@ def test_a_picture_with_a_dot_in_its_name_is_not_lost_without_a_word(tmp_path: P
     assert [words.split("'")[1] for words in found.bad] == [f"0.tar/{name}" for name in dotted]
 
 
-def test_where_no_sample_has_a_picture_the_keys_are_told(tmp_path: Path) -> None:
+def test_the_keys_are_listed_if_no_sample_has_an_image(tmp_path: Path) -> None:
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "0.tar").write_bytes(tar_of({"a.input.jpg": photograph(0), "a.cls": b"1", "b.cls": b"1"}))
-    with pytest.raises(UserError, match=rf"^data={tmp_path}/s: no picture under jpg.*: cls, input.jpg$"):
-        pictures_of(tmp_path / "s")
+    with pytest.raises(UserError, match=rf"^data={tmp_path}/s: no image under a key of jpg.*: cls, input.jpg$"):
+        list_images(tmp_path / "s")
 
 
-def test_names_of_a_stranger_do_not_reach_the_terminal_as_they_are(tmp_path: Path) -> None:
+def test_unprintable_names_are_escaped_in_messages(tmp_path: Path) -> None:
     (tmp_path / "s").mkdir()
     shard = tmp_path / "s" / "\x1b[2J\n.tar"
     for files in ({"a.\x1b[2Jcls\n": b""}, {"a.png": png(), "b.\x1b[2J.png": png()}):
@@ -102,16 +101,16 @@ def test_names_of_a_stranger_do_not_reach_the_terminal_as_they_are(tmp_path: Pat
         assert str(error.value).isprintable()
     shard.write_bytes(shard.read_bytes()[:1500])
     with pytest.raises(UserError, match=r"s/\\x1b\[2J\\n.tar: damaged") as error:
-        pictures_of(tmp_path / "s")
+        list_images(tmp_path / "s")
     assert str(error.value).isprintable()
 
 
-def test_a_folder_with_anything_but_shards_is_a_folder_of_pictures(tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_not_a_folder_of_shards(tmp_path: Path) -> None:
     write_shards(tmp_path / "s", PHOTOGRAPHS[:1])
     (tmp_path / "s" / ".hidden").touch()
-    assert pictures_of(tmp_path / "s").names == ["000.tar/000000.jpg"]
+    assert list_images(tmp_path / "s").names == ["000.tar/000000.jpg"]
     (tmp_path / "s" / "zzz.txt").touch()
-    assert pictures_of(tmp_path / "s").names == ["000.tar", "zzz.txt"]
+    assert list_images(tmp_path / "s").names == ["000.tar", "zzz.txt"]
 
 
 @pytest.mark.parametrize(
@@ -126,19 +125,19 @@ def test_a_folder_with_anything_but_shards_is_a_folder_of_pictures(tmp_path: Pat
         ("{a," * 3000 + "}" * 3000 + ".tar", "expected a pattern as"),
     ],
 )
-def test_a_pattern_that_cannot_be_opened_is_refused_by_name(tmp_path: Path, pattern: str, complaint: str) -> None:
+def test_an_invalid_pattern_is_refused(tmp_path: Path, pattern: str, complaint: str) -> None:
     write_shards(tmp_path / "s", PHOTOGRAPHS)
     with pytest.raises(UserError, match=complaint) as error:
         open_source(f"{tmp_path}/s/{pattern}", tmp_path)
     assert str(error.value).startswith(f"data={tmp_path}/s/{pattern}: ")
 
 
-def test_a_shard_that_is_cut_short_is_named(tmp_path: Path) -> None:
+def test_a_truncated_shard_is_named(tmp_path: Path) -> None:
     write_shards(tmp_path / "s", PHOTOGRAPHS)
     second = tmp_path / "s" / "001.tar"
     second.write_bytes(second.read_bytes()[:2000])
     with pytest.raises(UserError, match=f"^data={tmp_path}/s: {second}: damaged or cut short"):
-        pictures_of(tmp_path / "s")
+        list_images(tmp_path / "s")
 
 
 def test_a_changed_shard_is_decoded_again(tmp_path: Path) -> None:
@@ -153,7 +152,7 @@ def test_a_changed_shard_is_decoded_again(tmp_path: Path) -> None:
     ("data", "expected"),
     [("a/shards/{0..9}.tar", "shards"), ("a/cats-{0..9}.tar", "cats"), ("{0..9}.tar", "here"), ("../up/{0}.tar", "up")],
 )
-def test_a_pattern_is_called_by_its_words(
+def test_the_name_of_a_pattern_is_the_text_before_the_braces(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: str, expected: str
 ) -> None:
     (tmp_path / "here").mkdir()
@@ -161,16 +160,16 @@ def test_a_pattern_is_called_by_its_words(
     assert webdataset.pattern_name(data) == expected
 
 
-def test_without_webdataset_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_webdataset_is_requested_if_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_shards(tmp_path / "s", PHOTOGRAPHS)
     for module in ("braceexpand", "webdataset.tariterators"):
         monkeypatch.setitem(sys.modules, module, None)
     for data in (f"{tmp_path}/s/{{000..001}}.tar", f"{tmp_path}/s"):
         with pytest.raises(UserError, match=r'needs WebDataset: pip install "wgan_dist\[wds\]"$'):
-            pictures_of(data)
+            list_images(data)
 
 
-def test_a_run_over_shards_resumes_to_the_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_over_shards_resumes_byte_identically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_shards(tmp_path / "shards", PHOTOGRAPHS * 3, per_shard=7)
     given = SETTINGS | {"data": "shards/{000..003}.tar", "cache_dir": "cache", "max_steps": "4", "sample_every": "1"}
@@ -181,8 +180,8 @@ def test_a_run_over_shards_resumes_to_the_byte(tmp_path: Path, monkeypatch: pyte
     assert differences(tmp_path / "run", tmp_path / "straight") == []
 
 
-def test_a_pattern_that_the_shell_has_expanded_is_noticed() -> None:
-    """Bash makes a flag of each name, and of several the last alone would count."""
+def test_a_pattern_expanded_by_the_shell_is_refused() -> None:
+    """Bash makes a flag of each name, of which only the last would count."""
     with pytest.raises(UserError, match="^--data=0.tar --data=1.tar: given twice; braces need quotes in a shell"):
         read_flags(["--data=0.tar", "--data=1.tar"], lambda name: name == "data")
     assert read_flags(["--data=0.tar", "--seed=1", "--seed=2", "--data=1.tar"], lambda name: name == "data") == {
@@ -192,5 +191,5 @@ def test_a_pattern_that_the_shell_has_expanded_is_noticed() -> None:
     assert read_flags(["--data={0..1}.tar"], lambda name: True) == {"data": "{0..1}.tar"}
 
 
-def test_a_comma_within_braces_separates_no_data() -> None:
+def test_a_comma_within_braces_does_not_separate_data() -> None:
     assert load_config({"data": "a/,s/{0,1}{2..3,5}.tar,b.zip"}).data == ("a/", "s/{0,1}{2..3,5}.tar", "b.zip")

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.test_archives import png, write_tar, write_zip
-from tests.data.test_datasets import opened, save
-from wgan_dist.data.sources.base import BadImageError, read
+from tests.data.files import opened, png, save, write_tar, write_zip
+from wgan_dist.data.sources.base import BadImageError, read_image
 from wgan_dist.data.sources.registry import open_source
 from wgan_dist.utils.errors import UserError
 
@@ -16,13 +15,13 @@ def test_a_folder_comes_before_a_data_set_of_its_name(tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     save(tmp_path / "mnist" / "a.png")
     source = open_source("mnist", tmp_path)
-    assert (source.name, source.pictures().names) == ("mnist", ["a.png"])
+    assert (source.name, source.list_images().names) == ("mnist", ["a.png"])
 
 
 def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     save(tmp_path / "photos" / "a.png")
-    assert open_source("~/photos", tmp_path).pictures().names == ["a.png"]
+    assert open_source("~/photos", tmp_path).list_images().names == ["a.png"]
 
 
 @pytest.mark.parametrize(
@@ -42,9 +41,7 @@ def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ("digit", "did you mean digits?"),
     ],
 )
-def test_data_that_is_not_there_is_refused_by_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: str, complaint: str
-) -> None:
+def test_missing_data_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: str, complaint: str) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty" / ".hidden").mkdir(parents=True)
     save(tmp_path / "a.png")
@@ -57,7 +54,7 @@ def test_data_that_is_not_there_is_refused_by_name(
 
 @contextmanager
 def as_nobody() -> Iterator[None]:
-    """Root may read anything."""
+    """Drop the rights of root, which may read everything."""
     root = os.geteuid() == 0
     if root:
         os.seteuid(65534)
@@ -70,7 +67,7 @@ def as_nobody() -> Iterator[None]:
 
 @pytest.fixture
 def closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The working folder, with one of each kind that may not be read."""
+    """Return the working folder, with data of each format without read permission."""
     monkeypatch.chdir(tmp_path)  # relative names need no permission for the folders above
     tmp_path.chmod(0o777)
     save(tmp_path / "folder" / "a.png")
@@ -101,24 +98,24 @@ def closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         ("tars/{0..0}.tar", "tars/{0..0}.tar: tars/0.tar"),
     ],
 )
-def test_data_that_may_not_be_read_are_refused_by_name(closed: Path, data: str, named: str) -> None:
+def test_data_without_read_permission_are_refused(closed: Path, data: str, named: str) -> None:
     with as_nobody(), pytest.raises(UserError) as error:
-        open_source(data, Path("cache")).pictures()
+        open_source(data, Path("cache")).list_images()
     assert str(error.value) == f"data={named}: cannot be read: Permission denied"
 
 
-def test_a_folder_below_that_may_not_be_read_is_not_missed_without_a_word(closed: Path) -> None:
+def test_a_subfolder_without_read_permission_is_reported(closed: Path) -> None:
     save(closed / "all" / "a.png")
     save(closed / "all" / "b" / "shut" / "a.png")
     (closed / "all" / "b" / "shut").chmod(0)
     with as_nobody():
-        pictures = open_source("all", Path("cache")).pictures()
-        assert pictures.names == ["a.png", "b/shut"]
+        images = open_source("all", Path("cache")).list_images()
+        assert images.names == ["a.png", "b/shut"]
         with pytest.raises(BadImageError, match="^a folder that cannot be read$"):
-            read(pictures, 1, lambda picture: None)
+            read_image(images, 1, lambda image: None)
     (closed / "all" / "b" / "shut").chmod(0o700)
 
 
-def test_a_cache_in_the_home_of_nobody_is_refused_by_name() -> None:
-    with pytest.raises(UserError, match="^cache_dir=~nobody_of_this_name/c: there is no such folder as its ~"):
+def test_a_cache_in_the_home_of_an_unknown_user_is_refused() -> None:
+    with pytest.raises(UserError, match="^cache_dir=~nobody_of_this_name/c: there is no such folder, since"):
         opened(Path("~nobody_of_this_name/c"), "digits")

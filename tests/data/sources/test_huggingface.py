@@ -8,10 +8,9 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from tests.data.test_archives import photograph, png, write_folder
-from tests.data.test_datasets import first_pixels, opened
+from tests.data.files import first_pixels, opened, photograph, png, write_folder
 from tests.processes import PYTHON, run
-from wgan_dist.data.sources.huggingface import Place, parse
+from wgan_dist.data.sources.huggingface import Reference, parse
 from wgan_dist.data.sources.registry import open_source
 from wgan_dist.utils.errors import UserError
 
@@ -19,27 +18,27 @@ datasets.disable_progress_bars()
 PHOTOGRAPHS = [photograph(seed) for seed in range(5)]
 
 
-def table(pictures: list[bytes], *columns: str) -> datasets.Dataset:
-    """A data set with the pictures in each of the columns, and labels."""
+def table(images: list[bytes], *columns: str) -> datasets.Dataset:
+    """Return a data set with the images in each of the columns, and labels."""
     names = columns or ("image",)
     features = {name: datasets.Image() for name in names} | {"label": datasets.Value("int64")}
-    content = {name: [{"bytes": each, "path": None} for each in pictures] for name in names}
-    labels = {"label": list(range(len(pictures)))}
+    content = {name: [{"bytes": each, "path": None} for each in images] for name in names}
+    labels = {"label": list(range(len(images)))}
     return datasets.Dataset.from_dict(content | labels, features=datasets.Features(features))
 
 
-def saved(folder: Path, pictures: list[bytes], *columns: str) -> Path:
-    table(pictures, *columns).save_to_disk(str(folder))
+def saved(folder: Path, images: list[bytes], *columns: str) -> Path:
+    table(images, *columns).save_to_disk(str(folder))
     return folder
 
 
-def parquet(file: Path, pictures: list[bytes]) -> Path:
+def parquet(file: Path, images: list[bytes]) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
-    table(pictures).to_parquet(str(file))
+    table(images).to_parquet(str(file))
     return file
 
 
-def test_saved_arrow_parquet_and_a_folder_of_the_same_pictures_are_the_same_set(tmp_path: Path) -> None:
+def test_saved_arrow_and_parquet_equal_a_folder_of_the_same_images(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "photos", {f"{number}.jpg": each for number, each in enumerate(PHOTOGRAPHS)})
     parquet(tmp_path / "plain" / "data" / "train-00000-of-00002.parquet", PHOTOGRAPHS[:3])
     parquet(tmp_path / "plain" / "data" / "train-00001-of-00002.parquet", PHOTOGRAPHS[3:])
@@ -51,15 +50,15 @@ def test_saved_arrow_parquet_and_a_folder_of_the_same_pictures_are_the_same_set(
         assert (found.fingerprint, found.name) == (expected, name)
 
 
-def test_parquet_of_another_program_is_read_by_its_bytes(tmp_path: Path) -> None:
+def test_parquet_without_the_image_type_is_read_by_its_bytes(tmp_path: Path) -> None:
     cells = [{"bytes": png(level), "path": None} for level in (3, 1, 2)]
-    content = pyarrow.table({"picture": cells, "raw": [cell["bytes"] for cell in cells], "n": [1, 2, 3]})
+    content = pyarrow.table({"image": cells, "raw": [cell["bytes"] for cell in cells], "n": [1, 2, 3]})
     pyarrow.parquet.write_table(content, tmp_path / "a.parquet")
     assert first_pixels(opened(tmp_path / "cache", f"hf:{tmp_path}/a.parquet")) == [3, 1, 2]
     assert first_pixels(opened(tmp_path / "cache", f"hf:{tmp_path}/a.parquet#raw")) == [3, 1, 2]
 
 
-def test_the_split_is_train_unless_told(tmp_path: Path) -> None:
+def test_the_default_split_is_train(tmp_path: Path) -> None:
     splits = {"test": table([png(9)]), "train": table([png(1), png(2)])}
     datasets.DatasetDict(splits).save_to_disk(str(tmp_path / "s"))
     parquet(tmp_path / "p" / "train-0.parquet", [png(1), png(2)])
@@ -73,11 +72,11 @@ def test_the_split_is_train_unless_told(tmp_path: Path) -> None:
         ):
             opened(tmp_path / "cache", f"hf:{tmp_path}/{name}:validation")
     assert first_pixels(opened(tmp_path / "cache", f"hf:{tmp_path}/only")) == [9]
-    with pytest.raises(UserError, match="there are no splits in it"):
+    with pytest.raises(UserError, match="it has no splits"):
         opened(tmp_path / "cache", f"hf:{saved(tmp_path / 'flat', [png()])}:test")
 
 
-def test_of_several_columns_of_images_one_has_to_be_named(tmp_path: Path) -> None:
+def test_one_of_several_columns_of_images_has_to_be_named(tmp_path: Path) -> None:
     folder = saved(tmp_path / "s", [png(4)], "before", "after")
     with pytest.raises(UserError, match=f"^data=hf:{folder}: several columns of images: before, after; expected hf:…#"):
         opened(tmp_path / "cache", f"hf:{folder}")
@@ -88,7 +87,7 @@ def test_of_several_columns_of_images_one_has_to_be_named(tmp_path: Path) -> Non
         opened(tmp_path / "cache", f"hf:{folder}#label")
 
 
-def test_names_of_a_stranger_do_not_reach_the_terminal_as_they_are(tmp_path: Path) -> None:
+def test_unprintable_names_are_escaped_in_messages(tmp_path: Path) -> None:
     evil = "a\x1b[2Jb\n\x9bc"
     columns = saved(tmp_path / "c", [png()], evil, "d")
     splits = {evil: table([png()]), "e": table([png()])}
@@ -100,13 +99,13 @@ def test_names_of_a_stranger_do_not_reach_the_terminal_as_they_are(tmp_path: Pat
         assert str(error.value).isprintable()
 
 
-def test_a_saved_data_set_without_rows_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_saved_data_set_without_rows_is_refused(tmp_path: Path) -> None:
     table([png()]).select(range(0)).save_to_disk(str(tmp_path / "s"))
     with pytest.raises(UserError, match=f"^data=hf:{tmp_path}/s: the data set holds no image$"):
         opened(tmp_path / "cache", f"hf:{tmp_path}/s")
 
 
-def test_a_data_set_without_images_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_data_set_without_images_is_refused(tmp_path: Path) -> None:
     datasets.Dataset.from_dict({"text": ["a"]}).save_to_disk(str(tmp_path / "s"))
     with pytest.raises(
         UserError, match=f"^data=hf:{tmp_path}/s: no column of images; expected hf:…#COLUMN, one of text"
@@ -114,26 +113,26 @@ def test_a_data_set_without_images_is_refused_by_name(tmp_path: Path) -> None:
         opened(tmp_path / "cache", f"hf:{tmp_path}/s")
 
 
-def test_a_bad_picture_and_an_empty_cell_are_named_as_those_of_a_folder(tmp_path: Path) -> None:
-    cells = [png(1), b"no picture", None]
+def test_an_unreadable_image_and_an_empty_cell_are_reported(tmp_path: Path) -> None:
+    cells = [png(1), b"no image", None]
     content = pyarrow.table({"image": [{"bytes": each, "path": None} for each in cells]})
     pyarrow.parquet.write_table(content, tmp_path / "a.parquet")
     with pytest.raises(
-        UserError, match=r"^2 unreadable images: 'a.parquet\[1\]': not a PNG.*; 'a.parquet\[2\]': no picture"
+        UserError, match=r"^2 unreadable images: 'a.parquet\[1\]': not a PNG.*; 'a.parquet\[2\]': no image in this row"
     ):
         opened(tmp_path / "cache", f"hf:{tmp_path}/a.parquet")
     assert len(opened(tmp_path / "cache", f"hf:{tmp_path}/a.parquet", skip=True)) == 1
 
 
 def naming(file: Path, *paths: Path | str) -> Path:
-    """Parquet whose cells name pictures, and have none."""
+    """Write parquet whose cells hold paths of images instead of their content."""
     file.parent.mkdir(parents=True, exist_ok=True)
     cells = [{"bytes": None, "path": str(path)} for path in paths]
     pyarrow.parquet.write_table(pyarrow.table({"image": cells}), file)
     return file
 
 
-def test_pictures_named_by_path_are_read_from_the_folder(tmp_path: Path) -> None:
+def test_images_named_by_path_are_read_from_the_folder(tmp_path: Path) -> None:
     folder = naming(tmp_path / "s" / "t.parquet", tmp_path / "s" / "a.png", tmp_path / "s" / "pipe", "a.png").parent
     (folder / "a.png").write_bytes(png(6))
     os.mkfifo(folder / "pipe")
@@ -143,7 +142,7 @@ def test_pictures_named_by_path_are_read_from_the_folder(tmp_path: Path) -> None
     assert first_pixels(opened(tmp_path / "cache", f"hf:{folder}", skip=True)) == [7, 7]
 
 
-def test_a_table_reads_no_picture_outside_of_its_folder(tmp_path: Path) -> None:
+def test_images_outside_of_the_folder_are_not_read(tmp_path: Path) -> None:
     secret = tmp_path / "private" / "secret.png"
     secret.parent.mkdir()
     secret.write_bytes(png(7))
@@ -153,12 +152,12 @@ def test_a_table_reads_no_picture_outside_of_its_folder(tmp_path: Path) -> None:
     for data, names in ((folder, "s"), (naming(tmp_path / "private" / "t.parquet", *paths), "t.parquet")):
         with pytest.raises(UserError, match=r"no readable image$"):
             opened(tmp_path / "cache", f"hf:{data}", skip=True)
-        complaint = rf"^4 unreadable images: '{names}\[0\]': names a file that is not the data set's own: '{secret}'"
+        complaint = rf"^4 unreadable images: '{names}\[0\]': names a file outside of the data set: '{secret}'"
         with pytest.raises(UserError, match=complaint):
             opened(tmp_path / "cache", f"hf:{data}")
 
 
-def test_a_folder_of_images_is_read_by_its_own_name_and_by_a_link(tmp_path: Path) -> None:
+def test_a_folder_of_images_is_read_by_its_path_and_by_a_link(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "real" / "s", {f"{level}.png": png(level) for level in (1, 2)})
     (tmp_path / "link").symlink_to(folder)
     for data in (folder, tmp_path / "link"):
@@ -166,14 +165,14 @@ def test_a_folder_of_images_is_read_by_its_own_name_and_by_a_link(tmp_path: Path
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.json", "a.txt", "a.py", "some.file", "parquet"])
-def test_a_file_of_another_kind_is_refused_by_name(tmp_path: Path, name: str) -> None:
+def test_a_file_of_another_format_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("image\n/etc/passwd\n")
     with pytest.raises(UserError) as error:
         open_source(f"hf:{tmp_path / name}", tmp_path)
     assert str(error.value) == f"data=hf:{tmp_path / name}: expected a file ending in .parquet or .arrow, or a folder"
 
 
-def test_a_changed_data_set_is_decoded_again_and_another_is_not(tmp_path: Path) -> None:
+def test_a_changed_data_set_is_decoded_again(tmp_path: Path) -> None:
     folder = saved(tmp_path / "s", [png(1)])
     assert first_pixels(opened(tmp_path / "cache", f"hf:{folder}")) == [1]
     identity = open_source(f"hf:{folder}", tmp_path).identity
@@ -183,7 +182,7 @@ def test_a_changed_data_set_is_decoded_again_and_another_is_not(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("kind", ["saved", "parquet"])
-def test_a_data_set_that_is_cut_short_is_refused_by_name(tmp_path: Path, kind: str) -> None:
+def test_a_truncated_data_set_is_refused(tmp_path: Path, kind: str) -> None:
     folder = (
         saved(tmp_path / "s", PHOTOGRAPHS)
         if kind == "saved"
@@ -191,26 +190,26 @@ def test_a_data_set_that_is_cut_short_is_refused_by_name(tmp_path: Path, kind: s
     )
     file = next(each for each in folder.iterdir() if each.suffix in (".arrow", ".parquet"))
     file.write_bytes(file.read_bytes()[:300])
-    with pytest.raises(UserError, match=f"^data=hf:{folder}: cannot be had: "):
+    with pytest.raises(UserError, match=f"^data=hf:{folder}: cannot be loaded: "):
         opened(tmp_path / "cache", f"hf:{folder}")
 
 
 @pytest.mark.parametrize(
     "data", ["hf:", "hf:#a", "hf::train", "hf:/no/such", "hf:~/no such", "hf:~nobody_of_this_name/x", "hf:a/b/c"]
 )
-def test_what_names_nothing_is_refused_by_name(tmp_path: Path, data: str) -> None:
+def test_an_invalid_reference_is_refused(tmp_path: Path, data: str) -> None:
     with pytest.raises(UserError, match=f"^data={data}: (expected hf:NAME|there is no such folder)"):
         open_source(data, tmp_path)
 
 
-def test_name_split_and_column_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reference_is_split_into_name_split_and_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "odd:name").mkdir()
-    assert parse("hf:a/b:test[:10%]#c") == Place("hf:a/b:test[:10%]#c", "a/b", None, "test[:10%]", "c")
-    assert parse("hf:odd:name") == Place("hf:odd:name", "odd:name", Path("odd:name"), "", "")
+    assert parse("hf:a/b:test[:10%]#c") == Reference("hf:a/b:test[:10%]#c", "a/b", None, "test[:10%]", "c")
+    assert parse("hf:odd:name") == Reference("hf:odd:name", "odd:name", Path("odd:name"), "", "")
 
 
-def test_a_cached_data_set_needs_no_library_and_the_library_is_asked_for(
+def test_the_library_is_requested_unless_the_data_set_is_cached(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = saved(tmp_path / "a", [png(1)]), saved(tmp_path / "b", [png(2)])
@@ -223,13 +222,13 @@ def test_a_cached_data_set_needs_no_library_and_the_library_is_asked_for(
 
 
 @pytest.mark.slow
-def test_a_name_of_the_hub_without_a_network_is_one_line(tmp_path: Path) -> None:
-    """Where the Hub's name means nothing, as on most clusters' nodes."""
+def test_without_a_network_a_name_of_the_hub_fails_in_one_line(tmp_path: Path) -> None:
+    """Name resolution fails, as on the nodes of most clusters."""
     code = (
-        "import socket\nfrom wgan_dist import cli\nfrom wgan_dist.train import train\n"
+        "import socket\nfrom wgan_dist.config import command_line\nfrom wgan_dist.train import train\n"
         "def lost(*_): raise socket.gaierror\nsocket.getaddrinfo = lost\n"
-        "cli.guarded(lambda: train({'data': 'hf:nobody/nothing'}))"
+        "command_line.guarded(lambda: train({'data': 'hf:nobody/nothing'}))"
     )
     done = run(*PYTHON, "-c", code, cwd=tmp_path, fails=2)
-    assert done.stderr.startswith("error: data=hf:nobody/nothing: cannot be had: ")
+    assert done.stderr.startswith("error: data=hf:nobody/nothing: cannot be loaded: ")
     assert done.stderr.count("\n") == 1

@@ -1,5 +1,4 @@
 import gzip
-import io
 import os
 import struct
 import tarfile
@@ -8,84 +7,47 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
-from tests.data.test_datasets import RED, files_in, first_pixels, half, opened, save, save_levels
+from tests.data.files import (
+    RED,
+    files_in,
+    first_pixels,
+    half,
+    opened,
+    photograph,
+    png,
+    save,
+    save_levels,
+    tar_of,
+    write,
+    write_folder,
+    write_zip,
+)
 from tests.faults.hostile.bombs import PWNED, tar_slip, zip_bomb
 from tests.faults.tiny import SETTINGS, assert_same_run, flags
 from tests.processes import PYTHON, TORCHRUN_2, run
 from wgan_dist.data.sources import archives
-from wgan_dist.data.sources.base import BadImageError, Pictures, read
+from wgan_dist.data.sources.base import BadImageError, ImageListing, read_image
 from wgan_dist.data.sources.registry import open_source
 from wgan_dist.utils.errors import UserError
 
 
-def png(level: int = 0) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("L", (4, 4), level).save(buffer, "PNG")
-    return buffer.getvalue()
+def list_images(path: Path) -> ImageListing:
+    return open_source(str(path), path.parent / "cache").list_images()
 
 
-def photograph(seed: int) -> bytes:
-    """A JPEG of noise."""
-    noise = np.random.default_rng(seed).integers(0, 256, (20, 30, 3), np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(noise).save(buffer, "JPEG")
-    return buffer.getvalue()
-
-
-def write_zip(out: Path, files: dict[str, bytes]) -> Path:
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return out
-
-
-def tar_of(files: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    return buffer.getvalue()
-
-
-def write_tar(out: Path, files: dict[str, bytes]) -> Path:
-    content = tar_of(files)
-    out.write_bytes(gzip.compress(content) if out.name.lower().endswith("gz") else content)
-    return out
-
-
-def write_folder(out: Path, files: dict[str, bytes]) -> Path:
-    for name, content in files.items():
-        (out / name).parent.mkdir(parents=True, exist_ok=True)
-        (out / name).write_bytes(content)
-    return out
-
-
-def write(out: Path, files: dict[str, bytes]) -> Path:
-    """An archive of the kind that its name says."""
-    return write_zip(out, files) if out.suffix == ".zip" else write_tar(out, files)
-
-
-def pictures_of(path: Path) -> Pictures:
-    return open_source(str(path), path.parent / "cache").pictures()
-
-
-def level(pictures: Pictures, index: int) -> object:
-    return read(pictures, index, lambda picture: picture.getpixel((0, 0)))
+def level(images: ImageListing, index: int) -> object:
+    return read_image(images, index, lambda image: image.getpixel((0, 0)))
 
 
 KINDS = ["a.zip", "a.tar", "a.tar.gz", "a.TGZ"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_archive_is_the_set_that_its_files_in_a_folder_are(tmp_path: Path, kind: str) -> None:
+def test_an_archive_equals_a_folder_of_its_files(tmp_path: Path, kind: str) -> None:
     files = {f"{name}.jpg": photograph(seed) for seed, name in enumerate(["b/z", "a", "b/c/d", "A"])}
     folder = opened(tmp_path / "one", write_folder(tmp_path / "photos", files), size=8)
     found = opened(tmp_path / "two", write(tmp_path / kind, files), size=8)
@@ -95,7 +57,7 @@ def test_an_archive_is_the_set_that_its_files_in_a_folder_are(tmp_path: Path, ki
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_a_person_does_not_see_is_left_out(tmp_path: Path, kind: str) -> None:
+def test_hidden_members_and_those_of_macos_are_left_out(tmp_path: Path, kind: str) -> None:
     names = [
         "./p/a.png",
         "__MACOSX/b.png",
@@ -105,11 +67,11 @@ def test_what_a_person_does_not_see_is_left_out(tmp_path: Path, kind: str) -> No
         "p/.DS_Store",
         "p/__MACOSX.png",
     ]
-    assert pictures_of(write(tmp_path / kind, dict.fromkeys(names, png()))).names == ["p/__MACOSX.png", "p/a.png"]
+    assert list_images(write(tmp_path / kind, dict.fromkeys(names, png()))).names == ["p/__MACOSX.png", "p/a.png"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_of_files_of_one_name_the_last_counts_as_after_unpacking(tmp_path: Path, kind: str) -> None:
+def test_of_members_with_one_name_the_last_counts_as_after_unpacking(tmp_path: Path, kind: str) -> None:
     path = tmp_path / kind
     if path.suffix == ".zip":
         write_zip(path, {"a.png": png(1), "./a.png": png(2)})
@@ -117,13 +79,13 @@ def test_of_files_of_one_name_the_last_counts_as_after_unpacking(tmp_path: Path,
         first, second = tar_of({"a.png": png(1)}), tar_of({"./a.png": png(2)})
         content = first[:1024] + second
         path.write_bytes(gzip.compress(content) if kind.lower().endswith("gz") else content)
-    pictures = pictures_of(path)
-    assert (pictures.names, level(pictures, 0)) == (["a.png"], 2)
+    images = list_images(path)
+    assert (images.names, level(images, 0)) == (["a.png"], 2)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_unreadable_files_of_an_archive_are_named_or_left_out_as_those_of_a_folder(tmp_path: Path, kind: str) -> None:
-    files = {"a.png": png(1), "b.txt": b"not a picture", "c.jpg": half("JPEG"), "d.png": png(2)}
+def test_unreadable_members_are_reported_or_skipped_as_in_a_folder(tmp_path: Path, kind: str) -> None:
+    files = {"a.png": png(1), "b.txt": b"not an image", "c.jpg": half("JPEG"), "d.png": png(2)}
     path = write(tmp_path / kind, files)
     with pytest.raises(UserError, match=r"^2 unreadable images: 'b.txt': not a PNG.*; 'c.jpg': "):
         opened(tmp_path / "cache", path)
@@ -132,14 +94,14 @@ def test_unreadable_files_of_an_archive_are_named_or_left_out_as_those_of_a_fold
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_archive_leaves_nothing_but_the_decoded_pixels(tmp_path: Path, kind: str) -> None:
+def test_an_archive_leaves_only_the_decoded_pixels_in_the_cache(tmp_path: Path, kind: str) -> None:
     path = write(tmp_path / kind, {"a.png": png(7)})
     assert first_pixels(opened(tmp_path / "cache", path)) == [7]
     assert files_in(tmp_path / "cache") == [".json", ".pixels"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_archive_that_was_decoded_is_not_read_again_until_it_changes(tmp_path: Path, kind: str) -> None:
+def test_a_cached_archive_is_not_read_again_until_it_changes(tmp_path: Path, kind: str) -> None:
     path = write(tmp_path / kind, {"a.png": png(7)})
     opened(tmp_path / "cache", path)
     before = path.stat()
@@ -159,55 +121,55 @@ def test_archives_and_folders_are_merged_in_the_order_given(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_archive_of_nothing_is_refused_by_name(tmp_path: Path, kind: str) -> None:
+def test_an_empty_archive_is_refused(tmp_path: Path, kind: str) -> None:
     path = write(tmp_path / kind, {".hidden.png": png()})
     with pytest.raises(UserError, match=f"^data={path}: the archive holds no image"):
-        pictures_of(path)
+        list_images(path)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.99])
-def test_an_archive_that_is_cut_short_is_refused_by_name(tmp_path: Path, kind: str, share: float) -> None:
+def test_a_truncated_archive_is_refused(tmp_path: Path, kind: str, share: float) -> None:
     path = write(tmp_path / kind, {f"{seed}.jpg": photograph(seed) for seed in range(20)})
     content = path.read_bytes() if kind != "a.tar" else path.read_bytes().rstrip(b"\0")
     path.write_bytes(content[: int(share * len(content))])
     with pytest.raises(UserError, match=f"^data={path}: damaged or cut short"):
-        pictures_of(path)
+        list_images(path)
 
 
 @pytest.mark.parametrize("left", [1, 2, 3])
-def test_a_tar_that_is_cut_between_two_files_is_cut_short_too(tmp_path: Path, left: int) -> None:
-    """tarfile itself takes the end of the file for the end of the tar, and so loses pictures without a word."""
+def test_a_tar_truncated_between_two_members_is_refused(tmp_path: Path, left: int) -> None:
+    """tarfile takes the end of the file for the end of the archive, and loses images silently."""
     path = write(tmp_path / "a.tar", {f"{number}.png": png() for number in range(4)})
     path.write_bytes(path.read_bytes()[: left * 1024])
-    with pytest.raises(UserError, match=f"damaged or cut short: no end after {left} files"):
-        pictures_of(path)
+    with pytest.raises(UserError, match=f"damaged or cut short: no end of the archive after {left} files"):
+        list_images(path)
 
 
-def test_a_damaged_header_within_a_tar_is_seen(tmp_path: Path) -> None:
-    """tarfile itself takes it for the end."""
+def test_a_damaged_header_in_a_tar_is_detected(tmp_path: Path) -> None:
+    """tarfile takes it for the end of the archive."""
     path = write(tmp_path / "a.tar", {f"{number}.png": png() for number in range(4)})
     content = bytearray(path.read_bytes())
     content[2 * 1024 + 5] ^= 1
     path.write_bytes(content)
-    with pytest.raises(UserError, match="damaged or cut short: no end after 2 files"):
-        pictures_of(path)
+    with pytest.raises(UserError, match="damaged or cut short: no end of the archive after 2 files"):
+        list_images(path)
 
 
-def test_a_changed_byte_in_a_zip_makes_its_picture_a_bad_one(tmp_path: Path) -> None:
+def test_a_changed_byte_in_a_zip_makes_only_its_image_unreadable(tmp_path: Path) -> None:
     path = write(tmp_path / "a.zip", {"a.jpg": photograph(0), "b.jpg": photograph(1)})
     content = bytearray(path.read_bytes())
     content[200] ^= 0x55
     path.write_bytes(content)
-    pictures = pictures_of(path)
+    images = list_images(path)
     with pytest.raises(BadImageError, match="damaged in the archive"):
-        read(pictures, 0, lambda picture: picture.load())
-    assert read(pictures, 1, lambda picture: picture.size) == (30, 20)
+        read_image(images, 0, lambda image: image.load())
+    assert read_image(images, 1, lambda image: image.size) == (30, 20)
 
 
 @settings(deadline=None, max_examples=150)
 @given(st.sampled_from(["zip", "tar", "tgz"]), st.data())
-def test_damage_makes_an_archive_or_its_pictures_bad_and_nothing_else(
+def test_damage_raises_only_user_errors_and_bad_images(
     tmp_path_factory: pytest.TempPathFactory, kind: str, data: st.DataObject
 ) -> None:
     path = tmp_path_factory.mktemp("damage") / f"a.{kind}"
@@ -216,27 +178,27 @@ def test_damage_makes_an_archive_or_its_pictures_bad_and_nothing_else(
         content[place] = byte
     path.write_bytes(content)
     with suppress(UserError):
-        pictures = pictures_of(path)
-        for index in range(len(pictures.names)):
+        images = list_images(path)
+        for index in range(len(images.names)):
             with suppress(BadImageError):
-                read(pictures, index, lambda picture: picture.load())
+                read_image(images, index, lambda image: image.load())
 
 
 def encrypted(path: Path) -> None:
-    """As if by a password: the flag that says so, in both headers."""
+    """Write a zip whose two headers say that its member is encrypted."""
     content = bytearray(write(path, {"a.png": png()}).read_bytes())
     for magic, place in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
         content[content.index(magic) + place] |= 1
     path.write_bytes(content)
 
 
-def test_an_encrypted_zip_is_refused_by_name(tmp_path: Path) -> None:
+def test_an_encrypted_zip_is_refused(tmp_path: Path) -> None:
     encrypted(tmp_path / "a.zip")
     with pytest.raises(UserError, match=f"^data={tmp_path}/a.zip: the archive is encrypted"):
-        pictures_of(tmp_path / "a.zip")
+        list_images(tmp_path / "a.zip")
 
 
-def test_a_compression_that_is_not_known_makes_a_bad_picture(tmp_path: Path) -> None:
+def test_an_unknown_compression_method_makes_an_image_unreadable(tmp_path: Path) -> None:
     path = write(tmp_path / "a.zip", {"a.png": png()})
     content = path.read_bytes()
     for magic, place in ((b"PK\3\4", 8), (b"PK\1\2", 10)):
@@ -244,7 +206,7 @@ def test_a_compression_that_is_not_known_makes_a_bad_picture(tmp_path: Path) -> 
         content = content[:start] + struct.pack("<H", 99) + content[start + 2 :]
     path.write_bytes(content)
     with pytest.raises(BadImageError, match="damaged in the archive: .*compression"):
-        level(pictures_of(path), 0)
+        level(list_images(path), 0)
 
 
 def link_in_tar(kind: bytes) -> Callable[[Path], Path]:
@@ -272,15 +234,13 @@ LINKS = [link_in_zip, *map(link_in_tar, (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfi
 
 
 @pytest.mark.parametrize("make", LINKS)
-def test_a_link_or_device_in_an_archive_is_a_bad_picture(tmp_path: Path, make: Callable[[Path], Path]) -> None:
+def test_a_link_or_device_in_an_archive_is_an_unreadable_image(tmp_path: Path, make: Callable[[Path], Path]) -> None:
     with pytest.raises(BadImageError, match="^a link,? .*not followed"):
-        level(pictures_of(make(tmp_path)), 0)
+        level(list_images(make(tmp_path)), 0)
 
 
 @pytest.mark.parametrize(("name", "content"), [("a.zip", zip_bomb), ("a.tar", tar_slip), ("a.tgz", tar_slip)])
-def test_names_that_leave_and_bombs_put_nothing_anywhere(
-    tmp_path: Path, name: str, content: Callable[[Path], bytes]
-) -> None:
+def test_path_traversal_and_bombs_write_no_file(tmp_path: Path, name: str, content: Callable[[Path], bytes]) -> None:
     path = tmp_path / "deep" / "below" / name
     path.parent.mkdir(parents=True)
     bomb = content(tmp_path / PWNED)
@@ -292,18 +252,16 @@ def test_names_that_leave_and_bombs_put_nothing_anywhere(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_file_that_is_larger_than_any_picture_is_not_read(
-    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_member_larger_than_the_limit_is_not_read(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archives, "MEMBER_LIMIT", 1000)
     path = write(tmp_path / kind, {"a.png": png() + bytes(2000), "b.png": png(5)})
-    pictures = pictures_of(path)
+    images = list_images(path)
     with pytest.raises(BadImageError, match="2,.* bytes: more than 1,000"):
-        level(pictures, 0)
-    assert level(pictures, 1) == 5
+        level(images, 0)
+    assert level(images, 1) == 5
 
 
-def test_a_zip_that_lies_about_a_size_is_read_no_further(tmp_path: Path) -> None:
+def test_a_zip_member_is_read_only_up_to_its_declared_size(tmp_path: Path) -> None:
     path = write(tmp_path / "a.zip", {"a.png": png() + bytes(100_000)})
     content = path.read_bytes()
     for magic, place in ((b"PK\3\4", 22), (b"PK\1\2", 24)):
@@ -311,26 +269,26 @@ def test_a_zip_that_lies_about_a_size_is_read_no_further(tmp_path: Path) -> None
         content = content[:start] + struct.pack("<I", 50) + content[start + 4 :]
     path.write_bytes(content)
     with pytest.raises(BadImageError, match="damaged in the archive: Bad CRC-32|truncated|broken"):
-        read(pictures_of(path), 0, lambda picture: picture.load())
+        read_image(list_images(path), 0, lambda image: image.load())
 
 
-def test_a_compressed_tar_that_grows_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compressed_tar_beyond_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archives, "GZIP_LIMIT", 1 << 20)
-    monkeypatch.setattr(archives, "COPY", 1 << 16)
+    monkeypatch.setattr(archives, "CHUNK", 1 << 16)
     path = write(tmp_path / "a.tgz", {"a.png": bytes(3 << 20)})
-    with pytest.raises(UserError, match=f"^data={path}: becomes more than 1,048,576 bytes"):
-        pictures_of(path)
+    with pytest.raises(UserError, match=f"^data={path}: unpacks to more than 1,048,576 bytes"):
+        list_images(path)
 
 
 def test_a_compressed_tar_whose_cache_cannot_be_written_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tgz", {"a.png": png()})
     (tmp_path / "cache").touch()
     with pytest.raises(UserError, match=f"^cache_dir={tmp_path}/cache: cannot be written"):
-        pictures_of(path)
+        list_images(path)
 
 
 @pytest.mark.slow
-def test_two_processes_on_a_zip_train_what_one_does(tmp_path: Path) -> None:
+def test_two_processes_train_on_a_zip_as_one_does(tmp_path: Path) -> None:
     write(tmp_path / "photos.zip", {f"{seed:02d}.jpg": photograph(seed) for seed in range(40)})
     given = SETTINGS | {"data": "photos.zip", "dtype": "float64", "cache_dir": "cache", "max_steps": "3"}
     for name, command in (("one", PYTHON), ("two", TORCHRUN_2)):

@@ -1,0 +1,78 @@
+"""Decoding of all images of several listings, in order and by several threads."""
+
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from typing import TypeVar
+
+from PIL import Image
+
+from wgan_dist.data.sources.base import BadImageError, ImageListing, read_image
+
+# The most images in one task of a thread: small images are decoded faster than threads switch.
+IMAGES_PER_TASK = 32
+# The images between two calls of the progress callback.
+PROGRESS_EVERY = 512
+SECONDS_BETWEEN_LINES = 2.0
+
+# A function of the number of images done and of all images.
+ProgressCallback = Callable[[int, int], None]
+Result = TypeVar("Result")
+
+
+def progress_reporter(verb: str) -> ProgressCallback:
+    """Return a callback that prints the progress and the time left to standard error, at most every two seconds."""
+    started = printed = time.monotonic()
+
+    def report(done: int, total: int) -> None:
+        nonlocal printed
+        if time.monotonic() - printed >= SECONDS_BETWEEN_LINES:
+            printed = time.monotonic()
+            left = (printed - started) / done * (total - done)
+            print(f"{verb} {done:,} of {total:,} images, {left:.0f} s left", file=sys.stderr, flush=True)
+
+    return report
+
+
+def _map_in_order(
+    function: Callable[[int], list[Result]], arguments: Iterable[int], threads: int
+) -> Generator[Result, None, None]:
+    """Yield the elements of `function(argument)` in order; a few calls run ahead, so that memory stays bounded."""
+    pool, running = ThreadPoolExecutor(threads), deque[Future[list[Result]]]()
+    try:
+        for argument in arguments:
+            running.append(pool.submit(function, argument))
+            if len(running) > 2 * threads:
+                yield from running.popleft().result()
+        for future in running:
+            yield from future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def map_images(
+    listings: list[ImageListing], function: Callable[[Image.Image], Result], progress: ProgressCallback
+) -> Generator[Result | BadImageError, None, None]:
+    """Yield `function(image)` for every image in order, or a BadImageError with the image's name."""
+    images = [(listing, index) for listing in listings for index in range(len(listing))]
+    threads = os.cpu_count() or 1
+    per_task = max(1, min(IMAGES_PER_TASK, len(images) // (4 * threads)))
+
+    def apply(listing: ImageListing, index: int) -> Result | BadImageError:
+        try:
+            return read_image(listing, index, function)
+        except BadImageError as error:
+            return BadImageError(f"{listing.names[index]!r}: {error}")
+
+    def run_task(start: int) -> list[Result | BadImageError]:
+        return [apply(*image) for image in images[start : start + per_task]]
+
+    with closing(_map_in_order(run_task, range(0, len(images), per_task), threads)) as results:
+        for done, result in enumerate(results, start=1):
+            yield result
+            if done % PROGRESS_EVERY == 0 or done == len(images):
+                progress(done, len(images))

@@ -1,0 +1,148 @@
+"""The cache of decoded pixels: all images of a run are decoded once into a file, which every process maps."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+from PIL import Image
+
+from wgan_dist.data.decoding import ProgressCallback, map_images
+from wgan_dist.data.sources.base import BadImageError, ImageListing, Source
+from wgan_dist.data.transforms import GREY, RGB, natural_channels, to_pixels
+from wgan_dist.utils.errors import UserError
+from wgan_dist.utils.files import PARTIAL_SUFFIX, atomic_file, make_folder, write_text
+
+# A part of every cache key. Raise it when the transform or the choice of an archive's images changes.
+CACHE_VERSION = 2
+BAD_SHOWN = 10
+# Decoding stops at so many unreadable images: the source holds something else.
+BAD_LIMIT = 1000
+
+Pixels = NDArray[np.uint8]
+
+
+def check_unreadable(errors: list[str], skip_bad_images: bool) -> None:
+    """Raise UserError if there are unreadable images that are not to be skipped."""
+    if errors and not skip_bad_images:
+        more = f"; and {len(errors) - BAD_SHOWN} more" if len(errors) > BAD_SHOWN else ""
+        raise UserError(
+            f"{len(errors)} unreadable images: {'; '.join(errors[:BAD_SHOWN])}{more} "
+            "(--skip_bad_images leaves them out)"
+        )
+
+
+@contextmanager
+def _exclusive(lock_file: Path) -> Iterator[None]:
+    """Hold a lock between processes; the system releases it if the process is killed."""
+    try:
+        make_folder(lock_file.parent)
+        lock = FileLock(lock_file)
+        lock.acquire()
+    except OSError as error:
+        raise UserError(f"cannot write {lock_file}: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            lock_file.unlink()  # a process that waits for it finds the cache
+        lock.release()
+
+
+@dataclass(frozen=True)
+class PixelCache:
+    """The cached pixels of all images of `sources` at one size.
+
+    Two files in `folder`: raw pixels, and an index in JSON that is written last, so that its presence says that the
+    pixels are complete. The index holds their shape, their fingerprint and the errors of unreadable images.
+
+    Attributes:
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA); None means grey if all images are, RGB otherwise.
+        background: The colour under transparent pixels, as six hexadecimal digits.
+        skip_bad_images: Whether any number of images may be unreadable.
+    """
+
+    folder: Path
+    sources: list[Source]
+    image_size: int
+    channels: int | None
+    background: str
+    skip_bad_images: bool
+
+    def _file(self, suffix: str) -> Path:
+        identities = [source.identity for source in self.sources]
+        parts = [CACHE_VERSION, identities, self.image_size, self.channels, self.background]
+        return self.folder / f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}{suffix}"
+
+    def load(self, progress: ProgressCallback) -> tuple[Pixels, str, list[str]]:
+        """Return the pixels [n, channels, image_size, image_size], their SHA-256 and the errors of unreadable images.
+
+        Images are decoded unless they are cached. Of several processes, one decodes and the others wait for it.
+        """
+        index = self._read_index() or self._build(progress)
+        shape = tuple(index["shape"])
+        is_empty = not shape[0]
+        pixels = np.zeros(shape, np.uint8) if is_empty else np.memmap(self._file(".pixels"), np.uint8, "r", shape=shape)
+        return pixels, index["fingerprint"], index["bad"]
+
+    def _read_index(self) -> dict[str, Any] | None:
+        """Return the index, or None if the cache is missing or incomplete."""
+        try:
+            index: dict[str, Any] = json.loads(self._file(".json").read_text(encoding="utf-8"))
+            is_complete = self._file(".pixels").stat().st_size == math.prod(index["shape"])
+            return index if is_complete and {"fingerprint", "bad"} <= set(index) else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _build(self, progress: ProgressCallback) -> dict[str, Any]:
+        pixels_file = self._file(".pixels")
+        with _exclusive(self._file(".lock")):
+            if index := self._read_index():
+                return index
+            for partial in self.folder.glob(f".{pixels_file.stem}.*{PARTIAL_SUFFIX}"):
+                partial.unlink(missing_ok=True)  # of a killed process
+            with atomic_file(pixels_file) as partial:
+                index = self._decode(partial, progress)
+            write_text(self._file(".json"), json.dumps(index))
+            return index
+
+    def _decode(self, file: Path, progress: ProgressCallback) -> dict[str, Any]:
+        """Write the pixels into `file` and return the index."""
+        listings = [source.list_images() for source in self.sources]
+        # Images are decoded as grey until one is not, which usually is the first: a pass over the headers costs more.
+        index = self._write(listings, self.channels, file, progress) or self._write(listings, RGB, file, progress)
+        assert index is not None
+        return index
+
+    def _write(
+        self, listings: list[ImageListing], channels: int | None, file: Path, progress: ProgressCallback
+    ) -> dict[str, Any] | None:
+        """Write the pixels and return the index. If `channels` is None, return None as soon as an image is not grey."""
+
+        def convert(image: Image.Image) -> Pixels | None:
+            if channels is None and natural_channels(image) != GREY:
+                return None
+            return to_pixels(image, self.image_size, channels or GREY, self.background)
+
+        shape = (channels or GREY, self.image_size, self.image_size)
+        sha256, errors, count = hashlib.sha256(repr(shape).encode()), list[str](), 0
+        with closing(map_images(listings, convert, progress)) as results, file.open("wb") as output:
+            for pixels in results:
+                if pixels is None:
+                    return None
+                if isinstance(pixels, BadImageError):
+                    errors.append(str(pixels))
+                    if len(errors) == BAD_LIMIT:
+                        check_unreadable(errors, self.skip_bad_images)
+                    continue
+                output.write(pixels.data)
+                sha256.update(pixels.data)
+                count += 1
+        return {"shape": [count, *shape], "fingerprint": sha256.hexdigest(), "bad": errors}
