@@ -1,4 +1,4 @@
-"""The commands of tests.theory show what the papers claim."""
+"""What the papers promise: the commands of tests.theory, held to it."""
 
 import json
 import math
@@ -20,7 +20,7 @@ from wgan_dist.models.registry import build_generator, generator_spec
 
 
 class Scores(nn.Module):
-    """A critic that computes one formula of the point, plus w·x."""
+    """A critic that is one formula, plus w·x."""
 
     def __init__(self, name: str, weight: tuple[float, float]) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ def test_the_lipschitz_constant_of_a_linear_critic_is_the_length_of_its_weight(
 
 
 @pytest.mark.parametrize(("name", "steepest"), [("x²", 2 * 2.0), ("y²", 2 * 1.0), ("xy", math.hypot(2.0, 1.0))])
-def test_the_lipschitz_constant_is_the_steepest_slope_between_the_lines(name: str, steepest: float) -> None:
+def test_the_lipschitz_constant_is_of_the_steepest_place_between_the_lines(name: str, steepest: float) -> None:
     assert lipschitz_constant(Scores(name, (0.0, 0.0)), 2.0) == pytest.approx(steepest, rel=1e-5)
 
 
@@ -50,20 +50,20 @@ def test_on_parallel_lines_the_critic_sees_the_distance_and_the_discriminator_on
     distance: float,
 ) -> None:
     # Arjovsky et al. 2017, example 1.
-    estimates = look(distance)
-    assert estimates.wasserstein == pytest.approx(distance, rel=0.1)
-    assert estimates.critic_gradient == pytest.approx(1.0, abs=0.1)
-    assert estimates.divergence == pytest.approx(math.log(2), abs=0.05)
-    assert estimates.minimax_gradient < 1e-3
+    seen = look(distance)
+    assert seen.wasserstein == pytest.approx(distance, rel=0.1)
+    assert seen.critic_gradient == pytest.approx(1.0, abs=0.1)
+    assert seen.divergence == pytest.approx(math.log(2), abs=0.05)
+    assert seen.minimax_gradient < 1e-3
 
 
 @pytest.mark.parametrize(("data", "modes"), [("8gaussians", 8), ("25gaussians", 25)])
 def test_real_mixtures_have_all_modes_and_98_9_percent_good(data: str, modes: int) -> None:
     line = of_real(data)
-    match = re.fullmatch(rf"{data}: real data: exact W₁ (0\.\d+), modes {modes} of {modes}, good (\d\d\.\d)%", line)
-    assert match, line
-    assert float(match[2]) == pytest.approx(100 * (1 - math.exp(-4.5)), abs=0.5)
-    assert 0 < float(match[1]) < 0.2
+    found = re.fullmatch(rf"{data}: real data: exact W₁ (0\.\d+), modes {modes} of {modes}, good (\d\d\.\d)%", line)
+    assert found, line
+    assert float(found[2]) == pytest.approx(100 * (1 - math.exp(-4.5)), abs=0.5)
+    assert 0 < float(found[1]) < 0.2
 
 
 def test_the_real_roll_has_a_distance_and_no_modes() -> None:
@@ -88,7 +88,7 @@ def test_the_command_prints_what_each_method_covers_and_wgan_gp_comes_nearer(tmp
     assert [len(row) for row in table] == [columns] * 8 * len(METHODS)
     assert [row[3] for row in table] == [str(step) for step in range(100, 801, 100)] * len(METHODS)
     distances = [float(row[4]) for row in table if row[1] == "WGAN-GP"]
-    # Measured: 0.33 at the first record and 0.22 at the end; the untrained generator is much farther away.
+    # Most of the way from the untrained generator is behind it at the first record: measured 0.33, at the end 0.22.
     untrained = build_generator(generator_spec("points", 2, 1, 2, None, "auto"))
     with torch.no_grad():
         made = untrained(torch.randn(1000, 2, generator=torch.Generator().manual_seed(0))).numpy()
