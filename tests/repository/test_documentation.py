@@ -1,132 +1,170 @@
-"""The commands of the README and of docs/, run in their order in an empty folder, on real pictures.
+"""Run the commands of README.md and docs/ in their order, in an empty folder and on real images.
 
-What cannot run here is marked.
+Blocks that cannot run in a test are marked `<!-- dry-run -->`; their programs and scripts must exist.
 """
 
 import re
 import shlex
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests import structure
 from tests.processes import REPOSITORY, run
 from wgan_dist.data import ImageDataset
 
-# As a newcomer reads them: what the README has made is there for the pages that it names.
+# In the order in which a newcomer reads them: files that the README's commands write are there for the later pages.
 PAGES = [
     "README.md",
     *(
         f"docs/{name}.md"
-        for name in ("data", "processes", "durability", "evaluation", "sampling", "recipes", "theory", "speed")
+        for name in (
+            "data",
+            "processes",
+            "durability",
+            "evaluation",
+            "sampling",
+            "recipes",
+            "theory",
+            "speed",
+            "figures",
+        )
     ),
 ]
 TEXTS = {page: (REPOSITORY / page).read_text(encoding="utf-8") for page in PAGES}
 BLOCK = re.compile(r"(<!-- dry-run -->\n)?```bash\n(.*?)```", re.DOTALL)
-# Appended to training: later flags win, and a README trains longer than a test can wait.
-SHORT = "--max_steps=2 --generator_features=4 --critic_features=4 --threads=1"
+LINK = re.compile(r"\]\(([^)#:]*)(?:#([^)]+))?\)")
+# Appended to training commands: later flags win, and the documented runs are too long for a test.
+SHORT_RUN = "--max_steps=2 --generator_features=4 --critic_features=4 --threads=1"
+README_LINES = 200
 
 
 def commands(dry: bool) -> list[str]:
-    """Each once, wherever it is said again."""
-    blocks = [found for text in TEXTS.values() for found in BLOCK.findall(text)]
+    """Return the commands of all pages, each once, that are marked as dry runs or not."""
+    blocks = [block for text in TEXTS.values() for block in BLOCK.findall(text)]
     return list(dict.fromkeys(line for marked, block in blocks for line in block.splitlines() if bool(marked) is dry))
 
 
 def python_code(page: str) -> str:
+    """Return the Python examples of a page as one program."""
     return "\n".join(re.findall(r"```python\n(.*?)```", TEXTS[page], re.DOTALL))
 
 
 def make_photos(folder: Path, digits: ImageDataset, start: int) -> None:
-    """Real images as a user has them: files of different sizes, in colour."""
+    """Write real images as users have them: colour files of different sizes."""
     folder.mkdir()
     for number in range(90):
-        picture = Image.fromarray(np.asarray(digits.pixels[start + number, 0])).convert("RGB")
-        picture.resize((40 + number, 60)).save(folder / f"{number}.jpg")
+        image = Image.fromarray(np.asarray(digits.pixels[start + number, 0])).convert("RGB")
+        image.resize((40 + number, 60)).save(folder / f"{number}.jpg")
+
+
+def link_repository(folder: Path) -> None:
+    """Link what the commands use into a folder that stands for the top of a clone."""
+    for name in ("launch", "export", "wgan_dist", "pyproject.toml", "accelerate_config.yaml"):
+        (folder / name).symlink_to(REPOSITORY / name)
 
 
 @pytest.fixture
-def empty_folder(tmp_path: Path, digits: ImageDataset) -> Path:
-    """What the README presumes: the repository, and a person's photographs."""
-    for name in ("launch", "export", "wgan_dist", "pyproject.toml", "accelerate_config.yaml"):
-        (tmp_path / name).symlink_to(REPOSITORY / name)
+def clone(tmp_path: Path, digits: ImageDataset) -> Path:
+    """The folder that the README presumes: a clone with a user's photographs in it."""
+    link_repository(tmp_path)
     make_photos(tmp_path / "my_photos", digits, 0)
     make_photos(tmp_path / "more_photos", digits, 90)
     return tmp_path
 
 
-def test_every_page_is_known_and_named_by_the_readme() -> None:
+def test_every_page_is_tested_and_linked_by_the_readme() -> None:
     assert sorted(PAGES[1:]) == sorted(f"docs/{path.name}" for path in (REPOSITORY / "docs").glob("*.md"))
     assert all(f"]({page})" in TEXTS["README.md"] for page in PAGES[1:])
 
 
-def test_every_command_works_in_the_readmes_order(empty_folder: Path, cache_dir: Path) -> None:
+def test_the_readme_is_short_and_lists_every_command() -> None:
+    assert len(TEXTS["README.md"].splitlines()) <= README_LINES
+    table = TEXTS["README.md"].split("## Commands")[1].split("\n## ")[0]
+    assert [command for command in structure.commands() if f"`{command}`" not in table] == []
+
+
+def test_every_command_works_in_the_readmes_order(clone: Path, cache_dir: Path) -> None:
     for command in commands(dry=False):
         words = shlex.split(command)
         if "wgan_dist.train" in words:
-            words += [*shlex.split(SHORT), f"--cache_dir={cache_dir}"]
-            if "--resume" in command:  # a continued run keeps its networks, and its length as the command has it
+            words += [*shlex.split(SHORT_RUN), f"--cache_dir={cache_dir}"]
+            if "--resume" in command:  # a resumed run keeps its networks, and its length as the command has it
                 words = [word for word in words if "features" not in word and word != "--max_steps=120000"]
         if words[:2] == ["bash", "launch/demo.sh"]:
-            words += [*shlex.split(SHORT), f"--cache_dir={cache_dir}"]
-        run(*words, cwd=empty_folder)
-    with Image.open(empty_folder / "grid.png") as grid, Image.open(empty_folder / "grid_torch.png") as same:
-        assert np.abs(np.asarray(grid).astype(int) - np.asarray(same).astype(int)).max() <= 1
-    assert len(list((empty_folder / "images").iterdir())) == 10
-    assert (empty_folder / "way.gif").exists()
+            words += [*shlex.split(SHORT_RUN), f"--cache_dir={cache_dir}"]
+        run(*words, cwd=clone)
+    with Image.open(clone / "grid.png") as grid, Image.open(clone / "grid_torch.png") as torch_grid:
+        assert np.abs(np.asarray(grid).astype(int) - np.asarray(torch_grid).astype(int)).max() <= 1
+    assert len(list((clone / "images").iterdir())) == 10
+    assert (clone / "way.gif").exists()
 
 
-def test_the_python_in_the_readme_runs(empty_folder: Path, run_dir: Path) -> None:
-    run("python", "-m", "export.onnx", f"--ckpt={run_dir}", "--out=generator.onnx", cwd=empty_folder)
+def test_the_python_in_the_readme_runs(clone: Path, run_dir: Path) -> None:
+    run("python", "-m", "export.onnx", f"--ckpt={run_dir}", "--out=generator.onnx", cwd=clone)
     code = python_code("README.md").replace("max_steps=2000", "max_steps=1, generator_features=4, critic_features=4")
-    done = run("python", "-c", f"{code}\nprint(images.shape, images.dtype)\nprint(run_dir)", cwd=empty_folder)
+    done = run("python", "-c", f"{code}\nprint(images.shape, images.dtype)\nprint(run_dir)", cwd=clone)
     assert done.stdout.splitlines()[-2:] == ["(16, 32, 32, 1) uint8", "runs/0001"]
 
 
-def test_the_python_of_the_hub_runs(empty_folder: Path, run_dir: Path) -> None:
+def test_the_python_of_the_hub_runs(clone: Path, run_dir: Path) -> None:
     code = python_code("docs/sampling.md").replace("runs/cats", str(run_dir))
-    done = run("python", "-c", f"{code}\nprint(images.shape, images.dtype)", cwd=empty_folder)
+    done = run("python", "-c", f"{code}\nprint(images.shape, images.dtype)", cwd=clone)
     assert done.stdout.splitlines()[-1] == "(16, 32, 32, 1) uint8"
-    assert (empty_folder / "cats_for_the_hub/generator.safetensors").stat().st_size
+    assert (clone / "cats_for_the_hub/generator.safetensors").stat().st_size
 
 
 def test_commands_that_are_not_run_exist() -> None:
     for command in commands(dry=True):
         words = shlex.split(command)
-        if words[0] == ".":
-            continue  # the environment that these tests run in
         if words[0] == "bash":
             subprocess.run(["bash", "-n", REPOSITORY / words[1]], check=True)
         else:
             assert shutil.which(words[0]), command
 
 
-def test_every_file_that_is_shown_or_named_by_a_link_exists() -> None:
+def test_every_extra_that_is_named_exists() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for text in TEXTS.values():
+        for names in re.findall(r"pip install [^\n`]*\[([\w,]+)\]", text):
+            assert set(names.split(",")) <= project["optional-dependencies"].keys()
+
+
+def anchors(text: str) -> set[str]:
+    """Return the anchors that a Markdown viewer gives the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_link_leads_to_a_file_or_a_heading() -> None:
     for page, text in TEXTS.items():
-        for path in re.findall(r"\]\(([^)#:]+)\)", text):
-            assert ((REPOSITORY / page).parent / path).stat().st_size, path
+        for path, anchor in LINK.findall(text):
+            target = (REPOSITORY / page).parent / path if path else REPOSITORY / page
+            assert target.stat().st_size, path
+            assert not anchor or anchor in anchors(target.read_text(encoding="utf-8")), f"{page}: #{anchor}"
 
 
 @pytest.mark.slow
 def test_the_demo_draws_digits_that_a_classifier_reads(tmp_path: Path, cache_dir: Path, digits: ImageDataset) -> None:
-    """Independent eyes: a classifier of scikit-learn, trained on the real digits, is sure of what it sees."""
+    """A classifier of scikit-learn, trained on the real digits, is certain about the generated ones."""
     from sklearn.datasets import load_digits
     from sklearn.svm import SVC
 
     from export.sampler import Sampler
 
-    for name in ("launch", "export", "wgan_dist", "pyproject.toml", "accelerate_config.yaml"):
-        (tmp_path / name).symlink_to(REPOSITORY / name)
+    link_repository(tmp_path)
     subprocess.run(["bash", "launch/demo.sh", f"--cache_dir={cache_dir}"], cwd=tmp_path, check=True, timeout=1200)
     real, labels = np.asarray(digits.pixels).reshape(len(digits), -1), load_digits().target
     classifier = SVC(probability=True, random_state=0).fit(real[:1000] / 255, labels[:1000])
-    drawn = Sampler(next(tmp_path.glob("runs/demo-*/generator.onnx"))).sample(500, seed=1)
-    found = classifier.predict_proba(drawn.reshape(500, -1) / 255)
-    sure = float(np.median(found.max(1)))
-    sure_of_real = float(np.median(classifier.predict_proba(real[1000:] / 255).max(1)))
-    print(f"median certainty {sure:.3f}, of real digits {sure_of_real:.3f}")
-    assert sure > 0.8 * sure_of_real
-    assert len(set(found.argmax(1))) == 10
+    generated = Sampler(next(tmp_path.glob("runs/demo-*/generator.onnx"))).sample(500, seed=1)
+    probabilities = classifier.predict_proba(generated.reshape(500, -1) / 255)
+    certainty = float(np.median(probabilities.max(1)))
+    certainty_on_real = float(np.median(classifier.predict_proba(real[1000:] / 255).max(1)))
+    print(f"median certainty {certainty:.3f}, of real digits {certainty_on_real:.3f}")
+    assert certainty > 0.8 * certainty_on_real
+    assert len(set(probabilities.argmax(1))) == 10

@@ -1,4 +1,4 @@
-"""The table that is for GPUs, on the ways that a CPU can go."""
+"""launch/verify_gpu.sh on a CPU: the checks that are meant for GPUs, as far as a CPU can run them."""
 
 import os
 import subprocess
@@ -10,15 +10,17 @@ import torch
 from tests.processes import PYTHON, REPOSITORY, run
 from tests.verify import CHECKS
 
-# Three on a quiet machine with two cores.
-MINUTES = 20
+# It takes three minutes on a quiet machine with two cores.
+MAX_MINUTES = 20
 
 
 @pytest.mark.slow
-def test_every_promise_is_held_here(tmp_path: Path) -> None:
+def test_every_check_passes_on_a_cpu(tmp_path: Path) -> None:
     command = ["bash", str(REPOSITORY / "launch/verify_gpu.sh"), "--cpu"]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=MINUTES * 60)
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=MAX_MINUTES * 60
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     head, *rows = done.stdout.splitlines()
     assert head.startswith("cpu, 2 processes")
@@ -27,6 +29,6 @@ def test_every_promise_is_held_here(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_without_a_gpu_it_says_so(tmp_path: Path) -> None:
+def test_without_a_gpu_it_says_so_in_one_line(tmp_path: Path) -> None:
     done = run(*PYTHON, "-m", "tests.verify", cwd=tmp_path, fails=2)
     assert done.stderr == "error: no GPU was found; --cpu goes the same ways without one\n"
