@@ -118,7 +118,7 @@ def _write_card(run_dir: Path) -> None:
     from wgan_dist import distributed
 
     def write() -> None:
-        from wgan_dist.model_card import write_card
+        from wgan_dist.reporting.model_card import write_card
 
         write_card(run_dir)
 
