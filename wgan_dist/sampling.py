@@ -30,14 +30,13 @@ def interpolate(
     Interpolation is spherical for normal latent vectors (White 2016), whose norm is nearly constant, and linear for
     uniform ones.
     """
-    if distribution == "uniform":
-        return (1.0 - share) * start + share * end
-    # In float64 the angle between opposite vectors would be so close to π that dividing by its sine loses precision.
-    first, second = start.astype(np.float64), end.astype(np.float64)
-    angle = np.arccos(np.clip(first @ second / (np.linalg.norm(first) * np.linalg.norm(second)), -1.0, 1.0))
-    if np.isclose(np.sin(angle), 0.0):
-        return (1.0 - share) * start + share * end
-    return (np.sin((1.0 - share) * angle) * start + np.sin(share * angle) * end) / np.sin(angle)
+    if distribution == "normal":
+        # In float32 the sine of the angle between opposite vectors is too far from 0 to be recognised.
+        first, second = start.astype(np.float64), end.astype(np.float64)
+        angle = np.arccos(np.clip(first @ second / (np.linalg.norm(first) * np.linalg.norm(second)), -1.0, 1.0))
+        if not np.isclose(np.sin(angle), 0.0):
+            return (np.sin((1.0 - share) * angle) * start + np.sin(share * angle) * end) / np.sin(angle)
+    return (1.0 - share) * start + share * end
 
 
 def interpolation_path(description: Description, seeds: tuple[int, ...], frames: int) -> NDArray[np.float32]:

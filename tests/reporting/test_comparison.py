@@ -14,22 +14,25 @@ def test_different_settings_are_listed_apart_from_equal_ones(tmp_path: Path) -> 
     write_run(tmp_path / "b", [], gp_weight=10.0, seed=3, description="<b>")
     found = compare_settings(read_runs([tmp_path / "a", tmp_path / "b"]))
     assert found.columns == ("a", "b")
-    assert {row.name: row.values for row in found.different} == {"gp_weight": ("1", "10"), "description": ("", "<b>")}
-    assert {"seed", "penalty"} <= {row.name for row in found.equal}
+    assert {row.name: row.values for row in found.rows if row.differs} == {
+        "gp_weight": ("1", "10"),
+        "description": ("", "<b>"),
+    }
+    assert {"seed", "penalty"} <= {row.name for row in found.rows if not row.differs}
 
 
 def test_the_same_value_in_another_notation_does_not_differ(tmp_path: Path) -> None:
     for name, text in (("a", "critic_lr: 1e-4\n"), ("b", "critic_lr: 0.0001\n")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.yaml").write_text(text)
-    assert compare_settings(read_runs([tmp_path / "a", tmp_path / "b"])).different == ()
+    assert not any(row.differs for row in compare_settings(read_runs([tmp_path / "a", tmp_path / "b"])).rows)
 
 
 def test_a_single_run_is_compared_with_the_defaults(tmp_path: Path) -> None:
     write_run(tmp_path / "a", [], n_critic=2)
     found = compare_settings(read_runs([tmp_path / "a"]))
     assert found.columns == ("default", "a")
-    assert [(row.name, row.values) for row in found.different] == [("n_critic", ("5", "2"))]
+    assert [(row.name, row.values) for row in found.rows if row.differs] == [("n_critic", ("5", "2"))]
 
 
 @pytest.mark.parametrize(

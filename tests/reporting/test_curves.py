@@ -33,7 +33,7 @@ def test_a_curve_has_the_recorded_values(run: RunData) -> None:
     np.testing.assert_array_equal(estimate.x, [10, 20, 30])
     np.testing.assert_array_equal(estimate.y, [3.0, np.nan, 1.0])
     np.testing.assert_array_equal([held_out.x, held_out.y], [[30], [0.5]])
-    assert held_out.series.style != estimate.series.style
+    assert held_out.style != estimate.style
 
 
 def test_time_is_the_sum_of_the_durations_so_far(run: RunData) -> None:
@@ -60,7 +60,7 @@ def test_charts_are_those_of_recorded_metrics(run: RunData, tmp_path: Path) -> N
 
 
 def test_every_metric_is_in_one_chart() -> None:
-    keys = [series.key for chart in CHARTS for series in chart.series]
+    keys = [key for chart in CHARTS for key in chart.series]
     assert len(keys) == len(set(keys))
     assert len({chart.name for chart in CHARTS}) == len(CHARTS)
 
@@ -149,7 +149,7 @@ def test_metrics_of_distributed_half_precision_runs_have_charts(tmp_path: Path) 
     charts = curves.charts_of([read_run(write_run(tmp_path / "a", [{"step": 1} | record]), "a")])
     assert {chart.name for chart in charts} == {"loss_scale", *COMMUNICATION_KEYS}
     assert all(chart in CHARTS for chart in charts)
-    assert [series.key for series in CHART["loss_scale"].series] == ["critic_loss_scale", "generator_loss_scale"]
+    assert list(CHART["loss_scale"].series) == ["critic_loss_scale", "generator_loss_scale"]
     assert CHART["loss_scale"].logarithmic
 
 

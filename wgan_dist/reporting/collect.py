@@ -1,13 +1,11 @@
 """Collect everything that a report shows of runs; the page only lays it out."""
 
-import json
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from wgan_dist.checkpoints.best import BEST_FILE
 from wgan_dist.checkpoints.generator_file import EMA_FILE, Artifact
 from wgan_dist.config.fields import show
 from wgan_dist.data import are_points
@@ -19,7 +17,7 @@ from wgan_dist.reporting.frames import WEIGHTS, Frame, read_frames
 from wgan_dist.reporting.image_files import Picture, safe_name
 from wgan_dist.reporting.metric_table import MetricTable, metric_table, skipped_metrics
 from wgan_dist.reporting.options import ReportOptions
-from wgan_dist.reporting.run_data import RunData
+from wgan_dist.reporting.run_data import RunData, read_best
 from wgan_dist.reporting.samples import LatentSpace, NearestImages
 from wgan_dist.reporting.timing import Timer, Timing, exported_files
 from wgan_dist.tracking.logger import duration_text
@@ -124,11 +122,8 @@ def _seen_images(run: RunData) -> str:
 
 
 def _best_checkpoint(run: RunData) -> str:
-    try:
-        best = json.loads((run.folder / BEST_FILE).read_bytes())
-        return f"{curves.metric_title(best['metric'])}: {float(best['value']):.4g} at step {int(best['step']):,}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return MISSING
+    best = read_best(run.folder)
+    return f"{curves.metric_title(best.metric)}: {best.value:.4g} at step {best.step:,}" if best else MISSING
 
 
 def _method(run: RunData) -> str:
@@ -173,7 +168,7 @@ def _describe_curves(chart: Chart, runs: list[RunData]) -> str:
     descriptions = []
     for curve in curves.curves(chart, runs, "step"):
         values = curve.y[np.isfinite(curve.y)]
-        label = ", ".join(part for part in (curve.run_name, curve.series.label) if part)
+        label = ", ".join(part for part in (curve.run_name, curve.label) if part)
         descriptions.append(f"{label} from {values[0]:.4g} to {values[-1]:.4g}")
     return "; ".join(descriptions)
 

@@ -37,16 +37,6 @@ class Comparison:
     columns: tuple[str, ...]
     rows: tuple[TableRow, ...]
 
-    @property
-    def different(self) -> tuple[TableRow, ...]:
-        """The rows whose values differ."""
-        return tuple(row for row in self.rows if row.differs)
-
-    @property
-    def equal(self) -> tuple[TableRow, ...]:
-        """The rows whose values are all equal."""
-        return tuple(row for row in self.rows if not row.differs)
-
 
 def compare_settings(runs: list[RunData]) -> Comparison:
     """Compare the settings of the runs with each other, or those of a single run with the defaults."""

@@ -3,8 +3,8 @@
 import io
 import math
 import textwrap
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from matplotlib import colormaps
@@ -48,93 +48,84 @@ COMPARABILITY_SETTINGS = {
     POINTS: (),
 }
 DIRECTION_HINTS = {True: "lower is better", False: "higher is better", None: ""}
-
-
-class Series(NamedTuple):
-    """The values of a record's `key`, drawn in a line style; `label` tells it from other series of its chart."""
-
-    key: str
-    style: str = "-"
-    label: str = ""
+LINE_STYLES = ("-", "--", ":")
 
 
 @dataclass(frozen=True)
 class Chart:
-    """What a chart shows. `name` is the name of its files; `hide_zeros` omits a chart whose values are all zero."""
+    """What a chart shows.
+
+    Attributes:
+        name: The name of its files, and the key of its metric in a record unless there are `labels`.
+        title: The title above it.
+        hint: How to read it; by default which direction is better.
+        labels: The labels of its metrics by key, if there are several.
+        logarithmic: True for a logarithmic y-axis.
+        hide_zeros: True to omit the chart if all values are zero.
+    """
 
     name: str
     title: str
-    series: tuple[Series, ...]
     hint: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
     logarithmic: bool = False
     hide_zeros: bool = False
 
+    @property
+    def series(self) -> Mapping[str, str]:
+        """The metrics of the chart as keys of a record, each with its label."""
+        return self.labels or {self.name: ""}
 
-def _chart(key: str, title: str, hint: str = "") -> Chart:
-    """Return a chart of a single series."""
-    direction = DIRECTION_HINTS[METRICS[key].lower_is_better] if key in METRICS else ""
-    return Chart(key, title, (Series(key),), hint or direction)
+    @property
+    def caption(self) -> str:
+        """The hint, or the direction in which the metric is better."""
+        return self.hint or DIRECTION_HINTS[METRICS[self.name].lower_is_better if self.name in METRICS else None]
 
 
+WASSERSTEIN_HINT = "a falling estimate shows progress; a gap to held-out images shows that the critic overfits"
+ESTIMATES = {"wasserstein": "batches", "wasserstein_train": "training images", "wasserstein_holdout": "held-out images"}
+PROBABILITIES = {"real_probability": "real", "fake_probability": "generated"}
 CHARTS = (
-    Chart(
-        "wasserstein",
-        "Wasserstein estimate of the critic",
-        (
-            Series("wasserstein", "-", "batches"),
-            Series("wasserstein_train", "--", "training images"),
-            Series("wasserstein_holdout", ":", "held-out images"),
-        ),
-        "a falling estimate shows progress; a gap to held-out images shows that the critic overfits",
-    ),
-    _chart("critic_loss", "Critic loss"),
-    _chart("generator_loss", "Generator loss"),
-    _chart("gradient_penalty", "Gradient penalty"),
-    _chart("gradient_norm", "Gradient norm of the critic", "a gradient penalty keeps it near 1"),
-    Chart(
-        "probability",
-        "Probability of being real according to the discriminator",
-        (Series("real_probability", "-", "real"), Series("fake_probability", "--", "generated")),
-    ),
-    Chart("score", "Critic scores", (Series("real_score", "-", "real"), Series("fake_score", "--", "generated"))),
-    _chart("sliced_wasserstein", "Sliced Wasserstein distance × 10³"),
-    _chart("fid", "FID"),
-    _chart("kid", "KID"),
-    _chart("frechet_distance", "Fréchet distance, own feature extractor"),
-    _chart("kernel_distance", "Kernel distance, own feature extractor"),
-    _chart("inception_score", "Inception Score"),
-    _chart("precision", "Precision"),
-    _chart("recall", "Recall"),
+    Chart("wasserstein", "Wasserstein estimate of the critic", WASSERSTEIN_HINT, ESTIMATES),
+    Chart("critic_loss", "Critic loss"),
+    Chart("generator_loss", "Generator loss"),
+    Chart("gradient_penalty", "Gradient penalty"),
+    Chart("gradient_norm", "Gradient norm of the critic", "a gradient penalty keeps it near 1"),
+    Chart("probability", "Probability of being real according to the discriminator", "", PROBABILITIES),
+    Chart("score", "Critic scores", "", {"real_score": "real", "fake_score": "generated"}),
+    Chart("sliced_wasserstein", "Sliced Wasserstein distance × 10³"),
+    Chart("fid", "FID"),
+    Chart("kid", "KID"),
+    Chart("frechet_distance", "Fréchet distance, own feature extractor"),
+    Chart("kernel_distance", "Kernel distance, own feature extractor"),
+    Chart("inception_score", "Inception Score"),
+    Chart("precision", "Precision"),
+    Chart("recall", "Recall"),
     Chart(
         "exact_wasserstein",
         "Exact Wasserstein distance",
-        (Series("exact_wasserstein", "-", "exact"), Series("critic_wasserstein", "--", "estimate of the critic")),
-        DIRECTION_HINTS[True],
+        labels={"exact_wasserstein": "exact", "critic_wasserstein": "estimate of the critic"},
     ),
-    _chart("modes_covered", "Modes covered"),
-    _chart("good_share", "Share of good points"),
-    _chart("rarest_mode_share", "Share of the rarest mode, relative to a uniform share"),
-    _chart("nearest_neighbour", "Distance to the nearest training image", "values near zero show memorisation"),
-    _chart("diversity", "Pairwise diversity in a batch", "a falling value shows mode collapse"),
-    Chart(
-        "learning_rate",
-        "Learning rates",
-        (Series("critic_lr", "-", "critic"), Series("generator_lr", "--", "generator")),
-    ),
-    _chart("images_per_second", "Real images per second", DIRECTION_HINTS[False]),
-    _chart("communication_share", "Share of time spent waiting for gradients", "lower is better"),
-    _chart("communication_ms", "Gradient averaging, ms per generator step", "lower is better"),
-    _chart("communication_bytes", "Gradient averaging, bytes per generator step", "sent by each process"),
+    Chart("modes_covered", "Modes covered"),
+    Chart("good_share", "Share of good points"),
+    Chart("rarest_mode_share", "Share of the rarest mode, relative to a uniform share"),
+    Chart("nearest_neighbour", "Distance to the nearest training image", "values near zero show memorisation"),
+    Chart("diversity", "Pairwise diversity in a batch", "a falling value shows mode collapse"),
+    Chart("learning_rate", "Learning rates", "", {"critic_lr": "critic", "generator_lr": "generator"}),
+    Chart("images_per_second", "Real images per second", DIRECTION_HINTS[False]),
+    Chart("communication_share", "Share of time spent waiting for gradients", DIRECTION_HINTS[True]),
+    Chart("communication_ms", "Gradient averaging, ms per generator step", DIRECTION_HINTS[True]),
+    Chart("communication_bytes", "Gradient averaging, bytes per generator step", "sent by each process"),
     Chart(
         "skipped",
         "Updates skipped because of non-finite gradients",
-        (Series("critic_skipped", "-", "critic"), Series("generator_skipped", "--", "generator")),
+        labels={"critic_skipped": "critic", "generator_skipped": "generator"},
         hide_zeros=True,
     ),
     Chart(
         "loss_scale",
         "Loss scale of float16",
-        (Series("critic_loss_scale", "-", "critic"), Series("generator_loss_scale", "--", "generator")),
+        labels={"critic_loss_scale": "critic", "generator_loss_scale": "generator"},
         logarithmic=True,
     ),
 )
@@ -142,16 +133,17 @@ CHARTS = (
 
 def metric_title(key: str) -> str:
     """Return the title of a metric, given its key in a record."""
-    return next((chart.title for chart in CHARTS if chart.series[0].key == key), key.replace("_", " "))
+    return next((chart.title for chart in CHARTS if key == next(iter(chart.series))), key.replace("_", " "))
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A series of run number `run`: x [n] in generator steps or seconds, y [n] with NaN where the curve has a gap."""
+    """A metric of run number `run`: x [n] in generator steps or seconds, y [n] with NaN where the curve has a gap."""
 
     run: int
     run_name: str
-    series: Series
+    style: str
+    label: str
     x: NDArray[np.float64]
     y: NDArray[np.float64]
 
@@ -165,22 +157,18 @@ def charts_of(runs: list[RunData]) -> list[Chart]:
     """Return the charts for which any run has a finite value, with one of its own for each unknown key."""
     values = [item for run in runs for record in run.records for item in record.items() if math.isfinite(item[1])]
     recorded, nonzero = {key for key, _ in values}, {key for key, value in values if value != 0}
-    known = {series.key for chart in CHARTS for series in chart.series}
+    unknown = recorded - NOT_DRAWN - {key for chart in CHARTS for key in chart.series}
     # The keys of a file from elsewhere are arbitrary: they must not name another folder, nor the file of another chart.
-    unknown = [
-        Chart(safe_name(number, key), key.replace("_", " "), (Series(key),))
-        for number, key in enumerate(sorted(recorded - known - NOT_DRAWN))
+    others = [
+        Chart(safe_name(number, key), key.replace("_", " "), labels={key: ""})
+        for number, key in enumerate(sorted(unknown))
     ]
-    return [
-        chart
-        for chart in (*CHARTS, *unknown)
-        if any(series.key in (nonzero if chart.hide_zeros else recorded) for series in chart.series)
-    ]
+    return [chart for chart in (*CHARTS, *others) if chart.series.keys() & (nonzero if chart.hide_zeros else recorded)]
 
 
 def differing_settings(chart: Chart, runs: list[RunData]) -> str:
     """Return in words the settings that make the runs' values in a chart not comparable; empty if they are."""
-    keys = [series.key for series in chart.series if series.key in METRICS]
+    keys = [key for key in chart.series if key in METRICS]
     measured = [
         run for run in runs if any(math.isfinite(record.get(key, math.nan)) for record in run.records for key in keys)
     ]
@@ -188,8 +176,7 @@ def differing_settings(chart: Chart, runs: list[RunData]) -> str:
     for setting in dict.fromkeys(name for key in keys for name in COMPARABILITY_SETTINGS[METRICS[key].of]):
         values = {run.name: show(getattr(run.config, setting)) or "none" for run in measured}
         if len(set(values.values())) > 1:
-            listed = ", ".join(f"{value} in {name}" for name, value in values.items())
-            differences.append(f"{setting} is {listed}")
+            differences.append(f"{setting} is " + ", ".join(f"{value} in {name}" for name, value in values.items()))
     return "; ".join(differences)
 
 
@@ -197,13 +184,12 @@ def curves(chart: Chart, runs: list[RunData], axis: str) -> list[Curve]:
     """Return the curves of a chart by `axis`, step or time. A run without finite values has none."""
     found = []
     for number, run in enumerate(runs):
-        seconds = elapsed_seconds(run.records)
-        for series in chart.series:
-            indices = [index for index, record in enumerate(run.records) if series.key in record]
-            x = [seconds[index] if axis == "time" else run.records[index]["step"] for index in indices]
-            y = np.array([run.records[index][series.key] for index in indices], np.float64)
+        positions = elapsed_seconds(run.records) if axis == "time" else [record["step"] for record in run.records]
+        for style, (key, label) in zip(LINE_STYLES, chart.series.items(), strict=False):
+            points = [(x, record[key]) for x, record in zip(positions, run.records, strict=True) if key in record]
+            x, y = np.array(points, np.float64).reshape(-1, 2).T
             if np.isfinite(y).any():
-                found.append(Curve(number, run.name, series, np.array(x, np.float64), y))
+                found.append(Curve(number, run.name, style, label, x, y))
     return found
 
 
@@ -213,7 +199,7 @@ def legend_entries(shown: list[Curve]) -> list[tuple[int | None, str, str]]:
     There is one for each run if there are several, and one without a run for each line style if there are several.
     """
     names = {curve.run: curve.run_name for curve in shown}
-    labels = {curve.series.style: curve.series.label for curve in shown}
+    labels = {curve.style: curve.label for curve in shown}
     entries: list[tuple[int | None, str, str]] = []
     if len(names) > 1:
         entries += [(run, "-", name) for run, name in names.items()]
@@ -243,41 +229,28 @@ def needs_log_axis(shown: list[Curve]) -> bool:
 
 def draw(chart: Chart, runs: list[RunData], axis: str, theme: str) -> bytes:
     """Draw a chart by `axis`, step or time, for a `light` or `dark` page; return the content of a PNG file."""
-    scale, x_label = time_unit(runs) if axis == "time" else (1.0, "generator steps")
-    run_colours, text_colour = colours(len(runs), theme), TEXT_COLOUR[theme]
+    scale, unit = time_unit(runs) if axis == "time" else (1.0, "generator steps")
+    run_colours, text = colours(len(runs), theme), TEXT_COLOUR[theme]
     layout = ConstrainedLayoutEngine(w_pad=PADDING_INCHES, h_pad=PADDING_INCHES)
     figure = Figure(FIGURE_INCHES, DOTS_PER_INCH, layout=layout, facecolor=BACKGROUND[theme])
     axes = figure.add_subplot(facecolor=BACKGROUND[theme])
     shown = curves(chart, runs, axis)
     for curve in shown:
-        marker = "o" if np.isfinite(curve.y).sum() <= MAX_MARKERS else ""
-        color = run_colours[curve.run]
-        axes.plot(curve.x / scale, curve.y, curve.series.style, color=color, lw=1.6, marker=marker, ms=3)
-    x_label += " of training" if axis == "time" else ""
+        marker, color = "o" if np.isfinite(curve.y).sum() <= MAX_MARKERS else "", run_colours[curve.run]
+        axes.plot(curve.x / scale, curve.y, curve.style, color=color, lw=1.6, marker=marker, ms=3)
     if needs_log_axis(shown):
         axes.set_xscale("log")
         axes.xaxis.set_minor_formatter(NullFormatter())
-        x_label += ", logarithmic"
-    _style_axes(axes, chart, x_label, text_colour)
-    handles = [
-        Line2D(
-            [],
-            [],
-            color=text_colour if run is None else run_colours[run],
-            ls=style,
-            lw=1.6,
-            label=_plain_text(label, MAX_LABEL_CHARACTERS),
-        )
-        for run, style, label in legend_entries(shown)
-    ]
+    logarithmic = ", logarithmic" if needs_log_axis(shown) else ""
+    _style_axes(axes, chart, f"{unit}{' of training' if axis == 'time' else ''}{logarithmic}", text)
+    handles = []
+    for run, style, label in legend_entries(shown):
+        color, label = text if run is None else run_colours[run], _plain_text(label, MAX_LABEL_CHARACTERS)
+        handles.append(Line2D([], [], color=color, ls=style, lw=1.6, label=label))
     if handles:
+        columns = max(1, min(3, LEGEND_LINE_CHARACTERS // (max(len(str(line.get_label())) for line in handles) + 7)))
         figure.legend(
-            handles=handles,
-            loc="outside lower left",
-            ncols=_legend_columns(handles),
-            frameon=False,
-            fontsize=9,
-            labelcolor=text_colour,
+            handles=handles, loc="outside lower left", ncols=columns, frameon=False, fontsize=9, labelcolor=text
         )
     out = io.BytesIO()
     figure.savefig(out, format="png", facecolor=BACKGROUND[theme])
@@ -294,12 +267,6 @@ def _style_axes(axes: Axes, chart: Chart, x_label: str, text_colour: str) -> Non
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     axes.grid(color=GRID_COLOUR, linewidth=0.6)
     axes.spines[:].set_visible(False)
-
-
-def _legend_columns(handles: list[Line2D]) -> int:
-    """Return the number of legend columns, at most 3, that fit the width of the chart."""
-    longest = max(len(str(handle.get_label())) for handle in handles)
-    return max(1, min(3, LEGEND_LINE_CHARACTERS // (longest + 7)))
 
 
 def _plain_text(label: str, limit: int) -> str:

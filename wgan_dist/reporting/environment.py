@@ -2,7 +2,7 @@
 
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from pathlib import Path
 
 import torch
@@ -34,19 +34,10 @@ def _gpus() -> str:
     return ", ".join(names) or "none visible to PyTorch"
 
 
-def _libraries() -> str:
-    versions = [f"wgan_dist {wgan_dist.__version__}"]
-    for name in LIBRARIES:
-        try:
-            versions.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            continue
-    return ", ".join(versions)
-
-
 def describe_machine() -> dict[str, str]:
     """Return the processor, memory, GPUs, system and libraries of this machine, as texts by name."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    libraries = sorted(f"{found.name} {found.version}" for found in distributions() if found.name in LIBRARIES)
     return {
         "Processor": _processor(),
         "Cores": f"{usable} usable of {os.cpu_count()}",
@@ -54,5 +45,5 @@ def describe_machine() -> dict[str, str]:
         "GPU": _gpus(),
         "System": platform.platform(),
         "Python": platform.python_version(),
-        "Libraries": _libraries(),
+        "Libraries": ", ".join([f"wgan_dist {wgan_dist.__version__}", *libraries]),
     }

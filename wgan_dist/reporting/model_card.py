@@ -1,22 +1,21 @@
 """The model card of a generator: a README.md whose metadata the Hugging Face Hub reads."""
 
 import html
-import json
 import math
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from wgan_dist.checkpoints import generator_file
-from wgan_dist.checkpoints.best import BEST_FILE
+from wgan_dist.checkpoints.best import BEST_GENERATOR
 from wgan_dist.checkpoints.generator_file import Description
 from wgan_dist.checkpoints.run_dir import SAMPLES
 from wgan_dist.config import Config, is_run
 from wgan_dist.config.fields import show
 from wgan_dist.models.registry import is_own_class
-from wgan_dist.reporting.run_data import RunData, read_run
+from wgan_dist.reporting.run_data import Measurement, RunData, read_best, read_run
 from wgan_dist.tracking.metric_names import METRICS
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import write_text
@@ -25,6 +24,8 @@ CARD_FILE = "README.md"
 TEMPLATE = Path(__file__).with_suffix(".md")
 LIBRARY, TASK = "wgan_dist", "unconditional-image-generation"
 MARK = "<!-- Written by wgan_dist, which overwrites this file. Remove this line to keep your changes. -->"
+# The source of metrics that were recorded in training.
+AVERAGED = "averaged weights"
 # Licences that the Hub identifies by their SPDX name in lower case; any other one is "other" with a name.
 LICENSES = {
     *("apache-2.0", "mit", "cc0-1.0", "bsd-2-clause", "bsd-3-clause", "gpl-2.0", "gpl-3.0", "agpl-3.0", "lgpl-3.0"),
@@ -62,81 +63,44 @@ PIXELS = """ in [-1, 1]
 pixels = ((samples + 1) * 127.5).round().clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1)"""
 
 
-@dataclass(frozen=True)
-class CardMetric:
-    """A metric on the card: its value, the weights it was measured on, its protocol and data.
-
-    `is_own` is true if these weights are those of the card's generator.
-    """
-
-    metric: str
-    value: float
-    weights: str
-    protocol: str
-    data: str
-    is_own: bool
-
-
 def _escape(text: Any) -> str:
     """Return a text on one line in which nothing is Markdown or HTML, or ends the cell of a table."""
     line = html.escape(" ".join(str(text).split()), quote=False)
     return "".join(f"\\{letter}" if letter in "\\`*_[]|#" else letter for letter in line)
 
 
-def _evaluated(run: RunData, description: Description) -> list[CardMetric]:
-    """Return the metrics that `python -m wgan_dist.evaluate` measured."""
-    return [
-        CardMetric(
-            found.metric,
-            found.value,
-            found.source + ("" if found.step is None else f", step {found.step:,}"),
-            f"{found.protocol}; data: {found.data}",
-            found.data,
-            found.source == generator_file.EMA_FILE and found.step == description.steps,
-        )
-        for found in run.measurements
-    ]
+def _metrics(run: RunData | None, description: Description) -> list[Measurement]:
+    """Return the finite metrics of a run: those of evaluations, that of the best checkpoint, and recorded ones.
 
-
-def _recorded(run: RunData, description: Description) -> list[CardMetric]:
-    """Return the metrics of the last evaluation during training."""
-    last = next((record for record in reversed(run.records) if record.keys() & METRICS.keys()), None)
-    if last is None:
+    A metric that training recorded of the card's generator is left out if it was also measured otherwise.
+    """
+    if run is None:
         return []
-    step = int(last["step"])
-    weights = f"averaged weights, step {step:,}"
-    protocol = f"recorded in training, evaluation_images={run.config.evaluation_images:,}"
-    return [
-        CardMetric(name, last[name], weights, protocol, description.data, step == description.steps)
+    measured = [replace(metric, protocol=f"{metric.protocol}; data: {metric.data}") for metric in run.measurements]
+    if best := read_best(run.folder):
+        measured.append(replace(best, data=description.data))
+    own = {metric.metric for metric in measured if _is_own(metric, description)}
+    last = next((record for record in reversed(run.records) if record.keys() & METRICS.keys()), {"step": 0})
+    step, protocol = int(last["step"]), f"recorded in training, evaluation_images={run.config.evaluation_images:,}"
+    if step == description.steps:
+        last = {name: value for name, value in last.items() if name not in own}
+    measured += [
+        Measurement(name, last[name], protocol, description.data, AVERAGED, "ema", step)
         for name in METRICS
         if name in last
     ]
+    return [metric for metric in measured if math.isfinite(metric.value)]
 
 
-def _best(run: RunData, description: Description) -> list[CardMetric]:
-    """Return the metric that selected the best checkpoint, if there is one."""
-    try:
-        best = json.loads((run.folder / BEST_FILE).read_bytes())
-        step, value = int(best["step"]), float(best["value"])
-        weights, is_own = f"best.safetensors, step {step:,}", step == description.steps
-        return [CardMetric(str(best["metric"]), value, weights, str(best["protocol"]), description.data, is_own)]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+def _is_own(metric: Measurement, description: Description) -> bool:
+    """Return True if a metric was measured on the weights that the generator of the card has."""
+    sources = (AVERAGED, generator_file.EMA_FILE, BEST_GENERATOR)
+    return metric.source in sources and metric.step == description.steps and description.weights == "ema"
 
 
-def _metrics(run: RunData | None, description: Description) -> list[CardMetric]:
-    """Return all finite metrics of a run; one recorded in training only if it was not also measured otherwise."""
-    if run is None:
-        return []
-    measured = [*_evaluated(run, description), *_best(run, description)]
-    own = {metric.metric for metric in measured if metric.is_own}
-    recorded = [metric for metric in _recorded(run, description) if not (metric.is_own and metric.metric in own)]
-    return [metric for metric in measured + recorded if math.isfinite(metric.value)]
-
-
-def _eval_results(metrics: list[CardMetric], description: Description) -> list[EvalResult]:
+def _eval_results(metrics: list[Measurement], description: Description) -> list[EvalResult]:
     """Return the results of the card's generator, one for each metric: the first, whose protocol says most."""
-    own = {metric.metric: metric for metric in reversed(metrics) if metric.is_own and description.weights == "ema"}
+    own = {metric.metric: metric for metric in reversed(metrics) if _is_own(metric, description)}
     return [
         EvalResult(
             task_type="other" if description.makes_points else TASK,
@@ -167,23 +131,6 @@ def _tags(description: Description, run: RunData | None, graph: str) -> list[str
         TASK: not description.makes_points,
     }
     return ["gan", *(tag for tag, applies in optional.items() if applies)]
-
-
-def _metadata(
-    title: str, metrics: list[CardMetric], description: Description, run: RunData | None, graph: str
-) -> ModelCardData:
-    results = [] if graph == "int8" else _eval_results(metrics, description)  # no metric is of the quantised graph
-    license, license_name = _license_fields(description.license)
-    return ModelCardData(
-        license=license,
-        license_name=license_name,
-        library_name=LIBRARY,
-        pipeline_tag=None if description.makes_points else TASK,
-        tags=_tags(description, run, graph),
-        datasets=[DATASETS[description.data]] if description.data in DATASETS else None,
-        model_name=title,
-        eval_results=results or None,
-    )
 
 
 def _method(config: Config) -> str:
@@ -272,12 +219,23 @@ def build_card(description: Description, run: RunData | None, picture: str, grap
     try:
         title = " ".join(description.description.split()) or f"GAN of {description.data}"
         metrics = _metrics(run, description)
-        metadata = _metadata(title, metrics, description, run, graph)
-        values = _template_values(description, run) | {"title": _escape(title), "metrics": metrics}
+        license, license_name = _license_fields(description.license)
+        metadata = ModelCardData(
+            license=license,
+            license_name=license_name,
+            library_name=LIBRARY,
+            pipeline_tag=None if description.makes_points else TASK,
+            tags=_tags(description, run, graph),
+            datasets=[DATASETS[description.data]] if description.data in DATASETS else None,
+            model_name=title,
+            # No metric was measured on the quantised graph.
+            eval_results=(_eval_results(metrics, description) if graph != "int8" else None) or None,
+        )
+        values = _template_values(description, run) | {"title": title, "metrics": metrics}
     except (TypeError, ValueError, KeyError, AttributeError) as error:  # any text may stand in a file
         raise UserError(f"the description of the generator is damaged: {error}") from error
-    files = {"picture": picture, "graph": graph}
-    return ModelCard.from_template(metadata, template_path=str(TEMPLATE), mark=MARK, escape=_escape, **values, **files)
+    values |= {"picture": picture, "graph": graph, "mark": MARK, "escape": _escape}
+    return ModelCard.from_template(metadata, template_path=str(TEMPLATE), **values)
 
 
 def card_text(path: Path, picture: str | None = None, weights: str = "ema", graph: str = "") -> str:

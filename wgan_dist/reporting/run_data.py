@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wgan_dist.checkpoints.best import BEST_FILE, BEST_GENERATOR
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS, EVALUATIONS, METRICS_FILE, checkpoint_position
 from wgan_dist.config import CONFIG_FILE, Config, read_recipe
 from wgan_dist.config.fields import typed_values
@@ -139,6 +140,16 @@ def read_evaluations(folder: Path) -> tuple[list[Measurement], list[str], list[s
         except DAMAGED:
             notes.append(f"{EVALUATIONS}/{path.name} is damaged and was left out")
     return measurements, list(dict.fromkeys(skipped)), notes
+
+
+def read_best(folder: Path) -> Measurement | None:
+    """Return the metric that selected a run's best checkpoint, None if there is none. Its data are not stored."""
+    try:
+        best = json.loads((folder / BEST_FILE).read_bytes())
+        value, step = float(best["value"]), int(best["step"])
+        return Measurement(str(best["metric"]), value, str(best["protocol"]), "", BEST_GENERATOR, "ema", step)
+    except (OSError, *DAMAGED):
+        return None
 
 
 def read_run(folder: Path, name: str) -> RunData:
