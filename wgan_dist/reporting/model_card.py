@@ -122,15 +122,11 @@ def _license_fields(name: str) -> tuple[str | None, str | None]:
 
 
 def _tags(description: Description, run: RunData | None, graph: str) -> list[str]:
-    wasserstein = run is not None and run.config.loss == "wasserstein"
-    gradient_penalty = wasserstein and run is not None and run.config.penalty == "gp"
-    optional = {
-        "wgan": wasserstein,
-        "wgan-gp": gradient_penalty,
-        "onnx": bool(graph),
-        TASK: not description.makes_points,
-    }
-    return ["gan", *(tag for tag, applies in optional.items() if applies)]
+    tags = ["gan"]
+    if run and run.config.loss == "wasserstein":
+        tags += ["wgan", "wgan-gp"] if run.config.penalty == "gp" else ["wgan"]
+    tags += ["onnx"] if graph else []
+    return tags if description.makes_points else [*tags, TASK]
 
 
 def _method(config: Config) -> str:
