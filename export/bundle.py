@@ -11,7 +11,7 @@ from export.output_folder import GRAPH, SUMS, FolderSettings, as_user_errors, ha
 from export.sampler import Sampler, grid, write_picture
 from wgan_dist.config import command_line
 from wgan_dist.config.fields import from_flags, setting
-from wgan_dist.model_card import card_text, save_card
+from wgan_dist.reporting.model_card import card_text, save_card
 from wgan_dist.utils.files import write_bytes
 
 USAGE = """

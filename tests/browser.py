@@ -1,4 +1,4 @@
-"""A headless Chromium that opens pages as users do, and tells of everything they must not do."""
+"""A headless Chromium that opens pages and records their errors and requests."""
 
 import re
 import shutil
@@ -15,32 +15,32 @@ from playwright.sync_api import Page, ViewportSize, sync_playwright
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 PHONE, PROJECTOR = (360, 740), (1920, 1080)
-# Of what a page carries or is itself; everything else would need a network.
-WITHOUT_NETWORK = ("file:", "data:", "blob:", "about:")
+# Addresses that need no network.
+LOCAL_SCHEMES = ("file:", "data:", "blob:", "about:")
 MISSING = "no Chromium found: install it (Debian: apt-get install chromium) or run bash launch/test.sh --all as root"
 
 
 @dataclass
 class Visit:
-    """An open page; `problems` are errors of its console and scripts, `requests` what it asked of a network."""
+    """An open page; `problems` are errors of its console and scripts, `requests` the network addresses it requested."""
 
     page: Page
     problems: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
 
     def listen(self) -> None:
-        """Begin to note both."""
-        self.page.on("console", lambda said: self.problems.append(said.text) if said.type != "log" else None)
+        """Start to record problems and requests."""
+        self.page.on("console", lambda message: self.problems.append(message.text) if message.type != "log" else None)
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
         self.page.on("request", lambda request: self._note(request.url))
 
     def _note(self, url: str) -> None:
-        if not url.startswith(WITHOUT_NETWORK):
+        if not url.startswith(LOCAL_SCHEMES):
             self.requests.append(url)
 
 
 def find_chromium() -> str:
-    """The browser's program; the test fails where there is none, for a test that is left out proves nothing."""
+    """Return the path of Chromium. The test fails if it is not installed, so that it is not skipped unnoticed."""
     found = next((path for name in CHROMIUM if (path := shutil.which(name))), None)
     return found or pytest.fail(MISSING)
 
@@ -53,7 +53,7 @@ def visit(
     scripts: bool = True,
     flags: tuple[str, ...] = ("--disable-gpu",),
 ) -> Iterator[Visit]:
-    """Open `url` in a window of `size` CSS pixels; `flags` are Chromium's."""
+    """Open `url` in a window of `size` CSS pixels, width and height; `flags` are those of Chromium."""
     with sync_playwright() as playwright:
         program = find_chromium()
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", *flags])
@@ -71,7 +71,7 @@ def visit(
 
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
-    """The address of a folder on a plain server of files, as `python -m http.server` is."""
+    """Serve a folder with `python -m http.server` and yield its address."""
     command = [sys.executable, "-u", "-m", "http.server", "0", "--bind=127.0.0.1", f"--directory={folder}"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:

@@ -1,7 +1,7 @@
-"""A Hub on this machine: an HTTP server that keeps what huggingface_hub sends, and gives it back.
+"""A local stand-in for the Hugging Face Hub: an HTTP server that stores files and serves them.
 
-It answers the requests that huggingface_hub makes to create a repository, to commit files to it (small ones within the
-commit, weights and pictures through Git LFS, as the Hub has it without its own Xet protocol) and to download them.
+It answers the requests with which huggingface_hub creates a repository, commits files (small ones within the commit,
+weights and pictures through Git LFS, as on the Hub without the Xet protocol) and downloads them.
 """
 
 import base64
@@ -17,32 +17,32 @@ LARGE = (".safetensors", ".png")
 
 
 class Hub(ThreadingHTTPServer):
-    """Repositories by name: their files by path; and what was uploaded to LFS by SHA-256."""
+    """The server. `repositories` maps names to files by path, `lfs` maps SHA-256 to uploaded files."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Answer)
+        super().__init__(("127.0.0.1", 0), _Handler)
         self.repositories: dict[str, dict[str, bytes]] = {}
         self.lfs: dict[str, bytes] = {}
-        self.asked: list[str] = []
+        self.requests: list[str] = []
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def commit(self, name: str) -> str:
-        """A number that changes with the content, as a commit's does."""
+        """Return a hash of the content, which stands for that of a commit."""
         files = sorted(self.repositories[name].items())
         return hashlib.sha1(
             repr([(path, hashlib.sha256(data).hexdigest()) for path, data in files]).encode()
         ).hexdigest()
 
 
-class _Answer(BaseHTTPRequestHandler):
+class _Handler(BaseHTTPRequestHandler):
     server: Hub
     protocol_version = "HTTP/1.1"
 
     def log_message(self, format: str, *values: Any) -> None:
-        self.server.asked.append(format % values)
+        self.server.requests.append(format % values)
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding") != "chunked":
@@ -62,7 +62,7 @@ class _Answer(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(content)
 
-    def _say(self, answer: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
+    def _send_json(self, answer: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
         self._send(json.dumps(answer).encode(), status, {"Content-Type": "application/json"} | (headers or {}))
 
     def do_PUT(self) -> None:  # noqa: N802
@@ -74,25 +74,25 @@ class _Answer(BaseHTTPRequestHandler):
         body = self._body()
         parts = self.path.strip("/").split("/")
         if self.path == "/api/repos/create":
-            asked = json.loads(body)
-            name = "/".join(part for part in (asked.get("organization", "somebody"), asked["name"]) if part)
+            request = json.loads(body)
+            name = "/".join(part for part in (request.get("organization", "somebody"), request["name"]) if part)
             self.server.repositories.setdefault(name, {})
-            self._say({"url": f"{self.server.url}/{name}", "name": name, "id": name})
+            self._send_json({"url": f"{self.server.url}/{name}", "name": name, "id": name})
         elif self.path == "/api/validate-yaml":
-            self._say({"errors": [], "warnings": []})
+            self._send_json({"errors": [], "warnings": []})
         elif self.path.endswith(".git/info/lfs/objects/batch"):
-            self._say({"objects": [self._upload(each) for each in json.loads(body)["objects"]]})
+            self._send_json({"objects": [self._upload(item) for item in json.loads(body)["objects"]]})
         elif "preupload" in parts:
-            self._say({"files": [self._mode(each["path"]) for each in json.loads(body)["files"]]})
+            self._send_json({"files": [self._upload_mode(file["path"]) for file in json.loads(body)["files"]]})
         elif "commit" in parts:
             self._commit("/".join(parts[2:4]), body)
         else:
-            self._say({"error": f"not answered here: {self.path}"}, 404)
+            self._send_json({"error": f"not supported: {self.path}"}, 404)
 
-    def _upload(self, asked: dict[str, Any]) -> dict[str, Any]:
-        return asked | {"actions": {"upload": {"href": f"{self.server.url}/lfs/{asked['oid']}", "header": {}}}}
+    def _upload(self, item: dict[str, Any]) -> dict[str, Any]:
+        return item | {"actions": {"upload": {"href": f"{self.server.url}/lfs/{item['oid']}", "header": {}}}}
 
-    def _mode(self, path: str) -> dict[str, Any]:
+    def _upload_mode(self, path: str) -> dict[str, Any]:
         return {"path": path, "uploadMode": "lfs" if path.endswith(LARGE) else "regular", "shouldIgnore": False}
 
     def _commit(self, name: str, body: bytes) -> None:
@@ -105,15 +105,17 @@ class _Answer(BaseHTTPRequestHandler):
             elif entry["key"] == "lfsFile":
                 files[value["path"]] = self.server.lfs[value["oid"]]
         commit = self.server.commit(name)
-        self._say({"commitUrl": f"{self.server.url}/{name}/commit/{commit}", "commitOid": commit, "success": True})
+        self._send_json(
+            {"commitUrl": f"{self.server.url}/{name}/commit/{commit}", "commitOid": commit, "success": True}
+        )
 
     def _read(self) -> None:
         name, found, path = self.path.strip("/").partition("/resolve/main/")
         content = self.server.repositories.get(name, {}).get(path)
         if not found or name not in self.server.repositories:
-            self._say({"error": "Repository not found"}, 404, {"X-Error-Code": "RepoNotFound"})
+            self._send_json({"error": "Repository not found"}, 404, {"X-Error-Code": "RepoNotFound"})
         elif content is None:
-            self._say({"error": "Entry not found"}, 404, {"X-Error-Code": "EntryNotFound"})
+            self._send_json({"error": "Entry not found"}, 404, {"X-Error-Code": "EntryNotFound"})
         else:
             tag = hashlib.sha256(content).hexdigest()
             self._send(content, 200, {"X-Repo-Commit": self.server.commit(name), "ETag": f'"{tag}"'})
@@ -123,7 +125,7 @@ class _Answer(BaseHTTPRequestHandler):
 
 @contextmanager
 def hub() -> Iterator[Hub]:
-    """A Hub that is there while the block runs."""
+    """Run a Hub within the block."""
     server = Hub()
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

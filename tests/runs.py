@@ -1,4 +1,4 @@
-"""Run folders as a report meets them, written without a training."""
+"""Write run folders without training, for tests of the report and the model card."""
 
 import json
 import shutil
@@ -9,14 +9,15 @@ import numpy as np
 
 from export.sampler import write_picture
 from tests.generators import small_spec, write_generator
+from wgan_dist.checkpoints.run_dir import EVALUATIONS, METRICS_FILE, SAMPLES
 from wgan_dist.config import CONFIG_FILE, Config, to_yaml
-from wgan_dist.evaluate import EVALUATIONS
+from wgan_dist.config.fields import typed_values
 from wgan_dist.report import report
-from wgan_dist.tracking.logger import METRICS_FILE, SAMPLES
+from wgan_dist.reporting.options import ReportOptions
 
 
 def write_run(folder: Path, records: list[dict[str, Any]] | None = None, **settings: Any) -> Path:
-    """A run of the given settings and records; None stands for no metrics.jsonl."""
+    """Write a run folder with the given settings and records; None stands for no metrics.jsonl."""
     folder.mkdir(parents=True)
     (folder / CONFIG_FILE).write_text(to_yaml(Config(**settings)))
     if records is not None:
@@ -24,14 +25,14 @@ def write_run(folder: Path, records: list[dict[str, Any]] | None = None, **setti
     return folder
 
 
-def write_sample(run: Path, step: int, kind: str, level: int) -> None:
-    """A picture of fixed noise, 12 pixels high and 10 wide, all of one grey level."""
-    write_picture(np.full((12, 10, 3), level, np.uint8), run / SAMPLES / f"step-{step:08d}-{kind}.png")
+def write_sample(run: Path, step: int, weights: str, level: int) -> None:
+    """Write a picture of fixed noise, 12 pixels high and 10 wide, all of one grey level."""
+    write_picture(np.full((12, 10, 3), level, np.uint8), run / SAMPLES / f"step-{step:08d}-{weights}.png")
 
 
 def write_evaluation(run: Path, name: str, **changes: Any) -> None:
-    """The figures that were measured of a generator file."""
-    about = {
+    """Write the metrics of a generator file, as `python -m wgan_dist.evaluate` does."""
+    evaluation = {
         "format": 1,
         "source": "generator.safetensors",
         "sha256": "0" * 64,
@@ -44,17 +45,24 @@ def write_evaluation(run: Path, name: str, **changes: Any) -> None:
         "skipped": {},
     }
     (run / EVALUATIONS).mkdir(exist_ok=True)
-    (run / EVALUATIONS / f"{name}.json").write_text(json.dumps(about | changes))
+    (run / EVALUATIONS / f"{name}.json").write_text(json.dumps(evaluation | changes))
 
 
-# As a stranger might name a folder and describe a run.
+def report_on(runs: list[str], **flags: str) -> None:
+    """Write a report without timings, as the command line does."""
+    report(ReportOptions(**typed_values(ReportOptions, {"timing": "false"} | flags | ({"runs": runs} if runs else {}))))
+
+
+# A folder name and a description that must not be interpreted as HTML.
 HOSTILE_NAME = "<img src=x onerror=alert(1)> & $co$"
 HOSTILE_WORDS = "</script><script>alert(2)</script>"
 
 
 def make_report(run_dir: Path, folder: Path, **flags: str) -> Path:
-    """A page on four runs: a finished one, the same with other settings and figures under a hostile name, one of points
-    that has no samples, and one that has only begun.
+    """Write a report on four runs and return the page.
+
+    They are a finished run, the same run with other settings and metrics under a hostile name, a run of points without
+    samples, and a run that has only started.
     """
     finished, other = folder / "runs" / "finished", folder / "runs" / HOSTILE_NAME
     for copy in (finished, other):
@@ -68,5 +76,5 @@ def make_report(run_dir: Path, folder: Path, **flags: str) -> Path:
     write_generator(points, small_spec("points"), "8gaussians")
     begun = write_run(folder / "runs" / "begun")
     out = folder / "report.html"
-    report([str(each) for each in (finished, other, points, begun)], {"timing": "false", "out": str(out)} | flags)
+    report_on([str(run) for run in (finished, other, points, begun)], out=str(out), **flags)
     return out

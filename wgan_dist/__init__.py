@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from wgan_dist.config import Config, load_config
     from wgan_dist.hub import Generator
-    from wgan_dist.model_card import write_card
+    from wgan_dist.reporting.model_card import write_card
     from wgan_dist.train import fit
     from wgan_dist.utils.errors import LostError, UserError
 
@@ -24,11 +24,11 @@ __all__ = ["Config", "Generator", "LostError", "UserError", "fit", "load_config"
 _PLACES = {
     "Config": "config",
     "Generator": "hub",
-    "LostError": "errors",
-    "UserError": "errors",
+    "LostError": "utils.errors",
+    "UserError": "utils.errors",
     "fit": "train",
     "load_config": "config",
-    "write_card": "model_card",
+    "write_card": "reporting.model_card",
 }
 
 

@@ -1,4 +1,4 @@
-"""A trained generator as an object: from a run, a file or the Hub, and to the Hub."""
+"""A trained generator as a torch module that is loaded from and saved to files and the Hugging Face Hub."""
 
 import copy
 import os
@@ -9,32 +9,34 @@ from huggingface_hub import ModelCard, ModelHubMixin, hf_hub_download
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from export.sampler import grid, latents, write_picture
+from export.sampler import grid, write_picture
 from wgan_dist.checkpoints import generator_file
-from wgan_dist.checkpoints.generator_file import EMA_FILE, Artifact, Description
+from wgan_dist.checkpoints.generator_file import EMA_FILE, Description
 from wgan_dist.config import is_run
-from wgan_dist.model_card import LIBRARY, card, save_card
-from wgan_dist.reporting.runs import read_run
-from wgan_dist.sample import images_of, points_of
+from wgan_dist.models.inference import generate, sample_latents
+from wgan_dist.reporting.model_card import LIBRARY, build_card, save_card
+from wgan_dist.reporting.run_data import read_run
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import write_bytes
 
-PICTURE, PICTURED = "samples.png", 64
+PICTURE, PICTURE_IMAGES = "samples.png", 64
 HUB_KEYWORDS = ("revision", "token", "cache_dir", "force_download", "local_files_only")
 
 
 class Generator(nn.Module, ModelHubMixin, library_name=LIBRARY):
-    """A trained generator, with what its file says about itself.
+    """A trained generator and its description.
 
-    Attributes: `network`, the torch module; `description`, an `artifact.Description`; and from it `latent_dim`,
-    `latent_distribution` (normal or uniform), `image_size`, `channels`, `makes_points`.
+    On disk and on the Hub it is a `generator.safetensors`, which contains its description and a checksum, beside a
+    model card (`README.md`), a grid of samples (`samples.png`) and a copy of the description for the Hub
+    (`config.json`).
 
-    On disk and on the Hub it is `generator.safetensors`, which describes itself and has a checksum, beside a model card
-    (`README.md`), a grid of samples (`samples.png`) and `config.json`, the description once more, for the Hub itself.
+    Attributes:
+        network: The torch module.
+        description: A `wgan_dist.checkpoints.generator_file.Description`.
     """
 
     def __init__(self, network: nn.Module, description: Description) -> None:
-        """`network` maps z [n, latent_dim] to images [n, channels, size, size] in [−1, 1], or to points [n, 2]."""
+        """Wrap a network: z [n, latent_dim] → images [n, channels, size, size] in [−1, 1], or points [n, 2]."""
         super().__init__()
         self.network, self.description = network, description
         self._run: Path | None = None
@@ -46,96 +48,100 @@ class Generator(nn.Module, ModelHubMixin, library_name=LIBRARY):
 
     @property
     def latent_distribution(self) -> str:
-        """What z is drawn from: normal, N(0, 1), or uniform, U[−1, 1)."""
+        """The distribution of z: `normal`, N(0, 1), or `uniform`, U[−1, 1)."""
         return self.description.latent_distribution
 
     @property
     def image_size(self) -> int:
-        """Height and width of an image in pixels; 1 for points."""
+        """The height and width of an image in pixels; 1 for points."""
         return self.description.image_size
 
     @property
     def channels(self) -> int:
-        """1 grey, 3 RGB, 4 RGBA; 2 for points, their coordinates."""
+        """The number of channels: 1 (grey), 3 (RGB) or 4 (RGBA); 2 for points."""
         return self.description.channels
 
     @property
     def makes_points(self) -> bool:
-        """Whether it makes points of the plane rather than images."""
+        """True if the samples are points in the plane, not images."""
         return self.description.makes_points
 
     def forward(self, z: Tensor) -> Tensor:
-        """Latent vectors z [n, latent_dim] → images [n, channels, size, size] in [−1, 1], or points [n, 2]."""
+        """Map latent vectors z [n, latent_dim] to images [n, channels, size, size] in [−1, 1], or points [n, 2]."""
         samples: Tensor = self.network(z)
         return samples
 
     def sample(self, count: int, seed: int = 0) -> NDArray[Any]:
-        """`count` images, uint8 [count, height, width, channels], or points float32 [count, 2].
+        """Return images, uint8 [count, height, width, channels], or points, float32 [count, 2].
 
-        The same for the same seed, the first k for any count, and those of `export.sampler` but for rounding: computed
-        in float32 and evaluation mode, whatever this module is in, on its device. Raises UserError for a count below 1
-        or a seed below 0.
+        The same seed gives the same samples, whatever the count, and the same as `export.sampler` up to rounding. They
+        are computed on the device of this module, in float32 and evaluation mode; the module itself is not changed.
+        Raises UserError for a count below 1 or a seed below 0.
         """
         if count < 1:
             raise UserError(f"count={count}: expected at least 1")
         if seed < 0:
             raise UserError(f"seed={seed}: expected at least 0")
-        z = latents(count, self.latent_dim, self.latent_distribution, seed)
-        source = Artifact(copy.deepcopy(self.network).eval(), self.description, "")
-        return points_of(source, z) if self.makes_points else images_of(source, z)
+        z = sample_latents(count, self.latent_dim, self.latent_distribution, seed)
+        return generate(copy.deepcopy(self.network).eval(), z)
 
     @classmethod
     def from_pretrained(
-        cls, pretrained_model_name_or_path: str | Path, *, generator: str = "", **of_hub: Any
+        cls, pretrained_model_name_or_path: str | Path, *, generator: str = "", **hub_options: Any
     ) -> "Generator":
-        """A generator in evaluation mode, from a run folder, a checkpoint folder, a generator.safetensors, a folder
-        that `save_pretrained` wrote, or, where there is no such path, by its name on the Hub.
+        """Load a generator in evaluation mode.
 
-        `generator="module:Class"` names the class of a network of one's own, which no file can choose by itself. For
-        the Hub, keywords of huggingface_hub's hf_hub_download: revision, token, cache_dir, force_download,
-        local_files_only. What config.json says there is not read: the generator's file describes itself.
+        Raises UserError for a file that is not a generator, is damaged or was written by a newer version, and for a
+        name that is neither a path nor on the Hub.
 
-        Raises UserError for what is no generator, is damaged or was written by a newer version, and for a name that the
-        Hub does not have, or does not give.
+        Args:
+            pretrained_model_name_or_path: A run folder, a checkpoint folder, a generator.safetensors, a folder that
+                `save_pretrained` wrote, or, if no such path exists, a name on the Hub.
+            generator: The module:Class of a custom network. A file alone never makes this package import code.
+            hub_options: Keywords of `huggingface_hub.hf_hub_download`: revision, token, cache_dir, force_download,
+                local_files_only. The config.json on the Hub is not read, because the generator file has its own
+                description.
         """
-        unknown = of_hub.keys() - HUB_KEYWORDS
+        unknown = hub_options.keys() - HUB_KEYWORDS
         if unknown:
-            raise TypeError(f"unknown keywords {', '.join(sorted(unknown))}; known are {', '.join(HUB_KEYWORDS)}")
+            raise TypeError(f"unknown keywords {', '.join(sorted(unknown))}; expected {', '.join(HUB_KEYWORDS)}")
         name = os.fspath(pretrained_model_name_or_path)
         if Path(name).exists():
             return cls._from_path(Path(name), generator)
         try:
-            path = hf_hub_download(name, EMA_FILE, **of_hub)
-        except (OSError, ValueError) as error:  # the Hub's own are among them
+            path = hf_hub_download(name, EMA_FILE, **hub_options)
+        except (OSError, ValueError) as error:  # includes the exceptions of huggingface_hub
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise UserError(f"{name}: there is no such path here, and the Hub does not give it: {reason}") from error
+            raise UserError(f"{name}: no such path exists, and the Hub cannot provide it: {reason}") from error
         return cls._from_path(Path(path), generator)
 
     @classmethod
     def _from_path(cls, path: Path, own_class: str) -> "Generator":
         loaded = generator_file.load(generator_file.locate(str(path), "ema"), own_class)
         generator = cls(loaded.network, loaded.description)
-        generator._run = path if path.is_dir() and is_run(path) else None
+        generator._run = path if is_run(path) else None
         return generator.eval()
 
     def _to_bytes(self) -> bytes:
         return generator_file.to_bytes(self.network.state_dict(), self.description)
 
-    def _is_of_run(self, run: Path) -> bool:
-        """Whether these are the very weights of the run, so that its figures are theirs."""
+    def _has_weights_of(self, run: Path) -> bool:
+        """Return True if the weights are those of the run's generator, so that the run's metrics hold for them."""
         file = run / EMA_FILE
         return file.is_file() and file.read_bytes() == self._to_bytes()
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        """Called by huggingface_hub: the file, a picture and the card, each whole or not at all."""
+        """Write the generator file, the samples and the model card; `ModelHubMixin` calls this."""
         write_bytes(save_directory / EMA_FILE, self._to_bytes())
         if not self.makes_points:
-            write_picture(grid(self.sample(PICTURED)), save_directory / PICTURE)
+            write_picture(grid(self.sample(PICTURE_IMAGES)), save_directory / PICTURE)
         save_card(save_directory, str(self.generate_model_card()))
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
-        """The model card, as huggingface_hub's class of that name, with the settings and figures of the run that this
-        was read from, if it was, and has its weights still. Takes no notice of its arguments.
+        """Return the model card; the arguments of the overridden method are ignored.
+
+        It states the settings and metrics of the run that the generator was loaded from, if the weights have not been
+        changed since.
         """
-        run = read_run(self._run, self._run.resolve().name) if self._run and self._is_of_run(self._run) else None
-        return card(self.description, run, "" if self.makes_points else PICTURE)
+        run = read_run(self._run, self._run.resolve().name) if self._run and self._has_weights_of(self._run) else None
+        return build_card(self.description, run, "" if self.makes_points else PICTURE)

@@ -27,7 +27,7 @@ def train(settings: Mapping[str, Any]) -> Path | None:
     config = load_config(settings)
     # Imported here because torch takes seconds, and --help and a wrong flag should not wait for it.
     from wgan_dist import distributed
-    from wgan_dist.model_card import write_card
+    from wgan_dist.reporting.model_card import write_card
     from wgan_dist.training import run
 
     with distributed.report_lost_processes():

@@ -1,4 +1,4 @@
-"""A generator as an object: saved, read back, sent to a Hub and fetched from it, and the same images everywhere."""
+"""A generator is saved and loaded, pushed to a Hub and fetched from it, and gives the same images everywhere."""
 
 import dataclasses
 import json
@@ -14,17 +14,18 @@ from PIL import Image
 from torch import nn
 
 from export.onnx import export_onnx
-from export.sampler import Sampler, grid, latents
+from export.sampler import Sampler, grid
 from tests.generators import OWN_NETWORK, small_spec, write_generator
 from tests.hub_server import hub
 from tests.processes import HANG_SECONDS, REPOSITORY
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.checkpoints.generator_file import EMA_FILE, Description
 from wgan_dist.hub import PICTURE, Generator
+from wgan_dist.models.inference import sample_latents
 from wgan_dist.models.registry import NetworkSpec
 from wgan_dist.utils.errors import UserError
 
-THERE_AND_BACK = """
+PUSH_AND_FETCH = """
 import sys
 from wgan_dist import Generator
 
@@ -40,32 +41,32 @@ print(Generator.from_pretrained(sys.argv[1]).sample(2).sum())
 """
 
 
-def made(folder: Path, name: str = "dcgan", distribution: str = "normal") -> Path:
-    """A generator file in a new folder."""
+def write_in_new_folder(folder: Path, name: str = "dcgan", distribution: str = "normal") -> Path:
+    """Write a generator file in a new folder."""
     folder.mkdir()
     return write_generator(folder, small_spec(name), distribution=distribution)
 
 
-def same(ours: Generator, theirs: Generator) -> bool:
-    """The same images of the same latents, bit for bit."""
-    return np.array_equal(ours.sample(5, seed=2), theirs.sample(5, seed=2))
+def same(first: Generator, second: Generator) -> bool:
+    """Return True if two generators give the same images for the same seed, bit for bit."""
+    return np.array_equal(first.sample(5, seed=2), second.sample(5, seed=2))
 
 
-def test_what_is_saved_is_read_back_in_every_byte(tmp_path: Path) -> None:
-    path = made(tmp_path / "made")
+def test_a_saved_generator_is_loaded_byte_for_byte(tmp_path: Path) -> None:
+    path = write_in_new_folder(tmp_path / "made")
     generator = Generator.from_pretrained(path)
     generator.sample(1)
     assert generator.save_pretrained(tmp_path / "saved") is None
-    assert {each.name for each in (tmp_path / "saved").iterdir()} == {EMA_FILE, PICTURE, "README.md", "config.json"}
+    assert {path.name for path in (tmp_path / "saved").iterdir()} == {EMA_FILE, PICTURE, "README.md", "config.json"}
     assert (tmp_path / "saved" / EMA_FILE).read_bytes() == path.read_bytes()
     assert same(Generator.from_pretrained(tmp_path / "saved"), generator)
-    said = json.loads((tmp_path / "saved" / "config.json").read_text())["description"]
-    assert said == dataclasses.asdict(generator_file.describe(path))
+    description = json.loads((tmp_path / "saved" / "config.json").read_text())["description"]
+    assert description == dataclasses.asdict(generator_file.describe(path))
     picture = np.asarray(Image.open(tmp_path / "saved" / PICTURE))
     np.testing.assert_array_equal(picture, grid(generator.sample(64)))
 
 
-def test_a_run_a_checkpoint_and_a_file_are_read_alike(run_dir: Path) -> None:
+def test_runs_checkpoints_and_files_are_loaded(run_dir: Path) -> None:
     of_run = Generator.from_pretrained(str(run_dir))
     assert same(of_run, Generator.from_pretrained(run_dir / EMA_FILE))
     assert same(of_run, Generator.from_pretrained(run_dir / "checkpoints" / "step-00000006"))
@@ -74,20 +75,20 @@ def test_a_run_a_checkpoint_and_a_file_are_read_alike(run_dir: Path) -> None:
 
 @pytest.mark.parametrize(("name", "distribution"), [("dcgan", "normal"), ("mlp_bn", "uniform"), ("sagan", "normal")])
 def test_images_are_those_of_the_exported_graph(tmp_path: Path, name: str, distribution: str) -> None:
-    path = made(tmp_path / "made", name, distribution)
+    path = write_in_new_folder(tmp_path / "made", name, distribution)
     export_onnx({"ckpt": str(path), "out": str(tmp_path / "generator.onnx")})
-    theirs = Sampler(tmp_path / "generator.onnx").sample(9, seed=4)
-    ours = Generator.from_pretrained(path).sample(9, seed=4)
-    assert ours.shape == theirs.shape
-    assert ours.dtype == np.uint8
-    apart = np.abs(ours.astype(int) - theirs)
-    assert apart.max() <= 1
-    assert (apart > 0).mean() <= 0.001
-    assert ours.std() > 10
+    exported = Sampler(tmp_path / "generator.onnx").sample(9, seed=4)
+    images = Generator.from_pretrained(path).sample(9, seed=4)
+    assert images.shape == exported.shape
+    assert images.dtype == np.uint8
+    differences = np.abs(images.astype(int) - exported)
+    assert differences.max() <= 1
+    assert (differences > 0).mean() <= 0.001
+    assert images.std() > 10
 
 
 def test_points_are_those_of_the_exported_graph(tmp_path: Path) -> None:
-    path = made(tmp_path / "made", "points")
+    path = write_in_new_folder(tmp_path / "made", "points")
     export_onnx({"ckpt": str(path), "out": str(tmp_path / "generator.onnx")})
     generator = Generator.from_pretrained(path)
     np.testing.assert_allclose(generator.sample(9), Sampler(tmp_path / "generator.onnx").sample(9), atol=1e-5)
@@ -96,18 +97,18 @@ def test_points_are_those_of_the_exported_graph(tmp_path: Path) -> None:
     assert not (tmp_path / "saved" / PICTURE).exists()
 
 
-def test_forward_is_the_network_and_the_attributes_are_its_description(tmp_path: Path) -> None:
-    path = made(tmp_path / "made", "mlp_bn", "uniform")
+def test_forward_calls_the_network_and_attributes_come_from_the_description(tmp_path: Path) -> None:
+    path = write_in_new_folder(tmp_path / "made", "mlp_bn", "uniform")
     generator = Generator.from_pretrained(path)
-    z = torch.from_numpy(latents(3, 8, "uniform", 7))
+    z = torch.from_numpy(sample_latents(3, 8, "uniform", 7))
     torch.testing.assert_close(generator(z), generator_file.load(path).network(z), rtol=0, atol=0)
     assert (generator.latent_dim, generator.latent_distribution) == (8, "uniform")
     assert (generator.image_size, generator.channels, generator.makes_points) == (16, 3, False)
     assert not generator.training
 
 
-def test_sampling_leaves_a_generator_that_trains_in_float64_as_it_is(tmp_path: Path) -> None:
-    generator = Generator.from_pretrained(made(tmp_path / "made"))
+def test_sampling_does_not_change_the_module(tmp_path: Path) -> None:
+    generator = Generator.from_pretrained(write_in_new_folder(tmp_path / "made"))
     expected = generator.sample(4)
     generator.double().train()
     before = {name: value.clone() for name, value in generator.state_dict().items()}
@@ -117,8 +118,8 @@ def test_sampling_leaves_a_generator_that_trains_in_float64_as_it_is(tmp_path: P
     assert all(after[name].dtype == before[name].dtype and after[name].equal(before[name]) for name in before)
 
 
-def test_a_count_or_seed_that_cannot_be_is_refused(tmp_path: Path) -> None:
-    generator = Generator.from_pretrained(made(tmp_path / "made"))
+def test_an_invalid_count_or_seed_is_refused(tmp_path: Path) -> None:
+    generator = Generator.from_pretrained(write_in_new_folder(tmp_path / "made"))
     with pytest.raises(UserError, match="count=0: expected at least 1"):
         generator.sample(0)
     with pytest.raises(UserError, match="seed=-1: expected at least 0"):
@@ -126,7 +127,7 @@ def test_a_count_or_seed_that_cannot_be_is_refused(tmp_path: Path) -> None:
 
 
 def _on_hub(code: str, *arguments: str, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """huggingface_hub reads where the Hub is when it is imported, so it takes a process of its own."""
+    """Run code in a new process, because huggingface_hub reads the address of the Hub when it is imported."""
     own = {"HF_HOME": str(cwd / "home"), "HF_HUB_DISABLE_XET": "1", "PYTHONPATH": str(REPOSITORY)}
     command = (sys.executable, "-c", code, *arguments)
     return subprocess.run(
@@ -140,30 +141,28 @@ def _on_hub(code: str, *arguments: str, cwd: Path, **environment: str) -> "subpr
     )
 
 
-def test_a_generator_goes_to_the_hub_and_comes_back_and_is_there_without_a_network(
-    run_dir: Path, tmp_path: Path
-) -> None:
+def test_a_generator_is_pushed_to_the_hub_and_fetched_and_cached(run_dir: Path, tmp_path: Path) -> None:
     with hub() as server:
-        done = _on_hub(THERE_AND_BACK, str(run_dir), "somebody/digits", cwd=tmp_path, HF_ENDPOINT=server.url)
+        done = _on_hub(PUSH_AND_FETCH, str(run_dir), "somebody/digits", cwd=tmp_path, HF_ENDPOINT=server.url)
     assert done.returncode == 0, done.stderr
     stored = server.repositories["somebody/digits"]
     assert stored.keys() - {".gitattributes"} == {EMA_FILE, PICTURE, "README.md", "config.json"}
     assert stored[EMA_FILE] == (run_dir / EMA_FILE).read_bytes() == (tmp_path / "fetched" / EMA_FILE).read_bytes()
-    assert b"critic iterations a generator step" in stored["README.md"]
+    assert b"critic iterations per generator step" in stored["README.md"]
     assert f"{server.url}/somebody/digits/commit/{server.commit('somebody/digits')}" in done.stdout
     done = _on_hub(FROM_CACHE, "somebody/digits", cwd=tmp_path, HF_ENDPOINT=server.url, HF_HUB_OFFLINE="1")
     assert done.stdout == f"{Generator.from_pretrained(run_dir).sample(2).sum()}\n", done.stderr
 
 
-def test_a_name_that_is_nowhere_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_name_is_an_error_of_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     for name in ("somebody/nothing", "runs/a/b/nothing"):
-        with pytest.raises(UserError, match=f"^{name}: there is no such path here, and the Hub does not give it: .+$"):
+        with pytest.raises(UserError, match=f"^{name}: no such path exists, and the Hub cannot provide it: .+$"):
             Generator.from_pretrained(name, cache_dir=tmp_path)
 
 
 def _snapshot(cache: Path, name: str, files: dict[str, bytes]) -> None:
-    """A repository as huggingface_hub keeps it after a download."""
+    """Write a repository as huggingface_hub keeps it after a download."""
     folder, commit = cache / f"models--{name.replace('/', '--')}", "0" * 40
     (folder / "refs").mkdir(parents=True)
     (folder / "refs" / "main").write_text(commit)
@@ -175,7 +174,7 @@ def _snapshot(cache: Path, name: str, files: dict[str, bytes]) -> None:
 @pytest.mark.parametrize(
     "config", ['{"description": 5}', "[]", '{"generator": "own_hub_network:Own", "network": {}}', "not JSON"]
 )
-def test_a_config_of_a_stranger_decides_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: str) -> None:
+def test_a_foreign_config_has_no_effect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: str) -> None:
     (tmp_path / "own_hub_network.py").write_text(OWN_NETWORK)
     monkeypatch.syspath_prepend(tmp_path)
     spec = NetworkSpec("own_hub_network:Own", small_spec("dcgan").arguments)
@@ -187,9 +186,7 @@ def test_a_config_of_a_stranger_decides_nothing(tmp_path: Path, monkeypatch: pyt
     assert not (tmp_path / "imported").exists()
 
 
-def test_a_class_of_ones_own_is_imported_where_the_caller_names_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_custom_network_is_imported_if_the_caller_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "own_hub_named.py").write_text(OWN_NETWORK)
     monkeypatch.syspath_prepend(tmp_path)
     arguments = {"latent_dim": 3, "image_size": 2, "channels": 1, "features": None, "norm": "auto"}
@@ -199,16 +196,16 @@ def test_a_class_of_ones_own_is_imported_where_the_caller_names_it(
     (tmp_path / EMA_FILE).write_bytes(content)
     _snapshot(tmp_path / "cache", "somebody/own", {EMA_FILE: content, "config.json": b"{}"})
     own = "own_hub_named:Own"
-    here = Generator.from_pretrained(tmp_path / EMA_FILE, generator=own)
-    there = Generator.from_pretrained(
+    local = Generator.from_pretrained(tmp_path / EMA_FILE, generator=own)
+    fetched = Generator.from_pretrained(
         "somebody/own", cache_dir=tmp_path / "cache", local_files_only=True, generator=own
     )
-    assert same(here, there)
-    assert f"generator='{own}'" in str(here.generate_model_card())
+    assert same(local, fetched)
+    assert f"generator='{own}'" in str(local.generate_model_card())
 
 
-def test_the_card_has_the_runs_figures_only_with_the_runs_weights(run_dir: Path) -> None:
+def test_the_card_states_the_run_only_for_its_own_weights(run_dir: Path) -> None:
     generator = Generator.from_pretrained(run_dir)
-    assert "critic iterations a generator step" in str(generator.generate_model_card())
+    assert "critic iterations per generator step" in str(generator.generate_model_card())
     next(generator.network.parameters()).add_(1.0)
-    assert "critic iterations a generator step" not in str(generator.generate_model_card())
+    assert "critic iterations per generator step" not in str(generator.generate_model_card())

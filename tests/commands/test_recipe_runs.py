@@ -16,7 +16,9 @@ from wgan_dist.checkpoints import generator_file
 from wgan_dist.config import recipe_names
 from wgan_dist.data import open_points
 from wgan_dist.data.sources.idx import DIGITS, read_idx
-from wgan_dist.sample import images_of, sample
+from wgan_dist.models.inference import generate
+from wgan_dist.sample import SampleSettings
+from wgan_dist.sampling import sample
 from wgan_dist.train import train
 from wgan_dist.utils.errors import UserError
 
@@ -119,7 +121,7 @@ def test_a_recipe_of_images_trains_resumes_exports_and_samples(
     drawn = sampler.sample(5, seed=1)
     assert drawn.shape == (5, size, size, 1 if kind == GREY else 3)
     assert drawn.dtype == np.uint8
-    expected = images_of(generator_file.load(run_dir / generator_file.EMA_FILE), sampler.latents(5, seed=1))
+    expected = generate(generator_file.load(run_dir / generator_file.EMA_FILE).network, sampler.latents(5, seed=1))
     assert np.abs(drawn.astype(int) - expected).max() <= 1
 
 
@@ -141,7 +143,7 @@ def test_a_recipe_of_points_trains_resumes_exports_and_samples(recipe: str, tmp_
     assert metrics(run_dir) == records
 
     for suffix in ("csv", "png"):
-        sample({"ckpt": str(run_dir), "count": "70", "seed": "3", "out": str(tmp_path / f"p.{suffix}")})
+        sample(SampleSettings(ckpt=str(run_dir), count=70, seed=3, out=str(tmp_path / f"p.{suffix}")))
     with Image.open(tmp_path / "p.png") as picture:
         assert picture.size == (600, 600)
     export_onnx({"ckpt": str(run_dir)})

@@ -1,4 +1,4 @@
-"""The page: complete in itself, what users wrote stays text, and bad requests are named."""
+"""The report command: the page needs no other file, escapes texts of users, and errors name the setting."""
 
 import base64
 import io
@@ -11,13 +11,12 @@ import pytest
 from PIL import Image
 
 from tests.processes import PYTHON, run
-from tests.runs import HOSTILE_NAME, HOSTILE_WORDS, make_report, write_run
-from wgan_dist.report import report
+from tests.runs import HOSTILE_NAME, HOSTILE_WORDS, make_report, report_on, write_run
 from wgan_dist.utils.errors import UserError
 
 
 class Reader(HTMLParser):
-    """What a browser would find in a page."""
+    """The tags and texts of a page, as a browser finds them."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -31,8 +30,8 @@ class Reader(HTMLParser):
     def handle_data(self, data: str) -> None:
         self.words.append(data)
 
-    def of(self, tag: str) -> list[dict[str, str]]:
-        """The attributes of each such tag."""
+    def attributes(self, tag: str) -> list[dict[str, str]]:
+        """Return the attributes of each tag of a name."""
         return [attributes for name, attributes in self.tags if name == tag]
 
 
@@ -46,17 +45,17 @@ def read(page: Path) -> Reader:
     return Reader(page.read_text(encoding="utf-8"))
 
 
-def test_nothing_is_fetched_from_anywhere(read: Reader) -> None:
+def test_the_page_loads_nothing_from_outside(read: Reader) -> None:
     addresses = [
         attributes[name] for _, attributes in read.tags for name in ("src", "srcset", "href") if name in attributes
     ]
     assert len(addresses) > 20
     assert [each[:40] for each in addresses if not each.startswith(("data:", "#"))] == []
-    assert not read.of("link") or [each["rel"] for each in read.of("link")] == ["icon"]
+    assert not read.attributes("link") or [each["rel"] for each in read.attributes("link")] == ["icon"]
 
 
-def test_every_picture_opens_and_says_what_it_shows(read: Reader) -> None:
-    for attributes in read.of("img"):
+def test_every_picture_can_be_opened_and_has_a_description(read: Reader) -> None:
+    for attributes in read.attributes("img"):
         kind, content = attributes["src"].split(";base64,")
         with Image.open(io.BytesIO(base64.b64decode(content))) as picture:
             assert f"data:{picture.get_format_mimetype()}" == kind
@@ -75,9 +74,9 @@ def test_the_pngs_are_in_the_folder_beside_the_page(page: Path) -> None:
     assert not any("points/neighbours" in name or "begun" in name for name in names)
 
 
-def test_what_users_wrote_stays_text(page: Path, read: Reader) -> None:
-    assert len(read.of("script")) == 2
-    assert all("onerror" not in attributes for attributes in read.of("img"))
+def test_texts_of_users_are_escaped(page: Path, read: Reader) -> None:
+    assert len(read.attributes("script")) == 2
+    assert all("onerror" not in attributes for attributes in read.attributes("img"))
     words = " ".join(read.words)
     assert HOSTILE_NAME in words
     assert HOSTILE_WORDS in words
@@ -92,51 +91,58 @@ def test_the_slider_has_every_frame_in_order(page: Path) -> None:
         assert [[frame["step"] for frame in run] for run in json.loads(frames)[kind]] == [[3, 6], [3, 6], [], []]
 
 
-def test_what_differs_is_marked_and_what_is_missing_is_said(read: Reader) -> None:
+def test_differences_are_marked_and_missing_parts_are_explained(read: Reader) -> None:
     words = " ".join(" ".join(read.words).split())
     assert "≠ gp_weight" in words
     assert "≠ seed" in words  # the points' and the new run's are the default
     assert "≠ optimizer" not in words
-    assert "there is no metrics.jsonl: nothing was recorded yet" in words
-    assert "This run makes points, of which no image is a neighbour." in words
-    assert "This run has drawn no samples yet." in words
-    assert words.count("This run has saved no generator yet.") == 2
+    assert "metrics.jsonl does not exist: nothing has been recorded yet" in words
+    assert "This run generates points, not images." in words
+    assert "This run has not saved samples yet." in words
+    assert words.count("This run has not saved a generator yet.") == 2
     assert f"finished, {HOSTILE_NAME}: not fid, kid: no weights." in words
-    assert "the same place in each is the same noise" in words
+    assert "The same position has the same noise in every run." in words
     assert "6 of 6 generator steps, finished" in words
     assert "0 of 100,000 generator steps, unfinished" in words
     assert words.count("16.9") == words.count("17.1") == 1
 
 
-def test_folders_are_words_and_settings_are_flags(tmp_path: Path) -> None:
+def test_run_folders_are_given_without_flags(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_run(tmp_path / "runs" / name, [{"step": 1, "wasserstein": 1.0}])
     module = (*PYTHON, "-m", "wgan_dist.report")
     done = run(*module, "runs/a", "--timing=false", "runs/b", "--out=deep/r.html", cwd=tmp_path)
     assert done.stdout.splitlines()[-1].startswith("deep/r.html: ")
-    assert "2 runs of training side by side" in (tmp_path / "deep" / "r.html").read_text(encoding="utf-8")
+    assert "Comparison of 2 training runs" in (tmp_path / "deep" / "r.html").read_text(encoding="utf-8")
 
 
-def test_charts_of_unknown_keys_stay_in_the_folder_and_say_what_compares(tmp_path: Path) -> None:
+def test_charts_of_unknown_keys_stay_in_the_folder_and_name_differing_settings(tmp_path: Path) -> None:
     record = {"step": 1, "../../../escaped": 1.0, "$x^$": 1.0, "fid": 1.0}
     runs = [write_run(tmp_path / "runs" / f"{count}", [record], evaluation_images=count) for count in (256, 512)]
     out = tmp_path / "deep" / "er" / "report.html"
-    report([str(each) for each in runs], {"timing": "false", "out": str(out)})
+    report_on([str(run) for run in runs], out=str(out))
     files = out.parent / "report_files" / "curves"
     assert len(list(files.glob("*.png"))) == len(list(tmp_path.rglob("*.png"))) == 12
-    assert "Not measured alike: evaluation_images is 256 of 256, 512 of 512." in out.read_text(encoding="utf-8")
+    assert "Measured with different settings: evaluation_images is 256 in 256, 512 in 512." in out.read_text(
+        encoding="utf-8"
+    )
 
 
 @pytest.mark.parametrize(
     ("folders", "flags", "message"),
     [
-        ([], {}, "expected the folders of runs"),
+        ([], {}, "^runs: expected one or more run folders, as runs/a runs/b$"),
         (["."], {"out": "report.pdf"}, "out=report.pdf: expected a file ending in .html"),
         (["."], {"outt": "x"}, "unknown setting outt; did you mean out"),
         (["."], {"frames": "1"}, "frames=1: expected at least 2"),
-        (["nowhere"], {}, "nowhere: expected the folder of a run"),
+        (["nowhere"], {}, "^runs=nowhere: expected a run folder; there is no config.yaml in it$"),
+        (["run", "run/../run"], {}, "^runs=run,run/../run: expected different run folders; one is given twice$"),
     ],
 )
-def test_bad_requests_are_named(folders: list[str], flags: dict[str, str], message: str) -> None:
+def test_errors_name_the_setting(
+    folders: list[str], flags: dict[str, str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_run(tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=message):
-        report(folders, flags)
+        report_on(folders, **flags)

@@ -20,7 +20,7 @@ from PIL import Image
 
 from export.sampler import Sampler, grid, latents
 from tests.processes import REPOSITORY
-from wgan_dist.sample import between
+from wgan_dist.sampling import interpolate
 
 pytestmark = pytest.mark.browser
 
@@ -121,7 +121,7 @@ def test_the_way_between_two_latents_is_pythons(
 ) -> None:
     start, end = latents(2, latent_dim, kind, seed)
     found = node("between", start.tolist(), end.tolist(), share, kind)
-    np.testing.assert_allclose(found, between(start, end, share, kind), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found, interpolate(start, end, share, kind), rtol=1e-4, atol=1e-5)
 
 
 def test_moved_latents_are_distributed_as_latents(node: Node) -> None:

@@ -17,7 +17,7 @@ from export.sampler import Sampler, grid, latents
 from export.web.__main__ import export_web
 from tests.browser import PHONE, PROJECTOR, Visit, served, visit
 from tests.generators import small_spec, write_generator
-from wgan_dist.sample import between
+from wgan_dist.sampling import interpolate
 
 pytestmark = pytest.mark.browser
 
@@ -228,7 +228,7 @@ def test_between_two_seeds_is_the_way_that_python_goes(visited: Visit, sampler: 
         expect(page.locator("#share-shown")).to_have_text(f"{share} %")
         name, picture = saved(page, "#save-between")
         assert name == f"seed-3-to-4-at-{share}.png"
-        z = between(start, end, share / 100, "normal").astype(np.float32)
+        z = interpolate(start, end, share / 100, "normal").astype(np.float32)
         assert_same(picture[None], sampler.images(z[None]))
     assert_same(picture[None], sampler.sample(1, seed=4))
 

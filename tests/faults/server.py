@@ -20,7 +20,7 @@ HANG_SECONDS = 60
 IMPORTED = (
     "wgan_dist.training.trainer",
     "wgan_dist.tracking.trackers",
-    "wgan_dist.model_card",
+    "wgan_dist.reporting.model_card",
     "torch._dynamo",
     "torchvision.utils",
 )

@@ -15,7 +15,8 @@ from wgan_dist.checkpoints import generator_file, manifest, safetensors_io, stat
 from wgan_dist.config import load_config
 from wgan_dist.data import open_images
 from wgan_dist.data.sources.idx import read_idx
-from wgan_dist.sample import sample
+from wgan_dist.sample import SampleSettings
+from wgan_dist.sampling import sample
 from wgan_dist.tracking.logger import _keep_until
 from wgan_dist.train import train
 from wgan_dist.utils.errors import UserError
@@ -53,7 +54,7 @@ LOADERS: dict[str, Callable[[Path], Any]] = {
     "idx.gz": lambda path: read_idx(path.rename(path.with_suffix(".gz"))),
     "metrics": read_metrics,
     "sampler": Sampler,
-    "sample --ckpt": lambda path: sample({"ckpt": str(path), "out": str(path.parent / "grid.png")}),
+    "sample --ckpt": lambda path: sample(SampleSettings(ckpt=str(path), out=str(path.parent / "grid.png"))),
     "train --init_from": lambda path: train(
         {"init_from": str(path), "run_dir": str(path.parent / "run"), "threads": "1"}
     ),

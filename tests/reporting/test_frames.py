@@ -1,4 +1,4 @@
-"""The pictures of fixed noise: which are shown, in which order, and as an animation."""
+"""The samples of fixed noise as frames and as an animation."""
 
 from pathlib import Path
 
@@ -10,25 +10,25 @@ from PIL import Image, ImageSequence
 
 from export.sampler import write_picture
 from tests.runs import write_run, write_sample
-from wgan_dist.reporting.frames import read_frames, spread, write_animation
-from wgan_dist.reporting.runs import Run, read_run
-from wgan_dist.tracking.logger import SAMPLES
+from wgan_dist.checkpoints.run_dir import SAMPLES
+from wgan_dist.reporting.frames import evenly_spaced, read_frames, write_animation
+from wgan_dist.reporting.run_data import RunData, read_run
 from wgan_dist.utils.images import LABEL_HEIGHT
 
 
 @given(st.integers(1, 2000), st.integers(2, 100))
-def test_chosen_frames_are_evenly_apart_with_both_ends(count: int, most: int) -> None:
-    chosen = spread(count, most)
-    assert len(chosen) == min(count, most)
+def test_frames_are_evenly_spaced_and_include_both_ends(count: int, limit: int) -> None:
+    chosen = evenly_spaced(count, limit)
+    assert len(chosen) == min(count, limit)
     assert (chosen[0], chosen[-1]) == (0, count - 1)
     gaps = np.diff(chosen)
     assert len(gaps) == 0 or gaps.min() >= 1 and gaps.max() - gaps.min() <= 1
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
+def run(tmp_path: Path) -> RunData:
     folder = write_run(tmp_path / "a", [])
-    for step, level in ((100_000_000, 200), (500, 100), (60, 20)):  # nine digits come after eight
+    for step, level in ((100_000_000, 200), (500, 100), (60, 20)):  # nine digits sort before eight as text
         write_sample(folder, step, "ema", level)
     write_sample(folder, 500, "raw", 50)
     (folder / SAMPLES / "step-00000900-ema.npy").touch()
@@ -36,10 +36,10 @@ def run(tmp_path: Path) -> Run:
     return read_run(folder, "a")
 
 
-def test_frames_are_in_the_order_of_their_steps(run: Run) -> None:
+def test_frames_are_in_the_order_of_their_steps(run: RunData) -> None:
     found, notes = read_frames(run, "ema", 25, "1-a")
     assert [frame.step for frame in found] == [60, 500, 100_000_000]
-    assert found[1].picture.name == "1-a/step-00000500-ema.png"
+    assert found[1].picture.path == "1-a/step-00000500-ema.png"
     assert found[1].picture.content == (run.folder / SAMPLES / "step-00000500-ema.png").read_bytes()
     assert notes == []
     assert [frame.step for frame in read_frames(run, "raw", 25, "")[0]] == [500]
@@ -47,7 +47,7 @@ def test_frames_are_in_the_order_of_their_steps(run: Run) -> None:
 
 
 @pytest.mark.parametrize("damage", [b"", b"GIF89a", b"half"])
-def test_a_picture_that_cannot_be_read_is_said(damage: bytes, run: Run) -> None:
+def test_an_unreadable_picture_is_noted(damage: bytes, run: RunData) -> None:
     path = run.folder / SAMPLES / "step-00000500-ema.png"
     if damage == b"half":
         noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
@@ -59,7 +59,7 @@ def test_a_picture_that_cannot_be_read_is_said(damage: bytes, run: Run) -> None:
     assert notes == ["samples/step-00000500-ema.png cannot be read"]
 
 
-def test_an_animation_shows_every_frame_in_order(run: Run, tmp_path: Path) -> None:
+def test_an_animation_shows_every_frame_in_order(run: RunData, tmp_path: Path) -> None:
     found, _ = read_frames(run, "ema", 25, "")
     content = write_animation(found, tmp_path / "a.gif")
     assert (tmp_path / "a.gif").read_bytes() == content

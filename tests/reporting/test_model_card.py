@@ -1,4 +1,4 @@
-"""The model card: what its head says to the Hub, what its body says to people, and that its lines of Python run."""
+"""The model card: its metadata for the Hub, its text, and its Python snippets, which run."""
 
 import dataclasses
 import json
@@ -18,8 +18,8 @@ from tests.processes import PYTHON, run
 from tests.runs import write_evaluation, write_run, write_sample
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.checkpoints.generator_file import EMA_FILE, Description
-from wgan_dist.model_card import MARK, card, card_text, write_card
 from wgan_dist.models.registry import NetworkSpec
+from wgan_dist.reporting.model_card import MARK, build_card, card_text, write_card
 from wgan_dist.utils.errors import UserError
 
 TASK = "unconditional-image-generation"
@@ -27,35 +27,35 @@ BEST = {"metric": "fid", "value": 8.5, "step": 2, "checkpoint": "step-00000002",
 
 
 def make_run(folder: Path, **settings: Any) -> Path:
-    """A run whose generator of step 3 was measured, in training and since, and an earlier one as the best."""
+    """Write a run whose generator of step 3 was measured during and after training, and an earlier one as the best."""
     records: list[dict[str, Any]] = [
         {"step": 1, "fid": 12.0},
         {"step": 3, "fid": 9.0, "kid": 0.5, "recall": None},
         {"step": 3.0},
     ]
-    made = write_run(folder, records, **settings)
-    write_generator(made, small_spec("dcgan"), "cifar10")
-    write_evaluation(made, "b", step=3, data="cifar10", metrics={"fid": {"value": 7.25, "protocol": "50,000 each"}})
+    run_dir = write_run(folder, records, **settings)
+    write_generator(run_dir, small_spec("dcgan"), "cifar10")
+    write_evaluation(run_dir, "b", step=3, data="cifar10", metrics={"fid": {"value": 7.25, "protocol": "50,000 each"}})
     write_evaluation(
-        made, "a", step=2, source="best.safetensors", metrics={"fid": {"value": 6.0, "protocol": "50,000 each"}}
+        run_dir, "a", step=2, source="best.safetensors", metrics={"fid": {"value": 6.0, "protocol": "50,000 each"}}
     )
-    (made / "best.json").write_text(json.dumps(BEST))
-    return made
+    (run_dir / "best.json").write_text(json.dumps(BEST))
+    return run_dir
 
 
 def head(text: str) -> dict[str, Any]:
-    """The metadata, by huggingface_hub's own parser."""
+    """Return the metadata, as huggingface_hub parses it."""
     data: Any = ModelCard(text).data
     return dict(data.to_dict())
 
 
 def rows(text: str) -> list[tuple[str, ...]]:
-    """The lines of the card's tables, as cells."""
+    """Return the cells of each row of the card's tables."""
     lines = [line for line in text.splitlines() if line.startswith("| ")]
     return [tuple(cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]) for line in lines]
 
 
-def test_the_head_is_what_the_hub_reads(tmp_path: Path) -> None:
+def test_the_metadata_are_those_of_the_hub(tmp_path: Path) -> None:
     found: Any = ModelCard(card_text(make_run(tmp_path / "run", license="CC0-1.0"))).data
     assert found.license == "cc0-1.0"
     assert (found.library_name, found.pipeline_tag) == ("wgan_dist", TASK)
@@ -77,15 +77,15 @@ def test_the_head_is_what_the_hub_reads(tmp_path: Path) -> None:
         ("GPL-3.0-only", {"license": "other", "license_name": "GPL-3.0-only"}),
     ],
 )
-def test_a_licence_is_named_as_the_hub_names_it(named: str, expected: dict[str, str]) -> None:
+def test_a_licence_has_the_name_that_the_hub_knows(named: str, expected: dict[str, str]) -> None:
     about = Description(small_spec("dcgan"), "normal", "ema", 3, 48, "photos", "", named, "0")
-    found = head(str(card(about, None, "")))
+    found = head(str(build_card(about, None, "")))
     assert {name: value for name, value in found.items() if name.startswith("license")} == expected
 
 
-def test_every_figure_stands_with_its_file_and_protocol(tmp_path: Path) -> None:
-    figures = [row for row in rows(card_text(make_run(tmp_path / "run"))) if len(row) == 4]
-    assert set(figures[1:]) == {
+def test_every_metric_has_its_file_and_protocol(tmp_path: Path) -> None:
+    metrics = [row for row in rows(card_text(make_run(tmp_path / "run"))) if len(row) == 4]
+    assert set(metrics[1:]) == {
         ("fid", "7.25", "generator.safetensors, step 3", "50,000 each; data: cifar10"),
         ("fid", "6", "best.safetensors, step 2", "50,000 each; data: digits"),
         ("fid", "8.5", "best.safetensors, step 2", "of the best"),
@@ -103,7 +103,7 @@ def test_the_facts_are_those_of_the_run_and_its_file(tmp_path: Path) -> None:
     text = card_text(made)
     facts = dict(row for row in rows(text) if len(row) == 2)
     assert facts["Method"] == "loss wasserstein, penalty lp, weight 2.5, spectral norm: both"
-    assert facts["Schedule"] == "3 critic iterations a generator step, batches of 17"
+    assert facts["Schedule"] == "3 critic iterations per generator step, batch size 17"
     assert facts["Length"] == "3 generator steps; the critic saw 48 real examples"
     assert facts["Latent vector"] == "8 numbers, normal"
     assert (facts["Seed"], facts["Network"]) == ("5", "dcgan, 4 features, norm batch")
@@ -114,18 +114,18 @@ def test_the_facts_are_those_of_the_run_and_its_file(tmp_path: Path) -> None:
     assert "wgan-gp" not in head(text)["tags"]
 
 
-def test_a_lone_file_has_a_card_without_a_training(tmp_path: Path) -> None:
+def test_a_single_file_has_a_card_without_training_settings(tmp_path: Path) -> None:
     path = write_generator(tmp_path, small_spec("points"), "8gaussians")
     assert write_card(path) == tmp_path / "README.md"
     text = (tmp_path / "README.md").read_text()
     assert "pipeline_tag" not in head(text)
-    assert "Nothing was measured of this generator." in text
+    assert "No metrics of this generator have been measured." in text
     assert "![" not in text
     assert "Schedule" not in text
     assert text.endswith("\n")
 
 
-def test_a_card_that_is_ours_is_written_again_and_no_other(tmp_path: Path) -> None:
+def test_only_a_readme_of_this_package_is_replaced(tmp_path: Path) -> None:
     path = write_generator(tmp_path, small_spec("dcgan"))
     readme = tmp_path / "README.md"
     write_card(path)
@@ -141,9 +141,9 @@ def test_a_card_that_is_ours_is_written_again_and_no_other(tmp_path: Path) -> No
 HOSTILE = "---\n# <script>alert(1)</script> | `x` {{ 7 * 7 }} [a](b)"
 
 
-def test_words_of_a_stranger_stay_words(tmp_path: Path) -> None:
+def test_texts_of_a_file_are_escaped(tmp_path: Path) -> None:
     about = Description(small_spec("dcgan"), "normal", "ema", 3, 48, HOSTILE, HOSTILE, HOSTILE, "0")
-    text = str(card(about, None, ""))
+    text = str(build_card(about, None, ""))
     assert "<script>" not in text.split("\n---\n", 1)[1]
     assert "49" not in text
     assert "[a](b)" not in text.split("\n---\n", 1)[1]
@@ -152,14 +152,14 @@ def test_words_of_a_stranger_stay_words(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [{"steps": "many"}, {"latent_distribution": 5}, {"description": None}])
-def test_a_description_that_makes_no_sense_is_refused(tmp_path: Path, damage: dict[str, Any]) -> None:
+def test_a_damaged_description_is_refused(tmp_path: Path, damage: dict[str, Any]) -> None:
     about = Description(small_spec("dcgan"), "normal", "ema", 3, 48, "digits", "", "", "0")
     (tmp_path / EMA_FILE).write_bytes(generator_file.to_bytes({}, dataclasses.replace(about, **damage)))
     with pytest.raises(UserError, match="the description of the generator is damaged"):
         card_text(tmp_path / EMA_FILE)
 
 
-def test_a_class_of_ones_own_has_a_card_without_being_imported(tmp_path: Path) -> None:
+def test_a_custom_network_has_a_card_without_being_imported(tmp_path: Path) -> None:
     spec = NetworkSpec("no_such_module:Own", small_spec("dcgan").arguments)
     about = Description(spec, "normal", "ema", 3, 48, "digits", "", "", "0")
     (tmp_path / EMA_FILE).write_bytes(generator_file.to_bytes({}, about))
@@ -167,7 +167,7 @@ def test_a_class_of_ones_own_has_a_card_without_being_imported(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(("name", "distribution"), [("dcgan", "normal"), ("mlp_bn", "uniform"), ("points", "normal")])
-def test_the_lines_that_sample_run_as_they_stand(
+def test_the_snippets_run_as_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, distribution: str
 ) -> None:
     path = write_generator(tmp_path, small_spec(name), distribution=distribution)
@@ -190,7 +190,7 @@ def test_the_lines_that_sample_run_as_they_stand(
     np.testing.assert_allclose(found["samples"].astype(float), sampler.sample(16), atol=1 if name != "points" else 1e-5)
 
 
-def test_a_finished_run_has_its_card_and_the_command_line_writes_it_again(run_dir: Path, tmp_path: Path) -> None:
+def test_a_finished_run_has_a_card_and_the_command_updates_it(run_dir: Path, tmp_path: Path) -> None:
     assert "(samples/step-00000006-ema.png)" in (run_dir / "README.md").read_text()
     copy = tmp_path / "tiny"
     shutil.copytree(run_dir, copy)
@@ -200,9 +200,9 @@ def test_a_finished_run_has_its_card_and_the_command_line_writes_it_again(run_di
     assert head((copy / "README.md").read_text())["model-index"][0]["results"][0]["metrics"][0]["value"] == 1.5
     (copy / "README.md").write_text("mine")
     refused = run(*command, cwd=tmp_path, fails=2).stderr
-    assert refused == f"error: ckpt={copy}: the README.md beside it was not written by wgan_dist, and is kept\n"
+    assert refused == f"error: ckpt={copy}: wgan_dist did not write the README.md in its folder, and keeps it\n"
 
 
-def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"ckpt={tmp_path}: expected a run folder or a generator.safetensors"):
         write_card(tmp_path)

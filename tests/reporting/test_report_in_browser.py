@@ -1,4 +1,4 @@
-"""The page in a browser, from the disk: on a phone and on a projector, by mouse and by keyboard."""
+"""The page in a browser, opened from a file: on a phone and on a projector, by mouse and by keyboard."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,25 +28,25 @@ def visited(url: str, request: pytest.FixtureRequest) -> Iterator[Visit]:
 
 
 def sources(page: Page) -> list[str]:
-    return [str(each.get_attribute("src")) for each in page.locator("figure[data-run] img").all()]
+    return [str(image.get_attribute("src")) for image in page.locator("figure[data-run] img").all()]
 
 
 def shown_step(page: Page) -> str:
     return page.locator("#step-shown").inner_text()
 
 
-def test_the_page_is_as_wide_as_the_window(visited: Visit) -> None:
+def test_the_page_is_not_wider_than_the_window(visited: Visit) -> None:
     page = visited.page
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     for summary in page.locator("details > summary").all():
         summary.click()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    cut = "[...document.querySelectorAll('.scroll')].filter((each) => each.getBoundingClientRect().right > innerWidth)"
+    cut = "[...document.querySelectorAll('.scroll')].filter((box) => box.getBoundingClientRect().right > innerWidth)"
     assert page.evaluate(f"{cut}.length") == 0
 
 
-def test_every_picture_is_drawn(visited: Visit) -> None:
-    broken = "[...document.images].filter((each) => !(each.complete && each.naturalWidth)).length"
+def test_every_picture_is_shown(visited: Visit) -> None:
+    broken = "[...document.images].filter((image) => !(image.complete && image.naturalWidth)).length"
     assert visited.page.evaluate(broken) == 0
     assert visited.page.evaluate("document.images.length") > 10
 
@@ -69,7 +69,7 @@ def test_the_slider_changes_the_pictures_by_keyboard_and_by_mouse(visited: Visit
     assert sources(page) == first
 
 
-def test_the_last_weights_are_other_pictures(visited: Visit) -> None:
+def test_the_last_weights_have_other_pictures(visited: Visit) -> None:
     averaged = sources(visited.page)
     visited.page.get_by_label("last weights").check()
     assert all(a != b for a, b in zip(averaged, sources(visited.page), strict=True))
@@ -95,7 +95,7 @@ def test_curves_are_by_step_or_by_time(visited: Visit) -> None:
     assert (by_step.is_visible(), by_time.is_visible()) == (False, True)
 
 
-def test_every_part_can_be_reached_by_keyboard(visited: Visit) -> None:
+def test_every_control_can_be_reached_by_keyboard(visited: Visit) -> None:
     page, reached = visited.page, set()
     for _ in range(60):
         page.keyboard.press("Tab")
@@ -103,7 +103,7 @@ def test_every_part_can_be_reached_by_keyboard(visited: Visit) -> None:
     assert {"by-step", "play", "step", "A", "DIV", "SUMMARY"} <= reached
 
 
-def test_the_animation_is_within_the_page(visited: Visit) -> None:
+def test_the_animation_is_embedded_in_the_page(visited: Visit) -> None:
     link = visited.page.get_by_role("link", name="animation (GIF)").first
     with visited.page.expect_download() as downloaded:
         link.click()
@@ -111,7 +111,7 @@ def test_the_animation_is_within_the_page(visited: Visit) -> None:
     assert Path(downloaded.value.path()).read_bytes().startswith(b"GIF89a")
 
 
-def test_without_scripts_the_last_pictures_are_there(url: str) -> None:
+def test_without_scripts_the_last_pictures_are_shown(url: str) -> None:
     with visit(url, PHONE, scripts=False) as found:
         assert found.page.locator("figure[data-run] img").first.is_visible()
         assert not found.page.locator("#step").is_visible()

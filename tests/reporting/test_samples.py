@@ -1,4 +1,4 @@
-"""Final grids are of the seed's noise, and neighbours are the nearest."""
+"""Final samples are those of the seed, and nearest images are the nearest."""
 
 import dataclasses
 import io
@@ -15,14 +15,16 @@ from wgan_dist.checkpoints.run_dir import CHECKPOINTS, checkpoint_name
 from wgan_dist.checkpoints.state_file import STATE_FILE
 from wgan_dist.data import ImageDataset, split
 from wgan_dist.reporting.image_files import Picture
-from wgan_dist.reporting.runs import Run, read_run
-from wgan_dist.reporting.samples import final_picture, load_generator, neighbour_pairs, noise_of
-from wgan_dist.sample import sample
+from wgan_dist.reporting.run_data import RunData, read_run
+from wgan_dist.reporting.samples import final_picture, latent_space, load_generator, nearest_images
+from wgan_dist.sample import SampleSettings
+from wgan_dist.sampling import sample
 from wgan_dist.utils.errors import UserError
+from wgan_dist.utils.images import GAP
 
 
 @pytest.fixture
-def run(run_dir: Path) -> Run:
+def run(run_dir: Path) -> RunData:
     return read_run(run_dir, "tiny")
 
 
@@ -31,29 +33,29 @@ def pixels(picture: Picture) -> NDArray[np.uint8]:
         return np.asarray(opened)
 
 
-def test_the_final_grid_is_what_the_sampler_draws_of_the_same_seed(run: Run, onnx_file: Path) -> None:
+def test_the_final_grid_equals_that_of_the_sampler(run: RunData, onnx_file: Path) -> None:
     source = load_generator(run, "")
-    found = pixels(final_picture(run, source, 9, 5, "1-tiny")).astype(int)
-    expected = grid(Sampler(onnx_file).sample(9, seed=5)).squeeze(-1).astype(int)
+    found = pixels(final_picture(run, source, 9, 5, "1-tiny")).astype(int)[GAP:-GAP, GAP:-GAP]
+    expected = grid(Sampler(onnx_file).sample(9, seed=5)).astype(int)
     assert np.abs(found - expected).max() <= 1
-    assert str(noise_of(source)) == "8 normal numbers"
+    assert str(latent_space(source)) == "8 normal numbers"
 
 
-def test_points_are_drawn_over_the_real_ones(run: Run, tmp_path: Path) -> None:
+def test_points_are_drawn_over_real_points(run: RunData, tmp_path: Path) -> None:
     path = write_generator(tmp_path, small_spec("points"), "8gaussians")
     config = dataclasses.replace(run.config, data=("8gaussians",))
     points = dataclasses.replace(run, folder=tmp_path, config=config)
     found = final_picture(points, load_generator(points, ""), 9, 5, "1-points")
-    sample({"ckpt": str(path), "count": "1000", "seed": "5", "out": str(tmp_path / "p.png")})
+    sample(SampleSettings(ckpt=str(path), count=1000, seed=5, out=str(tmp_path / "p.png")))
     with Image.open(tmp_path / "p.png") as expected:
         assert (pixels(found) == np.asarray(expected)).all()
 
 
-def test_under_each_image_is_the_training_image_nearest_to_it(run: Run, digits: ImageDataset) -> None:
-    pairs = neighbour_pairs(run, load_generator(run, ""), 5, 3, "1-tiny")
+def test_below_each_image_is_the_nearest_training_image(run: RunData, digits: ImageDataset) -> None:
+    pairs = nearest_images(run, load_generator(run, ""), 5, 3, "1-tiny")
     assert pairs.training_images == len(digits) == 1797
-    rows = pixels(pairs.picture)
-    assert rows.shape == (2 * 32 + 2, 5 * 32 + 4 * 2)
+    rows = pixels(pairs.picture)[GAP:-GAP, GAP:-GAP, 0]
+    assert rows.shape == (2 * 32 + GAP, 5 * 32 + 4 * GAP)
     real = np.asarray(digits.pixels, np.float64)[:, 0]
     for number, distance in enumerate(pairs.distances):
         drawn, nearest = (rows[top : top + 32, number * 34 : number * 34 + 32].astype(float) for top in (0, 34))
@@ -62,34 +64,35 @@ def test_under_each_image_is_the_training_image_nearest_to_it(run: Run, digits: 
         assert (nearest == real[distances.argmin()]).all()
 
 
-def test_images_held_out_are_no_training_images(run: Run, digits: ImageDataset) -> None:
+def test_held_out_images_are_not_searched(run: RunData, digits: ImageDataset) -> None:
     held_out = dataclasses.replace(run, config=dataclasses.replace(run.config, holdout=0.97))
     kept = split(digits.pixels, 0.97)
-    pairs = neighbour_pairs(held_out, load_generator(run, ""), 30, 3, "1-tiny")
+    pairs = nearest_images(held_out, load_generator(run, ""), 30, 3, "1-tiny")
     assert pairs.training_images == len(kept.training) < 100
     strangers = {digits.pixels[row].tobytes() for row in kept.held_out}
-    shown = [pixels(pairs.picture)[34:, number * 34 : number * 34 + 32].tobytes() for number in range(30)]
+    lower = pixels(pairs.picture)[GAP + 34 : -GAP, GAP:, 0]
+    shown = [lower[:, number * 34 : number * 34 + 32].tobytes() for number in range(30)]
     assert not strangers & set(shown)
 
 
-def test_data_that_are_gone_are_named(run: Run, tmp_path: Path) -> None:
+def test_missing_data_are_named(run: RunData, tmp_path: Path) -> None:
     gone = dataclasses.replace(run, config=dataclasses.replace(run.config, data=(str(tmp_path / "gone"),)))
     with pytest.raises(UserError, match="gone"):
-        neighbour_pairs(gone, load_generator(run, ""), 5, 3, "")
+        nearest_images(gone, load_generator(run, ""), 5, 3, "")
 
 
-def test_images_that_are_others_by_now_have_no_neighbours(run: Run, tmp_path: Path, digits: ImageDataset) -> None:
+def test_images_that_have_changed_are_not_searched(run: RunData, tmp_path: Path, digits: ImageDataset) -> None:
     data = tmp_path / "data"
     data.mkdir()
     for number in range(3):
         Image.fromarray(digits.pixels[number, 0]).save(data / f"{number}.png")
     others = dataclasses.replace(run, config=dataclasses.replace(run.config, data=(str(data),)))
-    with pytest.raises(UserError, match="no longer those that the run was trained on"):
-        neighbour_pairs(others, load_generator(run, ""), 2, 3, "")
+    with pytest.raises(UserError, match="the images have changed since the run was trained on them"):
+        nearest_images(others, load_generator(run, ""), 2, 3, "")
     source = load_generator(run, "")
     without_checkpoint = dataclasses.replace(others, folder=tmp_path)
-    assert neighbour_pairs(without_checkpoint, source, 2, 3, "").training_images == 3
+    assert nearest_images(without_checkpoint, source, 2, 3, "").training_images == 3
     state = tmp_path / CHECKPOINTS / checkpoint_name(1, 0) / STATE_FILE
     state.parent.mkdir(parents=True)
     state.write_text("{}")
-    assert neighbour_pairs(without_checkpoint, source, 2, 3, "").training_images == 3
+    assert nearest_images(without_checkpoint, source, 2, 3, "").training_images == 3

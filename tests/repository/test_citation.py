@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from tests.processes import REPOSITORY
-from wgan_dist.model_card import LOSSES, PENALTIES, SPECTRAL
+from wgan_dist.reporting.model_card import LOSSES, PENALTIES, SPECTRAL
 
 CITED = [*LOSSES.values(), *PENALTIES.values(), SPECTRAL]
 CITATION: dict[str, Any] = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))

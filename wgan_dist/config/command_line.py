@@ -1,5 +1,6 @@
 """What every command line shares: flags by fire, help, and errors as one line with exit status 2."""
 
+import dataclasses
 import functools
 import io
 import os
@@ -9,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from wgan_dist.config.fields import from_flags, help_text, needs_value
+from wgan_dist.config.fields import help_text, needs_value, typed_values
 from wgan_dist.utils.errors import LostError, Stopped, UserError
 
 # What a person waits for begins with the command.
@@ -125,7 +126,11 @@ def run_command(target: str, settings: type[Any], usage: str) -> None:
     """
 
     def command() -> None:
-        values = from_flags(settings, read_flags(sys.argv[1:], functools.partial(needs_value, settings)))
+        words, flags = read_words(sys.argv[1:], functools.partial(needs_value, settings))
+        positional = [field.name for field in dataclasses.fields(settings) if field.metadata["positional"]]
+        if words and not positional:
+            raise UserError(f"unexpected argument {words[0]}: settings are given as --name=value")
+        values = settings(**typed_values(settings, flags | ({positional[0]: words} if words else {})))
         pkgutil.resolve_name(target)(values)
 
     if _prepare(settings, usage):

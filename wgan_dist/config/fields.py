@@ -30,14 +30,16 @@ def setting(
     above: float | None = None,
     below: float | None = None,
     parse: Callable[[Any], Any] | None = None,
+    positional: bool = False,
 ) -> Any:
     """A dataclass field with its help line and its bounds: `least` ≤ value, `above` < value < `below`.
 
     `group` starts a new heading in the help. `parse` replaces the conversion by the field's type and
-    raises ValueError with the words for what is accepted.
+    raises ValueError with the words for what is accepted. A `positional` tuple of texts takes
+    the words that are no flags.
     """
     bounds = {"least": least, "above": above, "below": below}
-    metadata = {"help": help, "group": group, "choices": choices, "parse": parse} | bounds
+    metadata = {"help": help, "group": group, "choices": choices, "parse": parse, "positional": positional} | bounds
     return dataclasses.field(default=default, metadata=metadata)
 
 

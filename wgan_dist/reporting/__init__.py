@@ -1,1 +1,1 @@
-"""What a report on runs is made of: what a run folder holds, what is drawn of it, and the page that shows it."""
+"""The report on runs, as one HTML page, and the model card of a generator."""

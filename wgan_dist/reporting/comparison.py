@@ -1,4 +1,4 @@
-"""Settings and other facts of runs side by side, with what differs marked."""
+"""Tables that compare the settings and other facts of runs, and mark the values that differ."""
 
 import dataclasses
 from collections import Counter
@@ -6,14 +6,12 @@ from dataclasses import dataclass
 
 from wgan_dist.config import UNSAVED, Config
 from wgan_dist.config.fields import show
-from wgan_dist.reporting.runs import Run
-
-DEFAULT = "default"
+from wgan_dist.reporting.run_data import RunData
 
 
 @dataclass(frozen=True)
-class Row:
-    """A line of a table: a name, a value for each column, and whether they differ."""
+class TableRow:
+    """A row of a table: a name, help for it, and a value for each column."""
 
     name: str
     help: str
@@ -21,40 +19,35 @@ class Row:
 
     @property
     def differs(self) -> bool:
+        """True if the values are not all equal."""
         return len(set(self.values)) > 1
 
     @property
     def marked(self) -> tuple[bool, ...]:
-        """Of each value, whether it is not what most have; where none is most frequent, all that differ are."""
-        (common, most), *others = Counter(self.values).most_common(2)
-        tied = any(count == most for _, count in others)
+        """For each value, True if it is not the most frequent one. If several are most frequent, all are marked."""
+        (common, frequency), *others = Counter(self.values).most_common(2)
+        tied = any(count == frequency for _, count in others)
         return tuple(tied or value != common for value in self.values)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Columns, and the settings as rows in the order of the help."""
+    """The settings of several runs: column names, and a row for each setting in the order of the help."""
 
     columns: tuple[str, ...]
-    rows: tuple[Row, ...]
-
-    @property
-    def different(self) -> tuple[Row, ...]:
-        return tuple(row for row in self.rows if row.differs)
-
-    @property
-    def equal(self) -> tuple[Row, ...]:
-        return tuple(row for row in self.rows if not row.differs)
+    rows: tuple[TableRow, ...]
 
 
-def compare(runs: list[Run]) -> Comparison:
-    """The settings of the runs side by side; those of a single run beside the defaults."""
-    columns = [(run.name, run.config) for run in runs]
+def compare_settings(runs: list[RunData]) -> Comparison:
+    """Compare the settings of the runs with each other, or those of a single run with the defaults."""
+    configs = {run.name: run.config for run in runs}
     if len(runs) == 1:
-        columns.insert(0, (DEFAULT, Config()))
-    fields = [field for field in dataclasses.fields(Config) if field.name not in UNSAVED]
+        configs = {"default": Config()} | configs
     rows = [
-        Row(field.name, field.metadata["help"], tuple(show(getattr(config, field.name)) for _, config in columns))
-        for field in fields
+        TableRow(
+            field.name, field.metadata["help"], tuple(show(getattr(config, field.name)) for config in configs.values())
+        )
+        for field in dataclasses.fields(Config)
+        if field.name not in UNSAVED
     ]
-    return Comparison(tuple(name for name, _ in columns), tuple(rows))
+    return Comparison(tuple(configs), tuple(rows))

@@ -1,298 +1,275 @@
-"""Curves of what runs recorded, by generator step and by time of training."""
+"""Charts of the metrics that runs recorded, by generator step and by training time."""
 
 import io
 import math
 import textwrap
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
 from wgan_dist.config.fields import show
-from wgan_dist.reporting.image_files import file_name
-from wgan_dist.reporting.runs import Record, Run
+from wgan_dist.reporting.image_files import safe_name
+from wgan_dist.reporting.run_data import Record, RunData
 from wgan_dist.tracking.metric_names import CRITIC, EXTRACTOR, INCEPTION, METRICS, PIXELS, POINTS
 
 AXES = ("step", "time")
-SIZE_INCHES, DOTS_PER_INCH = (4.1, 2.8), 190
-# Wong 2011, which the colour-blind tell apart; the second, for a dark page, is the same hues lighter.
+FIGURE_INCHES, DOTS_PER_INCH, PADDING_INCHES = (4.1, 2.8), 190, 0.09
+# The colour-blind safe palette of Wong 2011; the second has the same hues, lighter, for a dark page.
 COLOURS = {
     "light": ("#0072b2", "#d55e00", "#009e73", "#b3589a", "#a97900", "#3a9bd6", "#555555", "#7a3b00"),
     "dark": ("#5ab4f0", "#ff8f4a", "#34cfa2", "#e79fca", "#f0c03c", "#a6d8fa", "#c4c4c4", "#c9935d"),
 }
-PAPER, INK, LINES = {"light": "#ffffff", "dark": "#181b20"}, {"light": "#222222", "dark": "#dddddd"}, "#8888884d"
-# Fewer points than this are drawn as points too.
-FEW = 60
-LEGEND_CHARACTERS, LINE_CHARACTERS, TITLE_CHARACTERS, TITLE_WIDTH = 36, 54, 60, 42
-PADDING_INCHES = 0.09
-# Runs whose lengths differ by more than this factor are drawn over a logarithmic axis.
-MUCH_LONGER = 8.0
-
-
-# Seconds in a unit of time, its name, and the seconds from which on it is the one to use.
-UNITS = ((3600.0, "hours", 3600.0), (60.0, "minutes", 120.0), (1.0, "seconds", 0.0))
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One chart: series as (key of a record, style of the line, words that tell it from the others).
-
-    `name` is that of its files. With `unless_zero` there is no chart while every value is zero.
-    """
-
-    name: str
-    title: str
-    series: tuple[tuple[str, str, str], ...]
-    hint: str = ""
-    logarithmic: bool = False
-    unless_zero: bool = False
-
-
-# The settings that decide whether the values of two runs compare, by what a metric is computed from. Points are always
-# counted alike.
-DECIDING = {
+BACKGROUND, TEXT_COLOUR = {"light": "#ffffff", "dark": "#181b20"}, {"light": "#222222", "dark": "#dddddd"}
+GRID_COLOUR = "#8888884d"
+# Curves of at most this many points have markers.
+MAX_MARKERS = 60
+MAX_LABEL_CHARACTERS, LEGEND_LINE_CHARACTERS, MAX_TITLE_CHARACTERS, TITLE_LINE_CHARACTERS = 36, 54, 60, 42
+# If the longest curve is longer than the shortest by more than this factor, the x-axis is logarithmic.
+LOG_AXIS_RATIO = 8.0
+# Time units: seconds in the unit, its name, and the training time in seconds from which on it is used.
+TIME_UNITS = ((3600.0, "hours", 3600.0), (60.0, "minutes", 120.0), (1.0, "seconds", 0.0))
+# Keys of a record that are no metrics.
+NOT_DRAWN = {"step", "seen_images", "seconds"}
+# Settings that must be equal for two runs' values to be comparable, by what a metric is computed from.
+COMPARABILITY_SETTINGS = {
     PIXELS: ("evaluation_images",),
     INCEPTION: ("evaluation_images",),
     EXTRACTOR: ("evaluation_images", "feature_extractor"),
     CRITIC: ("evaluation_images",),
     POINTS: (),
 }
-# Which way of a metric is better, in words.
-WAYS = {True: "lower is better", False: "higher is better", None: ""}
+DIRECTION_HINTS = {True: "lower is better", False: "higher is better", None: ""}
+LINE_STYLES = ("-", "--", ":")
 
 
-def _one(name: str, title: str, hint: str = "") -> Panel:
-    way = WAYS[METRICS[name].lower_is_better] if name in METRICS else ""
-    return Panel(name, title, ((name, "-", ""),), hint or way)
+@dataclass(frozen=True)
+class Chart:
+    """What a chart shows.
+
+    Attributes:
+        name: The name of its files, and the key of its metric in a record unless there are `labels`.
+        title: The title above it.
+        hint: How to read it; by default which direction is better.
+        labels: The labels of its metrics by key, if there are several.
+        logarithmic: True for a logarithmic y-axis.
+        hide_zeros: True to omit the chart if all values are zero.
+    """
+
+    name: str
+    title: str
+    hint: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    logarithmic: bool = False
+    hide_zeros: bool = False
+
+    @property
+    def series(self) -> Mapping[str, str]:
+        """The metrics of the chart as keys of a record, each with its label."""
+        return self.labels or {self.name: ""}
+
+    @property
+    def caption(self) -> str:
+        """The hint, or the direction in which the metric is better."""
+        return self.hint or DIRECTION_HINTS[METRICS[self.name].lower_is_better if self.name in METRICS else None]
 
 
-PANELS = (
-    Panel(
-        "wasserstein",
-        "Wasserstein estimate of the critic",
-        (
-            ("wasserstein", "-", "batches"),
-            ("wasserstein_train", "--", "training images"),
-            ("wasserstein_holdout", ":", "held-out images"),
-        ),
-        "its fall is progress; a gap to held-out images is over-fitting of the critic",
-    ),
-    _one("critic_loss", "Critic's loss"),
-    _one("generator_loss", "Generator's loss"),
-    _one("gradient_penalty", "Penalty"),
-    _one("gradient_norm", "Norm of the critic's gradient", "a penalty holds it near 1"),
-    Panel(
-        "probability",
-        "Probability of being real, as the discriminator sees it",
-        (("real_probability", "-", "real"), ("fake_probability", "--", "generated")),
-    ),
-    Panel("score", "Scores of the critic", (("real_score", "-", "real"), ("fake_score", "--", "generated"))),
-    _one("sliced_wasserstein", "Sliced Wasserstein distance × 10³"),
-    _one("fid", "FID"),
-    _one("kid", "KID"),
-    _one("frechet_distance", "Fréchet distance of the extractor's features"),
-    _one("kernel_distance", "Kernel distance of the extractor's features"),
-    _one("inception_score", "Inception Score"),
-    _one("precision", "Precision"),
-    _one("recall", "Recall"),
-    Panel(
+WASSERSTEIN_HINT = "a falling estimate shows progress; a gap to held-out images shows that the critic overfits"
+ESTIMATES = {"wasserstein": "batches", "wasserstein_train": "training images", "wasserstein_holdout": "held-out images"}
+PROBABILITIES = {"real_probability": "real", "fake_probability": "generated"}
+CHARTS = (
+    Chart("wasserstein", "Wasserstein estimate of the critic", WASSERSTEIN_HINT, ESTIMATES),
+    Chart("critic_loss", "Critic loss"),
+    Chart("generator_loss", "Generator loss"),
+    Chart("gradient_penalty", "Gradient penalty"),
+    Chart("gradient_norm", "Gradient norm of the critic", "a gradient penalty keeps it near 1"),
+    Chart("probability", "Probability of being real according to the discriminator", "", PROBABILITIES),
+    Chart("score", "Critic scores", "", {"real_score": "real", "fake_score": "generated"}),
+    Chart("sliced_wasserstein", "Sliced Wasserstein distance × 10³"),
+    Chart("fid", "FID"),
+    Chart("kid", "KID"),
+    Chart("frechet_distance", "Fréchet distance, own feature extractor"),
+    Chart("kernel_distance", "Kernel distance, own feature extractor"),
+    Chart("inception_score", "Inception Score"),
+    Chart("precision", "Precision"),
+    Chart("recall", "Recall"),
+    Chart(
         "exact_wasserstein",
         "Exact Wasserstein distance",
-        (("exact_wasserstein", "-", "exact"), ("critic_wasserstein", "--", "critic's estimate")),
-        WAYS[True],
+        labels={"exact_wasserstein": "exact", "critic_wasserstein": "estimate of the critic"},
     ),
-    _one("modes_covered", "Modes covered"),
-    _one("good_share", "Share of good points"),
-    _one("rarest_mode_share", "Rarest mode, of its fair share"),
-    _one("nearest_neighbour", "Distance to the nearest training image", "near zero is memorisation"),
-    _one("diversity", "Pairwise diversity in a batch", "a fall is collapse"),
-    Panel("learning_rate", "Learning rates", (("critic_lr", "-", "critic"), ("generator_lr", "--", "generator"))),
-    _one("images_per_second", "Real images per second", WAYS[False]),
-    _one("communication_share", "Share of time waiting for gradients", "between processes; lower is better"),
-    _one("communication_ms", "Averaging gradients, ms a generator step", "between processes; lower is better"),
-    _one("communication_bytes", "Gradients averaged, bytes a generator step", "of each process"),
-    Panel(
+    Chart("modes_covered", "Modes covered"),
+    Chart("good_share", "Share of good points"),
+    Chart("rarest_mode_share", "Share of the rarest mode, relative to a uniform share"),
+    Chart("nearest_neighbour", "Distance to the nearest training image", "values near zero show memorisation"),
+    Chart("diversity", "Pairwise diversity in a batch", "a falling value shows mode collapse"),
+    Chart("learning_rate", "Learning rates", "", {"critic_lr": "critic", "generator_lr": "generator"}),
+    Chart("images_per_second", "Real images per second", DIRECTION_HINTS[False]),
+    Chart("communication_share", "Share of time spent waiting for gradients", DIRECTION_HINTS[True]),
+    Chart("communication_ms", "Gradient averaging, ms per generator step", DIRECTION_HINTS[True]),
+    Chart("communication_bytes", "Gradient averaging, bytes per generator step", "sent by each process"),
+    Chart(
         "skipped",
-        "Steps skipped for gradients that are not finite",
-        (("critic_skipped", "-", "critic"), ("generator_skipped", "--", "generator")),
-        unless_zero=True,
+        "Updates skipped because of non-finite gradients",
+        labels={"critic_skipped": "critic", "generator_skipped": "generator"},
+        hide_zeros=True,
     ),
-    Panel(
+    Chart(
         "loss_scale",
         "Loss scale of float16",
-        (("critic_loss_scale", "-", "critic"), ("generator_loss_scale", "--", "generator")),
+        labels={"critic_loss_scale": "critic", "generator_loss_scale": "generator"},
         logarithmic=True,
     ),
 )
-# What a record says of itself rather than of the run.
-NOT_DRAWN = {"step", "seen_images", "seconds"}
 
 
-def title(metric: str) -> str:
-    """What a metric is called, by its key in a record."""
-    return next((panel.title for panel in PANELS if panel.series[0][0] == metric), metric.replace("_", " "))
+def metric_title(key: str) -> str:
+    """Return the title of a metric, given its key in a record."""
+    return next((chart.title for chart in CHARTS if key == next(iter(chart.series))), key.replace("_", " "))
 
 
 @dataclass(frozen=True)
 class Curve:
-    """x and y [n] of one series of run number `run`, in generator steps or seconds; NaN in y is a gap."""
+    """A metric of run number `run`: x [n] in generator steps or seconds, y [n] with NaN where the curve has a gap."""
 
     run: int
-    name: str
+    run_name: str
     style: str
-    words: str
+    label: str
     x: NDArray[np.float64]
     y: NDArray[np.float64]
 
 
-def elapsed(records: tuple[Record, ...]) -> NDArray[np.float64]:
-    """Seconds of training at each record [n]; one that does not say how long it took counts as none."""
+def elapsed_seconds(records: tuple[Record, ...]) -> NDArray[np.float64]:
+    """Return the training time at each record [n] in seconds; a record without its duration adds nothing."""
     return np.nancumsum([record.get("seconds", math.nan) for record in records])
 
 
-def panels(runs: list[Run]) -> list[Panel]:
-    """The charts for which any run has a finite value; a key that no chart is known for gets its own."""
+def charts_of(runs: list[RunData]) -> list[Chart]:
+    """Return the charts for which any run has a finite value, with one of its own for each unknown key."""
     values = [item for run in runs for record in run.records for item in record.items() if math.isfinite(item[1])]
-    found, moved = {name for name, _ in values}, {name for name, value in values if value != 0}
-    known = {key for panel in PANELS for key, _, _ in panel.series}
-    # Anyone may have written the key: it names no other folder, and no file of another chart.
+    recorded, nonzero = {key for key, _ in values}, {key for key, value in values if value != 0}
+    unknown = recorded - NOT_DRAWN - {key for chart in CHARTS for key in chart.series}
+    # The keys of a file from elsewhere are arbitrary: they must not name another folder, nor the file of another chart.
     others = [
-        Panel(file_name(number, name), name.replace("_", " "), ((name, "-", ""),))
-        for number, name in enumerate(sorted(found - known - NOT_DRAWN))
+        Chart(safe_name(number, key), key.replace("_", " "), labels={key: ""})
+        for number, key in enumerate(sorted(unknown))
     ]
-    return [
-        panel
-        for panel in (*PANELS, *others)
-        if any(key in (moved if panel.unless_zero else found) for key, _, _ in panel.series)
+    return [chart for chart in (*CHARTS, *others) if chart.series.keys() & (nonzero if chart.hide_zeros else recorded)]
+
+
+def differing_settings(chart: Chart, runs: list[RunData]) -> str:
+    """Return in words the settings that make the runs' values in a chart not comparable; empty if they are."""
+    keys = [key for key in chart.series if key in METRICS]
+    measured = [
+        run for run in runs if any(math.isfinite(record.get(key, math.nan)) for record in run.records for key in keys)
     ]
+    differences = []
+    for setting in dict.fromkeys(name for key in keys for name in COMPARABILITY_SETTINGS[METRICS[key].of]):
+        values = {run.name: show(getattr(run.config, setting)) or "none" for run in measured}
+        if len(set(values.values())) > 1:
+            differences.append(f"{setting} is " + ", ".join(f"{value} in {name}" for name, value in values.items()))
+    return "; ".join(differences)
 
 
-def conditions(panel: Panel, runs: list[Run]) -> str:
-    """The settings that decide whether the measured values in a chart compare, of each run, where they differ."""
-    measured = {key: METRICS[key] for key, _, _ in panel.series if key in METRICS}
-    shown = [
-        run
-        for run in runs
-        if any(math.isfinite(record.get(key, math.nan)) for record in run.records for key in measured)
-    ]
-    told = []
-    for setting in dict.fromkeys(name for measure in measured.values() for name in DECIDING[measure.of]):
-        values = [show(getattr(run.config, setting)) or "none" for run in shown]
-        if len(set(values)) > 1:
-            each = ", ".join(f"{value} of {run.name}" for run, value in zip(shown, values, strict=True))
-            told.append(f"{setting} is {each}")
-    return "; ".join(told)
-
-
-def curves(panel: Panel, runs: list[Run], axis: str) -> list[Curve]:
-    """What the chart shows by `axis`, step or time; a run without any of it has no curve."""
-    drawn = []
+def curves(chart: Chart, runs: list[RunData], axis: str) -> list[Curve]:
+    """Return the curves of a chart by `axis`, step or time. A run without finite values has none."""
+    found = []
     for number, run in enumerate(runs):
-        seconds = elapsed(run.records)
-        for key, style, words in panel.series:
-            having = [place for place, record in enumerate(run.records) if key in record]
-            x = [seconds[place] if axis == "time" else run.records[place]["step"] for place in having]
-            y = np.array([run.records[place][key] for place in having], np.float64)
+        positions = elapsed_seconds(run.records) if axis == "time" else [record["step"] for record in run.records]
+        for style, (key, label) in zip(LINE_STYLES, chart.series.items(), strict=False):
+            points = [(x, record[key]) for x, record in zip(positions, run.records, strict=True) if key in record]
+            x, y = np.array(points, np.float64).reshape(-1, 2).T
             if np.isfinite(y).any():
-                drawn.append(Curve(number, run.name, style, words, np.array(x, np.float64), y))
-    return drawn
+                found.append(Curve(number, run.name, style, label, x, y))
+    return found
 
 
-def legend(shown: list[Curve]) -> list[tuple[int | None, str, str]]:
-    """What tells the curves apart, as (run, style, words): its colour where there are several runs, then its style
-    where there are several.
+def legend_entries(shown: list[Curve]) -> list[tuple[int | None, str, str]]:
+    """Return the entries of the legend as (run, line style, label).
+
+    There is one for each run if there are several, and one without a run for each line style if there are several.
     """
-    named = {curve.run: curve.name for curve in shown}
-    styles = {curve.style: curve.words for curve in shown}
-    lines: list[tuple[int | None, str, str]] = []
-    if len(named) > 1:
-        lines += [(run, "-", name) for run, name in named.items()]
-    if len(styles) > 1:
-        lines += [(None, style, words) for style, words in styles.items()]
-    return lines
+    names = {curve.run: curve.run_name for curve in shown}
+    labels = {curve.style: curve.label for curve in shown}
+    entries: list[tuple[int | None, str, str]] = []
+    if len(names) > 1:
+        entries += [(run, "-", name) for run, name in names.items()]
+    if len(labels) > 1:
+        entries += [(None, style, label) for style, label in labels.items()]
+    return entries
 
 
-def time_unit(runs: list[Run]) -> tuple[float, str]:
-    """Seconds in the unit that suits the longest run, and its name."""
-    longest = max((float(elapsed(run.records)[-1]) for run in runs if run.records), default=0.0)
-    return next((scale, unit) for scale, unit, least in UNITS if longest >= least)
+def time_unit(runs: list[RunData]) -> tuple[float, str]:
+    """Return the unit of time that suits the longest run: the seconds in it, and its name."""
+    longest = max((float(elapsed_seconds(run.records)[-1]) for run in runs if run.records), default=0.0)
+    return next((seconds, name) for seconds, name, minimum in TIME_UNITS if longest >= minimum)
 
 
 def colours(count: int, theme: str) -> list[str]:
-    """A colour for each of `count` runs, for a light or a dark page."""
+    """Return a colour for each of `count` runs, on a `light` or `dark` page."""
     if count <= len(COLOURS[theme]):
         return list(COLOURS[theme][:count])
     return [to_hex(colormaps["turbo"](0.1 + 0.8 * number / (count - 1))) for number in range(count)]
 
 
-def spans_much(shown: list[Curve]) -> bool:
-    """Whether the shortest curve would be lost beside the longest."""
+def needs_log_axis(shown: list[Curve]) -> bool:
+    """Return True if the shortest curve would be too short beside the longest one on a linear x-axis."""
     ends = [float(curve.x[-1]) for curve in shown]
-    return min(ends) > 0 and max(ends) > MUCH_LONGER * min(ends)
+    return min(ends) > 0 and max(ends) > LOG_AXIS_RATIO * min(ends)
 
 
-def draw(panel: Panel, runs: list[Run], axis: str, theme: str) -> bytes:
-    """The chart as a PNG."""
+def draw(chart: Chart, runs: list[RunData], axis: str, theme: str) -> bytes:
+    """Draw a chart by `axis`, step or time, for a `light` or `dark` page; return the content of a PNG file."""
     scale, unit = time_unit(runs) if axis == "time" else (1.0, "generator steps")
-    shades, ink = colours(len(runs), theme), INK[theme]
-    figure = Figure(SIZE_INCHES, DOTS_PER_INCH, layout="constrained", facecolor=PAPER[theme])
-    figure.set_layout_engine("constrained", w_pad=PADDING_INCHES, h_pad=PADDING_INCHES)
-    axes = figure.add_subplot(facecolor=PAPER[theme])
-    shown = curves(panel, runs, axis)
+    run_colours, text = colours(len(runs), theme), TEXT_COLOUR[theme]
+    layout = ConstrainedLayoutEngine(w_pad=PADDING_INCHES, h_pad=PADDING_INCHES)
+    figure = Figure(FIGURE_INCHES, DOTS_PER_INCH, layout=layout, facecolor=BACKGROUND[theme])
+    axes = figure.add_subplot(facecolor=BACKGROUND[theme])
+    shown = curves(chart, runs, axis)
     for curve in shown:
-        marker = "o" if np.isfinite(curve.y).sum() <= FEW else ""
-        axes.plot(curve.x / scale, curve.y, curve.style, color=shades[curve.run], lw=1.6, marker=marker, ms=3)
-    words = unit if axis == "step" else f"{unit} of training"
-    _dress(axes, panel, f"{words}, logarithmic" if spans_much(shown) else words, ink)
-    if spans_much(shown):
+        marker, color = "o" if np.isfinite(curve.y).sum() <= MAX_MARKERS else "", run_colours[curve.run]
+        axes.plot(curve.x / scale, curve.y, curve.style, color=color, lw=1.6, marker=marker, ms=3)
+    if needs_log_axis(shown):
         axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
-    lines = [
-        Line2D(
-            [],
-            [],
-            color=ink if run is None else shades[run],
-            ls=style,
-            lw=1.6,
-            label=_literal(words, LEGEND_CHARACTERS),
-        )
-        for run, style, words in legend(shown)
-    ]
-    if lines:
+    logarithmic = ", logarithmic" if needs_log_axis(shown) else ""
+    _style_axes(axes, chart, f"{unit}{' of training' if axis == 'time' else ''}{logarithmic}", text)
+    handles = []
+    for run, style, label in legend_entries(shown):
+        color, label = text if run is None else run_colours[run], _plain_text(label, MAX_LABEL_CHARACTERS)
+        handles.append(Line2D([], [], color=color, ls=style, lw=1.6, label=label))
+    if handles:
+        columns = max(1, min(3, LEGEND_LINE_CHARACTERS // (max(len(str(line.get_label())) for line in handles) + 7)))
         figure.legend(
-            handles=lines, loc="outside lower left", ncols=_columns(lines), frameon=False, fontsize=9, labelcolor=ink
+            handles=handles, loc="outside lower left", ncols=columns, frameon=False, fontsize=9, labelcolor=text
         )
     out = io.BytesIO()
-    figure.savefig(out, format="png", facecolor=PAPER[theme])
+    figure.savefig(out, format="png", facecolor=BACKGROUND[theme])
     return out.getvalue()
 
 
-def _dress(axes: Axes, panel: Panel, x_words: str, ink: str) -> None:
-    if panel.logarithmic:
+def _style_axes(axes: Axes, chart: Chart, x_label: str, text_colour: str) -> None:
+    if chart.logarithmic:
         axes.set_yscale("log", base=2)
-    title = textwrap.fill(_literal(panel.title, TITLE_CHARACTERS), TITLE_WIDTH)
-    axes.set_title(title, fontsize=11, color=ink, loc="left", fontweight="bold")
-    axes.set_xlabel(x_words, fontsize=9.5, color=ink)
-    axes.tick_params(which="both", colors=ink, labelsize=9, length=0)
+    title = textwrap.fill(_plain_text(chart.title, MAX_TITLE_CHARACTERS), TITLE_LINE_CHARACTERS)
+    axes.set_title(title, fontsize=11, color=text_colour, loc="left", fontweight="bold")
+    axes.set_xlabel(x_label, fontsize=9.5, color=text_colour)
+    axes.tick_params(which="both", colors=text_colour, labelsize=9, length=0)
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
-    axes.grid(color=LINES, linewidth=0.6)
+    axes.grid(color=GRID_COLOUR, linewidth=0.6)
     axes.spines[:].set_visible(False)
 
 
-def _columns(lines: list[Line2D]) -> int:
-    """As many as are not wider than the chart."""
-    longest = max(len(str(line.get_label())) for line in lines)
-    return max(1, min(3, LINE_CHARACTERS // (longest + 7)))
-
-
-def _literal(label: str, most: int) -> str:
-    """The same text, if of no more than `most` characters, where a dollar would begin a formula."""
-    short = label if len(label) <= most else f"{label[: most - 1]}…"
+def _plain_text(label: str, limit: int) -> str:
+    """Return a label of at most `limit` characters, in which a dollar sign does not start a formula."""
+    short = label if len(label) <= limit else f"{label[: limit - 1]}…"
     return short.replace("$", r"\$")

@@ -1,8 +1,8 @@
-"""The machine that a report is made on."""
+"""Describe the machine on which a report is made."""
 
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from pathlib import Path
 
 import torch
@@ -17,43 +17,33 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or platform.machine())
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, platform.processor() or platform.machine())
 
 
 def _memory() -> str:
     try:
         size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # a system that does not say
+    except (AttributeError, ValueError, OSError):  # not available on this system
         return "unknown"
     return f"{size / 2**30:.1f} GiB"
 
 
-def _graphics() -> str:
-    if not torch.cuda.is_available():
-        return "none that torch sees"
-    return ", ".join(torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count()))
+def _gpus() -> str:
+    names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    return ", ".join(names) or "none visible to PyTorch"
 
 
-def _libraries() -> str:
-    found = [f"wgan_dist {wgan_dist.__version__}"]
-    for name in LIBRARIES:
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            continue
-    return ", ".join(found)
-
-
-def describe() -> dict[str, str]:
-    """What computes here, in words."""
+def describe_machine() -> dict[str, str]:
+    """Return the processor, memory, GPUs, system and libraries of this machine, as texts by name."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    libraries = sorted(f"{found.name} {found.version}" for found in distributions() if found.name in LIBRARIES)
     return {
         "Processor": _processor(),
         "Cores": f"{usable} usable of {os.cpu_count()}",
         "Memory": _memory(),
-        "Graphics": _graphics(),
+        "GPU": _gpus(),
         "System": platform.platform(),
         "Python": platform.python_version(),
-        "Libraries": _libraries(),
+        "Libraries": ", ".join([f"wgan_dist {wgan_dist.__version__}", *libraries]),
     }

@@ -1,4 +1,4 @@
-"""The fixed noise through training: which pictures of a run are shown, and as an animation."""
+"""The samples of fixed noise in the course of training, as frames of a slider and as an animation."""
 
 import io
 import re
@@ -7,68 +7,72 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
+from wgan_dist.checkpoints.run_dir import SAMPLES
 from wgan_dist.reporting.image_files import Picture
-from wgan_dist.reporting.runs import Run
-from wgan_dist.tracking.logger import SAMPLES
+from wgan_dist.reporting.run_data import RunData
 from wgan_dist.utils.files import atomic_file
 from wgan_dist.utils.images import labelled, write_gif
 
-KINDS = {"ema": "averaged weights", "raw": "last weights"}
-MILLISECONDS = 400
-_NAME = re.compile(r"step-([0-9]+)-(ema|raw)\.png")
+WEIGHTS = {"ema": "averaged weights", "raw": "last weights"}
+FRAME_MILLISECONDS = 400
+_FILE_NAME = re.compile(r"step-([0-9]+)-(ema|raw)\.png")
 
 
 @dataclass(frozen=True)
 class Frame:
-    """The picture of a run's fixed noise at a generator step."""
+    """The picture of a run's fixed noise after a number of generator steps."""
 
     step: int
     picture: Picture
 
 
-def spread(count: int, most: int) -> list[int]:
-    """At most `most` of range(count), evenly apart, the first and the last among them."""
-    if count <= most:
+def evenly_spaced(count: int, limit: int) -> list[int]:
+    """Return at most `limit` indices of range(count), evenly spaced, with the first and the last."""
+    if count <= limit:
         return list(range(count))
-    return sorted({round(place * (count - 1) / (most - 1)) for place in range(most)})
+    return sorted({round(number * (count - 1) / (limit - 1)) for number in range(limit)})
 
 
-def _readable(path: Path) -> bytes:
-    """The content of a PNG; raises OSError for a file that is none."""
+def _read_png(path: Path) -> bytes:
+    """Return the content of a PNG file. Raises OSError, SyntaxError or ValueError, as Pillow does, if it is none."""
     content = path.read_bytes()
-    with Image.open(io.BytesIO(content), formats=("PNG",)) as picture:
-        picture.load()
+    with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
+        image.load()
     return content
 
 
-def read_frames(run: Run, kind: str, most: int, folder: str) -> tuple[list[Frame], list[str]]:
-    """At most `most` pictures of the run's fixed noise, by step, and words for those that cannot be read.
+def read_frames(run: RunData, weights: str, limit: int, folder: str) -> tuple[list[Frame], list[str]]:
+    """Return at most `limit` pictures of a run's fixed noise in the order of their steps, and notes on unreadable ones.
 
-    `kind` is ema or raw; `folder` is where they go beside the page.
+    Args:
+        run: The run.
+        weights: `ema` or `raw`.
+        limit: The maximum number of frames.
+        folder: The folder of the pictures within the report.
     """
-    found = sorted(
+    files = sorted(
         (int(match[1]), path)
-        for path in (run.folder / SAMPLES).glob(f"step-*-{kind}.png")
-        if (match := _NAME.fullmatch(path.name))
+        for path in (run.folder / SAMPLES).glob(f"step-*-{weights}.png")
+        if (match := _FILE_NAME.fullmatch(path.name))
     )
     frames, notes = [], []
-    for step, path in (found[place] for place in spread(len(found), most)):
-        alt = f"Samples of {run.name} from fixed noise after {step:,} generator steps, {KINDS[kind]}"
+    for step, path in (files[index] for index in evenly_spaced(len(files), limit)):
+        alt = f"Samples of {run.name} from fixed noise after {step:,} generator steps, {WEIGHTS[weights]}"
         try:
-            frames.append(Frame(step, Picture(f"{folder}/{path.name}", _readable(path), alt)))
-        except (OSError, SyntaxError, ValueError):  # as Pillow has it
+            frames.append(Frame(step, Picture(f"{folder}/{path.name}", _read_png(path), alt)))
+        except (OSError, SyntaxError, ValueError):
             notes.append(f"{SAMPLES}/{path.name} cannot be read")
     return frames, notes
 
 
 def write_animation(frames: list[Frame], path: Path) -> bytes:
-    """The frames, one or more, as an endless GIF, each under its step; its content."""
-    pictures = []
+    """Write one or more frames as an endless GIF, each labelled with its step, and return the file's content."""
+    images = []
     for frame in frames:
-        with Image.open(io.BytesIO(frame.picture.content), formats=("PNG",)) as picture:
-            # A run may have changed the number of its samples on the way.
-            same_size = ImageOps.pad(picture.convert("RGB"), frames[-1].picture.size)
-        pictures.append(labelled(same_size, f"step {frame.step:,}"))
+        with Image.open(io.BytesIO(frame.picture.content), formats=("PNG",)) as image:
+            # The number of samples may have changed when the run was resumed.
+            same_size = ImageOps.pad(image.convert("RGB"), frames[-1].picture.size)
+        images.append(labelled(same_size, f"step {frame.step:,}"))
     with atomic_file(path) as partial:
-        write_gif(pictures, partial, MILLISECONDS)
+        write_gif(images, partial, FRAME_MILLISECONDS)
         return partial.read_bytes()

@@ -1,56 +1,54 @@
-"""A picture of a report: a file in the folder beside the page, and a data URI within it."""
+"""Pictures of a report: PNG files beside the page, and data URIs within it."""
 
 import base64
 import io
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-# A picture that is larger without loss goes into the page with some; the PNG beside it stays exact.
-EXACT_BYTES = 160 * 1024
-QUALITY = 88
+# A picture whose lossless WebP is larger than this is embedded with lossy compression; the PNG file stays exact.
+MAX_LOSSLESS_BYTES = 160 * 1024
+LOSSY_QUALITY = 88
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG under a `name` within the folder, and what it shows, in words."""
+    """A PNG: its path within the report's folder, its content, and a text that describes what it shows."""
 
-    name: str
+    path: str
     content: bytes
     alt: str
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height in pixels."""
-        with Image.open(io.BytesIO(self.content), formats=("PNG",)) as picture:
-            return picture.size
+        with Image.open(io.BytesIO(self.content), formats=("PNG",)) as image:
+            return image.size
 
     @property
     def uri(self) -> str:
-        """The picture as a data URI, in WebP: half of a PNG's size without loss, a tenth with."""
-        exact, close = io.BytesIO(), io.BytesIO()
-        with Image.open(io.BytesIO(self.content), formats=("PNG",)) as picture:
-            picture.save(exact, "WEBP", lossless=True)
-            if len(exact.getvalue()) > EXACT_BYTES:
-                picture.save(close, "WEBP", quality=QUALITY)
-        return data_uri("image/webp", close.getvalue() or exact.getvalue())
+        """The picture as a data URI in WebP, which takes half of a PNG's size without loss and a tenth with loss."""
+        lossless, lossy = io.BytesIO(), io.BytesIO()
+        with Image.open(io.BytesIO(self.content), formats=("PNG",)) as image:
+            image.save(lossless, "WEBP", lossless=True)
+            if len(lossless.getvalue()) > MAX_LOSSLESS_BYTES:
+                image.save(lossy, "WEBP", quality=LOSSY_QUALITY)
+        return data_uri("image/webp", lossy.getvalue() or lossless.getvalue())
 
 
-def file_name(number: int, name: str) -> str:
-    """Of the folder or file of thing `number`: its name as far as every file system takes it, and no other place."""
+def safe_name(number: int, name: str) -> str:
+    """Return a file name for item `number`: `name` reduced to what every file system accepts, at most 60 characters."""
     plain = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name)
     return f"{number + 1}-{plain.strip('-')}"[:60].strip("-")
 
 
-def data_uri(kind: str, content: bytes) -> str:
-    """A file of the MIME type `kind` as an address that needs no network."""
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+def data_uri(mime_type: str, content: bytes) -> str:
+    """Return a file's content as a URI that needs no network."""
+    return f"data:{mime_type};base64,{base64.b64encode(content).decode()}"
 
 
-def to_png(pixels: NDArray[np.uint8]) -> bytes:
-    """A picture uint8 [h, w, c] as a PNG."""
+def to_png(image: Image.Image) -> bytes:
+    """Return a Pillow image as the content of a PNG file."""
     out = io.BytesIO()
-    Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(out, "PNG")
+    image.save(out, "PNG")
     return out.getvalue()

@@ -1,13 +1,13 @@
-"""Figures that were measured of generator files, side by side where the protocol is the same."""
+"""The metrics of generator files in one table, which compares only values of the same protocol and data."""
 
 from dataclasses import dataclass
 
-from wgan_dist.reporting.runs import Figure, Run
+from wgan_dist.reporting.run_data import Measurement, RunData
 
 
 @dataclass(frozen=True)
-class FigureRow:
-    """One metric under one protocol on one data set: a value for each column, None where it was not measured."""
+class MetricRow:
+    """A metric under one protocol on one data set, with a value for each column, None where it was not measured."""
 
     metric: str
     data: str
@@ -16,33 +16,34 @@ class FigureRow:
 
 
 @dataclass(frozen=True)
-class FigureTable:
-    """`columns` are (run, file) pairs."""
+class MetricTable:
+    """All measured metrics. `columns` are pairs of a run's name and a description of the generator file."""
 
     columns: tuple[tuple[str, str], ...]
-    rows: tuple[FigureRow, ...]
+    rows: tuple[MetricRow, ...]
 
 
-def _file(figure: Figure) -> str:
-    step = "" if figure.step is None else f", step {figure.step:,}"
-    return f"{figure.source}{step}"
+def _column(run: RunData, measurement: Measurement) -> tuple[str, str]:
+    step = "" if measurement.step is None else f", step {measurement.step:,}"
+    return run.name, f"{measurement.source}{step}"
 
 
-def table(runs: list[Run]) -> FigureTable:
-    """All figures of all runs; only those of equal metric, data and protocol share a row, for no others compare."""
-    found: dict[tuple[str, str, str], dict[tuple[str, str], float]] = {}
+def metric_table(runs: list[RunData]) -> MetricTable:
+    """Return the measurements of all runs; those of the same metric, data and protocol share a row."""
+    values: dict[tuple[str, str, str], dict[tuple[str, str], float]] = {}
     columns: dict[tuple[str, str], None] = {}
     for run in runs:
-        for figure in run.figures:
-            column = (run.name, _file(figure))
+        for measurement in run.measurements:
+            column = _column(run, measurement)
             columns[column] = None
-            found.setdefault((figure.metric, figure.data, figure.protocol), {})[column] = figure.value
-    rows = [FigureRow(*key, tuple(values.get(column) for column in columns)) for key, values in sorted(found.items())]
-    return FigureTable(tuple(columns), tuple(rows))
+            key = (measurement.metric, measurement.data, measurement.protocol)
+            values.setdefault(key, {})[column] = measurement.value
+    rows = [MetricRow(*key, tuple(row.get(column) for column in columns)) for key, row in sorted(values.items())]
+    return MetricTable(tuple(columns), tuple(rows))
 
 
-def not_measured(runs: list[Run]) -> dict[str, list[str]]:
-    """Why metrics are missing, and of which runs."""
+def skipped_metrics(runs: list[RunData]) -> dict[str, list[str]]:
+    """Return the reasons why metrics were not measured, each with the names of the runs that it holds for."""
     reasons: dict[str, list[str]] = {}
     for run in runs:
         for reason in run.skipped:

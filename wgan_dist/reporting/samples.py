@@ -1,32 +1,32 @@
-"""What runs make of the same noise in the end, and which training images that is nearest to."""
+"""The final samples of a run, all runs from the same noise, and the training images nearest to them."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from export.sampler import grid, latents
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.checkpoints.checkpoint import LoadedCheckpoint
 from wgan_dist.checkpoints.generator_file import Artifact
 from wgan_dist.checkpoints.manifest import checkpoint_folders, newest_checkpoint
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS
-from wgan_dist.data import ImageDataset, are_points, open_images, open_points, split
+from wgan_dist.data import ImageDataset, are_points, as_inputs, open_images, open_points, split
 from wgan_dist.evaluation.metrics.neighbours import nearest
+from wgan_dist.models.inference import generate, sample_latents
 from wgan_dist.reporting.image_files import Picture, to_png
-from wgan_dist.reporting.runs import Run
-from wgan_dist.sample import images_of, points_of
+from wgan_dist.reporting.run_data import RunData
 from wgan_dist.utils.errors import UserError
-from wgan_dist.utils.images import plane, to_image
+from wgan_dist.utils.images import grid, plane, to_image
 
-# Enough to fill the plane; a grid of images is counted by the setting.
+# The number of points in a drawing of the plane. The number of images in a grid is an option of the report.
 POINTS = 1000
 
 
 @dataclass(frozen=True)
-class Noise:
-    """The latents that a generator is given: two of the same kind are given the same."""
+class LatentSpace:
+    """The dimension and distribution of a generator's latent vectors. In equal ones a seed gives the same vectors."""
 
     dim: int
     distribution: str
@@ -35,44 +35,41 @@ class Noise:
         return f"{self.dim} {self.distribution} numbers"
 
 
-def load_generator(run: Run, own_class: str) -> Artifact:
-    """The run's averaged generator; raises UserError when there is none yet, or none that can be read."""
+def load_generator(run: RunData, own_class: str) -> Artifact:
+    """Load the averaged generator of a run. Raises UserError if there is none or it cannot be read."""
     return generator_file.load(generator_file.locate(str(run.folder), "ema"), own_class)
 
 
-def noise_of(source: Artifact) -> Noise:
-    """What the generator draws from."""
-    return Noise(source.description.latent_dim, source.description.latent_distribution)
+def latent_space(generator: Artifact) -> LatentSpace:
+    """Return the latent space of a generator."""
+    return LatentSpace(generator.description.latent_dim, generator.description.latent_distribution)
 
 
-def _latents(source: Artifact, count: int, seed: int) -> NDArray[np.float32]:
-    about = source.description
-    return latents(count, about.latent_dim, about.latent_distribution, seed)
+def _draw(generator: Artifact, count: int, seed: int) -> NDArray[Any]:
+    space = latent_space(generator)
+    return generate(generator.network, sample_latents(count, space.dim, space.distribution, seed))
 
 
-def draw_images(source: Artifact, count: int, seed: int) -> NDArray[np.uint8]:
-    """uint8 [count, h, w, c] of the seed's first latents."""
-    return images_of(source, _latents(source, count, seed))
+def _grid_png(images: NDArray[np.uint8], columns: int = 0) -> bytes:
+    """Return a grid of images [n, h, w, c] as a PNG."""
+    nchw = torch.from_numpy(images.transpose(0, 3, 1, 2))
+    return to_png(to_image(grid(as_inputs(nchw, torch.float32), columns)))
 
 
-def _picture_of_points(run: Run, source: Artifact, seed: int) -> bytes:
-    points = points_of(source, _latents(source, POINTS, seed))
+def final_picture(run: RunData, generator: Artifact, count: int, seed: int, folder: str) -> Picture:
+    """Draw the samples of a seed: a grid of `count` images, or points over real ones, in `folder` of the report."""
+    description, path = generator.description, f"{folder}/final.png"
+    if not description.makes_points:
+        alt = f"{count} images by {run.name} after {description.steps:,} generator steps"
+        return Picture(path, _grid_png(_draw(generator, count, seed)), alt)
+    points = _draw(generator, POINTS, seed)
     real = open_points(run.config.data[0]).values[:POINTS] if are_points(run.config.data) else points
-    return to_png(np.asarray(to_image(plane(real, points))))
+    alt = f"{POINTS:,} points by {run.name} over real points, after {description.steps:,} generator steps"
+    return Picture(path, to_png(to_image(plane(real, points))), alt)
 
 
-def final_picture(run: Run, source: Artifact, count: int, seed: int, folder: str) -> Picture:
-    """The grid, or the points over real ones, that the generator makes of the seed's noise."""
-    about = source.description
-    if about.makes_points:
-        alt = f"{POINTS:,} points by {run.name} over real ones, after {about.steps:,} generator steps"
-        return Picture(f"{folder}/final.png", _picture_of_points(run, source, seed), alt)
-    alt = f"{count} images by {run.name} after {about.steps:,} generator steps"
-    return Picture(f"{folder}/final.png", to_png(grid(draw_images(source, count, seed))), alt)
-
-
-def trained_on(run: Run) -> str | None:
-    """The fingerprint of the run's data as its newest checkpoint has it; None where none can be read."""
+def data_fingerprint(run: RunData) -> str | None:
+    """Return the fingerprint of the training data in the newest checkpoint, None if no checkpoint can be read."""
     if not checkpoint_folders(run.folder / CHECKPOINTS):
         return None
     try:
@@ -82,41 +79,40 @@ def trained_on(run: Run) -> str | None:
         return None
 
 
-def open_run_images(run: Run, channels: int) -> ImageDataset:
-    """The images that the run was trained on; raises UserError when they are gone, or now others.
+def open_training_images(run: RunData, channels: int) -> ImageDataset:
+    """Open the images that a run was trained on. Raises UserError if they are missing or have changed since.
 
-    A run without a readable checkpoint does not say which they were: its images are taken as they are now.
+    Without a readable checkpoint a change cannot be noticed.
     """
     config = run.config
     images = open_images(
         config.data, config.image_size, channels, config.background, config.skip_bad_images, config.cache_dir
     )
-    if trained_on(run) not in (None, images.fingerprint):
-        raise UserError(f"data={','.join(config.data)}: its images are no longer those that the run was trained on")
+    if data_fingerprint(run) not in (None, images.fingerprint):
+        raise UserError(f"data={','.join(config.data)}: the images have changed since the run was trained on them")
     return images
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """Generated images over their nearest training images, and the distances between them [n]."""
+class NearestImages:
+    """Generated images above their nearest training images, the distances of the pairs [n], and the images searched."""
 
     picture: Picture
     distances: NDArray[np.float64]
     training_images: int
 
 
-def neighbour_pairs(run: Run, source: Artifact, count: int, seed: int, folder: str) -> Pairs:
-    """The first `count` images of the seed, each over the training image nearest to it, held-out ones apart.
+def nearest_images(run: RunData, generator: Artifact, count: int, seed: int, folder: str) -> NearestImages:
+    """Draw the first `count` images of a seed above the training images nearest to them, held-out images excluded.
 
-    The distance is Euclidean over the values of an image in [−1, 1]. Raises UserError when the data are
-    gone, or now others.
+    The distance is Euclidean over the pixel values in [−1, 1]. Raises UserError if the data are missing or have
+    changed.
     """
-    drawn = draw_images(source, count, seed)
-    images = open_run_images(run, source.description.channels)
-    samples = torch.from_numpy(np.ascontiguousarray(drawn.transpose(0, 3, 1, 2)))
+    generated = _draw(generator, count, seed)
+    images = open_training_images(run, generator.description.channels)
     rows = split(images.values, run.config.holdout).training
-    found = nearest(samples, images.pixels, rows)
+    found = nearest(torch.from_numpy(generated.transpose(0, 3, 1, 2)), images.pixels, rows)
     real = np.stack([images.pixels[index] for index in found.indices]).transpose(0, 2, 3, 1)
-    content = to_png(grid(np.concatenate([drawn, real]), columns=count))
-    alt = f"{count} images by {run.name} in the upper row, under each the training image nearest to it"
-    return Pairs(Picture(f"{folder}/neighbours.png", content, alt), found.distances, len(rows))
+    alt = f"Above, {count} images by {run.name}; below each, the training image nearest to it"
+    picture = Picture(f"{folder}/neighbours.png", _grid_png(np.concatenate([generated, real]), columns=count), alt)
+    return NearestImages(picture, found.distances, len(rows))

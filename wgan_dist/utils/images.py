@@ -24,14 +24,19 @@ Score = Callable[[Tensor], Tensor]
 Levels = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
 
 
-def grid(images: Tensor) -> Tensor:
+def to_uint8(images: Tensor) -> Tensor:
+    """Convert images in [−1, 1] to uint8 in 0…255, rounded to nearest, ties to even; values beyond are clipped."""
+    return ((images + 1.0) * 127.5).round().clamp(0.0, 255.0).to(torch.uint8)
+
+
+def grid(images: Tensor, columns: int = 0) -> Tensor:
     """Images [n, c, h, w] in [−1, 1] as one picture [3, …] in [0, 1], of RGBA [4, …], about as wide as high.
 
     Two dark pixels around each, as torchvision's make_grid, which with what it imports takes 200 MB of every run.
     """
     count, channels, height, width = images.shape
     channels = max(3, channels)
-    columns = round(count**0.5)
+    columns = columns or round(count**0.5)
     rows = math.ceil(count / columns)
     cells = torch.zeros(rows * columns, channels, height + GAP, width + GAP)
     cells[:count, :, GAP:, GAP:] = (images.float().nan_to_num().clamp(-1.0, 1.0) + 1.0) / 2.0

@@ -1,0 +1,36 @@
+"""Samples of a trained generator for given latent vectors."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from wgan_dist.utils import rng
+from wgan_dist.utils.images import to_uint8
+
+LATENT_STREAM = "sample.z"
+BATCH_SIZE = 64
+
+
+def sample_latents(count: int, latent_dim: int, distribution: str, seed: int) -> NDArray[np.float32]:
+    """Return the first `count` latent vectors of a seed, [count, latent_dim], from N(0, 1) or U[−1, 1).
+
+    `distribution` is `normal` or `uniform`. `export.sampler.latents` returns the same vectors.
+    """
+    return rng.latent(distribution, seed, LATENT_STREAM, 0, (count, latent_dim)).astype(np.float32)
+
+
+@torch.no_grad()
+def generate(network: nn.Module, z: NDArray[np.float32]) -> NDArray[Any]:
+    """Return the samples of latent vectors z [n, latent_dim].
+
+    Images are uint8 [n, height, width, channels], points float32 [n, 2]. The network computes in float32, to which
+    this function converts it in place, in batches on its own device.
+    """
+    network = network.float()
+    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+    batches = [network(part.to(device)) for part in torch.from_numpy(z).split(BATCH_SIZE)]
+    samples = torch.cat([to_uint8(batch).permute(0, 2, 3, 1) if batch.dim() == 4 else batch for batch in batches])
+    return np.ascontiguousarray(samples.cpu().numpy())

@@ -1,0 +1,275 @@
+"""The model card of a generator: a README.md whose metadata the Hugging Face Hub reads."""
+
+import html
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from wgan_dist.checkpoints import generator_file
+from wgan_dist.checkpoints.best import BEST_GENERATOR
+from wgan_dist.checkpoints.generator_file import Description
+from wgan_dist.checkpoints.run_dir import SAMPLES
+from wgan_dist.config import Config, is_run
+from wgan_dist.config.fields import show
+from wgan_dist.models.registry import is_own_class
+from wgan_dist.reporting.run_data import Measurement, RunData, read_best, read_run
+from wgan_dist.tracking.metric_names import METRICS
+from wgan_dist.utils.errors import UserError
+from wgan_dist.utils.files import write_text
+
+CARD_FILE = "README.md"
+TEMPLATE = Path(__file__).with_suffix(".md")
+LIBRARY, TASK = "wgan_dist", "unconditional-image-generation"
+MARK = "<!-- Written by wgan_dist, which overwrites this file. Remove this line to keep your changes. -->"
+# The source of metrics that were recorded in training.
+AVERAGED = "averaged weights"
+# Licences that the Hub identifies by their SPDX name in lower case; any other one is "other" with a name.
+LICENSES = {
+    *("apache-2.0", "mit", "cc0-1.0", "bsd-2-clause", "bsd-3-clause", "gpl-2.0", "gpl-3.0", "agpl-3.0", "lgpl-3.0"),
+    *(f"cc-by{terms}-4.0" for terms in ("", "-sa", "-nc", "-nd", "-nc-sa", "-nc-nd")),
+    *("mpl-2.0", "isc", "unlicense", "pddl", "odbl", "odc-by"),
+}
+# Names of data sets on the Hub, by their names in this package.
+DATASETS = {
+    "mnist": "ylecun/mnist",
+    "fashion_mnist": "zalando-datasets/fashion_mnist",
+    "cifar10": "uoft-cs/cifar10",
+    "cifar100": "uoft-cs/cifar100",
+}
+LOSSES = {
+    "wasserstein": "Arjovsky, Chintala, Bottou: Wasserstein Generative Adversarial Networks. ICML 2017",
+    "bce": "Goodfellow et al.: Generative Adversarial Nets. NIPS 2014",
+    "hinge": "Lim, Ye: Geometric GAN. 2017",
+}
+PENALTIES = {
+    "gp": "Gulrajani et al.: Improved Training of Wasserstein GANs. NIPS 2017",
+    "lp": "Petzka, Fischer, Lukovnikov: On the Regularization of Wasserstein GANs. ICLR 2018",
+    "r1": "Mescheder, Geiger, Nowozin: Which Training Methods for GANs do actually Converge? ICML 2018",
+    "dragan": "Kodali et al.: On Convergence and Stability of GANs. 2017",
+}
+SPECTRAL = "Miyato et al.: Spectral Normalization for Generative Adversarial Networks. ICLR 2018"
+DRAWS = {
+    "normal": "rng.standard_normal((16, {dim}), dtype=np.float32)",
+    "uniform": "rng.uniform(-1, 1, (16, {dim})).astype(np.float32)",
+}
+SNIPPET = """import numpy as np, onnxruntime
+rng, session = np.random.default_rng(0), onnxruntime.InferenceSession("generator.onnx")
+z = {z}
+samples = session.run(None, {{"z": z}})[0]  # float32 {shape}"""
+PIXELS = """ in [-1, 1]
+pixels = ((samples + 1) * 127.5).round().clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1)"""
+
+
+def _escape(text: Any) -> str:
+    """Return a text on one line in which nothing is Markdown or HTML, or ends the cell of a table."""
+    line = html.escape(" ".join(str(text).split()), quote=False)
+    return "".join(f"\\{letter}" if letter in "\\`*_[]|#" else letter for letter in line)
+
+
+def _metrics(run: RunData | None, description: Description) -> list[Measurement]:
+    """Return the finite metrics of a run: those of evaluations, that of the best checkpoint, and recorded ones.
+
+    A metric that training recorded of the card's generator is left out if it was also measured otherwise.
+    """
+    if run is None:
+        return []
+    measured = [replace(metric, protocol=f"{metric.protocol}; data: {metric.data}") for metric in run.measurements]
+    if best := read_best(run.folder):
+        measured.append(replace(best, data=description.data))
+    own = {metric.metric for metric in measured if _is_own(metric, description)}
+    last = next((record for record in reversed(run.records) if record.keys() & METRICS.keys()), {"step": 0})
+    step, protocol = int(last["step"]), f"recorded in training, evaluation_images={run.config.evaluation_images:,}"
+    if step == description.steps:
+        last = {name: value for name, value in last.items() if name not in own}
+    measured += [
+        Measurement(name, last[name], protocol, description.data, AVERAGED, "ema", step)
+        for name in METRICS
+        if name in last
+    ]
+    return [metric for metric in measured if math.isfinite(metric.value)]
+
+
+def _is_own(metric: Measurement, description: Description) -> bool:
+    """Return True if a metric was measured on the weights that the generator of the card has."""
+    sources = (AVERAGED, generator_file.EMA_FILE, BEST_GENERATOR)
+    return metric.source in sources and metric.step == description.steps and description.weights == "ema"
+
+
+def _eval_results(metrics: list[Measurement], description: Description) -> list[EvalResult]:
+    """Return the results of the card's generator, one for each metric: the first, whose protocol says most."""
+    own = {metric.metric: metric for metric in reversed(metrics) if _is_own(metric, description)}
+    return [
+        EvalResult(
+            task_type="other" if description.makes_points else TASK,
+            dataset_type=DATASETS.get(metric.data, metric.data),
+            dataset_name=metric.data,
+            metric_type=metric.metric,
+            metric_value=metric.value,
+            metric_args={"protocol": metric.protocol},
+        )
+        for metric in own.values()
+    ]
+
+
+def _license_fields(name: str) -> tuple[str | None, str | None]:
+    """Return the metadata `license` and `license_name` of an SPDX name."""
+    if not name:
+        return None, None
+    return (name.lower(), None) if name.lower() in LICENSES else ("other", name)
+
+
+def _tags(description: Description, run: RunData | None, graph: str) -> list[str]:
+    tags = ["gan"]
+    if run and run.config.loss == "wasserstein":
+        tags += ["wgan", "wgan-gp"] if run.config.penalty == "gp" else ["wgan"]
+    tags += ["onnx"] if graph else []
+    return tags if description.makes_points else [*tags, TASK]
+
+
+def _method(config: Config) -> str:
+    weight = f", weight {config.gp_weight:g}" if config.penalty in PENALTIES else ""
+    clip = f", bound {config.clip_value:g}" if config.penalty == "clip" else ""
+    return f"loss {config.loss}, penalty {config.penalty}{weight}{clip}, spectral norm: {config.spectral_norm}"
+
+
+def _optimizer(config: Config) -> str:
+    betas = f" with betas {show(config.betas)}" if config.optimizer == "adam" else ""
+    return f"{config.optimizer}{betas}; learning rates: critic {config.critic_lr:g}, generator {config.generator_lr:g}"
+
+
+def _training_facts(description: Description, run: RunData | None) -> list[tuple[str, str]]:
+    """Return the rows of the table on the training, as name and value."""
+    network = description.network
+    features = network.arguments["features"]
+    width = "" if features is None else f", {features} features"
+    facts = [
+        ("Data", description.data),
+        ("Network", f"{network.name}{width}, norm {network.arguments['norm']}"),
+        ("Latent vector", f"{description.latent_dim} numbers, {description.latent_distribution}"),
+        ("Weights", "averaged over training (EMA)" if description.weights == "ema" else "those of the last step"),
+        ("Length", f"{description.steps:,} generator steps; the critic saw {description.seen_images:,} real examples"),
+        ("Licence", description.license or "not stated"),
+        ("Written by", f"wgan_dist {description.package_version}"),
+    ]
+    if run:
+        config = run.config
+        facts[2:2] = [
+            ("Recipe", Path(config.recipe).name or "none"),
+            ("Method", _method(config)),
+            ("Schedule", f"{config.n_critic} critic iterations per generator step, batch size {config.batch_size}"),
+            ("Optimizers", _optimizer(config)),
+            ("Averaging", f"decay {config.ema_decay:g}"),
+            ("Seed", show(config.seed)),
+        ]
+    return [(name, _escape(value)) for name, value in facts]
+
+
+def _papers(config: Config | None) -> list[str]:
+    if config is None:
+        return []
+    papers = [LOSSES.get(config.loss), PENALTIES.get(config.penalty)]
+    return [*(paper for paper in papers if paper), *([SPECTRAL] if config.spectral_norm != "none" else [])]
+
+
+def _onnx_snippet(description: Description) -> str:
+    shape = [16, *description.network.sample_shape]
+    z = DRAWS[description.latent_distribution].format(dim=description.latent_dim)
+    return SNIPPET.format(z=z, shape=shape) + ("" if description.makes_points else PIXELS)
+
+
+def _newest_sample(run_dir: Path) -> str:
+    """Return the path of the newest picture of samples within a run folder, empty if there is none."""
+    pictures = sorted((run_dir / SAMPLES).glob("step-*-ema.png"))
+    return f"{SAMPLES}/{pictures[-1].name}" if pictures else ""
+
+
+def _template_values(description: Description, run: RunData | None) -> dict[str, Any]:
+    size, channels, points = description.image_size, description.channels, description.makes_points
+    image = f"an image of {size}×{size} pixels with {channels} channel{'s' * (channels > 1)}"
+    network = description.network.name
+    return {
+        "kind": "points" if points else "images",
+        "method": "Wasserstein GAN" if run and run.config.loss == "wasserstein" else "GAN",
+        "output": "a point in the plane" if points else image,
+        "sampled": "float32 [16, 2]" if points else f"uint8 [16, {size}, {size}, {channels}]",
+        "own_class": f", generator={network!r}" if is_own_class(network) else "",
+        "facts": _training_facts(description, run),
+        "snippet": _onnx_snippet(description),
+        "papers": _papers(run.config if run else None),
+    }
+
+
+def build_card(description: Description, run: RunData | None, picture: str, graph: str = "") -> ModelCard:
+    """Return the model card of a generator. Raises UserError for a damaged description.
+
+    Args:
+        description: The description in the generator file.
+        run: The run that trained the generator, whose settings and metrics the card states, or None.
+        picture: The path of a picture of samples, relative to the card; empty for none.
+        graph: The precision of a generator.onnx beside the card that takes the place of the generator file; empty for
+            none.
+    """
+    try:
+        title = " ".join(description.description.split()) or f"GAN of {description.data}"
+        metrics = _metrics(run, description)
+        license, license_name = _license_fields(description.license)
+        metadata = ModelCardData(
+            license=license,
+            license_name=license_name,
+            library_name=LIBRARY,
+            pipeline_tag=None if description.makes_points else TASK,
+            tags=_tags(description, run, graph),
+            datasets=[DATASETS[description.data]] if description.data in DATASETS else None,
+            model_name=title,
+            # No metric was measured on the quantised graph.
+            eval_results=(_eval_results(metrics, description) if graph != "int8" else None) or None,
+        )
+        values = _template_values(description, run) | {"title": title, "metrics": metrics}
+    except (TypeError, ValueError, KeyError, AttributeError) as error:  # any text may stand in a file
+        raise UserError(f"the description of the generator is damaged: {error}") from error
+    values |= {"picture": picture, "graph": graph, "mark": MARK, "escape": _escape}
+    return ModelCard.from_template(metadata, template_path=str(TEMPLATE), **values)
+
+
+def card_text(path: Path, picture: str | None = None, weights: str = "ema", graph: str = "") -> str:
+    """Return the model card of a run folder or a generator file, as the content of a README.md.
+
+    Raises UserError for a run or file that cannot be read.
+
+    Args:
+        path: A run folder, or a generator.safetensors anywhere.
+        picture: As in `build_card`; None for the newest samples of the run.
+        weights: The weights of the run that the card describes, `ema` or `raw`.
+        graph: As in `build_card`.
+    """
+    run = read_run(path, path.resolve().name) if is_run(path) else None
+    description = generator_file.describe(generator_file.locate(str(path), weights))
+    if picture is None:
+        picture = _newest_sample(path) if run else ""
+    return str(build_card(description, run, picture, graph))
+
+
+def save_card(folder: Path, text: str) -> Path | None:
+    """Write a card as README.md of `folder`, unless there is one that wgan_dist did not write; return its path or None.
+
+    Raises UserError if the file cannot be written.
+    """
+    path = folder / CARD_FILE
+    if path.is_dir() or path.exists() and MARK not in path.read_text(encoding="utf-8", errors="replace"):
+        return None
+    write_text(path, f"{text.rstrip()}\n")
+    return path
+
+
+def write_card(path: Path) -> Path | None:
+    """Write the model card of a run folder, or of a generator.safetensors, as README.md beside the generator.
+
+    Returns the path of the card, or None if there is a README.md that wgan_dist did not write, which is kept.
+    Raises UserError for a run or file that cannot be read, and if the card cannot be written.
+    """
+    if path.is_dir() and not is_run(path):
+        raise UserError(f"ckpt={path}: expected a run folder or a generator.safetensors")
+    return save_card(path if path.is_dir() else path.parent, card_text(path))

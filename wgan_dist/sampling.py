@@ -1,0 +1,140 @@
+"""Sampling with torch: grids, image files, interpolation between seeds, and truncation."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch import nn
+
+from export.sampler import SamplerError, grid, write_images, write_picture, write_points
+from wgan_dist.checkpoints import generator_file
+from wgan_dist.checkpoints.generator_file import Artifact, Description
+from wgan_dist.config.fields import show
+from wgan_dist.data import are_points, open_points
+from wgan_dist.models.inference import generate, sample_latents
+from wgan_dist.sample import SampleSettings
+from wgan_dist.utils.errors import UserError
+from wgan_dist.utils.files import atomic_file
+from wgan_dist.utils.images import labelled, plane, to_image, write_gif
+
+FRAME_MILLISECONDS = 80
+GRID_IMAGES, ROW_IMAGES = 64, 8
+
+
+def interpolate(
+    start: NDArray[np.float32], end: NDArray[np.float32], share: float, distribution: str
+) -> NDArray[np.float32]:
+    """Return the latent vector at `share` in [0, 1] of the way from `start` to `end`, both [latent_dim].
+
+    Interpolation is spherical for normal latent vectors (White 2016), whose norm is nearly constant, and linear for
+    uniform ones.
+    """
+    if distribution == "normal":
+        # In float32 the sine of the angle between opposite vectors is too far from 0 to be recognised.
+        first, second = start.astype(np.float64), end.astype(np.float64)
+        angle = np.arccos(np.clip(first @ second / (np.linalg.norm(first) * np.linalg.norm(second)), -1.0, 1.0))
+        if not np.isclose(np.sin(angle), 0.0):
+            return (np.sin((1.0 - share) * angle) * start + np.sin(share * angle) * end) / np.sin(angle)
+    return (1.0 - share) * start + share * end
+
+
+def interpolation_path(description: Description, seeds: tuple[int, ...], frames: int) -> NDArray[np.float32]:
+    """Return latent vectors [n, latent_dim] that lead from the first vector of each seed to that of the next.
+
+    There are `frames` vectors from one seed to the next, and the last seed's vector at the end.
+    """
+    dim, distribution = description.latent_dim, description.latent_distribution
+    stops = [sample_latents(1, dim, distribution, seed)[0] for seed in seeds]
+    path = [
+        interpolate(start, end, step / frames, distribution)
+        for start, end in zip(stops, stops[1:], strict=False)
+        for step in range(frames)
+    ]
+    return np.stack([*path, stops[-1]]).astype(np.float32)
+
+
+def truncation_rows(network: nn.Module, z: NDArray[np.float32], scales: tuple[float, ...]) -> Image.Image:
+    """Draw a labelled row of images for each scale of the same latent vectors z [n, latent_dim].
+
+    Normal latent vectors of a smaller standard deviation give more typical and less varied images, as the reduced
+    temperature of Kingma and Dhariwal 2018 does.
+    """
+    rows = [
+        labelled(_to_pillow(grid(generate(network, np.float32(scale) * z), columns=len(z))), f"z × {scale:g}")
+        for scale in scales
+    ]
+    picture = Image.new(rows[0].mode, (rows[0].width, sum(row.height for row in rows)))
+    for number, row in enumerate(rows):
+        picture.paste(row, (0, number * row.height))
+    return picture
+
+
+def _to_pillow(image: NDArray[np.uint8]) -> Image.Image:
+    """Convert an image [h, w, c] to a Pillow image."""
+    return Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
+
+
+def _write_points(points: NDArray[np.float32], data: str, out: str) -> str:
+    """Write points as text, or as a drawing over the real points `data` if these are known."""
+    if Path(out).suffix.lower() not in (".png", ".csv"):
+        raise UserError(f"out={out}: this generator makes points; expected a file ending in .png or .csv")
+    if Path(out).suffix.lower() == ".csv":
+        return str(write_points(points, out))
+    real = open_points(data).values[: len(points)] if are_points((data,)) else points
+    with atomic_file(out) as partial:
+        to_image(plane(real, points)).save(partial, "PNG")
+    return out
+
+
+def _write_interpolation(generator: Artifact, settings: SampleSettings) -> str:
+    if generator.description.makes_points:
+        raise UserError(f"interpolate={show(settings.interpolate)}: expected a generator of images, not of points")
+    z = interpolation_path(generator.description, settings.interpolate, settings.frames)
+    images = generate(generator.network, z)
+    strip = Path(settings.out).with_suffix(".png")
+    write_picture(grid(images, columns=len(images)), strip)
+    with atomic_file(strip.with_suffix(".gif")) as partial:
+        write_gif([_to_pillow(image) for image in images], partial, FRAME_MILLISECONDS)
+    return f"{strip} and {strip.with_suffix('.gif')}"
+
+
+def _write_truncation(generator: Artifact, settings: SampleSettings) -> str:
+    description, scales = generator.description, settings.truncation
+    if description.makes_points:
+        raise UserError(f"truncation={show(scales)}: expected a generator of images, not of points")
+    if description.latent_distribution == "uniform" and max(scales) > 1:
+        raise UserError(f"truncation={show(scales)}: latent vectors are uniform in [-1, 1); expected scales up to 1")
+    z = _latents(generator, settings.count or ROW_IMAGES, settings.seed)
+    out = Path(settings.out).with_suffix(".png")
+    with atomic_file(out) as partial:
+        truncation_rows(generator.network, z, scales).save(partial, "PNG")
+    return str(out)
+
+
+def _latents(generator: Artifact, count: int, seed: int) -> NDArray[np.float32]:
+    return sample_latents(count, generator.description.latent_dim, generator.description.latent_distribution, seed)
+
+
+def _write_samples(generator: Artifact, settings: SampleSettings) -> str:
+    count = settings.count or GRID_IMAGES
+    samples = generate(generator.network, _latents(generator, count, settings.seed))
+    if generator.description.makes_points:
+        return f"{count} points: {_write_points(samples, generator.description.data, settings.out)}"
+    written = list(write_images(samples, settings.out))
+    return f"{count} images: {written[0] if len(written) == 1 else settings.out}"
+
+
+def sample(settings: SampleSettings) -> None:
+    """Write the samples that the settings describe, and print where they are.
+
+    Raises UserError for a file that is not a generator, and for settings that do not fit the generator.
+    """
+    generator = generator_file.load(generator_file.locate(settings.ckpt, settings.weights), settings.generator)
+    write = (
+        _write_interpolation if settings.interpolate else _write_truncation if settings.truncation else _write_samples
+    )
+    try:
+        print(write(generator, settings))
+    except SamplerError as error:
+        raise UserError(str(error)) from error
