@@ -9,10 +9,9 @@ import numpy as np
 
 from export.sampler import write_picture
 from tests.generators import small_spec, write_generator
+from wgan_dist.checkpoints.run_dir import EVALUATIONS, METRICS_FILE, SAMPLES
 from wgan_dist.config import CONFIG_FILE, Config, to_yaml
-from wgan_dist.evaluate import EVALUATIONS
 from wgan_dist.report import report
-from wgan_dist.tracking.logger import METRICS_FILE, SAMPLES
 
 
 def write_run(folder: Path, records: list[dict[str, Any]] | None = None, **settings: Any) -> Path:

@@ -12,11 +12,11 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.checkpoints.best import BEST_FILE
 from wgan_dist.checkpoints.generator_file import Description
+from wgan_dist.checkpoints.run_dir import SAMPLES
 from wgan_dist.config import Config, command_line, is_run
 from wgan_dist.config.fields import from_flags, setting, show
 from wgan_dist.models.registry import is_own_class
 from wgan_dist.reporting.runs import Run, read_run
-from wgan_dist.tracking.logger import SAMPLES
 from wgan_dist.tracking.metric_names import METRICS
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import write_text

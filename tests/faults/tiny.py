@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from wgan_dist.checkpoints.generator_file import EMA_FILE, RAW_FILE
-from wgan_dist.tracking.logger import METRICS_FILE, WALL_CLOCK_KEYS
+from wgan_dist.checkpoints.run_dir import METRICS_FILE
+from wgan_dist.tracking.metric_names import SPEED_METRICS
 from wgan_dist.training.trainer import CRITIC_FILE
 
 SETTINGS = {
@@ -54,7 +55,7 @@ def files(folder: Path) -> dict[str, str]:
 def records(run_dir: Path) -> list[dict[str, Any]]:
     """metrics.jsonl without what the clock decides."""
     lines = (run_dir / METRICS_FILE).read_text().splitlines()
-    return [{key: value for key, value in json.loads(line).items() if key not in WALL_CLOCK_KEYS} for line in lines]
+    return [{key: value for key, value in json.loads(line).items() if key not in SPEED_METRICS} for line in lines]
 
 
 def curves(run_dir: Path) -> dict[str, list[tuple[int, Any]]]:
@@ -68,7 +69,7 @@ def curves(run_dir: Path) -> dict[str, list[tuple[int, Any]]]:
         tag: [(e.step, None if math.isnan(e.value) else e.value) for e in events.Scalars(tag)]
         for tag in tags["scalars"]
     }
-    images = {tag: [(e.step, e.encoded_image_string) for e in events.ImageDataset(tag)] for tag in tags["images"]}
+    images = {tag: [(e.step, e.encoded_image_string) for e in events.Images(tag)] for tag in tags["images"]}
     texts = {
         tag: [(e.step, LENGTH.sub("", str(e.tensor_proto))) for e in events.Tensors(tag)] for tag in tags["tensors"]
     }

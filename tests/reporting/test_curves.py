@@ -13,7 +13,7 @@ from tests.runs import write_run
 from wgan_dist.reporting import curves
 from wgan_dist.reporting.curves import PANELS, Panel
 from wgan_dist.reporting.runs import Run, read_run
-from wgan_dist.tracking.logger import COMMUNICATION_KEYS
+from wgan_dist.tracking.metric_names import SPEED_METRICS
 
 RECORDS: list[dict[str, Any]] = [
     {"step": 10, "seconds": 100.0, "wasserstein": 3.0, "custom": 1.0},
@@ -143,9 +143,10 @@ def test_skipped_steps_are_drawn_where_there_are_any(tmp_path: Path) -> None:
 
 
 def test_what_a_run_of_several_processes_in_half_precision_records_has_charts(tmp_path: Path) -> None:
-    record = dict.fromkeys(("critic_loss_scale", "generator_loss_scale", *COMMUNICATION_KEYS), 1024.0)
+    communication = [name for name in SPEED_METRICS if name.startswith("communication")]
+    record = dict.fromkeys(("critic_loss_scale", "generator_loss_scale", *communication), 1024.0)
     found = curves.panels([read_run(write_run(tmp_path / "a", [{"step": 1} | record]), "a")])
-    assert {panel.name for panel in found} == {"loss_scale", *COMMUNICATION_KEYS}
+    assert {panel.name for panel in found} == {"loss_scale", *communication}
     assert all(panel in PANELS for panel in found)
     assert [key for key, _, _ in PANEL["loss_scale"].series] == ["critic_loss_scale", "generator_loss_scale"]
     assert PANEL["loss_scale"].logarithmic

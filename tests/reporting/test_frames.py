@@ -10,9 +10,9 @@ from PIL import Image, ImageSequence
 
 from export.sampler import write_picture
 from tests.runs import write_run, write_sample
+from wgan_dist.checkpoints.run_dir import SAMPLES
 from wgan_dist.reporting.frames import read_frames, spread, write_animation
 from wgan_dist.reporting.runs import Run, read_run
-from wgan_dist.tracking.logger import SAMPLES
 from wgan_dist.utils.images import LABEL_HEIGHT
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.runs import write_evaluation, write_run
+from wgan_dist.checkpoints.run_dir import METRICS_FILE
 from wgan_dist.config import CONFIG_FILE
 from wgan_dist.reporting.runs import Figure, names, read_evaluations, read_records, read_run, read_runs
-from wgan_dist.tracking.logger import METRICS_FILE
 from wgan_dist.utils.errors import UserError
 
 DAMAGED = [

@@ -15,11 +15,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.conftest import TINY
 from tests.processes import HANG_SECONDS, PYTHON, REPOSITORY
-from wgan_dist.tracking.logger import TENSORBOARD_NAMES, TRACKED
+from wgan_dist.tracking.logger import TRACKERS_DIR
+from wgan_dist.tracking.metric_names import RECORDED
 from wgan_dist.tracking.trackers import Trackers, check
 from wgan_dist.train import train
 from wgan_dist.utils.errors import UserError
 
+# Recorded in metrics.jsonl alone.
+UNTAGGED = ("step", "seconds")
 FEW = {"log_every": "1", "max_steps": "3", "n_critic": "1", "checkpoint_every": "2"}
 
 
@@ -73,7 +76,10 @@ def registered() -> Iterator[type[Keeper]]:
 def records(run_dir: Path) -> list[dict[str, Any]]:
     """The records of a run, by step, under the names that TensorBoard has for them."""
     found = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-    return [{TENSORBOARD_NAMES[name]: each[name] for name in each if name in TENSORBOARD_NAMES} for each in found]
+    return [
+        {RECORDED[name].tensorboard_tag: value for name, value in record.items() if name not in UNTAGGED}
+        for record in found
+    ]
 
 
 def test_what_is_recorded_reaches_a_tracker_and_nothing_twice(
@@ -105,7 +111,7 @@ def test_a_run_outlives_a_tracker(
 
 def test_accelerates_own_tracker_writes_below_the_run(tiny: dict[str, str], tmp_path: Path) -> None:
     train(tiny | FEW | {"run_dir": str(tmp_path / "run"), "trackers": "tensorboard"})
-    events = EventAccumulator(str(tmp_path / "run" / TRACKED / "wgan_dist"))
+    events = EventAccumulator(str(tmp_path / "run" / TRACKERS_DIR / "wgan_dist"))
     events.Reload()
     found = [(event.step, event.value) for event in events.Scalars("critic/loss")]
     expected = [(n, pytest.approx(each["critic/loss"], 1e-6)) for n, each in enumerate(records(tmp_path / "run"), 1)]

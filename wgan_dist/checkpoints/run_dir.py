@@ -8,6 +8,7 @@ from wgan_dist.utils.errors import UserError
 
 RUNS = Path("runs")
 CHECKPOINTS = "checkpoints"
+METRICS_FILE, SAMPLES, EVALUATIONS = "metrics.jsonl", "samples", "evaluations"
 _CHECKPOINT_NAME = re.compile(r"step-([0-9]+)(?:\.([0-9]+))?")
 
 

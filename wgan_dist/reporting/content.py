@@ -20,7 +20,7 @@ from wgan_dist.reporting.metric_table import FigureTable
 from wgan_dist.reporting.runs import Run
 from wgan_dist.reporting.samples import Noise, Pairs
 from wgan_dist.reporting.timing import Timing
-from wgan_dist.tracking.logger import duration_text
+from wgan_dist.tracking.progress import duration_text
 from wgan_dist.utils.errors import UserError
 
 Say = Callable[[str], None]

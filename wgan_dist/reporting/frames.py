@@ -7,9 +7,9 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
+from wgan_dist.checkpoints.run_dir import SAMPLES
 from wgan_dist.reporting.image_files import Picture
 from wgan_dist.reporting.runs import Run
-from wgan_dist.tracking.logger import SAMPLES
 from wgan_dist.utils.files import atomic_file
 from wgan_dist.utils.images import labelled, write_gif
 

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wgan_dist.checkpoints.run_dir import CHECKPOINTS, checkpoint_position
+from wgan_dist.checkpoints.run_dir import CHECKPOINTS, EVALUATIONS, METRICS_FILE, checkpoint_position
 from wgan_dist.config import CONFIG_FILE, Config, is_run, read_recipe
 from wgan_dist.config.fields import typed_values
-from wgan_dist.evaluate import EVALUATIONS
 from wgan_dist.evaluation.metric_set import reasons_in_words
-from wgan_dist.tracking.logger import METRICS_FILE
 from wgan_dist.utils.errors import UserError
 
 # A record of metrics.jsonl; NaN where the value was not finite.

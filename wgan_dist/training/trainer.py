@@ -16,14 +16,15 @@ from wgan_dist import distributed
 from wgan_dist.checkpoints import best, checkpoint, generator_file, safetensors_io, train_state
 from wgan_dist.checkpoints.background_writer import BackgroundWriter
 from wgan_dist.checkpoints.generator_file import Description
-from wgan_dist.checkpoints.run_dir import CHECKPOINTS, checkpoint_name
+from wgan_dist.checkpoints.run_dir import CHECKPOINTS, METRICS_FILE, SAMPLES, checkpoint_name
 from wgan_dist.config import Config, as_dict, differences
 from wgan_dist.config.command_line import say
 from wgan_dist.data import Dataset, Order, PointDataset, ShareSampler, as_inputs, micro_batches, mirrored, split
 from wgan_dist.evaluation.evaluator import make_evaluator
 from wgan_dist.losses import modules
 from wgan_dist.models.layers import Critic
-from wgan_dist.tracking.logger import METRICS_FILE, SAMPLES, MetricLogger
+from wgan_dist.tracking.logger import MetricLogger
+from wgan_dist.tracking.sample_grid import ImageSampleGrid, PointSampleGrid
 from wgan_dist.tracking.throughput import ThroughputMeter
 from wgan_dist.training.build import DTYPES, build_gan, make_engine
 from wgan_dist.training.early_stopping import make_early_stopping
@@ -39,7 +40,6 @@ from wgan_dist.training.steps import (
 from wgan_dist.utils import profiler, rng, signals
 from wgan_dist.utils.errors import Stopped, UserError
 from wgan_dist.utils.files import copy_file, remove_partial_files, write_bytes
-from wgan_dist.utils.images import ImageGallery, PointGallery
 from wgan_dist.utils.profiler import phase
 
 # Images at a time: what they take beside a step's memory is what a run takes more of.
@@ -167,9 +167,9 @@ class Trainer:
         fresh = not self.critic_iterations
         observer = MetricLogger(run_dir, self.config, self.step, self.schedule.max_steps, fresh)
         if isinstance(self.data, PointDataset):
-            self.gallery: ImageGallery | PointGallery = PointGallery(self.data.values, run_dir / SAMPLES)
+            self.gallery: ImageSampleGrid | PointSampleGrid = PointSampleGrid(self.data.values, run_dir / SAMPLES)
         else:
-            self.gallery = ImageGallery(self.config.grid_images)
+            self.gallery = ImageSampleGrid(self.config.grid_images)
         if fresh:
             observer.graph(self.average.network, self._fixed_noise(1))
         return observer
