@@ -17,11 +17,14 @@ from torch_fidelity import calculate_metrics
 
 from export.onnx import export_onnx
 from export.torchscript import export_torchscript
+from tests.extractors import Projection, inception_weights, noisy, torchscript, write_images
 from tests.faults.tiny import SETTINGS
-from tests.judges import Projection, inception_weights, noisy, torchscript, write_images
 from wgan_dist.checkpoints import generator_file
+from wgan_dist.config.fields import from_flags
 from wgan_dist.data import ImageDataset, open_images, split
-from wgan_dist.evaluate import evaluate, table
+from wgan_dist.evaluate import EvaluateSettings
+from wgan_dist.evaluate_files import evaluate as evaluate_settings
+from wgan_dist.evaluation.results import table
 from wgan_dist.train import train
 from wgan_dist.utils.errors import UserError
 
@@ -41,6 +44,10 @@ def run(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Path:
     del model.graph.value_info[:]  # shapes of before, which stand in the way
     quantize_dynamic(model, folder / "generator_int8.onnx")
     return folder
+
+
+def evaluate(flags: dict[str, str]) -> None:
+    evaluate_settings(from_flags(EvaluateSettings, flags))
 
 
 def measured(cache_dir: Path, out: Path, **flags: str) -> Any:
@@ -166,12 +173,12 @@ def test_points_have_their_own_metrics(cache_dir: Path, tmp_path: Path) -> None:
     assert found["metrics"]["exact_wasserstein"]["protocol"] == (
         "1,000 generated, 1,000 real (8gaussians), averaged weights"
     )
-    with pytest.raises(UserError, match="metrics=diversity: are of images, and 8gaussians are points"):
+    with pytest.raises(UserError, match="metrics=diversity: expected auto, since 8gaussians are points"):
         evaluate({"ckpt": str(tmp_path / "run"), "metrics": "diversity"})
     for name in ("count", "real_count"):  # always as many: the exact distance is of equally many
-        with pytest.raises(UserError, match=f"^{name}=200: is of images, and 8gaussians are points"):
+        with pytest.raises(UserError, match=f"^{name}=200: expected auto, since 8gaussians are points"):
             evaluate({"ckpt": str(tmp_path / "run"), name: "200"})
-    with pytest.raises(UserError, match="data=digits: points are compared with points"):
+    with pytest.raises(UserError, match="data=digits: expected points for a generator of points"):
         evaluate({"ckpt": str(tmp_path / "run"), "data": "digits"})
 
 
@@ -220,14 +227,14 @@ def test_real_images_are_read_as_the_run_read_them_unless_told(cache_dir: Path, 
 
 
 def test_last_weights_are_of_folders_alone(run: Path) -> None:
-    with pytest.raises(UserError, match="weights=raw: expected a run or checkpoint folder to choose in, not ckpt="):
+    with pytest.raises(UserError, match="weights=raw: expected a run or checkpoint folder, not the file ckpt="):
         evaluate({"ckpt": str(run / "generator.onnx"), "weights": "raw"})
 
 
 def test_weights_of_an_unknown_kind_are_said_to_be_of_none(run: Path, cache_dir: Path, tmp_path: Path) -> None:
     graph = onnx.load(run / "generator.onnx")
     for each in graph.metadata_props:
-        each.value = "swa" if each.key == "wgan_dist.checkpoints.safetensors_io" else each.value
+        each.value = "swa" if each.key == "wgan_dist.weights" else each.value
     onnx.save(graph, tmp_path / "foreign.onnx")
     flags = {"ckpt": str(tmp_path / "foreign.onnx"), "metrics": "diversity", "count": "20"}
     found = measured(cache_dir, tmp_path / "out.json", **flags)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.extractors import Projection, torchscript
 from tests.faults.tiny import SETTINGS, curves, files, flags, last_checkpoint, records
-from tests.judges import Projection, torchscript
 from tests.processes import PYTHON, TORCHRUN_2, run
 from wgan_dist.checkpoints import generator_file, safetensors_io
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS
@@ -149,7 +149,7 @@ def test_real_features_are_computed_once_for_each_set_and_extractor(digits: Imag
     for number, (images, extractor) in enumerate(others, 2):
         images.of(extractor)
         assert len(asked) == 3 * number
-    [damaged] = [file for file in tmp_path.iterdir() if file == real._file(one)]
+    [damaged] = [file for file in tmp_path.iterdir() if file == real._cache_file(one)]
     damaged.write_bytes(damaged.read_bytes()[:-100])
     assert (real.of(one) == first).all()
     assert len(asked) == 15

@@ -1,7 +1,6 @@
 """What is measured of a generator, on generators whose measures are known."""
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -128,7 +127,7 @@ def test_each_kind_of_data_has_its_evaluation(ring: PointDataset, digits: ImageD
     cpu = torch.device("cpu")
     assert isinstance(make_evaluator(Config(), ring, split(ring.values, 0.0), cpu), PointEvaluator)
     assert isinstance(make_evaluator(Config(), digits, split(digits.values, 0.0), cpu), ImageEvaluator)
-    with pytest.raises(UserError, match="metrics=diversity: are of images, and 8gaussians are points"):
+    with pytest.raises(UserError, match="metrics=diversity: expected auto, since 8gaussians are points"):
         make_evaluator(Config(metrics=("diversity",)), ring, split(ring.values, 0.0), cpu)
 
 
@@ -176,7 +175,7 @@ def test_images_that_are_not_finite_have_no_value(digits: ImageDataset) -> None:
 
 
 def test_images_of_another_shape_are_refused(digits: ImageDataset) -> None:
-    with pytest.raises(UserError, match=re.escape("images of [1, 16, 16] against real ones of [1, 32, 32]")):
+    with pytest.raises(UserError, match=r"generated images are \[1, 16, 16\], and the real ones are \[1, 32, 32\]"):
         of_images(digits, 80).measure(lambda part: torch.zeros(part.stop - part.start, 1, 16, 16))
 
 
@@ -186,8 +185,8 @@ def test_a_metric_that_cannot_be_had_is_refused_if_named_and_left_out_with_a_rea
         of_images(tiny, metrics=("sliced_wasserstein",))
     found = of_images(tiny)
     assert (found.names, found.best_metric) == (("nearest_neighbour", "diversity"), "")
-    assert found.skipped["sliced_wasserstein"] == "needs an image_size of at least 7, not 6"
-    assert found.skipped["frechet_distance"] == "needs --feature_extractor=FILE"
+    assert found.metric_set.skipped["sliced_wasserstein"] == "needs an image_size of at least 7, not 6"
+    assert found.metric_set.skipped["frechet_distance"] == "needs --feature_extractor=FILE"
     with pytest.raises(UserError, match="metrics=frechet_distance: needs --feature_extractor=FILE"):
         of_images(tiny, metrics=("diversity", "frechet_distance"))
 
@@ -199,7 +198,7 @@ def test_without_inceptions_weights_it_is_said_where_they_go(monkeypatch: pytest
         of_images(tiny, metrics=("kid",))
     assert str(refused.value).startswith("metrics=kid: needs Inception's weights: ")
     assert f"{tmp_path}/checkpoints/weights-inception-2015-12-05-6726825d.pth" in str(refused.value)
-    assert "--inception_weights=FILE" in of_images(tiny).skipped["fid"]
+    assert "--inception_weights=FILE" in of_images(tiny).metric_set.skipped["fid"]
 
 
 OF_A_MIXTURE = {"exact_wasserstein", "modes_covered", "good_share", "rarest_mode_share"}

@@ -145,5 +145,5 @@ def test_the_distance_grows_with_noise() -> None:
 
 
 def test_another_number_of_images_is_refused() -> None:
-    with pytest.raises(ValueError, match="64 images against 128"):
+    with pytest.raises(ValueError, match="64 images and 128 reference images"):
         Reference.of(digits()).distance(digits()[:64])

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from wgan_dist.checkpoints.run_dir import METRICS_FILE
 from wgan_dist.data.synthetic import DRAWS, MIXTURES
-from wgan_dist.evaluation.metrics.points import exact_wasserstein, good_of_mode
-from wgan_dist.tracking.logger import METRICS_FILE
+from wgan_dist.evaluation.metrics.points import exact_wasserstein, good_points_per_mode
 
 STEPS = {"25gaussians": 3000, "8gaussians": 1000, "swissroll": 1600}
 # The last has no averaged generator: its critic and the exact distance see the very samples that it is trained against.
@@ -65,7 +65,7 @@ def of_real(data: str) -> str:
     """The line of real data against other real data."""
     line = f"{data}: real data: exact W₁ {real_distance(data):.3f}"
     if data in MIXTURES:
-        counts = good_of_mode(DRAWS[data](COUNTED, 1), MIXTURES[data])
+        counts = good_points_per_mode(DRAWS[data](COUNTED, 1), MIXTURES[data])
         line += f", modes {np.count_nonzero(counts)} of {len(counts)}, good {counts.sum() / COUNTED:.1%}"
     return line
 
