@@ -1,4 +1,4 @@
-"""The command line of evaluation: any generator file and any folder, measured alike, and what is wrong is named."""
+"""The evaluate command: any generator file and any folder is measured alike, and errors name the setting."""
 
 import json
 import shutil
@@ -33,7 +33,7 @@ FIDELITY = {"cuda": False, "verbose": False, "cache": False, "save_cpu_ram": Tru
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Path:
-    """A run of steps with a part held out, and its generator in every kind of file."""
+    """Train a run with held-out images and export its generator to every kind of file."""
     folder = tmp_path_factory.mktemp("evaluate") / "run"
     few = {"max_steps": "4", "sample_every": "0", "checkpoint_every": "2", "holdout": "0.2"}
     train(SETTINGS | few | {"run_dir": str(folder), "cache_dir": str(cache_dir)})
@@ -51,7 +51,7 @@ def evaluate(flags: dict[str, str]) -> None:
 
 
 def measured(cache_dir: Path, out: Path, **flags: str) -> Any:
-    """What is written of an evaluation."""
+    """Evaluate and return the content of the JSON file."""
     evaluate({"cache_dir": str(cache_dir), "out": str(out)} | flags)
     return json.loads(out.read_text())
 
@@ -262,7 +262,7 @@ def test_a_generator_of_what_is_not_finite_is_named(suffix: str, run: Path, cach
 
 
 def bad(tmp_path: Path, digits: ImageDataset) -> dict[str, tuple[dict[str, str], str]]:
-    """Flags, and what is said of them."""
+    """Return flags and the error message for them, by case."""
     mixed = write_images(digits.pixels[:3], tmp_path / "mixed")
     write_images(digits.pixels[:1, :, ::2, ::2], tmp_path / "small")
     shutil.copy(tmp_path / "small" / "0000.png", tmp_path / "mixed" / "9.png")

@@ -1,4 +1,4 @@
-"""Extractors in files: good ones alike in every form, others named."""
+"""Feature extractors from files: TorchScript and ONNX agree, and errors name the file."""
 
 import os
 from pathlib import Path
@@ -120,7 +120,7 @@ def test_images_become_rgb_as_pillow_makes_them() -> None:
 
 
 class Order:
-    """A pickle that is a program."""
+    """A pickle that runs a program."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""Distances of features, against closed forms and against torch-fidelity on folders of images."""
+"""Distances between features, held against closed forms and against torch-fidelity on folders of images."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -38,7 +38,7 @@ def test_all_are_what_torch_fidelity_says_of_the_same_folders(digits: ImageDatas
 
 
 def with_moments(count: int, mean: np.ndarray, covariance: np.ndarray, seed: int) -> Tensor:
-    """Draws whose own mean and covariance are these, exactly."""
+    """Draw samples whose mean and covariance are exactly these."""
     drawn = np.random.default_rng(seed).normal(size=(count, len(mean)))
     drawn -= drawn.mean(0)
     whitening = np.linalg.inv(np.linalg.cholesky(np.cov(drawn, rowvar=False)))

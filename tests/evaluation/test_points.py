@@ -1,4 +1,4 @@
-"""The exact distance against scipy, translations and brute force, and modes against counting by hand."""
+"""The exact distance, held against scipy, translations and brute force; modes, against counts by hand."""
 
 import itertools
 import math
