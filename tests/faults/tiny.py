@@ -12,10 +12,10 @@ import pytest
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from wgan_dist.checkpoints.checkpoint import CRITIC_FILE
 from wgan_dist.checkpoints.generator_file import EMA_FILE, RAW_FILE
 from wgan_dist.checkpoints.run_dir import METRICS_FILE
 from wgan_dist.tracking.metric_names import SPEED_METRICS
-from wgan_dist.training.trainer import CRITIC_FILE
 
 SETTINGS = {
     "data": "digits",

@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.conftest import TINY
 from tests.processes import HANG_SECONDS, PYTHON, REPOSITORY
-from wgan_dist.tracking.logger import TRACKERS_DIR
+from wgan_dist.checkpoints.run_dir import TRACKERS
 from wgan_dist.tracking.metric_names import RECORDED
 from wgan_dist.tracking.trackers import Trackers, check
 from wgan_dist.train import train
@@ -111,7 +111,7 @@ def test_a_run_outlives_a_tracker(
 
 def test_accelerates_own_tracker_writes_below_the_run(tiny: dict[str, str], tmp_path: Path) -> None:
     train(tiny | FEW | {"run_dir": str(tmp_path / "run"), "trackers": "tensorboard"})
-    events = EventAccumulator(str(tmp_path / "run" / TRACKERS_DIR / "wgan_dist"))
+    events = EventAccumulator(str(tmp_path / "run" / TRACKERS / "wgan_dist"))
     events.Reload()
     found = [(event.step, event.value) for event in events.Scalars("critic/loss")]
     expected = [(n, pytest.approx(each["critic/loss"], 1e-6)) for n, each in enumerate(records(tmp_path / "run"), 1)]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from wgan_dist.checkpoints.run_dir import METRICS_FILE, SAMPLES
+from wgan_dist.checkpoints.run_dir import METRICS_FILE, SAMPLES, TENSORBOARD, TRACKERS
 from wgan_dist.config import Config, as_dict, to_yaml
 from wgan_dist.config.fields import show
 from wgan_dist.tracking.metric_names import METRICS, RECORDED, TRAINING_METRICS
@@ -23,7 +23,6 @@ from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import atomic_file, sync, write_bytes
 from wgan_dist.utils.images import to_image
 
-TENSORBOARD_DIR, TRACKERS_DIR = "tensorboard", "trackers"
 # The columns of TensorBoard's table of runs: it shows the last value of each.
 TABLE_TAGS = (TRAINING_METRICS["wasserstein"].tensorboard_tag, *(metric.tensorboard_tag for metric in METRICS.values()))
 # One chart of all estimates of the critic, under "Custom scalars".
@@ -72,7 +71,7 @@ class MetricLogger:
         """
         self.run_dir = run_dir
         self.progress = ProgressLine(step, total_steps)
-        self.writer_dir = run_dir / TENSORBOARD_DIR
+        self.writer_dir = run_dir / TENSORBOARD
         if fresh:
             for abandoned in self.writer_dir.glob("events.*"):  # of a start that was stopped before it trained
                 abandoned.unlink()
@@ -87,7 +86,7 @@ class MetricLogger:
         drop_records_after(self.metrics_path, step)
         self.metrics = self.metrics_path.open("a", encoding="utf-8")
         settings = settings_table(config) | {"run_dir": str(run_dir), "first_step": step}
-        self.trackers = Trackers(config.trackers, run_dir / TRACKERS_DIR, settings)
+        self.trackers = Trackers(config.trackers, run_dir / TRACKERS, settings)
 
     def _add_settings(self, config: Config) -> None:
         """Write the row of TensorBoard's table of runs to the run's own events; add_hparams would start another run."""

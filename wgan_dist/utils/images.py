@@ -30,15 +30,15 @@ def from_uint8(pixels: Tensor, dtype: torch.dtype) -> Tensor:
     return pixels.to(dtype).div_(127.5).sub_(1.0)
 
 
-def grid(images: Tensor) -> Tensor:
-    """Arrange images [n, c, h, w] in [−1, 1] in one roughly square picture, uint8 [3, height, width].
+def grid(images: Tensor, columns: int = 0) -> Tensor:
+    """Arrange images [n, c, h, w] in [−1, 1] in one picture uint8 [3, height, width], roughly square without `columns`.
 
     RGBA images give [4, height, width]. Two dark pixels surround each image, as in torchvision's make_grid, whose
     import costs 200 MB of memory. NaN is shown as grey.
     """
     count, channels, height, width = images.shape
     channels = max(3, channels)
-    columns = round(count**0.5)
+    columns = columns or round(count**0.5)
     rows = math.ceil(count / columns)
     cells = torch.zeros(rows * columns, channels, height + GAP, width + GAP, dtype=torch.uint8)
     cells[:count, :, GAP:, GAP:] = to_uint8(images.float().nan_to_num())
