@@ -18,7 +18,7 @@ from export.program import open_program
 from export.sampler import POINT_LAYOUT, Sampler, SamplerError, latents
 from export.torchscript import METADATA_FILE
 from wgan_dist.checkpoints import generator_file
-from wgan_dist.data import ImageDataset, open_images
+from wgan_dist.data.datasets import ImageDataset, open_images
 from wgan_dist.data.sources.base import BadImageError, read_image
 from wgan_dist.data.sources.paths import expand_home
 from wgan_dist.data.sources.registry import open_source

@@ -7,7 +7,7 @@ import torch
 
 from export.onnx import export_onnx
 from wgan_dist.config import Config
-from wgan_dist.data import ImageDataset, open_images
+from wgan_dist.data.datasets import ImageDataset, open_images
 from wgan_dist.train import train
 
 # Idle threads of several processes slow each other many times over, and tiny networks gain nothing from two.

@@ -11,7 +11,8 @@ from export.sampler import SamplerError, grid, write_images, write_picture, writ
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.checkpoints.generator_file import Artifact, Description
 from wgan_dist.config.fields import show
-from wgan_dist.data import are_points, open_points
+from wgan_dist.data.datasets import open_points
+from wgan_dist.data.synthetic import are_points
 from wgan_dist.models.inference import generate, sample_latents
 from wgan_dist.sample import SampleSettings
 from wgan_dist.utils.errors import UserError

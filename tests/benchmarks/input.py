@@ -16,8 +16,8 @@ from PIL import Image
 
 from wgan_dist import distributed
 from wgan_dist.config import Config, command_line, load_config
-from wgan_dist.data import ImageDataset, as_inputs, open_images
-from wgan_dist.data.samplers import Order, ShareSampler, micro_batches
+from wgan_dist.data.datasets import ImageDataset, open_images
+from wgan_dist.data.samplers import Order, ShareSampler, as_inputs, micro_batches
 
 FILES, SIDE, BATCHES = 2_000, 256, 2_000
 

@@ -34,7 +34,7 @@ from tests.processes import HANG_SECONDS
 from tests.single_steps import steps_of
 from wgan_dist import distributed
 from wgan_dist.config import Config, load_config
-from wgan_dist.data import open_images
+from wgan_dist.data.datasets import open_images
 from wgan_dist.losses import modules
 from wgan_dist.models.layers import Critic
 from wgan_dist.training.build import DTYPES, build_gan

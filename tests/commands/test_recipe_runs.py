@@ -14,7 +14,7 @@ from export.sampler import Sampler, write_points
 from tests.processes import metrics
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.config import recipe_names
-from wgan_dist.data import open_points
+from wgan_dist.data.datasets import open_points
 from wgan_dist.data.sources.idx import DIGITS, read_idx
 from wgan_dist.models.inference import generate
 from wgan_dist.sample import SampleSettings

@@ -10,7 +10,7 @@ from torch import nn
 
 from tests.processes import PYTHON, REPOSITORY, run
 from wgan_dist.config import RECIPE_NOTES, Config, load_config, read_recipe, recipe_names
-from wgan_dist.data import Order
+from wgan_dist.data.samplers import Order
 from wgan_dist.models.from_config import network_specs
 from wgan_dist.models.registry import build_critic, build_generator
 from wgan_dist.recipes import listing, main, shown

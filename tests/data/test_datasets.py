@@ -279,7 +279,7 @@ BUILDER = """
 import sys, time
 from pathlib import Path
 from tests.processes import HANG_SECONDS, REPOSITORY
-from wgan_dist.data import open_images
+from wgan_dist.data.datasets import open_images
 me, other = Path(sys.argv[1]), Path(sys.argv[2])
 def progress(done, total):
     (me / "decoding").touch()

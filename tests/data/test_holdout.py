@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from tests.faults.tiny import SETTINGS
 from wgan_dist import distributed
 from wgan_dist.config import load_config
-from wgan_dist.data import ImageDataset, as_inputs, open_images, split_holdout
+from wgan_dist.data.datasets import ImageDataset, open_images
+from wgan_dist.data.holdout import split_holdout
+from wgan_dist.data.samplers import as_inputs
 from wgan_dist.training.run import build_run
 from wgan_dist.utils.errors import UserError
 

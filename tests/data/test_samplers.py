@@ -7,8 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from wgan_dist.data import ImageDataset, Order, ShareSampler, as_inputs, micro_batches, mirrored, to_unit_range
+from wgan_dist.data.datasets import ImageDataset
+from wgan_dist.data.samplers import Order, ShareSampler, as_inputs, micro_batches, mirrored
 from wgan_dist.distributed import World, micro_batch_slices
+from wgan_dist.utils.images import from_uint8
 
 SIZES = st.tuples(st.integers(1, 40), st.integers(1, 40)).map(lambda pair: (max(pair), min(pair)))
 SEEDS = st.integers(0, 2**63 - 1)
@@ -109,7 +111,7 @@ def test_micro_batches_follow_the_sampler(workers: int) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_uint8_is_mapped_to_minus_one_to_one(dtype: torch.dtype) -> None:
     levels = torch.arange(256, dtype=torch.uint8)
-    numbers = to_unit_range(levels, dtype)
+    numbers = from_uint8(levels, dtype)
     assert numbers.dtype == dtype
     assert numbers[[0, 255]].tolist() == [-1, 1]
     torch.testing.assert_close(numbers, torch.linspace(-1, 1, 256, dtype=torch.float64).to(dtype))

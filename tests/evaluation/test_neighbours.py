@@ -1,11 +1,11 @@
-"""Nearest neighbours and diversity against scipy, on real digits and on random features."""
+"""Nearest neighbours and diversity, held against scipy on digits and on random features."""
 
 import numpy as np
 import pytest
 import torch
 from scipy.spatial.distance import cdist, pdist
 
-from wgan_dist.data import ImageDataset
+from wgan_dist.data.datasets import ImageDataset
 from wgan_dist.evaluation.metrics import neighbours
 from wgan_dist.evaluation.metrics.neighbours import mean_pairwise_distance, nearest
 from wgan_dist.utils.errors import UserError

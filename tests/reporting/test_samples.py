@@ -13,7 +13,8 @@ from export.sampler import Sampler, grid
 from tests.generators import small_spec, write_generator
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS, checkpoint_name
 from wgan_dist.checkpoints.state_file import STATE_FILE
-from wgan_dist.data import ImageDataset, split
+from wgan_dist.data.datasets import ImageDataset
+from wgan_dist.data.holdout import split_holdout
 from wgan_dist.reporting.image_files import Picture
 from wgan_dist.reporting.run_data import RunData, read_run
 from wgan_dist.reporting.samples import final_picture, latent_space, load_generator, nearest_images
@@ -66,7 +67,7 @@ def test_below_each_image_is_the_nearest_training_image(run: RunData, digits: Im
 
 def test_held_out_images_are_not_searched(run: RunData, digits: ImageDataset) -> None:
     held_out = dataclasses.replace(run, config=dataclasses.replace(run.config, holdout=0.97))
-    kept = split(digits.pixels, 0.97)
+    kept = split_holdout(digits.pixels, 0.97)
     pairs = nearest_images(held_out, load_generator(run, ""), 30, 3, "1-tiny")
     assert pairs.training_images == len(kept.training) < 100
     strangers = {digits.pixels[row].tobytes() for row in kept.held_out}

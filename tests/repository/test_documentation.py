@@ -16,7 +16,7 @@ from PIL import Image
 
 from tests import structure
 from tests.processes import REPOSITORY, run
-from wgan_dist.data import ImageDataset
+from wgan_dist.data.datasets import ImageDataset
 
 # In the order in which a newcomer reads them: files that the README's commands write are there for the later pages.
 PAGES = [

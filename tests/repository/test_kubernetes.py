@@ -19,7 +19,7 @@ from tests.faults.tiny import flags
 from tests.processes import HANG_SECONDS, PYTHON, REPOSITORY
 from tests.repository.test_documentation import make_photos
 from wgan_dist.config.command_line import EXIT_STOPPED
-from wgan_dist.data import ImageDataset
+from wgan_dist.data.datasets import ImageDataset
 
 Manifest = dict[str, Any]
 CLAIM, JOB = yaml.safe_load_all((REPOSITORY / "launch/kubernetes.yaml").read_text(encoding="utf-8"))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wgan_dist.config import Config
-from wgan_dist.data import Order
+from wgan_dist.data.samplers import Order
 from wgan_dist.training.schedule import (
     critic_iterations_at,
     is_due,

@@ -44,6 +44,3 @@ def split_holdout(values: NDArray[Any], share: float) -> Split:
         count = "all" if is_held_out.all() else "none"
         raise UserError(f"holdout={share:g}: holds out {count} of {len(values)} samples; expected some of them")
     return Split(rows[~is_held_out], rows[is_held_out])
-
-
-split = split_holdout

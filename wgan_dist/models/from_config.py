@@ -1,7 +1,7 @@
 """Settings → the descriptions of both networks; the last place that knows settings, before the builders."""
 
 from wgan_dist.config import Config
-from wgan_dist.data import are_points
+from wgan_dist.data.synthetic import are_points
 from wgan_dist.models.registry import POINT_CHANNELS, POINT_SIZE, NetworkSpec, critic_spec, generator_spec
 
 # Where the data are not open yet.

@@ -8,7 +8,7 @@ import numpy as np
 
 from wgan_dist.checkpoints.generator_file import EMA_FILE, Artifact
 from wgan_dist.config.fields import show
-from wgan_dist.data import are_points
+from wgan_dist.data.synthetic import are_points
 from wgan_dist.reporting import curves, samples
 from wgan_dist.reporting.comparison import Comparison, TableRow, compare_settings
 from wgan_dist.reporting.curves import AXES, COLOURS, Chart
@@ -20,7 +20,7 @@ from wgan_dist.reporting.options import ReportOptions
 from wgan_dist.reporting.run_data import RunData, read_best
 from wgan_dist.reporting.samples import LatentSpace, NearestImages
 from wgan_dist.reporting.timing import Timer, Timing, exported_files
-from wgan_dist.tracking.logger import duration_text
+from wgan_dist.tracking.progress import duration_text
 from wgan_dist.utils.errors import UserError
 
 MISSING = "–"

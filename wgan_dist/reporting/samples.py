@@ -12,7 +12,10 @@ from wgan_dist.checkpoints.checkpoint import LoadedCheckpoint
 from wgan_dist.checkpoints.generator_file import Artifact
 from wgan_dist.checkpoints.manifest import checkpoint_folders, newest_checkpoint
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS
-from wgan_dist.data import ImageDataset, are_points, as_inputs, open_images, open_points, split
+from wgan_dist.data.datasets import ImageDataset, open_images, open_points
+from wgan_dist.data.holdout import split_holdout
+from wgan_dist.data.samplers import as_inputs
+from wgan_dist.data.synthetic import are_points
 from wgan_dist.evaluation.metrics.neighbours import nearest
 from wgan_dist.models.inference import generate, sample_latents
 from wgan_dist.reporting.image_files import Picture, to_png
@@ -110,7 +113,7 @@ def nearest_images(run: RunData, generator: Artifact, count: int, seed: int, fol
     """
     generated = _draw(generator, count, seed)
     images = open_training_images(run, generator.description.channels)
-    rows = split(images.values, run.config.holdout).training
+    rows = split_holdout(images.values, run.config.holdout).training
     found = nearest(torch.from_numpy(generated.transpose(0, 3, 1, 2)), images.pixels, rows)
     real = np.stack([images.pixels[index] for index in found.indices]).transpose(0, 2, 3, 1)
     alt = f"Above, {count} images by {run.name}; below each, the training image nearest to it"

@@ -6,7 +6,7 @@ from typing import Any
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wgan_dist.data import Order, ShareSampler, as_inputs, micro_batches, mirrored
+from wgan_dist.data.samplers import Order, ShareSampler, as_inputs, micro_batches, mirrored
 from wgan_dist.training.noise import NoiseSource
 from wgan_dist.utils.profiler import phase
 

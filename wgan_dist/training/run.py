@@ -21,18 +21,11 @@ from wgan_dist.checkpoints.run_dir import SAMPLES, check_run_dir, make_run_dir
 from wgan_dist.checkpoints.train_state import TrainState
 from wgan_dist.config import CONFIG_FILE, Config, as_dict, check_together, summary, to_yaml
 from wgan_dist.config.command_line import say
-from wgan_dist.data import (
-    Dataset,
-    ImageDataset,
-    Order,
-    PointDataset,
-    Split,
-    are_points,
-    progress_reporter,
-    open_images,
-    open_points,
-    split,
-)
+from wgan_dist.data.datasets import Dataset, ImageDataset, PointDataset, open_images, open_points
+from wgan_dist.data.decoding import progress_reporter
+from wgan_dist.data.holdout import Split
+from wgan_dist.data.samplers import Order
+from wgan_dist.data.synthetic import are_points
 from wgan_dist.evaluation.evaluator import Evaluator, make_evaluator
 from wgan_dist.losses.modules import PENALTIES
 from wgan_dist.models.from_config import ASSUMED_CHANNELS, network_specs
@@ -40,6 +33,7 @@ from wgan_dist.models.layers import Critic
 from wgan_dist.models.registry import NetworkSpec, is_own_class
 from wgan_dist.tracking import trackers
 from wgan_dist.tracking.logger import MetricLogger
+from wgan_dist.tracking.sample_grid import ImageSampleGrid, PointSampleGrid
 from wgan_dist.tracking.throughput import ThroughputMeter
 from wgan_dist.training import callbacks, inference
 from wgan_dist.training.build import DTYPES, build_gan
@@ -54,7 +48,6 @@ from wgan_dist.training.trainer import Trainer
 from wgan_dist.utils import rng
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import remove_partial_files, write_text
-from wgan_dist.utils.images import ImageGallery, PointGallery
 
 
 @dataclass(frozen=True)
@@ -127,7 +120,7 @@ def build_run(config: Config, accelerator: Accelerator, data: Dataset) -> Traini
     Raises:
         UserError: For settings that do not fit the data, the networks or the number of processes.
     """
-    parts = split(data.values, config.holdout)
+    parts = split_holdout(data.values, config.holdout)
     order = Order(config.seed, len(parts.training), config.batch_size)
     if not order.batches_per_epoch:
         samples = "points" if isinstance(data, PointDataset) else "images"
@@ -227,10 +220,10 @@ def _logger_of(run: TrainingRun, run_dir: Path, resumed: bool) -> Callable[[Trai
     return open_logger
 
 
-def _sample_grid(run: TrainingRun, run_dir: Path) -> ImageGallery | PointGallery:
+def _sample_grid(run: TrainingRun, run_dir: Path) -> ImageSampleGrid | PointSampleGrid:
     if isinstance(run.data, PointDataset):
-        return PointGallery(run.data.values, run_dir / SAMPLES)
-    return ImageGallery(run.config.grid_images)
+        return PointSampleGrid(run.data.values, run_dir / SAMPLES)
+    return ImageSampleGrid(run.config.grid_images)
 
 
 def _evaluation(run: TrainingRun, manager: CheckpointManager) -> list[callbacks.Callback]:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from tests.faults.hostile.bombs import pickle_bomb, tar_slip, zip_bomb
 from tests.faults.hostile.case import Case, Place
-from wgan_dist.data import open_images
+from wgan_dist.data.datasets import open_images
 from wgan_dist.data.sources.base import FORMATS, BadImageError, ImageListing, read_image
 from wgan_dist.data.transforms import to_pixels
 
