@@ -227,7 +227,7 @@ def test_the_help_has_a_line_for_every_setting_below_its_heading() -> None:
         "--whole a count (default 7)",
         "--number a share (default 0.5)",
         "--word a text",
-        "--kind a choice [one|two] (default one)",
+        "--kind a choice [one | two] (default one)",
         "second heading:",
         "--names some texts (default a,b)",
         "--pair two shares (default 0,0.9)",
