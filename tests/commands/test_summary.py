@@ -8,7 +8,7 @@ import torch
 
 from tests.processes import PYTHON, run
 from wgan_dist.config import load_config
-from wgan_dist.summary import summarise, tables
+from wgan_dist.models.summary import print_summary, tables
 from wgan_dist.utils.errors import UserError
 
 NARROW = {"generator_features": "8", "critic_features": "8"}
@@ -76,7 +76,7 @@ def test_samples_have_three_channels_unless_something_says_otherwise(flags: dict
 
 
 def test_every_layer_has_a_line_below_the_name_of_its_network(capsys: pytest.CaptureFixture[str]) -> None:
-    summarise({"recipe": "mnist_upsample", "batch_size": "2"} | NARROW)
+    print_summary(load_config({"recipe": "mnist_upsample", "batch_size": "2"} | NARROW))
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if line.startswith(("generator ", "critic "))] == [
         "generator upsample",
@@ -93,7 +93,7 @@ def test_a_summary_draws_nothing_from_the_global_generator() -> None:
 
 def test_a_network_that_cannot_be_is_refused() -> None:
     with pytest.raises(UserError, match="image_size=64: the upsample generator makes 28, 32"):
-        summarise({"recipe": "mnist_upsample", "image_size": "64"})
+        print_summary(load_config({"recipe": "mnist_upsample", "image_size": "64"}))
 
 
 def test_convolutions_that_halve_are_counted_as_they_are_computed() -> None:

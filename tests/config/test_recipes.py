@@ -10,10 +10,12 @@ from torch import nn
 
 from tests.processes import PYTHON, REPOSITORY, run
 from wgan_dist.config import RECIPE_NOTES, Config, load_config, read_recipe, recipe_names
+from wgan_dist.config.command_line import read_flags
+from wgan_dist.config.recipe_listing import list_recipes, print_recipes, show_recipe
 from wgan_dist.data import Order
 from wgan_dist.models.from_config import network_specs
 from wgan_dist.models.registry import build_critic, build_generator
-from wgan_dist.recipes import listing, main, shown
+from wgan_dist.recipes import RecipesSettings, recipe_to_show
 from wgan_dist.training.schedule import Schedule, critic_iterations_at, make_schedule
 from wgan_dist.utils.errors import UserError
 
@@ -220,7 +222,7 @@ def test_a_recipe_tells_its_method_its_source_and_what_to_expect(name: str) -> N
 
 
 def test_the_listing_has_a_line_for_each_recipe_with_its_data_size_and_notes() -> None:
-    lines = listing().splitlines()
+    lines = list_recipes().splitlines()
     assert [line.split()[0] for line in lines] == recipe_names()
     for line, name in zip(lines, recipe_names(), strict=True):
         config, notes = load_config({"recipe": name}), read_recipe(name)
@@ -231,7 +233,7 @@ def test_the_listing_has_a_line_for_each_recipe_with_its_data_size_and_notes() -
 
 @EACH_RECIPE
 def test_what_is_shown_of_a_recipe_is_a_recipe_for_the_same_run(name: str, tmp_path: Path) -> None:
-    text = shown(name)
+    text = show_recipe(name)
     assert text.splitlines()[:3] == [f"# {note}: {read_recipe(name)[note]}" for note in RECIPE_NOTES]
     copy = tmp_path / "copy.yaml"
     copy.write_text(text, encoding="utf-8")
@@ -240,54 +242,66 @@ def test_what_is_shown_of_a_recipe_is_a_recipe_for_the_same_run(name: str, tmp_p
 
 
 def test_a_recipe_is_shown_with_what_its_base_decides_once() -> None:
-    lines = shown("sagan64").splitlines()
+    lines = show_recipe("sagan64").splitlines()
     assert {"latent_dim: 100", "betas: 0,0.9", "loss: wasserstein", "generator: sagan"} <= set(lines)
     names = [line.split(":")[0] for line in lines]
     assert len(set(names)) == len(names)
     assert "base" not in names
 
 
-def test_a_recipe_file_of_ones_own_is_shown_with_the_notes_it_has(tmp_path: Path) -> None:
+def test_a_custom_recipe_file_is_shown_with_the_notes_it_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     own = tmp_path / "own.yaml"
     own.write_text("seed: 3\nexpect: little\nn_critic: 2\n", encoding="utf-8")
-    assert main(["show", str(own)]) == "# expect: little\nseed: 3\nn_critic: 2"
+    print_recipes(recipe_to_show(read_flags(["show", str(own)], RecipesSettings)))
+    assert capsys.readouterr().out == "# expect: little\nseed: 3\nn_critic: 2\n"
 
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["show", "catface64"], "unknown recipe catface64; did you mean catfaces64?"),
-        (["show", "xyz"], "unknown recipe xyz; known are: catfaces64, cifar10_resnet"),
         (["show"], "recipes show: expected nothing, or show NAME"),
         (["show", "digits", "dcgan64"], "recipes show digits dcgan64: expected nothing, or show NAME"),
         (["digits"], "recipes digits: expected nothing, or show NAME"),
+        (["--seed=1"], "unknown setting seed; known are: none"),
     ],
 )
 def test_other_arguments_are_refused(arguments: list[str], complaint: str) -> None:
     with pytest.raises(UserError) as error:
-        main(arguments)
+        recipe_to_show(read_flags(arguments, RecipesSettings))
+    assert str(error.value) == complaint
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("catface64", "unknown recipe catface64; did you mean catfaces64?"),
+        ("xyz", "unknown recipe xyz; known are: catfaces64, cifar10_resnet"),
+    ],
+)
+def test_an_unknown_recipe_is_not_shown(name: str, complaint: str) -> None:
+    with pytest.raises(UserError) as error:
+        show_recipe(name)
     assert str(error.value).startswith(complaint)
-
-
-@pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["show", "--help"]])
-def test_help_tells_both_ways_to_call_it(arguments: list[str]) -> None:
-    assert "python -m wgan_dist.recipes show NAME" in main(arguments)
 
 
 def test_the_command_line_prints_or_ends_in_one_line_with_status_2(tmp_path: Path) -> None:
     command = (*PYTHON, "-m", "wgan_dist.recipes")
-    assert run(*command, cwd=tmp_path).stdout.rstrip("\n") == listing()
-    assert run(*command, "show", "digits", cwd=tmp_path).stdout.rstrip("\n") == shown("digits")
-    for arguments in (["show", "digist"], ["show"], ["show", "digits", "again"], ["list"]):
+    assert run(*command, cwd=tmp_path).stdout.rstrip("\n") == list_recipes()
+    assert run(*command, "show", "digits", cwd=tmp_path).stdout.rstrip("\n") == show_recipe("digits")
+    for arguments in (["show", "digist"], ["list"]):
         done = run(*command, *arguments, cwd=tmp_path, fails=2)
         assert done.stdout == ""
         assert re.fullmatch(r"error: [^\n]+\n", done.stderr)
+    assert "python -m wgan_dist.recipes show NAME" in run(*command, "show", "--help", cwd=tmp_path).stdout
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_recipes_are_listed_without_importing_torch() -> None:
     code = (
-        "import sys; from wgan_dist.recipes import main; main([]); main(['show', 'sagan64']);"
+        "import sys; from wgan_dist.config.recipe_listing import list_recipes, show_recipe; list_recipes();"
+        "show_recipe('sagan64');"
         "print(sorted({'torch', 'numpy', 'accelerate'} & set(sys.modules)))"
     )
     assert run(sys.executable, "-c", code, cwd=REPOSITORY).stdout.strip() == "[]"
