@@ -96,9 +96,7 @@ class Config:
         "Norm layers of the critic; auto is the network's default.",
         choices=("auto", "batch", "instance", "layer", "none"),
     )
-    spectral_norm: str = setting(
-        "none", "Networks with spectral norm.", choices=("none", "critic", "generator", "both")
-    )
+    spectral_norm: str = setting("none", "Where to use spectral norm.", choices=("none", "critic", "generator", "both"))
     latent_dim: int = setting(128, "Length of the latent vector z.", least=1)
     latent_distribution: str = setting(
         "normal", "Distribution of z: N(0, 1) or U[-1, 1).", choices=("normal", "uniform")
@@ -139,7 +137,7 @@ class Config:
         group="Set precision and speed",
     )
     mixed_precision: str = setting(
-        "auto", "Autocast type; auto follows the launcher.", choices=("auto", "no", "bf16", "fp16")
+        "auto", "Type for autocast; auto follows the launcher.", choices=("auto", "no", "bf16", "fp16")
     )
     max_skipped: int = operational(
         50, "Consecutive updates skipped for non-finite gradients before the run stops.", least=1
@@ -153,17 +151,20 @@ class Config:
     timeout: int = operational(1800, "Seconds to wait for other processes.", least=1)
 
     log_every: int | str = operational(
-        50, "Log metrics this often.", parse=parse_duration, group="Log, sample and save"
+        50, "Steps or epochs between metrics.", parse=parse_duration, group="Log, sample and save"
     )
-    sample_every: int | str = operational(500, "Draw a grid from fixed latents this often.", parse=parse_duration)
-    grid_images: int = operational(64, "Images in the grid.", least=1)
-    checkpoint_every: int | str = operational(1000, "Save a checkpoint this often.", parse=parse_duration)
+    sample_every: int | str = operational(500, "Steps or epochs between sample grids.", parse=parse_duration)
+    grid_images: int = operational(64, "Images in a grid; their latents stay the same.", least=1)
+    checkpoint_every: int | str = operational(1000, "Steps or epochs between checkpoints.", parse=parse_duration)
     keep_checkpoints: int = operational(3, "Newest checkpoints to keep.", least=1)
     weight_histograms: bool = operational(False, "Log weight histograms to TensorBoard.")
     trackers: tuple[str, ...] = operational((), "More trackers of accelerate, such as wandb,mlflow.")
 
     evaluate_every: int | str = operational(
-        0, "Evaluate the averaged generator this often; 0 for never.", parse=parse_duration, group="Evaluate"
+        0,
+        "Steps or epochs between evaluations of the averaged generator; 0 for none.",
+        parse=parse_duration,
+        group="Evaluate",
     )
     metrics: tuple[str, ...] | None = operational(
         None,
@@ -171,9 +172,7 @@ class Config:
         parse=parse_metrics,
     )
     evaluation_images: int = operational(1024, "Generated and real images to compare.", least=2)
-    feature_extractor: str = operational(
-        "", "TorchScript or ONNX file: uint8 images → features for frechet and kernel."
-    )
+    feature_extractor: str = operational("", "TorchScript or ONNX feature extractor for frechet and kernel.")
     inception_weights: str = operational("", "File of Inception's weights; by default torch-fidelity's.")
     best_metric: str = operational("auto", "Metric that chooses best.safetensors.", choices=BEST_METRICS)
     early_stop: str = operational(
@@ -181,9 +180,7 @@ class Config:
         "Stop when best_metric (best) or the held-out Wasserstein estimate (holdout) stops improving.",
         choices=("no", "best", "holdout"),
     )
-    patience: int | str = operational(
-        5000, "Duration without improvement after which --early_stop stops.", parse=parse_duration
-    )
+    patience: int | str = operational(5000, "Steps or epochs without improvement to wait.", parse=parse_duration)
 
     description: str = operational("", "What the images show; stored in the generator.", group="Describe the generator")
     license: str = operational("", "SPDX name of the generator's licence; stored in the generator.")
