@@ -1,3 +1,5 @@
+"""Config: recipes and flags, checks, the saved form, and what a resumed run may change."""
+
 import dataclasses
 import json
 from pathlib import Path
@@ -30,7 +32,7 @@ clip_value generator_batch_size reuse_latents adam_eps critic_lr generator_lr em
 workers log_every sample_every grid_images checkpoint_every evaluate_every
 """
 
-# For every setting a value that is not its default.
+# A value of each setting that is not its default.
 OTHER: dict[str, Any] = {
     "recipe": "other",
     "run_dir": "runs/other",
@@ -104,7 +106,7 @@ OTHER: dict[str, Any] = {
     "description": "cats",
     "license": "CC0-1.0",
 }
-# Where a run lives, how long it is and what it records: free when it is continued.
+# The settings that a resumed run may change.
 FREE = """
 recipe run_dir resume init_from max_steps dry_run data cache_dir skip_bad_images workers threads timeout log_every
 sample_every deterministic cuda_graphs max_skipped grid_images evaluate_every metrics evaluation_images
@@ -125,14 +127,14 @@ def make_run(folder: Path, config: Config) -> str:
 
 
 def lines_of(recipe: Path) -> dict[str, Any]:
-    """The lines of a recipe over those of its base."""
+    """Return the lines of a recipe and, below them, those of its base."""
     lines = dict(yaml.load(recipe.read_text(), yaml.BaseLoader))
     base = lines.pop("base", None)
     return (lines_of(recipe.parent / f"{base}.yaml") if base else {}) | lines
 
 
 def by_flags(recipe: Path) -> Config:
-    """The defaults and the lines of a recipe that are settings, each given as a flag."""
+    """Return the config of a recipe's settings given as flags."""
     lines = {name: value for name, value in lines_of(recipe).items() if name not in RECIPE_NOTES}
     flags = {name: ",".join(value) if isinstance(value, list) else value for name, value in lines.items()}
     return load_config({"data": "none"} | flags)
@@ -195,7 +197,7 @@ def test_a_recipe_of_the_package_loads_by_name_and_by_path(path: Path) -> None:
     ],
 )
 def test_a_value_means_the_same_in_a_recipe_as_in_a_flag(tmp_path: Path, name: str, text: str) -> None:
-    """YAML 1.1 sees numbers, truth values and dates where a person wrote a text."""
+    """YAML 1.1 reads some texts as numbers, booleans and dates."""
     recipe = write(tmp_path / "own.yaml", f"{name}: {text}\n")
     assert getattr(load_config({"recipe": recipe}), name) == getattr(load_config({name: text}), name)
 
@@ -254,7 +256,7 @@ def test_an_unknown_recipe_suggests_the_nearest() -> None:
         load_config({"recipe": "digit"})
 
 
-# --- a recipe on another ---
+# --- recipes that extend another ---
 
 
 def test_a_recipe_is_read_over_its_base_and_that_over_its_own(tmp_path: Path) -> None:
@@ -498,7 +500,7 @@ def test_what_only_evaluation_uses_is_refused_without_it(flag: str) -> None:
 
 
 def flags_of(text: str) -> dict[str, str]:
-    """`a=1 b=2` as flags."""
+    """Return `a=1 b=2` as a dict of flags."""
     return dict(pair.split("=") for pair in text.split())
 
 
@@ -567,7 +569,7 @@ def test_settings_that_contradict_one_another_are_refused(flags: str, complaint:
     [
         "penalty=none loss=wasserstein spectral_norm=critic",
         "penalty=none loss=wasserstein spectral_norm=both",
-        "penalty=none loss=wasserstein critic=own:Critic",  # which may constrain itself
+        "penalty=none loss=wasserstein critic=own:Critic",  # a custom critic may constrain itself
         "penalty=none loss=bce",
         "penalty=none loss=hinge",
         "penalty=clip spectral_norm=generator",
@@ -598,7 +600,7 @@ def test_float64_goes_without_mixed_precision(precision: str) -> None:
 @pytest.mark.parametrize("resume", ["true", "auto", "True"])
 def test_a_resumed_run_has_its_own_settings_and_then_the_flags(tmp_path: Path, resume: str) -> None:
     run = make_run(tmp_path / "run", Config(recipe="own", data=("photos/",), n_critic=3, max_steps=10))
-    # The recipe is named again, as the command of a batch job does; the run's own settings stand.
+    # A batch job names the recipe again; the run's own settings replace it.
     config = load_config({"run_dir": run, "resume": resume, "recipe": "digits", "max_steps": "20"})
     expected = Config(recipe="digits", data=("photos/",), n_critic=3, max_steps=20, run_dir=run, resume=resume.lower())
     assert config == expected
@@ -626,7 +628,7 @@ def test_a_wrong_line_of_a_saved_config_is_refused_by_setting_and_run(tmp_path: 
 
 
 def changed(name: str, **others: Any) -> list[str]:
-    """The differences of a run continued with another value of a setting, from what a checkpoint saves as JSON."""
+    """Return the differences from a run, as a checkpoint stores its settings, that continues with another value."""
     before = Config(**others)
     return differences(dataclasses.replace(before, **{name: OTHER[name]}), json.loads(json.dumps(as_dict(before))))
 

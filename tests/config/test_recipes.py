@@ -1,4 +1,4 @@
-"""The shipped recipes against the figures of the systems they come from, and the command line that lists them."""
+"""The recipes of the package: the figures of the systems that they reproduce, and the command that lists them."""
 
 import re
 import sys
@@ -21,7 +21,7 @@ from wgan_dist.utils.errors import UserError
 
 EACH_RECIPE = pytest.mark.parametrize("name", recipe_names())
 
-# What a system does not say, or leaves to its framework.
+# The values where a system states none or uses its framework's default.
 USUAL = {
     "latent_distribution": "normal",
     "loss": "wasserstein",
@@ -51,7 +51,7 @@ TOY = {
     "generator_lr": 1e-4,
     "betas": (0.5, 0.9),
 }
-# The six systems, and the papers behind them.
+# The figures of the six systems and the papers that they are based on.
 SYSTEMS: dict[str, dict[str, Any]] = {
     "catfaces64": {
         "batch_size": 32,
@@ -104,7 +104,7 @@ def test_a_recipe_has_the_figures_of_its_system(name: str) -> None:
     assert {key: getattr(config, key) for key in expected} == expected
 
 
-# Of the sets the systems were trained on.
+# The number of images in the data sets that the systems were trained on.
 IMAGES = {"catfaces/": 15_500, "cifar10": 50_000, "mnist": 60_000, "fashion_mnist": 60_000, "digits": 1797}
 
 
@@ -119,7 +119,7 @@ def schedule_of(config: Config) -> Schedule:
         ("catfaces64", 30, 484),
         ("dcgan64", 25, 390),
         ("sagan64", 45, 390),
-        ("mnist_upsample", 20, 117),  # 118 where the incomplete last batch counts; here it is dropped
+        ("mnist_upsample", 20, 117),  # 118 in the source, which keeps the incomplete last batch
         ("mnist_mlp", 50, 188),
         ("mnist_mlp_bn", 200, 188),
         ("cifar10_resnet", 1, 100_000),
@@ -148,20 +148,20 @@ def test_the_original_has_100_critic_iterations_for_25_steps_and_on_every_500th(
 
 
 def attention(channels: int) -> int:
-    """Three 1×1 convolutions C → C/8 and one back, with biases, and γ."""
+    """Return the parameters of three 1×1 convolutions C → C/8 and one back, with biases, and of γ."""
     inner = channels // 8
     return 3 * (channels * inner + inner) + inner * channels + channels + 1
 
 
-def conv(width: int, following: int, size: int = 3) -> int:
-    return width * following * size**2 + following
+def conv(in_channels: int, out_channels: int, size: int = 3) -> int:
+    return in_channels * out_channels * size**2 + out_channels
 
 
-# Counted by their sources, or here from the description of the layers.
+# The parameters that the sources state, or that follow from their description of the layers.
 CIFAR_GENERATOR = 129 * 2048 + 3 * (2 * 256 + 2 * conv(128, 128) + conv(128, 128, 1)) + 256 + conv(128, 3)
 CIFAR_CRITIC = conv(3, 128) + 7 * conv(128, 128) + conv(3, 128, 1) + conv(128, 128, 1) + 129
 COUNTS = {
-    # 378,083 and 44,649 at f = 8.
+    # 378,083 and 44,649 with 8 features.
     "catfaces64": (2688 * 64**2 + 25_756 * 64 + 3, 672 * 64**2 + 205 * 64 + 1),
     "dcgan64": (3_576_704, 2_765_568),
     "sagan64": (3_576_704 + attention(128) + attention(64), 2_765_568 + attention(256) + attention(512)),
@@ -212,7 +212,7 @@ def test_the_deeper_resnets_differ_in_their_size_alone() -> None:
     assert (smaller.image_size, larger.image_size) == (64, 128)
 
 
-# --- the command line ---
+# --- the command ---
 
 
 @EACH_RECIPE
@@ -237,8 +237,7 @@ def test_what_is_shown_of_a_recipe_is_a_recipe_for_the_same_run(name: str, tmp_p
     assert text.splitlines()[:3] == [f"# {note}: {read_recipe(name)[note]}" for note in RECIPE_NOTES]
     copy = tmp_path / "copy.yaml"
     copy.write_text(text, encoding="utf-8")
-    ours, theirs = load_config({"recipe": str(copy)}), load_config({"recipe": name})
-    assert vars(ours) | {"recipe": name} == vars(theirs)
+    assert vars(load_config({"recipe": str(copy)})) | {"recipe": name} == vars(load_config({"recipe": name}))
 
 
 def test_a_recipe_is_shown_with_what_its_base_decides_once() -> None:
