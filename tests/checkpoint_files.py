@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from wgan_dist.checkpoints.checkpoint import Draft
+from wgan_dist.checkpoints.manifest import prune, write_folder
 
 
 def save_files(folder: Path, files: dict[str, bytes], keep: int = 99) -> None:
-    """A checkpoint of these files, by name their content."""
-    Draft(folder, ((name, [content]) for name, content in files.items())).finish(keep)
+    """Write a checkpoint of these files, by name their content, and keep the newest `keep`."""
+    write_folder(folder, files)
+    prune(folder.parent, keep)

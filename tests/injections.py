@@ -71,7 +71,7 @@ def _outer(parameter: Tensor) -> Iterator[None]:
 
 @contextmanager
 def _loss(world: World) -> Iterator[None]:
-    critic: Any = world.players.critic.objective
+    critic: Any = world.gan.critic.loss
     objective = getattr(critic, "module", critic)
     usual = objective.loss
     objective.loss = replace(usual, critic=lambda *scores: usual.critic(*scores) + math.inf)
@@ -86,7 +86,7 @@ def _breaking(world: World, injection: Injection) -> Any:
         return _inner()
     if injection.gradient == "loss":
         return _loss(world)
-    return _outer(next(getattr(world.players, injection.player).network.parameters()))
+    return _outer(next(getattr(world.gan, injection.player).network.parameters()))
 
 
 def _step(world: World, player: str, number: int) -> None:
@@ -97,18 +97,18 @@ def try_one(injection: Injection) -> dict[str, Any]:
     """Four steps of a network, the second of them broken on the last process; what came of it."""
     world = World(replace(CASES[injection.case], mixed_precision=injection.precision))
     here = distributed.world()
-    player = getattr(world.players, injection.player)
+    player = getattr(world.gan, injection.player)
     _step(world, injection.player, 0)
     # Both networks: of the other, BatchNorm's statistics and spectral norm's vectors.
-    before = [state_of(each.network) for each in (world.players.critic, world.players.generator)]
-    scale = player.guard.tally().scale
+    before = [state_of(each.network) for each in (world.gan.critic, world.gan.generator)]
+    scale = player.scaler.state().scale
     if here.rank == here.size - 1:
         with _breaking(world, injection):
             _step(world, injection.player, 1)
     else:
         _step(world, injection.player, 1)
-    after = [state_of(each.network) for each in (world.players.critic, world.players.generator)]
-    halved = scale / player.guard.tally().scale
+    after = [state_of(each.network) for each in (world.gan.critic, world.gan.generator)]
+    halved = scale / player.scaler.state().scale
     for number in (2, 3):
         _step(world, injection.player, number)
     assert_ranks_equal(world, f"after {injection}")
@@ -116,7 +116,7 @@ def try_one(injection: Injection) -> dict[str, Any]:
     return asdict(injection) | {
         "untouched": all(map(torch.equal, before, after)),
         "scale_halved": halved,
-        "skipped": player.guard.tally().skipped,
+        "skipped": player.scaler.state().skipped,
         "learned_after": not torch.equal(learned, after[("critic", "generator").index(injection.player)]),
         "finite": bool(learned.isfinite().all()),
     }

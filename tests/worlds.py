@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from wgan_dist import distributed
 from wgan_dist.config import Config
 from wgan_dist.losses import modules
-from wgan_dist.training.build import DTYPES, GAN, build_gan, make_engine
-from wgan_dist.training.steps import CriticNoise, Engine, NoiseSource, critic_iteration, critic_noise, generator_step
+from wgan_dist.training.build import DTYPES, build_gan
+from wgan_dist.training.noise import CriticNoise, NoiseSource, TrainingNoise
+from wgan_dist.training.steps import GAN, critic_step, generator_step
 from wgan_dist.utils import rng
 
 SHAPE, BATCH, LATENT = (1, 16, 16), 16, 4
@@ -47,44 +48,43 @@ CASES["sagan-bce-1"] = replace(BASE, generator="sagan", critic="sagan", loss="bc
 
 
 class World:
-    """Two players as the trainer makes them, and what one of their steps takes."""
+    """Both networks as a run builds them, and what one of their steps takes."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
         accelerator = distributed.start(config.threads)
         self.shape = (1, config.image_size, config.image_size)
-        self.players: GAN = build_gan(config, accelerator, self.shape)
-        self.engine: Engine = make_engine(config, accelerator)
-        self.dtype = DTYPES[config.dtype]
-        shares = distributed.micro_batch_slices(BATCH, config.accumulation, distributed.world())
-        place = (accelerator.device, self.dtype)
-        self.draws = NoiseSource(config.seed, BATCH, config.latent_dim, config.latent_distribution, shares, *place)
-        self.dropouts = getattr(self.players.critic.network, "dropouts", ())
+        self.gan: GAN = build_gan(config, accelerator, self.shape)
+        dtype = DTYPES[config.dtype]
+        slices = distributed.micro_batch_slices(BATCH, config.accumulation, distributed.world())
+        latents = (config.latent_dim, config.latent_distribution)
+        self.source = NoiseSource(config.seed, BATCH, *latents, slices, accelerator.device, dtype)
+        self.noise = TrainingNoise(
+            critic_source=self.source,
+            generator_source=self.source,
+            penalty=modules.PENALTIES.get(config.penalty),
+            sample_shape=self.shape,
+            delta_std=config.dragan_std,
+            dropouts=getattr(self.gan.critic.network, "dropouts", ()),
+            reuse_latents=False,
+        )
 
     def reals(self, iteration: int) -> list[Tensor]:
         whole = torch.as_tensor(2.0 * rng.uniform(7, "test.real", iteration, (BATCH, *self.shape)) - 1.0)
-        return [whole[share].to(self.draws.device, self.dtype) for share in self.draws.shares]
+        return [whole[rows].to(self.source.device, self.source.dtype) for rows in self.source.slices]
 
-    def drawn(self, iteration: int) -> CriticNoise:
-        penalty = modules.PENALTIES.get(self.config.penalty)
-        return critic_noise(self.draws, penalty, iteration, self.shape, self.config.dragan_std, self.dropouts)
+    def critic_noise(self, iteration: int) -> CriticNoise:
+        return self.noise.critic(iteration)
 
     def critic_iteration(self, iteration: int) -> dict[str, Tensor]:
-        players = self.players
-        reals, drawn = self.reals(iteration), self.drawn(iteration)
-        terms = critic_iteration(players.critic, players.generator.network, reals, drawn, self.engine)
-        if self.config.penalty == "clip":
-            modules.clip_weights(list(players.critic.network.parameters()), self.config.clip_value)
-        return terms
+        return critic_step(self.gan, self.reals(iteration), self.critic_noise(iteration))
 
     def generator_step(self, step: int) -> dict[str, Tensor]:
-        latents = self.draws.latents("generator.z", step)
-        masks = self.draws.masks("generator.dropout", step, self.dropouts)
-        return generator_step(self.players.generator, latents, masks, self.engine)
+        return generator_step(self.gan, self.noise.generator(step, self.critic_noise(0)))
 
     def learn_at(self, rate: float) -> None:
-        for player in (self.players.critic, self.players.generator):
-            for group in player.optimizer.param_groups:
+        for network in self.gan.networks().values():
+            for group in network.optimizer.param_groups:
                 group["lr"] = rate
 
 
@@ -95,7 +95,7 @@ def state_of(network: nn.Module) -> Tensor:
 
 def assert_ranks_equal(world: World, when: str) -> None:
     """Bit-equal on all processes: their mean is then what each has, and so is the mean of squares."""
-    for network in (world.players.critic.network, world.players.generator.network):
+    for network in (world.gan.critic.network, world.gan.generator.network):
         mine = state_of(network)
         first = distributed.broadcast_from_main(mine.tolist)
         assert mine.tolist() == first, f"rank {distributed.world().rank} differs from the first {when}"
@@ -115,11 +115,9 @@ def gradients(dtype: str, cases: list[str]) -> dict[str, Tensor]:
         world = World(replace(CASES[case], dtype=dtype))
         world.learn_at(0.0)
         for count in range(2):  # the second time the buffers are not the first ones
-            for name, network, terms in (
-                ("critic", world.players.critic.network, world.critic_iteration(count)),
-                ("generator", world.players.generator.network, world.generator_step(count)),
-            ):
-                found |= dict(_taken(f"{case}.{count}.{name}", network, terms))
+            critic, generator = world.gan.critic.network, world.gan.generator.network
+            found |= dict(_taken(f"{case}.{count}.critic", critic, world.critic_iteration(count)))
+            found |= dict(_taken(f"{case}.{count}.generator", generator, world.generator_step(count)))
         world.learn_at(1e-3)
         for step in range(3):
             world.critic_iteration(10 + step)

@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.overhead --recipe=digits --max_steps=1000
 
-One run in this process, at the cadence of its settings; whatever is not a step of the critic or the generator counts.
+One run in this process, at the cadence of its settings; everything outside the steps of both networks counts.
 """
 
 import tempfile
@@ -12,8 +12,8 @@ from typing import Any
 
 from wgan_dist.config import Config, command_line
 from wgan_dist.train import train
-from wgan_dist.training.ema import AveragedGenerator
-from wgan_dist.training.trainer import Trainer
+from wgan_dist.training import trainer
+from wgan_dist.training.ema import EMAGenerator
 
 
 class Clock:
@@ -23,7 +23,7 @@ class Clock:
         self.seconds = 0.0
 
     def around(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, timed."""
+        """Return the function, timed."""
 
         def timed(*arguments: Any, **named: Any) -> Any:
             started = time.perf_counter()
@@ -38,14 +38,15 @@ class Clock:
 def measure(flags: dict[str, str]) -> None:
     """Train, and print the shares."""
     training, averaging, whole = Clock(), Clock(), Clock()
-    Trainer._train_step = training.around(Trainer._train_step)  # type: ignore[method-assign]
-    AveragedGenerator.update = averaging.around(AveragedGenerator.update)  # type: ignore[method-assign]
-    Trainer.run = whole.around(Trainer.run)  # type: ignore[method-assign]
+    module: Any = trainer
+    module.critic_step, module.generator_step = map(training.around, (module.critic_step, module.generator_step))
+    EMAGenerator.update = averaging.around(EMAGenerator.update)  # type: ignore[method-assign]
+    module.Trainer.train = whole.around(module.Trainer.train)
     with tempfile.TemporaryDirectory() as scratch:
         train(flags | {"run_dir": f"{scratch}/run"})
     beside = whole.seconds - training.seconds
     print(
-        f"{whole.seconds:.1f} s in all; averaging weights {averaging.seconds / whole.seconds:.2%}, "
+        f"{whole.seconds:.1f} s in total; averaging weights {averaging.seconds / whole.seconds:.2%}, "
         f"records, pictures and checkpoints {beside / whole.seconds:.2%}"
     )
 

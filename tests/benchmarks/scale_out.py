@@ -19,7 +19,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,14 +31,16 @@ from torch.utils.hooks import RemovableHandle
 
 from tests.cluster.namespaces import hosts, limit_here
 from tests.processes import HANG_SECONDS
+from tests.single_steps import steps_of
 from wgan_dist import distributed
 from wgan_dist.config import Config, load_config
 from wgan_dist.data import open_images
 from wgan_dist.losses import modules
 from wgan_dist.models.layers import Critic
-from wgan_dist.training.build import DTYPES, build_gan, make_engine
-from wgan_dist.training.steps import NoiseSource, critic_iteration, critic_noise, generator_step
-from wgan_dist.training.trainer import Trainer
+from wgan_dist.training.build import DTYPES, build_gan
+from wgan_dist.training.noise import NoiseSource, TrainingNoise
+from wgan_dist.training.run import build_run
+from wgan_dist.training.steps import critic_step, generator_step
 
 MODULE = "tests.benchmarks.scale_out"
 # DistributedDataParallel's own: gradients travel in buckets, the first of them small.
@@ -171,23 +172,23 @@ def count(config: Config, accelerator: Accelerator, channels: int) -> Work:
     Real steps on noise, at a small batch: FLOPs are proportional to it, and all else does not depend on it.
     """
     shape, device, dtype = (channels, config.image_size, config.image_size), accelerator.device, DTYPES[config.dtype]
-    players, engine = build_gan(config, accelerator, shape), make_engine(config, accelerator)
-    critic, generator = players.critic.network, players.generator.network
+    gan = build_gan(config, accelerator, shape)
+    critic, generator = gan.critic.network, gan.generator.network
     whole = [slice(0, COUNTED_BATCH)]
     draws = NoiseSource(config.seed, COUNTED_BATCH, config.latent_dim, config.latent_distribution, whole, device, dtype)
     dropouts = critic.dropouts if isinstance(critic, Critic) else ()
-    drawn = critic_noise(draws, modules.PENALTIES.get(config.penalty), 0, shape, config.dragan_std, dropouts)
-    masks, real = draws.masks("generator.dropout", 0, dropouts), [torch.rand(COUNTED_BATCH, *shape).to(device, dtype)]
+    penalty, real = modules.PENALTIES.get(config.penalty), [torch.rand(COUNTED_BATCH, *shape).to(device, dtype)]
+    noise = TrainingNoise(draws, draws, penalty, shape, config.dragan_std, dropouts, reuse_latents=False)
     sizes = [sum(value.numel() for value in network.parameters()) for network in (critic, generator)]
     first = _counted(
-        lambda: critic_iteration(players.critic, generator, real, drawn, engine),
+        lambda: critic_step(gan, real, noise.critic(0)),
         (critic, generator),
         sizes[0],
         config.n_critic,
         config.batch_size / COUNTED_BATCH,
     )
     second = _counted(
-        lambda: generator_step(players.generator, draws.latents("generator.z", 0), masks, engine),
+        lambda: generator_step(gan, noise.generator(0, noise.critic(0))),
         (critic, generator),
         sizes[1],
         1,
@@ -279,9 +280,7 @@ def _make_step(accelerator: Accelerator) -> Callable[[], object]:
     """A real run's step."""
     config = load_config(SETTINGS | {"batch_size": str(SHARE_OF_BATCH * distributed.world().size)})
     images = open_images(config.data, config.image_size, config.channels, config.background, False, config.cache_dir)
-    trainer = Trainer(config, accelerator, images)
-    reals = trainer._real_batches()
-    return lambda: trainer._train_step(Path(), reals)
+    return steps_of(build_run(config, accelerator, images))
 
 
 def _seconds_of_slowest(action: Callable[[], object]) -> float:

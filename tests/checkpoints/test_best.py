@@ -8,21 +8,21 @@ import pytest
 
 from tests.faults.tiny import SETTINGS, files, records
 from wgan_dist.checkpoints import generator_file
-from wgan_dist.checkpoints.best import BEST_FILE, BEST_GENERATOR, LOWER_IS_BETTER, Best, improves
+from wgan_dist.checkpoints.best import BEST_FILE, BEST_GENERATOR, improves
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS
+from wgan_dist.checkpoints.train_state import Best
 from wgan_dist.train import train
 
 
 @pytest.mark.parametrize("lower", [True, False])
-def test_better_is_lower_or_higher_as_the_metric_says(lower: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(LOWER_IS_BETTER, "some", lower)
-    best = Best("some", 2.0, 5, "step-00000005")
-    assert improves(best, "some", 1.0) is lower
-    assert improves(best, "some", 3.0) is not lower
-    assert not improves(best, "some", 2.0)
-    assert not improves(None, "some", float("nan"))
-    assert improves(None, "some", 9.0)
-    assert improves(Best("other", 2.0, 5, "step-00000005"), "some", 2.0)
+def test_better_is_lower_or_higher_as_the_metric_says(lower: bool) -> None:
+    best = Best("some", 2.0, lower, 5, "step-00000005")
+    assert improves(best, "some", 1.0, lower) is lower
+    assert improves(best, "some", 3.0, lower) is not lower
+    assert not improves(best, "some", 2.0, lower)
+    assert not improves(None, "some", float("nan"), lower)
+    assert improves(None, "some", 9.0, lower)
+    assert improves(Best("other", 2.0, lower, 5, "step-00000005"), "some", 2.0, lower)
 
 
 @pytest.fixture(scope="module")

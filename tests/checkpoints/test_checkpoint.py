@@ -1,11 +1,12 @@
 """Checkpoints that are whole or absent, found again after any damage, and continue an optimizer bit for bit."""
 
 import copy
+import dataclasses
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,20 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tests.checkpoint_files import save_files
-from wgan_dist.checkpoints import checkpoint, safetensors_io
+from wgan_dist.checkpoints import safetensors_io
+from wgan_dist.checkpoints.checkpoint import LoadedCheckpoint, TrainingObjects, take_snapshot, write_checkpoint
+from wgan_dist.checkpoints.generator_file import EMA_FILE, RAW_FILE, Description
+from wgan_dist.checkpoints.manifest import newest_checkpoint, read_folder, write_folder
+from wgan_dist.checkpoints.optimizer_state import load_optimizer_state, optimizer_state
 from wgan_dist.checkpoints.run_dir import checkpoint_name
-from wgan_dist.training.optimizers import Adam
+from wgan_dist.checkpoints.train_state import TrainState
+from wgan_dist.models.registry import build_generator, generator_spec
+from wgan_dist.training.grad_scaler import GradScaler
 from wgan_dist.utils.errors import UserError
 
 NEW = {"state.json": b'{"step": 2}', "generator.safetensors": bytes(range(40)), "empty": b""}
+SPEC = generator_spec("mlp", 3, 4, 1, 2, "none")
+ABOUT = Description(SPEC, "normal", "ema", 3, 56, "digits", "", "", "0.1.0")
 OLD = {"state.json": b'{"step": 1}', "generator.safetensors": bytes(40), "empty": b""}
 
 
@@ -43,51 +52,51 @@ def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_a_draft_holds_what_was_when_it_was_made_and_has_no_name_before_it_is_finished(tmp_path: Path) -> None:
-    value, folder = torch.zeros(3), tmp_path / checkpoint_name(1, 0)
-    draft = checkpoint.Draft(folder, [("a", safetensors_io.pieces({"value": value}))])
-    value += 1.0
-    assert not folder.exists()
-    assert not checkpoint.any_in(tmp_path)
-    draft.finish(1)
-    assert safetensors_io.from_bytes(checkpoint.read(folder)["a"], "here")["value"].tolist() == [0.0, 0.0, 0.0]
-    assert names(tmp_path) == [folder.name]
+def test_a_snapshot_holds_the_values_of_its_moment(tmp_path: Path) -> None:
+    network = make_network(torch.float32)
+    optimizer = OPTIMIZERS["adam"](list(network.parameters()))
+    scaler = GradScaler(optimizer, [], torch.device("cpu"), dynamic=True)
+    generator = build_generator(SPEC)
+    objects = TrainingObjects(generator, generator, network, {"critic": optimizer, "generator": optimizer}, {})
+    objects = dataclasses.replace(objects, grad_scalers={"critic": scaler, "generator": scaler})
+    steps(network, optimizer, range(2))
+    before = copy.deepcopy(network)
+    snapshot = take_snapshot(objects, TrainState(3, 1, 7), {}, "data", dict.fromkeys((EMA_FILE, RAW_FILE), ABOUT))
+    steps(network, optimizer, range(2, 4))
+    folder = write_checkpoint(tmp_path, snapshot)
+    assert folder.name == "step-00000003.001"
+    loaded = LoadedCheckpoint(folder)
+    restored = loaded.saved_state()
+    assert restored.state == TrainState(3, 1, 7)
+    loaded.restore(objects, restored)
+    assert equal(network, before)
+    steps(before, continued_from(optimizer, before), range(2, 4))
+    steps(network, optimizer, range(2, 4))
+    assert equal(network, before)
 
 
-def test_a_draft_that_lost_something_does_not_become_a_checkpoint(tmp_path: Path) -> None:
-    folder = tmp_path / checkpoint_name(1, 0)
-
-    def complete(partial: Path) -> None:
-        os.truncate(partial / "a", 2)
-
-    with pytest.raises(UserError, match=f"cannot write {folder}: a has 2 bytes, 5 were written"):
-        checkpoint.Draft(folder, [("a", [b"who", b"le"])]).finish(1, complete=complete)
-    assert names(tmp_path) == []
+def continued_from(optimizer: Optimizer, network: nn.Module) -> Optimizer:
+    continued = OPTIMIZERS["adam"](list(network.parameters()))
+    continued.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    return continued
 
 
-def test_of_a_draft_nothing_stays_where_its_content_or_the_records_before_it_fail(tmp_path: Path) -> None:
-    def broken() -> Iterator[bytes]:
-        yield b"half"
+def test_nothing_stays_of_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, content: bytes) -> int:
         raise OSError(28, "No space left on device")
 
-    def complete(partial: Path) -> None:
-        assert (partial / "a").read_bytes() == b"whole"
-        raise OSError(5, "Input/output error")
-
     folder = tmp_path / "checkpoints" / checkpoint_name(1, 0)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(UserError, match=f"cannot write {folder}: No space left on device"):
-        checkpoint.Draft(folder, [("a", broken())])
-    draft = checkpoint.Draft(folder, [("a", [b"whole"])])
-    with pytest.raises(UserError, match=f"cannot write {folder}: Input/output error"):
-        draft.finish(1, complete=complete)
+        write_folder(folder, {"a": b"whole"})
     assert names(folder.parent) == []
 
 
 def test_a_checkpoint_is_read_as_it_was_saved(tmp_path: Path) -> None:
     old, new = save_old_and_new(tmp_path / "checkpoints")
-    assert checkpoint.read(old) == OLD
-    assert checkpoint.read(new) == NEW
-    assert checkpoint.newest(tmp_path / "checkpoints", set_aside=True) == new
+    assert read_folder(old) == OLD
+    assert read_folder(new) == NEW
+    assert newest_checkpoint(tmp_path / "checkpoints", set_aside=True) == new
 
 
 def test_the_manifest_can_be_checked_with_other_tools(tmp_path: Path) -> None:
@@ -109,8 +118,8 @@ def test_any_flipped_bit_of_any_file_is_found_and_the_older_checkpoint_taken(dat
         file.write_bytes(flipped)
         damaged = content(new)
         with pytest.raises(UserError, match=f"checkpoint {new}: damaged"):
-            checkpoint.read(new)
-        assert checkpoint.newest(checkpoints, set_aside=True) == old
+            read_folder(new)
+        assert newest_checkpoint(checkpoints, set_aside=True) == old
         # Kept for a person to look at, under a name that is no checkpoint's.
         assert names(checkpoints) == [old.name, f"{new.name}.damaged"]
         assert content(checkpoints / f"{new.name}.damaged") == damaged
@@ -134,7 +143,7 @@ def test_a_damaged_checkpoint_is_set_aside_with_a_word(
 ) -> None:
     old, new = save_old_and_new(tmp_path)
     damage(new)
-    assert checkpoint.newest(tmp_path, set_aside=True) == old
+    assert newest_checkpoint(tmp_path, set_aside=True) == old
     message = capsys.readouterr().err
     assert f"checkpoint {new}: damaged" in message
     assert f"{new}.damaged" in message
@@ -146,21 +155,21 @@ def test_a_step_that_is_damaged_a_second_time_is_set_aside_too(tmp_path: Path) -
         if not old.exists():
             save(tmp_path, 1, OLD, keep=5)
         (new / "state.json").write_bytes(b"")
-        assert checkpoint.newest(tmp_path, set_aside=True) == old
+        assert newest_checkpoint(tmp_path, set_aside=True) == old
     assert len([name for name in names(tmp_path) if "damaged" in name]) == 2
 
 
 @pytest.mark.parametrize("place", ["", "missing"])
 def test_no_checkpoint_at_all_is_a_user_error(tmp_path: Path, place: str) -> None:
     with pytest.raises(UserError, match=f"{tmp_path / place}: there is no complete checkpoint"):
-        checkpoint.newest(tmp_path / place, set_aside=True)
+        newest_checkpoint(tmp_path / place, set_aside=True)
 
 
 def test_only_damaged_checkpoints_are_a_user_error_and_are_kept(tmp_path: Path) -> None:
     for folder in save_old_and_new(tmp_path):
         (folder / "state.json").unlink()
     with pytest.raises(UserError, match="there is no complete checkpoint"):
-        checkpoint.newest(tmp_path, set_aside=True)
+        newest_checkpoint(tmp_path, set_aside=True)
     assert names(tmp_path) == ["step-00000001.damaged", "step-00000002.damaged"]
 
 
@@ -170,7 +179,7 @@ def test_only_damaged_checkpoints_are_a_user_error_and_are_kept(tmp_path: Path) 
 def test_the_newest_are_kept_and_the_newest_of_them_is_found(steps: list[int], keep: int) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folders = [save(Path(scratch), step, {"state.json": b"%d" % step}, keep) for step in steps]
-        assert checkpoint.newest(Path(scratch), set_aside=True) == folders[-1]
+        assert newest_checkpoint(Path(scratch), set_aside=True) == folders[-1]
         assert names(Path(scratch)) == sorted(folder.name for folder in folders[-keep:])
 
 
@@ -180,7 +189,7 @@ def test_nothing_is_pruned_when_the_new_checkpoint_cannot_be_written(tmp_path: P
     with pytest.raises(UserError, match="cannot write .*step-00000003"):
         save(tmp_path, 3, {"first": b"1", "missing/second": b"2", "third": b"3"}, keep=1)
     assert names(tmp_path) == [old.name, new.name]
-    assert checkpoint.newest(tmp_path, set_aside=True) == new
+    assert newest_checkpoint(tmp_path, set_aside=True) == new
 
 
 def test_pruning_leaves_alone_what_is_not_a_checkpoint(tmp_path: Path) -> None:
@@ -201,9 +210,9 @@ def test_what_a_killed_process_left_behind_is_neither_found_nor_in_the_way(tmp_p
     _, new = save_old_and_new(tmp_path)
     for name in partials(3):
         shutil.copytree(new, tmp_path / name)
-    assert checkpoint.newest(tmp_path, set_aside=True) == new
+    assert newest_checkpoint(tmp_path, set_aside=True) == new
     newer = save(tmp_path, 3, NEW, keep=2)
-    assert checkpoint.newest(tmp_path, set_aside=True) == newer
+    assert newest_checkpoint(tmp_path, set_aside=True) == newer
     # And once a checkpoint is written, it goes.
     assert names(tmp_path) == [new.name, newer.name]
 
@@ -211,7 +220,7 @@ def test_what_a_killed_process_left_behind_is_neither_found_nor_in_the_way(tmp_p
 # --- optimizers ---
 
 OPTIMIZERS: dict[str, Callable[[list[nn.Parameter]], Optimizer]] = {
-    "adam": lambda parameters: Adam(parameters, 1e-3, betas=(0.5, 0.9)),
+    "adam": lambda parameters: torch.optim.Adam(parameters, 1e-3, betas=(0.5, 0.9), fused=True),
     "rmsprop": lambda parameters: torch.optim.RMSprop(parameters, 1e-3, alpha=0.9),
 }
 
@@ -236,7 +245,7 @@ def steps(network: nn.Module, optimizer: Optimizer, numbers: Iterable[int]) -> N
 
 def through_files(optimizer: Optimizer) -> tuple[dict[str, Tensor], list[dict[str, object]]]:
     """An optimizer's state after safetensors and JSON."""
-    tensors, groups = checkpoint.optimizer_state(optimizer)
+    tensors, groups = optimizer_state(optimizer)
     return safetensors_io.from_bytes(safetensors_io.to_bytes(tensors), "here"), json.loads(json.dumps(groups))
 
 
@@ -251,7 +260,7 @@ def test_an_optimizer_continues_bit_for_bit(
     optimizer.param_groups[0]["lr"] = 1 / 3000  # as a decaying rate leaves it
     resumed = copy.deepcopy(network)
     continued = make(list(resumed.parameters()))
-    checkpoint.load_optimizer_state(continued, *through_files(optimizer))
+    load_optimizer_state(continued, *through_files(optimizer))
     for each, its in ((network, optimizer), (resumed, continued)):
         steps(each, its, range(3, 6))
     assert equal(resumed, network)
@@ -262,7 +271,7 @@ def test_an_optimizer_continues_bit_for_bit(
 def test_an_optimizer_that_never_stepped_comes_back(make: Callable[[list[nn.Parameter]], Optimizer]) -> None:
     network, twin = make_network(torch.float32), make_network(torch.float32)
     continued = make(list(twin.parameters()))
-    checkpoint.load_optimizer_state(continued, *through_files(make(list(network.parameters()))))
+    load_optimizer_state(continued, *through_files(make(list(network.parameters()))))
     steps(network, make(list(network.parameters())), range(2))
     steps(twin, continued, range(2))
     assert equal(twin, network)

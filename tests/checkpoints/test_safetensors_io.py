@@ -2,12 +2,11 @@
 
 import contextlib
 import copy
-import io
 
 import pytest
 import safetensors.torch
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -41,33 +40,6 @@ def test_every_tensor_comes_back_bit_for_bit() -> None:
 
 def test_the_bytes_are_a_safetensors_file() -> None:
     assert same(safetensors.torch.load(safetensors_io.to_bytes(example())), example())
-
-
-@given(st.data())
-@settings(deadline=None)
-def test_the_bytes_are_the_librarys_own(data: st.DataObject) -> None:
-    tensors = {}
-    for name in data.draw(st.sets(st.text(st.characters(codec="utf-8"), max_size=9), max_size=6)):
-        shape = data.draw(st.lists(st.integers(0, 3), max_size=4))
-        tensors[name] = torch.randint(-9, 9, shape).to(data.draw(st.sampled_from(list(safetensors_io.KINDS))))
-        if len(shape) == 4:
-            tensors[name] = tensors[name].contiguous(memory_format=torch.channels_last)
-    metadata = data.draw(st.none() | st.dictionaries(st.text(max_size=9), st.text(max_size=9), min_size=1, max_size=1))
-    plain = {name: value.contiguous() for name, value in tensors.items()}
-    assert safetensors_io.to_bytes(tensors, metadata) == safetensors.torch.save(plain, metadata)
-
-
-def test_a_tensor_of_another_kind_is_refused_before_anything_is_written() -> None:
-    with pytest.raises(UserError, match=r"phase is of torch.complex128: expected one of .*torch.float32"):
-        next(safetensors_io.pieces({"fine": torch.zeros(1), "phase": torch.zeros(1, dtype=torch.complex128)}))
-
-
-@given(st.integers(1, 40))
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_the_digest_of_a_file_is_that_of_its_tensors(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
-    monkeypatch.setattr(safetensors_io, "BLOCK", block)
-    content = io.BytesIO(safetensors_io.to_bytes(example(), {"one": "key"}))
-    assert safetensors_io.stored_digest(content) == safetensors_io.digest(example())
 
 
 def test_no_tensors_come_back_as_none() -> None:

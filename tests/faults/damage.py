@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.faults import Row
 from tests.faults.resume import attempt
 from tests.faults.tiny import SETTINGS
-from wgan_dist.checkpoints import checkpoint, generator_file
+from wgan_dist.checkpoints import generator_file, manifest
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS
 from wgan_dist.utils.errors import UserError
 
@@ -38,7 +38,7 @@ def _is_refused(generator: Path) -> bool:
 
 def _falls_back(checkpoints: Path, older: Path) -> bool:
     with contextlib.redirect_stderr(io.StringIO()) as said:
-        found = checkpoint.newest(checkpoints, set_aside=False)
+        found = manifest.newest_checkpoint(checkpoints, set_aside=False)
     return found == older and "damaged" in said.getvalue()
 
 
@@ -67,5 +67,5 @@ def _check_resume(row: Row, run_dir: Path, newest: Path) -> None:
     shutil.copytree(newest, run_dir / "expected")
     (newest / "critic.safetensors").write_bytes(b"")
     attempt({"run_dir": str(run_dir), "resume": "true"}, None)
-    row.expect(checkpoint.read(newest) == checkpoint.read(run_dir / "expected"), "resumed from the older one")
+    row.expect(manifest.read_folder(newest) == manifest.read_folder(run_dir / "expected"), "resumed from the older one")
     row.expect(newest.with_name(f"{newest.name}.damaged").is_dir(), "the damaged one is kept")

@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.faults import Row
 from tests.faults.server import Server
 from tests.faults.tiny import SETTINGS, differences, flags
-from wgan_dist.checkpoints import checkpoint
+from wgan_dist.checkpoints import manifest
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS, checkpoint_position
 from wgan_dist.utils.errors import UserError
 
@@ -26,7 +26,7 @@ def complete(run_dir: Path) -> list[tuple[int, int]]:
     found = []
     for folder in (run_dir / CHECKPOINTS).glob("*"):
         if position := checkpoint_position(folder.name):
-            checkpoint.read(folder)
+            manifest.read_folder(folder)
             found.append(position)
     if not found:
         raise UserError("no checkpoint is left")

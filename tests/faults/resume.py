@@ -15,14 +15,17 @@ from typing import Any
 from torch import Tensor
 
 import wgan_dist.train
-import wgan_dist.training.trainer
 from tests.faults import Row
 from tests.faults.tiny import SETTINGS, differences, flags, last_checkpoint
 from tests.processes import TORCHRUN_2, run
+from wgan_dist.checkpoints.train_state import TrainState
 from wgan_dist.config.command_line import EXIT_STOPPED
+from wgan_dist.losses.modules import Metrics
 from wgan_dist.train import train
-from wgan_dist.training import grad_scaler
-from wgan_dist.training.trainer import Trainer
+from wgan_dist.training import grad_scaler, trainer
+from wgan_dist.training.callbacks import StopSignal
+from wgan_dist.training.noise import CriticNoise
+from wgan_dist.training.steps import GAN
 from wgan_dist.utils import signals
 from wgan_dist.utils.errors import Stopped
 
@@ -73,25 +76,25 @@ TWO_PROCESSES = [
 def watched(at: int | None) -> Iterator[list[str]]:
     """Yields a list that fills with the SHA-256 of every real batch; before critic iteration `at`, a real SIGTERM."""
     seen: list[str] = []
-    module: Any = wgan_dist.training.trainer
-    iteration, heed = module.critic_iteration, Trainer._heed
+    module: Any = trainer
+    step, check = module.critic_step, StopSignal.check_stop_signal
 
-    def watching(critic: Any, generator: Any, reals: list[Tensor], *more: Any) -> Any:
-        seen.append(hashlib.sha256(b"".join(part.numpy().tobytes() for part in reals)).hexdigest())
-        return iteration(critic, generator, reals, *more)
+    def watching(gan: GAN, real: list[Tensor], noise: CriticNoise) -> Metrics:
+        seen.append(hashlib.sha256(b"".join(part.numpy().tobytes() for part in real)).hexdigest())
+        return step(gan, real, noise)
 
-    def telling(self: Trainer, run_dir: Path) -> None:
-        if self.critic_iterations == at:
+    def signalling(self: StopSignal, state: TrainState) -> None:
+        if state.total_critic_iterations == at:
             signal.raise_signal(signal.SIGTERM)
-        heed(self, run_dir)
+        check(self, state)
 
     before = {each: signal.getsignal(each) for each in signals.STOPPING}
     signals.listen()
-    module.critic_iteration, Trainer._heed = watching, telling  # type: ignore[method-assign]
+    module.critic_step, StopSignal.check_stop_signal = watching, signalling  # type: ignore[method-assign]
     try:
         yield seen
     finally:
-        module.critic_iteration, Trainer._heed = iteration, heed  # type: ignore[method-assign]
+        module.critic_step, StopSignal.check_stop_signal = step, check  # type: ignore[method-assign]
         for each, handler in before.items():
             signal.signal(each, handler)
 
@@ -136,7 +139,7 @@ def check(point: Point, scratch: Path, cache_dir: Path) -> list[str]:
 
 def _skipped(run_dir: Path) -> bool:
     state = json.loads((last_checkpoint(run_dir) / "state.json").read_text())
-    return all(0 < tally["skipped"] and tally["in_a_row"] == 0 for tally in state["tallies"].values())
+    return all(0 < each["skipped"] and each["skipped_in_a_row"] == 0 for each in state["grad_scalers"].values())
 
 
 def check_two(point: Point, scratch: Path, cache_dir: Path) -> list[str]:

@@ -11,7 +11,7 @@ from export.sampler import Sampler, SamplerError
 from tests.faults.hostile.bombs import PWNED, pickle_bomb, tar_slip, zip_bomb
 from tests.faults.hostile.graphs import ABOUT, WEIGHT, graph, graphs
 from tests.faults.hostile.pictures import pictures
-from wgan_dist.checkpoints import checkpoint, generator_file, safetensors_io, train_state
+from wgan_dist.checkpoints import generator_file, manifest, safetensors_io, state_file
 from wgan_dist.config import load_config
 from wgan_dist.data import open_images
 from wgan_dist.data.sources.base import read_idx
@@ -27,8 +27,8 @@ def test_the_bomb_is_one(tmp_path: Path) -> None:
 
 
 def read_checkpoint(path: Path) -> Any:
-    path.rename(path.with_name(checkpoint.MANIFEST))
-    return checkpoint.read(path.parent)
+    path.rename(path.with_name(manifest.MANIFEST))
+    return manifest.read_folder(path.parent)
 
 
 def read_metrics(path: Path) -> Any:
@@ -44,7 +44,7 @@ LOADERS: dict[str, Callable[[Path], Any]] = {
     "artifact": generator_file.load,
     "weights": lambda path: safetensors_io.from_bytes(path.read_bytes(), "bomb"),
     "checkpoint": read_checkpoint,
-    "state": lambda path: train_state.from_bytes(path.read_bytes(), "bomb"),
+    "state": lambda path: state_file.from_bytes(path.read_bytes(), "bomb"),
     "recipe": lambda path: load_config({"recipe": str(path.rename(path.with_suffix(".yaml")))}),
     "folder of pictures": lambda path: open_images(
         (str(path.parent),), 8, None, "ffffff", False, str(path.parent / "x")

@@ -12,7 +12,7 @@ from PIL import Image
 from export.sampler import Sampler, grid
 from tests.generators import small_spec, write_generator
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS, checkpoint_name
-from wgan_dist.checkpoints.train_state import STATE_FILE
+from wgan_dist.checkpoints.state_file import STATE_FILE
 from wgan_dist.data import ImageDataset, split
 from wgan_dist.reporting.image_files import Picture
 from wgan_dist.reporting.runs import Run, read_run

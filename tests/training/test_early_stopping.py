@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.tiny import SETTINGS, files, records
-from wgan_dist.checkpoints.best import Best
+from wgan_dist.checkpoints.train_state import Best
 from wgan_dist.train import train
 from wgan_dist.training.early_stopping import EarlyStopping, is_flat
 from wgan_dist.utils.errors import UserError
@@ -19,12 +19,12 @@ def of_best(step: int, best: Best | None, patience: int = 20) -> str:
 
 
 def test_a_best_that_is_not_improved_for_the_patience_ends_the_run() -> None:
-    best = Best("fid", 12.5, 30, "")
+    best = Best("fid", 12.5, True, 30, "")
     assert [bool(of_best(step, best)) for step in (45, 49, 50, 55)] == [False, False, True, True]
     assert of_best(50, best) == "fid has not been better than 12.5 of step 30"
     # Between two evaluations, as a run that is continued there: by the one before.
-    assert of_best(54, Best("fid", 12.5, 35, ""), patience=18) == ""
-    assert of_best(100, Best("kid", 12.5, 30, "")) == of_best(100, None) == ""
+    assert of_best(54, Best("fid", 12.5, True, 35, ""), patience=18) == ""
+    assert of_best(100, Best("kid", 12.5, True, 30, "")) == of_best(100, None) == ""
 
 
 def written(path: Path, values: dict[int, float | None]) -> Path:

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from wgan_dist.models.registry import build_generator, generator_spec
-from wgan_dist.training.ema import AveragedGenerator, warmed_up_decay
+from wgan_dist.training.ema import EMAGenerator, warmed_up_decay
 
 DECAY = 0.2
 # min(0.2, (1 + t) / (10 + t)) at t = 0, 1, 2, 3, written out.
@@ -41,7 +41,7 @@ def test_the_decay_warms_up_from_a_tenth_to_its_value() -> None:
 
 def test_parameters_and_running_statistics_follow_the_closed_form() -> None:
     generator = make_generator()
-    average = AveragedGenerator(generator, DECAY)
+    average = EMAGenerator(generator, DECAY)
     states = [copy_of(generator)]
     for step in range(4):
         train_a_little(generator, seed=step)
@@ -59,7 +59,7 @@ def test_parameters_and_running_statistics_follow_the_closed_form() -> None:
 
 def test_the_count_of_batches_is_copied() -> None:
     generator = make_generator()
-    average = AveragedGenerator(generator, 0.999)
+    average = EMAGenerator(generator, 0.999)
     for step in range(3):
         train_a_little(generator, seed=step)
         average.update(step)
@@ -69,7 +69,7 @@ def test_the_count_of_batches_is_copied() -> None:
 
 def test_a_decay_of_zero_follows_the_generator_exactly() -> None:
     generator = make_generator()
-    average = AveragedGenerator(generator, 0.0)
+    average = EMAGenerator(generator, 0.0)
     train_a_little(generator, seed=1)
     average.update(0)
     state = generator.state_dict()
@@ -78,7 +78,7 @@ def test_a_decay_of_zero_follows_the_generator_exactly() -> None:
 
 def test_a_restart_forgets_the_past() -> None:
     generator = make_generator()
-    average = AveragedGenerator(generator, 0.999)
+    average = EMAGenerator(generator, 0.999)
     for step in range(2):
         train_a_little(generator, seed=step)
         average.update(step)
@@ -91,14 +91,14 @@ def test_a_restart_forgets_the_past() -> None:
 def test_the_average_starts_as_a_copy_that_shares_nothing() -> None:
     generator = make_generator()
     before = copy_of(generator)
-    average = AveragedGenerator(generator, 0.999)
+    average = EMAGenerator(generator, 0.999)
     train_a_little(generator, seed=1)
     assert all(torch.equal(value, before[name]) for name, value in average.network.state_dict().items())
 
 
 def test_the_average_is_in_evaluation_mode_without_gradients_and_leaves_the_generator_in_training() -> None:
     generator = make_generator()
-    average = AveragedGenerator(generator, 0.999)
+    average = EMAGenerator(generator, 0.999)
     average.update(0)
     assert not any(module.training for module in average.network.modules())
     assert not any(parameter.requires_grad for parameter in average.network.parameters())
@@ -109,7 +109,7 @@ def test_the_average_is_in_evaluation_mode_without_gradients_and_leaves_the_gene
 def test_a_weight_used_in_two_places_is_averaged_once() -> None:
     shared = nn.Linear(3, 3).double()
     network = nn.Sequential(shared, nn.ReLU(), shared)
-    average = AveragedGenerator(network, DECAY)
+    average = EMAGenerator(network, DECAY)
     before = shared.weight.detach().clone()
     with torch.no_grad():
         shared.weight.add_(1.0)
@@ -153,7 +153,7 @@ def drift(generator: nn.Module, steps: int) -> None:
 @pytest.mark.parametrize("name", ["dcgan", "sagan"])
 def test_the_weights_of_an_averaged_generator_have_the_spectral_norm_one(name: str) -> None:
     generator = spectral_generator(name)
-    average = AveragedGenerator(generator, 0.9)
+    average = EMAGenerator(generator, 0.9)
     for step in range(60):
         drift(generator, 1)
         average.update(step)
@@ -164,7 +164,7 @@ def test_the_weights_of_an_averaged_generator_have_the_spectral_norm_one(name: s
 
 def test_the_singular_vectors_of_an_averaged_generator_are_the_newest_and_of_unit_length() -> None:
     generator = spectral_generator()
-    average = AveragedGenerator(generator, 0.999)
+    average = EMAGenerator(generator, 0.999)
     for step in range(3):
         generator(draw(3, 5, seed=step))
         with torch.no_grad():
@@ -179,7 +179,7 @@ def test_the_singular_vectors_of_an_averaged_generator_are_the_newest_and_of_uni
 
 def test_the_original_weights_under_spectral_norm_are_averaged() -> None:
     generator = spectral_generator()
-    average = AveragedGenerator(generator, DECAY)
+    average = EMAGenerator(generator, DECAY)
     name = "body.0.parametrizations.weight.original"
     before = copy_of(generator)[name]
     drift(generator, 1)
@@ -191,7 +191,7 @@ def test_the_original_weights_under_spectral_norm_are_averaged() -> None:
 
 def test_a_restart_takes_the_singular_vectors_too() -> None:
     generator = spectral_generator()
-    average = AveragedGenerator(generator, 0.999)
+    average = EMAGenerator(generator, 0.999)
     drift(generator, 2)
     average.restart()
     state = generator.state_dict()

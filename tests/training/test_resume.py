@@ -5,27 +5,15 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import load_file
 
 from tests.checkpoint_files import save_files
 from tests.faults.resume import POINTS, TWO_PROCESSES, Point, attempt, check, check_two
-from tests.faults.tiny import SETTINGS, files, records
-from tests.processes import REPOSITORY
-from wgan_dist.checkpoints import checkpoint, generator_file
+from tests.faults.tiny import SETTINGS, files
+from wgan_dist.checkpoints import manifest
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS, checkpoint_name, checkpoint_position
-from wgan_dist.checkpoints.train_state import STATE_FILE
+from wgan_dist.checkpoints.state_file import STATE_FILE
 from wgan_dist.train import train
 from wgan_dist.utils.errors import UserError
-
-# Runs as the version that wrote that format left them: the last checkpoint is of step 2, or within step 3, in float64,
-# and generator.safetensors of step 4, where that version went.
-OLD_FORMATS = {
-    REPOSITORY / "tests/fixtures/format-1": "step-00000002",
-    REPOSITORY / "tests/fixtures/format-2": "step-00000002.001",
-    REPOSITORY / "tests/fixtures/format-3": "step-00000002",
-}
-OLD_FORMAT = next(iter(OLD_FORMATS))
 
 
 @pytest.mark.parametrize("point", POINTS, ids=[point.name for point in POINTS])
@@ -62,49 +50,19 @@ def test_names_of_checkpoints_tell_their_order() -> None:
         assert checkpoint_position(other) is None
 
 
-def old_run(scratch: Path, source: Path = OLD_FORMAT) -> Path:
-    shutil.copytree(source, scratch / "old")
-    return scratch / "old"
-
-
-@pytest.mark.parametrize(("source", "folder"), OLD_FORMATS.items(), ids=[path.name for path in OLD_FORMATS])
-def test_a_run_of_an_older_format_goes_on_to_where_that_version_went(
-    source: Path, folder: str, tmp_path: Path, cache_dir: Path
-) -> None:
-    run = old_run(tmp_path, source)
-    json_state = json.loads((run / CHECKPOINTS / folder / STATE_FILE).read_text())
-    assert source.name == f"format-{json_state['format_version']}"
-    expected = load_file(source / generator_file.EMA_FILE)
-    train({"run_dir": str(run), "resume": "true", "cache_dir": str(cache_dir)})
-    found = load_file(run / generator_file.EMA_FILE)
-    assert found.keys() == expected.keys()
-    assert max(float((found[name] - expected[name]).abs().max()) for name in found) < 1e-12
-    for record, other in zip(records(run), records(source), strict=True):
-        assert {name: record[name] for name in other} == pytest.approx(other, rel=1e-9)
-
-
-@pytest.mark.parametrize("scaler", [None, {"scale": 4096.0, "_growth_tracker": 3, "growth_factor": 2.0}])
-def test_the_loss_scale_of_an_older_format_is_that_of_both_players(
-    scaler: dict[str, float] | None, tmp_path: Path, cache_dir: Path
-) -> None:
-    run = old_run(tmp_path)
-    rewrite(run / CHECKPOINTS / "step-00000002", {"scaler": scaler})
-    train({"run_dir": str(run), "resume": "true", "cache_dir": str(cache_dir), "max_steps": "3"})
-    tallies = json.loads((run / CHECKPOINTS / "step-00000003" / STATE_FILE).read_text())["tallies"]
-    found = [(tally["scale"], tally["growth"], tally["skipped"]) for tally in tallies.values()]
-    assert found == [(4096.0, 3, 0) if scaler else (1.0, 0, 0)] * 2
-
-
-def test_a_generator_of_format_1_is_read() -> None:
-    loaded = generator_file.load(OLD_FORMAT / generator_file.EMA_FILE)
-    assert (loaded.description.steps, loaded.description.description) == (4, "fixture")
-    assert loaded.network(torch.zeros(3, 2, dtype=torch.float64)).shape == (3, 1, 8, 8)
+@pytest.fixture
+def run(tmp_path: Path, cache_dir: Path) -> Path:
+    """A run of two steps."""
+    train(SETTINGS | {"cache_dir": str(cache_dir), "max_steps": "2", "run_dir": str(tmp_path / "run")})
+    return tmp_path / "run"
 
 
 def rewrite(folder: Path, changes: dict[str, object]) -> None:
     """The same checkpoint with other values in state.json, and a manifest that agrees."""
-    contents = checkpoint.read(folder)
-    state = json.loads(contents[STATE_FILE]) | changes
+    contents = manifest.read_folder(folder)
+    state = json.loads(contents[STATE_FILE])
+    for name, change in changes.items():
+        state[name] = state[name] | change if isinstance(change, dict) else change
     shutil.rmtree(folder)
     save_files(folder, contents | {STATE_FILE: json.dumps(state).encode()})
 
@@ -112,29 +70,28 @@ def rewrite(folder: Path, changes: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format_version": 5}, "format version 5, written by wgan_dist .*; this one reads up to 4"),
+        ({"format_version": 2}, "format version 2, written by wgan_dist .*; this one reads up to 1"),
         ({"format_version": "x"}, "state.json is damaged: 'x' is no count"),
-        ({"step": -1}, "state.json is damaged: -1 is no count"),
-        ({"critic_iterations_of_step": 2}, "2 critic iterations within step 2: there are fewer"),
+        ({"state": {"step": -1}}, "state.json is damaged: -1 is no count"),
+        ({"state": {"critic_iteration": 99}}, "99 critic iterations within step 2: there are fewer"),
         ({"config": 7}, "state.json is damaged"),
-        ({"best": {"metric": "x"}}, "state.json is damaged"),
-        ({"critic_optimizer": []}, "the state of an optimizer of other networks, or damaged"),
+        ({"state": {"best": {"metric": "x"}}}, "state.json is damaged"),
+        ({"grad_scalers": {"critic": {"scale": 0.0}}}, "state.json is damaged: 0.0 is no loss scale"),
+        ({"optimizer_groups": {"critic": []}}, "the state of an optimizer of other networks, or damaged"),
     ],
 )
 def test_a_checkpoint_of_a_newer_version_or_of_nonsense_is_refused(
-    tmp_path: Path, cache_dir: Path, changes: dict[str, object], message: str
+    run: Path, cache_dir: Path, changes: dict[str, object], message: str
 ) -> None:
-    run = old_run(tmp_path)
     rewrite(run / CHECKPOINTS / "step-00000002", changes)
     with pytest.raises(UserError, match=message):
         train({"run_dir": str(run), "resume": "true", "cache_dir": str(cache_dir)})
 
 
-def test_a_checkpoint_without_one_of_its_files_is_refused(tmp_path: Path, cache_dir: Path) -> None:
+def test_a_checkpoint_without_one_of_its_files_is_refused(run: Path, cache_dir: Path) -> None:
     """Its manifest does not list it either, so nothing is damaged in the disk's sense."""
-    run = old_run(tmp_path)
     folder = run / CHECKPOINTS / "step-00000002"
-    contents = checkpoint.read(folder)
+    contents = manifest.read_folder(folder)
     for missing in contents:
         shutil.rmtree(folder)
         save_files(folder, {name: content for name, content in contents.items() if name != missing})

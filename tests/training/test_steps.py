@@ -2,11 +2,14 @@
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from accelerate import Accelerator, DistributedType, PartialState
 from torch import Tensor, nn
 
 from wgan_dist.distributed import World, micro_batch_slices
@@ -21,18 +24,10 @@ from wgan_dist.losses.modules import (
     interpolate,
 )
 from wgan_dist.models.registry import build_critic, build_generator, critic_spec, generator_spec
+from wgan_dist.training.ema import EMAGenerator
 from wgan_dist.training.grad_scaler import GradScaler
-from wgan_dist.training.steps import (
-    CriticNoise,
-    Dropouts,
-    Engine,
-    NoiseSource,
-    TrainableNetwork,
-    critic_iteration,
-    critic_noise,
-    generator_step,
-    update,
-)
+from wgan_dist.training.noise import Dropouts, NoiseSource, TrainingNoise
+from wgan_dist.training.steps import GAN, TrainableNetwork, critic_step, generator_step, update
 from wgan_dist.utils import rng
 
 BATCH, LATENT_DIM, SEED = 8, 5, 3
@@ -45,56 +40,51 @@ PARTS = ("critic.dropout.real", "critic.dropout.fake", "critic.dropout.penalty",
 ALONE = World(rank=0, size=1)
 
 
-def backward(loss: Tensor) -> None:
-    loss.backward()
-
-
-ENGINE = Engine(backward, no_sync=lambda module: nullcontext(), autocast=nullcontext)
-
-
 def make_draws(world: World = ALONE, accumulation: int = 1, distribution: str = "normal") -> NoiseSource:
     parts = micro_batch_slices(BATCH, accumulation, world)
     return NoiseSource(SEED, BATCH, LATENT_DIM, distribution, parts, torch.device("cpu"), torch.float64)
 
 
-def make_player(network: nn.Module, objective: nn.Module) -> TrainableNetwork:
+def trainable(network: nn.Module, loss: nn.Module) -> TrainableNetwork:
     optimizer = torch.optim.SGD(network.parameters(), 0.1, fused=True)
-    return TrainableNetwork(
-        network, objective, optimizer, GradScaler(optimizer, [], torch.device("cpu"), dynamic=False)
+    return TrainableNetwork(network, loss, optimizer, GradScaler(optimizer, [], torch.device("cpu"), dynamic=False))
+
+
+def make_gan(name: str = "mlp", penalty: str = "gp") -> GAN:
+    """Both networks; the generator has no BatchNorm, whose statistics would depend on the micro-batches."""
+    critic = build_critic(critic_spec(name, SHAPE[1], SHAPE[0], 2, "none")).double()
+    generator = build_generator(generator_spec("mlp", LATENT_DIM, SHAPE[1], SHAPE[0], 2, "none")).double()
+    return GAN(
+        generator=trainable(generator, GeneratorLoss(generator, frozen(critic), WASSERSTEIN)),
+        critic=trainable(critic, CriticLoss(critic, WASSERSTEIN, PENALTIES[penalty], 10.0)),
+        ema=EMAGenerator(generator, 0.999),
+        accelerator=Accelerator(cpu=True),
     )
 
 
-def make_critic(name: str = "mlp", penalty: str = "gp") -> TrainableNetwork:
-    network = build_critic(critic_spec(name, SHAPE[1], SHAPE[0], 2, "none")).double()
-    objective = CriticLoss(network, WASSERSTEIN, PENALTIES[penalty], 10.0)
-    return make_player(network, objective)
-
-
-def make_generator(critic: nn.Module) -> TrainableNetwork:
-    # No BatchNorm: its statistics would depend on the micro-batches.
-    network = build_generator(generator_spec("mlp", LATENT_DIM, SHAPE[1], SHAPE[0], 2, "none")).double()
-    objective = GeneratorLoss(network, frozen(critic), WASSERSTEIN)
-    return make_player(network, objective)
+def noise_of(penalty: Penalty | None, dropouts: Dropouts, accumulation: int = 1) -> TrainingNoise:
+    source = make_draws(accumulation=accumulation)
+    return TrainingNoise(source, source, penalty, SHAPE, STD, dropouts, reuse_latents=False)
 
 
 def dropouts_of(critic: nn.Module) -> Dropouts:
     return getattr(critic, "dropouts", ())
 
 
-def drawn_for(critic: TrainableNetwork, iteration: int, accumulation: int = 1) -> CriticNoise:
-    """The draws of a critic iteration, for whatever penalty and dropout the critic has."""
-    penalty = critic.objective.penalty
+def noise_for(gan: GAN, accumulation: int = 1) -> TrainingNoise:
+    """The noise of both steps, for whatever penalty and dropout the critic has."""
+    penalty = gan.critic.loss.penalty
     assert isinstance(penalty, Penalty)
-    draws = make_draws(accumulation=accumulation)
-    return critic_noise(draws, penalty, iteration, SHAPE, STD, dropouts_of(critic.network))
+    return noise_of(penalty, dropouts_of(gan.critic.network), accumulation)
 
 
-def step_generator(
-    generator: TrainableNetwork, critic: nn.Module, step: int, accumulation: int = 1
-) -> dict[str, Tensor]:
-    draws = make_draws(accumulation=accumulation)
-    masks = draws.masks("generator.dropout", step, dropouts_of(critic))
-    return generator_step(generator, draws.latents("generator.z", step), masks, ENGINE)
+def step_critic(gan: GAN, iteration: int, accumulation: int = 1) -> dict[str, Tensor]:
+    return critic_step(gan, real_images(accumulation), noise_for(gan, accumulation).critic(iteration))
+
+
+def step_generator(gan: GAN, step: int, accumulation: int = 1) -> dict[str, Tensor]:
+    noise = noise_for(gan, accumulation)
+    return generator_step(gan, noise.generator(step, noise.critic(0)))
 
 
 def real_images(accumulation: int = 1) -> list[Tensor]:
@@ -119,16 +109,15 @@ def assert_close(ours: list[Tensor], theirs: list[Tensor]) -> None:
 
 @pytest.mark.parametrize("accumulation", [2, 4, 8])
 @pytest.mark.parametrize(("name", "penalty"), [("mlp", "gp"), ("mlp", "dragan"), ("upsample", "gp")])
-def test_micro_batches_give_the_critic_the_gradient_and_terms_of_the_whole_batch(
+def test_micro_batches_give_the_critic_the_gradient_and_metrics_of_the_whole_batch(
     name: str, penalty: str, accumulation: int
 ) -> None:
-    whole, parts = make_critic(name, penalty), make_critic(name, penalty)
-    generator = make_generator(whole.network).network
-    expected = critic_iteration(whole, generator, real_images(), drawn_for(whole, 4), ENGINE)
-    terms = critic_iteration(parts, generator, real_images(accumulation), drawn_for(parts, 4, accumulation), ENGINE)
-    assert_close(gradients(parts.network), gradients(whole.network))
-    assert_close(list(parts.network.parameters()), list(whole.network.parameters()))
-    assert {name: value.item() for name, value in terms.items()} == pytest.approx(
+    whole, parts = make_gan(name, penalty), make_gan(name, penalty)
+    expected = step_critic(whole, 4)
+    metrics = step_critic(parts, 4, accumulation)
+    assert_close(gradients(parts.critic.network), gradients(whole.critic.network))
+    assert_close(list(parts.critic.network.parameters()), list(whole.critic.network.parameters()))
+    assert {name: value.item() for name, value in metrics.items()} == pytest.approx(
         {name: value.item() for name, value in expected.items()}, rel=1e-12
     )
 
@@ -136,97 +125,108 @@ def test_micro_batches_give_the_critic_the_gradient_and_terms_of_the_whole_batch
 @pytest.mark.parametrize("accumulation", [2, 4, 8])
 @pytest.mark.parametrize("name", ["mlp", "upsample"])
 def test_micro_batches_give_the_generator_the_gradient_of_the_whole_batch(name: str, accumulation: int) -> None:
-    critic = make_critic(name).network
-    whole, parts = make_generator(critic), make_generator(critic)
-    step_generator(whole, critic, 4)
-    step_generator(parts, critic, 4, accumulation)
-    assert_close(gradients(parts.network), gradients(whole.network))
+    whole, parts = make_gan(name), make_gan(name)
+    step_generator(whole, 4)
+    step_generator(parts, 4, accumulation)
+    assert_close(gradients(parts.generator.network), gradients(whole.generator.network))
 
 
 def test_a_step_moves_the_weights_against_the_gradient() -> None:
-    player = make_critic()
-    before = copy.deepcopy(player.network)
-    critic_iteration(player, make_generator(before).network, real_images(), drawn_for(player, 0), ENGINE)
-    expected = [old - 0.1 * each for old, each in zip(before.parameters(), gradients(player.network), strict=True)]
-    assert_close(list(player.network.parameters()), expected)
+    gan = make_gan()
+    network = gan.critic.network
+    before = copy.deepcopy(network)
+    step_critic(gan, 0)
+    expected = [old - 0.1 * slope for old, slope in zip(before.parameters(), gradients(network), strict=True)]
+    assert_close(list(network.parameters()), expected)
+
+
+def test_clipping_bounds_the_weights_after_the_step() -> None:
+    gan = replace(make_gan(), clip_value=0.01)
+    step_critic(gan, 0)
+    assert max(float(value.detach().abs().max()) for value in gan.critic.network.parameters()) == 0.01
+    assert max(float(value.detach().abs().max()) for value in gan.generator.network.parameters()) > 0.01
 
 
 def test_a_step_forgets_the_gradients_before_it() -> None:
-    clean, stained = make_critic(), make_critic()
-    generator = make_generator(clean.network).network
-    for parameter in stained.network.parameters():
+    clean, stained = make_gan(), make_gan()
+    for parameter in stained.critic.network.parameters():
         parameter.grad = torch.ones_like(parameter)
-    for player in (clean, stained):
-        critic_iteration(player, generator, real_images(), drawn_for(player, 0), ENGINE)
-    assert_close(gradients(stained.network), gradients(clean.network))
+    for gan in (clean, stained):
+        step_critic(gan, 0)
+    assert_close(gradients(stained.critic.network), gradients(clean.critic.network))
 
 
-def test_only_the_last_micro_batch_averages_gradients_over_processes() -> None:
-    events: list[str] = []
+class NoSyncRecorder(nn.Module):
+    """A loss that notes when its gradients are computed, and when their averaging is held back."""
+
+    def __init__(self, loss: nn.Module, events: list[str]) -> None:
+        super().__init__()
+        self.loss, self.events = loss, events
 
     @contextmanager
-    def held_back(module: nn.Module) -> Iterator[None]:
-        events.append("held back")
+    def no_sync(self) -> Iterator[None]:
+        self.events.append("held back")
         yield
-        events.append("over")
+        self.events.append("over")
 
-    def note(loss: Tensor) -> None:
-        events.append("backward")
-        backward(loss)
+    def forward(self, *inputs: Any) -> Any:
+        loss, metrics = self.loss(*inputs)
+        loss.register_hook(lambda gradient: self.events.append("backward"))
+        return loss, metrics
 
-    engine = Engine(note, held_back, nullcontext)
-    player, real = make_critic(), real_images()[0]
-    update(player, ((real, real, torch.zeros(BATCH), CriticMasks()) for _ in range(3)), 3, engine)
+
+def test_only_the_last_micro_batch_averages_gradients_over_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+    gan, real = make_gan(), real_images()[0]
+    monkeypatch.setattr(PartialState(), "distributed_type", DistributedType.MULTI_CPU)
+    monkeypatch.setattr(PartialState(), "num_processes", 2)
+    trained = replace(gan.critic, loss=NoSyncRecorder(gan.critic.loss, events))
+    update(gan, trained, ((real, real, torch.zeros(BATCH), CriticMasks()) for _ in range(3)), 3)
     assert events == ["held back", "backward", "over"] * 2 + ["backward"]
 
 
-def test_a_critic_iteration_leaves_the_generators_parameters_and_gradients_untouched() -> None:
-    critic = make_critic()
-    generator = make_generator(critic.network).network
+def test_a_critic_step_leaves_the_generators_parameters_and_gradients_untouched() -> None:
+    gan = make_gan()
+    generator = gan.generator.network
     before = copy.deepcopy(generator.state_dict())
-    critic_iteration(critic, generator, real_images(), drawn_for(critic, 0), ENGINE)
+    step_critic(gan, 0)
     assert all(torch.equal(value, before[name]) for name, value in generator.state_dict().items())
     assert gradients(generator) == []
     assert all(parameter.requires_grad for parameter in generator.parameters())
 
 
 def test_a_generator_step_leaves_the_critics_parameters_and_gradients_untouched() -> None:
-    critic = make_critic().network
+    gan = make_gan()
+    critic = gan.critic.network
     before = copy.deepcopy(critic.state_dict())
-    step_generator(make_generator(critic), critic, 0)
+    step_generator(gan, 0)
     assert all(torch.equal(value, before[name]) for name, value in critic.state_dict().items())
     assert gradients(critic) == []
 
 
-def test_a_critic_iteration_meets_the_noise_of_its_own_number() -> None:
-    player = make_critic()
-    critic, generator = copy.deepcopy(player.network), make_generator(player.network).network
-    terms = critic_iteration(player, generator, real_images(), drawn_for(player, 7), ENGINE)
+def test_a_critic_step_meets_the_noise_of_its_own_number() -> None:
+    gan = make_gan()
+    critic, generator = copy.deepcopy(gan.critic.network), gan.generator.network
+    metrics = step_critic(gan, 7)
     z = torch.as_tensor(rng.normal(SEED, "critic.z", 7, (BATCH, LATENT_DIM)))
     alpha = torch.as_tensor(rng.uniform(SEED, "critic.alpha", 7, (BATCH,)))
     (real,), fake = real_images(), generator(z).detach()
-    assert terms["wasserstein"].item() == pytest.approx((critic(real).mean() - critic(fake).mean()).item(), rel=1e-12)
+    assert metrics["wasserstein"].item() == pytest.approx((critic(real).mean() - critic(fake).mean()).item(), rel=1e-12)
     mixed = interpolate(real, fake, alpha).requires_grad_()
     (gradient,) = torch.autograd.grad(critic(mixed).sum(), mixed)
-    assert terms["gradient_norm"].item() == pytest.approx(gradient.flatten(1).norm(dim=1).mean().item(), rel=1e-9)
+    assert metrics["gradient_norm"].item() == pytest.approx(gradient.flatten(1).norm(dim=1).mean().item(), rel=1e-9)
 
 
-def test_a_generator_step_meets_the_noise_of_its_own_number() -> None:
-    critic = make_critic().network
-    player = make_generator(critic)
-    generator = copy.deepcopy(player.network)
-    terms = step_generator(player, critic, 7)
-    z = torch.as_tensor(rng.normal(SEED, "generator.z", 7, (BATCH, LATENT_DIM)))
-    assert terms["generator_loss"].item() == pytest.approx(-critic(generator(z)).mean().item(), rel=1e-12)
-
-
-def test_latents_of_the_critics_iteration_may_be_the_generators() -> None:
-    critic = make_critic().network
-    player = make_generator(critic)
-    generator, drawn = copy.deepcopy(player.network), drawn_for(make_critic(), 7)
-    terms = generator_step(player, drawn.latents, [[]], ENGINE)
-    z = torch.as_tensor(rng.normal(SEED, "critic.z", 7, (BATCH, LATENT_DIM)))
-    assert terms["generator_loss"].item() == pytest.approx(-critic(generator(z)).mean().item(), rel=1e-12)
+@pytest.mark.parametrize(("reuse", "stream"), [(False, "generator.z"), (True, "critic.z")])
+def test_a_generator_step_meets_the_noise_of_its_own_number_or_of_the_critics_iteration(
+    reuse: bool, stream: str
+) -> None:
+    gan = make_gan()
+    generator, critic = copy.deepcopy(gan.generator.network), gan.critic.network
+    noise = replace(noise_for(gan), reuse_latents=reuse)
+    metrics = generator_step(gan, noise.generator(7, noise.critic(7)))
+    z = torch.as_tensor(rng.normal(SEED, stream, 7, (BATCH, LATENT_DIM)))
+    assert metrics["generator_loss"].item() == pytest.approx(-critic(generator(z)).mean().item(), rel=1e-12)
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])
@@ -255,10 +255,10 @@ def test_the_draws_of_all_processes_and_micro_batches_make_the_draw_of_one(proce
 
 
 @pytest.mark.parametrize("accumulation", [1, 4])
-def test_the_draws_of_a_critic_iteration_are_those_of_their_streams(accumulation: int) -> None:
+def test_the_noise_of_a_critic_iteration_is_that_of_its_streams(accumulation: int) -> None:
     draws = make_draws(accumulation=accumulation)
     drawn, noisy, plain, clipped = (
-        critic_noise(draws, penalty, 7, SHAPE, STD, DROPOUTS)
+        noise_of(penalty, DROPOUTS, accumulation).critic(7)
         for penalty in (PENALTIES["gp"], PENALTIES["dragan"], PENALTIES["r1"], None)
     )
     assert all(each.numel() == 0 for each in (*plain.penalty, *clipped.penalty))
@@ -311,7 +311,7 @@ def test_masks_of_different_inputs_networks_layers_and_iterations_are_independen
 
 def test_a_network_without_dropout_has_no_masks() -> None:
     assert make_draws(accumulation=4).masks("generator.dropout", 0, ()) == [[]] * 4
-    assert drawn_for(make_critic(), 0, accumulation=2).masks == [CriticMasks([], [], [])] * 2
+    assert noise_for(make_gan(), accumulation=2).critic(0).masks == [CriticMasks([], [], [])] * 2
 
 
 def same(x: Tensor) -> Tensor:
@@ -337,11 +337,11 @@ def upsample_critic_by_hand(critic: nn.Module, images: Tensor, part: str) -> Ten
 
 
 def test_a_critic_with_dropout_is_its_layers_with_the_masks_of_its_iteration() -> None:
-    player = make_critic("upsample")
-    critic, generator = copy.deepcopy(player.network), make_generator(player.network).network
-    (real,), drawn = real_images(), drawn_for(player, 7)
-    terms = critic_iteration(player, generator, [real], drawn, ENGINE)
-    (z,), (alpha,) = drawn.latents, drawn.penalty
+    gan = make_gan("upsample")
+    critic, generator = copy.deepcopy(gan.critic.network), gan.generator.network
+    (real,), noise = real_images(), noise_for(gan).critic(7)
+    terms = critic_step(gan, [real], noise)
+    (z,), (alpha,) = noise.latents, noise.penalty
     fake = generator(z).detach()
     estimate = (
         upsample_critic_by_hand(critic, real, "real").mean() - upsample_critic_by_hand(critic, fake, "fake").mean()

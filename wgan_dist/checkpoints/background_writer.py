@@ -1,4 +1,4 @@
-"""Work in the background, one piece at a time, whose errors are kept until somebody asks."""
+"""Work in a background thread, one task at a time, whose first error is kept until it is asked for."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 class BackgroundWriter:
-    """A thread that does one piece of work at a time; the first error of any is kept for `check`."""
+    """A thread that runs one task at a time and keeps the first error for `check`."""
 
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
@@ -14,46 +14,41 @@ class BackgroundWriter:
 
     @property
     def failed(self) -> bool:
-        """Whether something went wrong that `check` has not raised yet."""
+        """Return whether there is an error that `check` has not raised yet."""
         return self._error is not None
-
-    @property
-    def busy(self) -> bool:
-        """Whether work is in flight."""
-        return self._thread is not None and self._thread.is_alive()
 
     @contextmanager
     def keeping_errors(self) -> Iterator[None]:
-        """What is raised in the block is kept for `check`; after the first error later ones are dropped."""
+        """Keep an exception of the block for `check`; errors after the first are dropped."""
         try:
             yield
         except Exception as error:
             self._error = self._error or error
 
-    def start(self, work: Callable[[], None]) -> None:
-        """Wait for the work before, then begin this. After an error nothing is begun: `check` comes first."""
+    def start(self, task: Callable[[], None]) -> None:
+        """Wait for the previous task, then start this one. After an error nothing starts until `check`."""
         self.wait()
         if not self.failed:
-            self._thread = threading.Thread(target=self._do, args=(work,), name="wgan_dist.background_writer")
+            self._thread = threading.Thread(target=self._run, args=(task,), name="wgan_dist.background_writer")
             self._thread.start()
 
-    def _do(self, work: Callable[[], None]) -> None:
+    def _run(self, task: Callable[[], None]) -> None:
         with self.keeping_errors():
-            work()
+            task()
 
     def wait(self) -> None:
-        """Return when nothing is in flight."""
+        """Wait until no task is running."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
 
     def check(self) -> None:
-        """Raise what went wrong, once."""
+        """Raise the kept error, once."""
         error, self._error = self._error, None
         if error is not None:
             raise error
 
     def finish(self) -> None:
-        """Wait, then raise what went wrong."""
+        """Wait, then raise the kept error."""
         self.wait()
         self.check()

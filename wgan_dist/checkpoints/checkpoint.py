@@ -1,196 +1,130 @@
-"""Durable folders with everything a resumed run needs: whole or absent, verified before use."""
+"""The training checkpoint: what it holds, how it is taken, written, verified and restored."""
 
-import hashlib
-import io
-import json
-import os
-import shutil
-import stat
-import sys
-from collections.abc import Callable, Collection, Iterable
-from contextlib import ExitStack
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from wgan_dist.checkpoints.run_dir import checkpoint_position
+from wgan_dist import __version__
+from wgan_dist.checkpoints import generator_file, safetensors_io, state_file
+from wgan_dist.checkpoints.generator_file import EMA_FILE, RAW_FILE, Description
+from wgan_dist.checkpoints.manifest import read_folder, write_folder
+from wgan_dist.checkpoints.optimizer_state import load_optimizer_state, optimizer_state
+from wgan_dist.checkpoints.run_dir import checkpoint_name
+from wgan_dist.checkpoints.state_file import STATE_FILE, SavedState
+from wgan_dist.checkpoints.train_state import GradScalerState, TrainState
 from wgan_dist.utils.errors import UserError
-from wgan_dist.utils.files import PARTIAL_SUFFIX, atomic_folder, remove_folder
 
-MANIFEST = "manifest.json"
-# A few files' names; no honest one comes near.
-MANIFEST_LIMIT = 1 << 20
-DAMAGED_SUFFIX = ".damaged"
+CRITIC_FILE = "critic.safetensors"
 
 
-def _entry(file: BinaryIO) -> dict[str, Any]:
-    digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
-    return {"bytes": file.seek(0, os.SEEK_END), "sha256": digest}
+class HasGradScalerState(Protocol):
+    """A gradient scaler that can be saved and restored."""
+
+    def state(self) -> GradScalerState:
+        """Return its state."""
+
+    def load(self, state: GradScalerState) -> None:
+        """Restore its state."""
 
 
-def _entry_of(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        return _entry(file)
+@dataclass(frozen=True)
+class TrainingObjects:
+    """The objects whose values a checkpoint saves and restores; optimizers and scalers by network name."""
+
+    generator: nn.Module
+    ema_generator: nn.Module
+    critic: nn.Module
+    optimizers: Mapping[str, Optimizer]
+    grad_scalers: Mapping[str, HasGradScalerState]
 
 
-def _manifest(entries: dict[str, dict[str, Any]]) -> bytes:
-    return json.dumps(entries, indent=1, sort_keys=True).encode()
+@dataclass(frozen=True)
+class Snapshot:
+    """Copies of all values of a checkpoint in host memory; training may go on while they are written."""
+
+    name: str
+    generators: dict[str, tuple[dict[str, Tensor], Description]]
+    tensors: dict[str, dict[str, Tensor]]
+    state: bytes
 
 
-def _folders(checkpoints: Path) -> list[Path]:
-    """Checkpoint folders, oldest first."""
-    places = {folder: checkpoint_position(folder.name) for folder in checkpoints.glob("*")}
-    return [folder for _, folder in sorted((place, folder) for folder, place in places.items() if place)]
+def optimizer_file(network: str) -> str:
+    """Return the name of the file with the optimizer state of a network."""
+    return f"{network}_optimizer.safetensors"
 
 
-class Draft:
-    """A checkpoint whose content the system has, under another name, but perhaps not the disk: it keeps what the files
-    are to hold, so that nobody has to keep a copy until the slow part is done. One at a time: to finish one removes
-    what is left of others.
+def take_snapshot(
+    objects: TrainingObjects,
+    state: TrainState,
+    config: dict[str, Any],
+    data_fingerprint: str,
+    descriptions: dict[str, Description],
+) -> Snapshot:
+    """Copy everything that a resumed run needs; `descriptions` of the generators by their file names."""
+    copy = safetensors_io.copy_to_host
+    networks = {EMA_FILE: objects.ema_generator, RAW_FILE: objects.generator}
+    tensors, groups = {CRITIC_FILE: copy(objects.critic.state_dict())}, {}
+    for name, optimizer in objects.optimizers.items():
+        values, groups[name] = optimizer_state(optimizer)
+        tensors[optimizer_file(name)] = copy(values)
+    scalers = {name: scaler.state() for name, scaler in objects.grad_scalers.items()}
+    saved = SavedState(state, config, data_fingerprint, scalers, groups)
+    return Snapshot(
+        name=checkpoint_name(state.step, state.critic_iteration),
+        generators={file: (copy(network.state_dict()), descriptions[file]) for file, network in networks.items()},
+        tensors=tensors,
+        state=state_file.to_bytes(saved, __version__),
+    )
 
-    Its methods raise UserError naming the folder when the disk is full, read-only or not permitted.
+
+def write_checkpoint(checkpoints: Path, snapshot: Snapshot) -> Path:
+    """Write a snapshot as a folder of `checkpoints`, whole or not at all.
+
+    Raises:
+        UserError: Naming the folder when the disk is full, read-only or not permitted.
+    """
+    folder = checkpoints / snapshot.name
+    files = {name: generator_file.to_bytes(*generator) for name, generator in snapshot.generators.items()}
+    files |= {name: safetensors_io.to_bytes(tensors) for name, tensors in snapshot.tensors.items()}
+    write_folder(folder, files | {STATE_FILE: snapshot.state})
+    return folder
+
+
+class LoadedCheckpoint:
+    """The verified files of a checkpoint folder.
+
+    Its methods raise UserError naming the folder for a missing file, or values that do not fit.
     """
 
-    def __init__(self, folder: Path, files: Iterable[tuple[str, Iterable[bytes | memoryview]]]) -> None:
-        """Write the files, by name their content in pieces, each of which is asked for when the one before is written.
-
-        What is written is as it was then.
-        """
+    def __init__(self, folder: Path) -> None:
+        """Read and verify the folder; raise UserError if it is damaged."""
         self.folder = folder
-        with ExitStack() as stack:
-            self._partial = stack.enter_context(atomic_folder(folder))
-            self._sizes = {}
-            for name, pieces in files:
-                with (self._partial / name).open("wb") as file:
-                    file.writelines(pieces)
-                    self._sizes[name] = file.tell()
-            self._rest = stack.pop_all()
+        self.files = read_folder(folder)
 
-    def finish(
-        self, keep: int, spared: Collection[str] = (), complete: Callable[[Path], None] = lambda folder: None
-    ) -> None:
-        """Bring all to the disk, under the folder's name, after `complete` was given the folder as it is named now.
+    def _file(self, name: str) -> bytes:
+        if name not in self.files:
+            raise UserError(f"checkpoint {self.folder}: damaged: there is no {name}")
+        return self.files[name]
 
-        Older checkpoints beyond the newest `keep` go once it is safe, but for those named in `spared`.
-        """
-        with self._rest:
-            complete(self._partial)
-            entries = {name: _entry_of(self._partial / name) for name in self._sizes}
-            for name, size in self._sizes.items():
-                if entries[name]["bytes"] != size:
-                    raise OSError(f"{name} has {entries[name]['bytes']} bytes, {size} were written")
-            (self._partial / MANIFEST).write_bytes(_manifest(entries))
-        # What a killed process left goes too: there is one writer, and it has just finished.
-        for old in _folders(self.folder.parent)[:-keep]:
-            if old.name not in spared:
-                remove_folder(old)
-        for left in self.folder.parent.glob(f".*{PARTIAL_SUFFIX}"):
-            shutil.rmtree(left, ignore_errors=True)
+    def saved_state(self) -> SavedState:
+        """Return everything that is not a tensor."""
+        return state_file.from_bytes(self._file(STATE_FILE), str(self.folder))
 
+    def restore_networks(self, objects: TrainingObjects) -> None:
+        """Restore the weights of generator and critic."""
+        for network, file in ((objects.generator, RAW_FILE), (objects.critic, CRITIC_FILE)):
+            safetensors_io.load_into(network, self._file(file), str(self.folder))
 
-def _content(folder: Path, name: str, size: int | None = None) -> bytes:
-    """A file of a checkpoint. A manifest may come from a stranger: it names no other place, and no device."""
-    path = folder / name
-    status = path.lstat()
-    if path.name != name or not stat.S_ISREG(status.st_mode):
-        raise ValueError(f"{name!r} is not a file in it")
-    if status.st_size != (min(status.st_size, MANIFEST_LIMIT) if size is None else size):
-        raise ValueError(f"{name} has {status.st_size} bytes, {size or 'too many'} were expected")
-    return path.read_bytes()
-
-
-def read(folder: Path) -> dict[str, bytes]:
-    """The files of a checkpoint, each held against the manifest; raises UserError naming what is wrong."""
-    try:
-        stored = _content(folder, MANIFEST)
-        manifest = json.loads(stored)
-        files = {name: _content(folder, name, manifest[name]["bytes"]) for name in manifest}
-        entries = {name: _entry(io.BytesIO(content)) for name, content in files.items()}
-        wrong = [name for name in manifest if entries[name]["sha256"] != manifest[name]["sha256"]]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"checkpoint {folder}: damaged: {error}") from error
-    # Written out again, the manifest must be what it is: so its own damage shows as well.
-    if wrong or stored != _manifest(entries):
-        raise UserError(f"checkpoint {folder}: damaged: {', '.join(wrong) or MANIFEST} is not as it was written")
-    return files
-
-
-def part(files: dict[str, bytes], name: str, folder: Path) -> bytes:
-    """One file of a checkpoint that was read; raises UserError if it has none of that name."""
-    if name not in files:
-        raise UserError(f"checkpoint {folder}: damaged: there is no {name}")
-    return files[name]
-
-
-def _set_aside(folder: Path) -> None:
-    number = len(list(folder.parent.glob(f"{folder.name}{DAMAGED_SUFFIX}*")))
-    aside = folder.with_name(f"{folder.name}{DAMAGED_SUFFIX}{f'-{number + 1}' if number else ''}")
-    try:
-        folder.rename(aside)
-    except OSError as error:
-        raise UserError(f"{folder}: damaged, and cannot be set aside: {error.strerror}") from error
-    print(f"kept as {aside}", file=sys.stderr)
-
-
-def any_in(checkpoints: Path) -> bool:
-    """Whether there is a checkpoint folder, damaged or not."""
-    return bool(_folders(checkpoints))
-
-
-def newest(checkpoints: Path, set_aside: bool) -> Path:
-    """The newest undamaged checkpoint folder; damaged newer ones are named, and renamed if `set_aside`.
-
-    Nothing is ever deleted. Raises UserError when there is none.
-    """
-    for folder in reversed(_folders(checkpoints)):
-        try:
-            read(folder)
-            return folder
-        except UserError as reason:
-            print(f"{reason}; trying an older one", file=sys.stderr)
-            if set_aside:
-                _set_aside(folder)
-    raise UserError(f"{checkpoints}: there is no complete checkpoint")
-
-
-def optimizer_state(optimizer: Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
-    """An optimizer's state as tensors named `number.key`, and its groups as plain values."""
-    state = optimizer.state_dict()
-    tensors = {
-        f"{number}.{key}": torch.as_tensor(value)
-        for number, each in state["state"].items()
-        for key, value in each.items()
-    }
-    return tensors, state["param_groups"]
-
-
-def _fit(optimizer: Optimizer) -> None:
-    """Check shapes, which torch itself would do in the next step, in the words of a kernel; and lay every value out in
-    memory as its parameter is: fused kernels pass over both side by side, and do not ask."""
-    for parameter, values in optimizer.state.items():
-        for key, value in values.items():
-            if key == "step":
-                continue
-            if value.shape != parameter.shape:
-                raise UserError(f"the state of an optimizer of other networks: {key} {list(value.shape)}")
-            values[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
-
-
-def load_optimizer_state(optimizer: Optimizer, tensors: dict[str, Tensor], groups: list[dict[str, Any]]) -> None:
-    """The inverse of optimizer_state, after its groups went through JSON.
-
-    Raises UserError when it is not the state of such an optimizer.
-    """
-    state: dict[int, dict[str, Tensor]] = {}
-    try:
-        for name, value in tensors.items():
-            number, key = name.split(".", 1)
-            state.setdefault(int(number), {})[key] = value
-        groups = [{key: tuple(value) if key == "betas" else value for key, value in group.items()} for group in groups]
-        optimizer.load_state_dict({"state": state, "param_groups": groups})
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise UserError(f"the state of an optimizer of other networks, or damaged: {error}") from error
-    _fit(optimizer)
+    def restore(self, objects: TrainingObjects, saved: SavedState) -> None:
+        """Restore every value of the run."""
+        self.restore_networks(objects)
+        safetensors_io.load_into(objects.ema_generator, self._file(EMA_FILE), str(self.folder))
+        for name, optimizer in objects.optimizers.items():
+            tensors = safetensors_io.from_bytes(self._file(optimizer_file(name)), str(self.folder))
+            load_optimizer_state(optimizer, tensors, saved.optimizer_groups[name])
+        for name, scaler in objects.grad_scalers.items():
+            scaler.load(saved.grad_scalers[name])

@@ -1,4 +1,4 @@
-"""The folder of a run: a new one is made, an existing one is never written over; what its checkpoints are called."""
+"""The folder of a run: how it is made, and the names of what lies in it. An existing run is never overwritten."""
 
 import re
 from pathlib import Path
@@ -8,22 +8,24 @@ from wgan_dist.utils.errors import UserError
 
 RUNS = Path("runs")
 CHECKPOINTS = "checkpoints"
+METRICS_FILE, SAMPLES, TENSORBOARD, TRACKERS = "metrics.jsonl", "samples", "tensorboard", "trackers"
+EVALUATIONS = "evaluations"
 _CHECKPOINT_NAME = re.compile(r"step-([0-9]+)(?:\.([0-9]+))?")
 
 
-def checkpoint_name(step: int, iteration: int) -> str:
-    """The folder of a checkpoint after `step` generator steps and `iteration` critic iterations of the next one."""
-    return f"step-{step:08d}" + (f".{iteration:03d}" if iteration else "")
+def checkpoint_name(step: int, critic_iteration: int) -> str:
+    """Return the folder name of a checkpoint after `step` steps and `critic_iteration` iterations of the next one."""
+    return f"step-{step:08d}" + (f".{critic_iteration:03d}" if critic_iteration else "")
 
 
 def checkpoint_position(name: str) -> tuple[int, int] | None:
-    """The (step, iteration) of a checkpoint's folder, None for any other name, as a damaged one's."""
-    found = _CHECKPOINT_NAME.fullmatch(name)
-    return (int(found[1]), int(found[2] or 0)) if found else None
+    """Return (step, critic_iteration) of a checkpoint's folder name, or None for any other name."""
+    match = _CHECKPOINT_NAME.fullmatch(name)
+    return (int(match[1]), int(match[2] or 0)) if match else None
 
 
-def check(config: Config) -> None:
-    """Raises UserError when a new run's folder exists and is not empty, or when there is no run to continue."""
+def check_run_dir(config: Config) -> None:
+    """Raise UserError if a new run's folder exists and is not empty, or if there is no run to resume."""
     if not config.run_dir:
         return
     folder = Path(config.run_dir)
@@ -47,12 +49,13 @@ def _make_numbered() -> Path:
             continue
 
 
-def make(config: Config) -> Path:
-    """The folder of the run, made if it is new; without a name the next number below runs/.
+def make_run_dir(config: Config) -> Path:
+    """Return the folder of the run, made if it is new; without a name it is the next number below runs/.
 
-    Raises UserError as `check` does, and when the folder cannot be made.
+    Raises:
+        UserError: As `check_run_dir`, and when the folder cannot be made.
     """
-    check(config)
+    check_run_dir(config)
     folder = Path(config.run_dir) if config.run_dir else RUNS
     try:
         if not config.run_dir:

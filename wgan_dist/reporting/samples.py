@@ -7,8 +7,10 @@ import torch
 from numpy.typing import NDArray
 
 from export.sampler import grid, latents
-from wgan_dist.checkpoints import checkpoint, generator_file, train_state
+from wgan_dist.checkpoints import generator_file
+from wgan_dist.checkpoints.checkpoint import LoadedCheckpoint
 from wgan_dist.checkpoints.generator_file import Artifact
+from wgan_dist.checkpoints.manifest import checkpoint_folders, newest_checkpoint
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS
 from wgan_dist.data import ImageDataset, are_points, open_images, open_points, split
 from wgan_dist.evaluation.metrics.neighbours import nearest
@@ -71,12 +73,11 @@ def final_picture(run: Run, source: Artifact, count: int, seed: int, folder: str
 
 def trained_on(run: Run) -> str | None:
     """The fingerprint of the run's data as its newest checkpoint has it; None where none can be read."""
-    if not checkpoint.any_in(run.folder / CHECKPOINTS):
+    if not checkpoint_folders(run.folder / CHECKPOINTS):
         return None
     try:
-        folder = checkpoint.newest(run.folder / CHECKPOINTS, set_aside=False)
-        content = checkpoint.part(checkpoint.read(folder), train_state.STATE_FILE, folder)
-        return train_state.from_bytes(content, str(folder)).data_fingerprint
+        folder = newest_checkpoint(run.folder / CHECKPOINTS, set_aside=False)
+        return LoadedCheckpoint(folder).saved_state().data_fingerprint
     except UserError:
         return None
 

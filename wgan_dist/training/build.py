@@ -1,10 +1,8 @@
-"""Settings and data → the two networks, wrapped for distribution, with their objectives and optimizers."""
+"""Settings and the shape of a sample → both networks, wrapped for distribution, with their losses and optimizers."""
 
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,41 +12,109 @@ from torch.optim import Optimizer
 
 from wgan_dist import distributed
 from wgan_dist.config import Config
-from wgan_dist.losses import modules
+from wgan_dist.losses.modules import LOSSES, PENALTIES, CriticLoss, GeneratorLoss, Metrics, frozen, has_batchnorm
 from wgan_dist.models.from_config import network_specs
 from wgan_dist.models.layers import without_second_derivatives
 from wgan_dist.models.registry import NetworkSpec, build_critic, build_generator, is_own_class
 from wgan_dist.ops import double_backward
 from wgan_dist.ops.conv import use_fast_ops
-from wgan_dist.training.ema import AveragedGenerator
+from wgan_dist.training.ema import EMAGenerator
 from wgan_dist.training.grad_scaler import GradScaler
-from wgan_dist.training.optimizers import Adam, RMSprop
-from wgan_dist.training.steps import Engine, TrainableNetwork
+from wgan_dist.training.steps import GAN, TrainableNetwork
 from wgan_dist.utils.errors import UserError
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
-HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-RMSPROP_SMOOTHING = 0.99
+HALF_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+RMSPROP_ALPHA = 0.99
 
 
-@dataclass(frozen=True)
-class GAN:
-    """Both players of a run, the averaged generator, and the generator's description."""
+def build_gan(config: Config, accelerator: Accelerator, sample_shape: tuple[int, ...]) -> GAN:
+    """Build both networks for samples of `sample_shape`, with weights drawn from the seed.
 
-    generator: TrainableNetwork
-    critic: TrainableNetwork
-    average: AveragedGenerator
-    spec: NetworkSpec
-
-
-def make_engine(config: Config, accelerator: Accelerator) -> Engine:
-    """What running under `accelerator`, and in the precision of `config`, changes about a step."""
-    half = HALVES.get(config.mixed_precision)
-    return Engine(
-        backward=accelerator.backward,
-        no_sync=accelerator.no_sync,
-        autocast=lambda: torch.autocast(accelerator.device.type, half) if half else nullcontext(),
+    Raises:
+        UserError: For networks that do not fit the samples, each other or the constraint, and where torch.compile
+            needs a compiler and there is none.
+    """
+    if config.compile:
+        _check_compiler(accelerator.device)
+    generator, critic = _build_networks(config, accelerator.device, sample_shape)
+    loss, penalty = LOSSES[config.loss], PENALTIES.get(config.penalty)
+    critic_loss = CriticLoss(critic, loss, penalty, config.gp_weight)
+    generator_loss = GeneratorLoss(generator, frozen(critic), loss)
+    wrapped = [_wrap(config, accelerator, module) for module in (generator_loss, critic_loss)]
+    # The forward of each loss runs both networks. Wrapping replaces buffers, so they are listed after it.
+    buffers = [*generator.buffers(), *critic.buffers()]
+    return GAN(
+        generator=_trainable(config, generator, wrapped[0], config.generator_lr, buffers, accelerator.device),
+        critic=_trainable(config, critic, wrapped[1], config.critic_lr, buffers, accelerator.device),
+        ema=EMAGenerator(generator, config.ema_decay),
+        accelerator=accelerator,
+        autocast_dtype=HALF_DTYPES.get(config.mixed_precision),
+        clip_value=config.clip_value if config.penalty == "clip" else None,
     )
+
+
+def _build_networks(config: Config, device: torch.device, shape: tuple[int, ...]) -> tuple[nn.Module, nn.Module]:
+    dtype = DTYPES[config.dtype]
+    generator_spec, critic_spec = network_specs(config, shape[0])
+    generator = build_generator(generator_spec, config.seed).to(device, dtype)
+    critic = build_critic(critic_spec, config.seed).to(device, dtype)
+    _check_networks(config, generator, critic, torch.zeros(2, *shape, device=device, dtype=dtype))
+    generator, critic = map(distributed.convert_sync_batchnorm, (generator, critic))
+    if config.penalty in PENALTIES:
+        critic = without_second_derivatives(critic)
+    # Custom networks compute as they are written: they may look at memory that fast operations lay out otherwise.
+    return (
+        generator if is_own_class(config.generator) else use_fast_ops(generator),
+        critic if is_own_class(config.critic) else use_fast_ops(critic),
+    )
+
+
+def generator_spec_of(config: Config, sample_shape: tuple[int, ...]) -> NetworkSpec:
+    """Return the description of the generator of a run."""
+    return network_specs(config, sample_shape[0])[0]
+
+
+def _trainable(
+    config: Config, network: nn.Module, loss: nn.Module, lr: float, buffers: list[Tensor], device: torch.device
+) -> TrainableNetwork:
+    # accelerate's wrapper of an optimizer would wait for the device in every step.
+    optimizer = _build_optimizer(config, network.parameters(), lr)
+    scaler = GradScaler(optimizer, buffers, device, dynamic=config.mixed_precision == "fp16")
+    return TrainableNetwork(network, loss, optimizer, scaler)
+
+
+def _build_optimizer(config: Config, parameters: Iterator[nn.Parameter], lr: float) -> Optimizer:
+    if config.optimizer == "adam":
+        return torch.optim.Adam(parameters, lr, betas=config.betas, eps=config.adam_eps, fused=True)
+    return torch.optim.RMSprop(parameters, lr, alpha=RMSPROP_ALPHA)
+
+
+class _CUDAGraphsLoss(nn.Module):
+    """A compiled loss under CUDA graphs, with its metrics copied.
+
+    The outputs of a graph lie in memory that its next replay overwrites. The loss is used before that, and the metrics
+    are read later.
+    """
+
+    def __init__(self, loss: nn.Module) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, *inputs: Any) -> tuple[Tensor, Metrics]:
+        """Return what the loss returns."""
+        torch.compiler.cudagraph_mark_step_begin()
+        loss, metrics = self.loss(*inputs)
+        return loss, {name: value.clone() for name, value in metrics.items()}
+
+
+def _wrap(config: Config, accelerator: Accelerator, loss: nn.Module) -> nn.Module:
+    wrapped = loss
+    if config.compile:
+        wrapped = double_backward.compiled(loss, config.cuda_graphs)
+    if config.cuda_graphs:
+        wrapped = _CUDAGraphsLoss(wrapped)
+    return accelerator.prepare(wrapped)
 
 
 def _check_compiler(device: torch.device) -> None:
@@ -56,19 +122,28 @@ def _check_compiler(device: torch.device) -> None:
         raise UserError("compile=true: needs a C++ compiler, g++ or clang++, and there is none; without: compile=false")
 
 
-def _expect(setting: str, name: str, network: nn.Module, given: Tensor, shape: tuple[int, ...]) -> None:
+@torch.no_grad()
+def _check_networks(config: Config, generator: nn.Module, critic: nn.Module, samples: Tensor) -> None:
+    """Run two samples through both networks: a custom network may not fit, and should not fail in the first step."""
+    _check_norms(config, generator, critic)
+    z = samples.new_zeros(2, config.latent_dim)
+    _check_output("generator", config.generator, generator, z, tuple(samples.shape))
+    _check_output("critic", config.critic, critic, samples, (2,))
+
+
+def _check_output(setting: str, name: str, network: nn.Module, inputs: Tensor, expected: tuple[int, ...]) -> None:
     was_training = network.training
     try:
-        found = tuple(network.eval()(given).shape)
+        shape = tuple(network.eval()(inputs).shape)
     except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise UserError(f"{setting}={name}: fails on an input of {list(given.shape)}: {error}") from error
-    if found != shape:
-        raise UserError(f"{setting}={name}: gives {list(found)} for {list(given.shape)}: expected {list(shape)}")
+        raise UserError(f"{setting}={name}: fails on an input of {list(inputs.shape)}: {error}") from error
+    if shape != expected:
+        raise UserError(f"{setting}={name}: returns {list(shape)} for {list(inputs.shape)}: expected {list(expected)}")
     network.train(was_training)
 
 
 def _check_norms(config: Config, generator: nn.Module, critic: nn.Module) -> None:
-    if config.penalty in modules.PENALTIES and modules.has_batchnorm(critic):
+    if config.penalty in PENALTIES and has_batchnorm(critic):
         raise UserError(
             f"critic={config.critic}: BatchNorm mixes samples, and penalty={config.penalty} is of each sample's "
             "own gradient"
@@ -82,94 +157,7 @@ def _check_norms(config: Config, generator: nn.Module, critic: nn.Module) -> Non
     for name, network in (("batch_size", critic), ("generator_batch_size", generator)):
         size = getattr(config, name) or config.batch_size
         smallest = min(size, config.batch_size) // config.accumulation
-        if smallest < 2 and modules.has_batchnorm(network):
+        if smallest < 2 and has_batchnorm(network):
             raise UserError(
                 f"{name}={size} with accumulation={config.accumulation}: BatchNorm needs two samples at a time"
             )
-
-
-@torch.no_grad()
-def _try_networks(config: Config, generator: nn.Module, critic: nn.Module, samples: Tensor) -> None:
-    """Two samples through both: a network of one's own may not fit, and should not fail in the first step."""
-    _check_norms(config, generator, critic)
-    _expect("generator", config.generator, generator, samples.new_zeros(2, config.latent_dim), tuple(samples.shape))
-    _expect("critic", config.critic, critic, samples, (2,))
-
-
-def _make_optimizer(config: Config, parameters: Iterator[nn.Parameter], lr: float) -> Optimizer:
-    if config.optimizer == "adam":
-        return Adam(parameters, lr, betas=config.betas, eps=config.adam_eps)
-    return RMSprop(parameters, lr, alpha=RMSPROP_SMOOTHING)
-
-
-class _Replayed(nn.Module):
-    """A compiled objective by CUDA graphs: what a forward gives lies in memory that the next one writes to, so that the
-    terms, which are looked at later, are copied. The loss is used up by then, and so are the gradients."""
-
-    def __init__(self, objective: nn.Module) -> None:
-        super().__init__()
-        self.objective = objective
-
-    def forward(self, *inputs: Any) -> tuple[Tensor, modules.Metrics]:
-        """As the objective's."""
-        torch.compiler.cudagraph_mark_step_begin()
-        loss, terms = self.objective(*inputs)
-        return loss, {name: value.clone() for name, value in terms.items()}
-
-
-def _wrap(config: Config, accelerator: Accelerator, objective: nn.Module) -> nn.Module:
-    wrapped = objective
-    if config.compile:
-        wrapped = double_backward.compiled(objective, config.cuda_graphs)
-    if config.cuda_graphs:
-        wrapped = _Replayed(wrapped)
-    wrapped = accelerator.prepare(wrapped)
-    distributed.average_in_memory(wrapped)
-    return wrapped
-
-
-def _make_player(
-    config: Config, network: nn.Module, objective: nn.Module, lr: float, buffers: list[Tensor], device: torch.device
-) -> TrainableNetwork:
-    # accelerate's wrapper of an optimizer would ask the device at each step whether to take it.
-    optimizer = _make_optimizer(config, network.parameters(), lr)
-    guard = GradScaler(optimizer, buffers, device, dynamic=config.mixed_precision == "fp16")
-    return TrainableNetwork(network, objective, optimizer, guard)
-
-
-def build_gan(config: Config, accelerator: Accelerator, sample_shape: tuple[int, ...]) -> GAN:
-    """The players for samples of `sample_shape`, with weights drawn from the seed.
-
-    Raises UserError for networks that do not fit the samples, each other or the constraint, and without a compiler
-    where one is needed.
-    """
-    if config.compile:
-        _check_compiler(accelerator.device)
-    place = {"device": accelerator.device, "dtype": DTYPES[config.dtype]}
-    spec, critic_spec = network_specs(config, sample_shape[0])
-    generator, critic = (
-        build_generator(spec, config.seed).to(**place),
-        build_critic(critic_spec, config.seed).to(**place),
-    )
-    _try_networks(config, generator, critic, torch.zeros(2, *sample_shape, **place))
-    generator, critic = map(distributed.convert_sync_batchnorm, (generator, critic))
-    loss, penalty = modules.LOSSES[config.loss], modules.PENALTIES.get(config.penalty)
-    if penalty:
-        critic = without_second_derivatives(critic)
-    generator, critic = (
-        network if is_own_class(name) else use_fast_ops(network)
-        for name, network in ((config.generator, generator), (config.critic, critic))
-    )
-    critic_objective = modules.CriticLoss(critic, loss, penalty, config.gp_weight)
-    generator_objective = modules.GeneratorLoss(generator, modules.frozen(critic), loss)
-    generator_wrapped, critic_wrapped = (
-        _wrap(config, accelerator, objective) for objective in (generator_objective, critic_objective)
-    )
-    # Each player's forward runs both networks. Wrapping gives buffers other tensors, so they are looked up after it.
-    shared = ([*generator.buffers(), *critic.buffers()], accelerator.device)
-    return GAN(
-        generator=_make_player(config, generator, generator_wrapped, config.generator_lr, *shared),
-        critic=_make_player(config, critic, critic_wrapped, config.critic_lr, *shared),
-        average=AveragedGenerator(generator, config.ema_decay),
-        spec=spec,
-    )

@@ -1,35 +1,35 @@
-"""When a run has learnt what it can: nothing to save, for what was measured is in its folder already."""
+"""Early stopping: when a run ends before its last step. What decides is in the run's folder already."""
 
 import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from wgan_dist.checkpoints.best import Best
+from wgan_dist.checkpoints.train_state import Best
 from wgan_dist.config import Config
 from wgan_dist.evaluation.evaluator import Evaluator
 from wgan_dist.training.schedule import Schedule
 from wgan_dist.utils.errors import UserError
 
-# Of the held-out estimate: flat where the means of both halves of the patience differ by less than this share.
+# The held-out estimate is flat if the means of both halves of the patience differ by less than this share.
 FLAT = 0.02
-# Measurements in the patience that make two halves worth comparing.
-FEWEST = 4
+# The measurements within the patience that make two halves worth comparing.
+MIN_MEASUREMENTS = 4
 
 
 def history(metrics_file: Path, name: str, after: int, last: int) -> list[tuple[int, float]]:
-    """(step, value) of the records of a metric with after < step ≤ last; NaN for what was no number."""
+    """Return (step, value) of the records of a metric with after < step ≤ last; NaN for values that were not finite."""
     if not metrics_file.exists():
         return []
     records = [json.loads(line) for line in metrics_file.read_text(encoding="utf-8").splitlines()]
-    found = [(each["step"], each[name]) for each in records if name in each and after < each["step"] <= last]
-    return [(step, math.nan if value is None else float(value)) for step, value in found]
+    values = [(record["step"], record[name]) for record in records if name in record and after < record["step"] <= last]
+    return [(step, math.nan if value is None else float(value)) for step, value in values]
 
 
 def is_flat(values: list[tuple[int, float]], middle: float) -> bool:
-    """Whether the mean of the values until step `middle` is that of the later ones, within 2 %."""
+    """Return whether the means of the values up to step `middle` and after it differ by less than 2 %."""
     halves = [[value for step, value in values if (step <= middle) is early] for early in (True, False)]
-    if min(map(len, halves)) < FEWEST // 2:
+    if min(map(len, halves)) < MIN_MEASUREMENTS // 2:
         return False
     before, after = (sum(half) / len(half) for half in halves)
     return abs(after - before) < FLAT * abs(before)
@@ -37,9 +37,13 @@ def is_flat(values: list[tuple[int, float]], middle: float) -> bool:
 
 @dataclass(frozen=True)
 class EarlyStopping:
-    """The rule of the early stop: no, best or holdout; durations in generator steps.
+    """The rule of early stopping: no, best or holdout.
 
-    `metric` chooses the best generator; `every` is the cadence of evaluation.
+    Attributes:
+        rule: no, best or holdout.
+        metric: The metric that chooses the best generator.
+        patience: Generator steps without progress.
+        every: The cadence of evaluation, in generator steps.
     """
 
     rule: str
@@ -48,9 +52,9 @@ class EarlyStopping:
     every: int
 
     def reason(self, step: int, best: Best | None, metrics_file: Path) -> str:
-        """Why a run that is at `step` ends; nothing if it goes on.
+        """Return why a run at `step` ends, or an empty text if it goes on.
 
-        Decided by what was measured last, so that a continued run ends where it would have ended.
+        The latest measurement decides, so that a resumed run ends where an uninterrupted one ends.
         """
         measured_at = step - step % self.every if self.every else 0
         if self.rule == "best" and best is not None and best.metric == self.metric:
@@ -64,9 +68,10 @@ class EarlyStopping:
 
 
 def make_early_stopping(config: Config, schedule: Schedule, evaluation: Evaluator | None) -> EarlyStopping:
-    """The early stop of a run.
+    """Return the early stopping of a run.
 
-    Raises UserError for a best_metric that is not measured, and for a patience too short for the rule.
+    Raises:
+        UserError: For a best_metric that is not measured, and for a patience too short for the rule.
     """
     measured = evaluation.names if evaluation else ()
     metric = config.best_metric
@@ -78,9 +83,9 @@ def make_early_stopping(config: Config, schedule: Schedule, evaluation: Evaluato
         raise UserError(f"patience={config.patience} with early_stop={config.early_stop}: expected at least one step")
     if config.early_stop == "best" and not metric:
         raise UserError("early_stop=best: no metric of this run says which is best; expected --best_metric=NAME")
-    if config.early_stop == "holdout" and schedule.patience < FEWEST * schedule.evaluate:
+    if config.early_stop == "holdout" and schedule.patience < MIN_MEASUREMENTS * schedule.evaluate:
         raise UserError(
             f"patience={config.patience} with evaluate_every={config.evaluate_every}: a held-out estimate is known to "
-            f"be flat after {FEWEST} measurements at least"
+            f"be flat after {MIN_MEASUREMENTS} measurements at least"
         )
     return EarlyStopping(config.early_stop, metric, schedule.patience, schedule.evaluate)

@@ -1,50 +1,50 @@
-"""The averaged generator: what is sampled and exported."""
+"""The exponential moving average of the generator: what is sampled and exported."""
 
 import copy
 
 import torch
 from torch import nn
-from torch.nn.utils.parametrizations import _SpectralNorm
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 def warmed_up_decay(decay: float, step: int) -> float:
-    """min(decay, (1 + step) / (10 + step)): early averages forget the initial weights quickly."""
+    """Return min(decay, (1 + step) / (10 + step)): early averages forget the initial weights quickly."""
     return min(decay, (1 + step) / (10 + step))
 
 
-def _singular_vectors(network: nn.Module) -> set[int]:
-    """The ids of spectral norm's estimates: of unit length, which a mean of them is not."""
-    norms = [module for module in network.modules() if isinstance(module, _SpectralNorm)]
-    return {id(buffer) for norm in norms for buffer in norm.buffers()}
+def _parametrization_buffers(network: nn.Module) -> set[int]:
+    """Return the ids of buffers of parametrizations: spectral norm's vectors have unit length, their mean has not."""
+    return {id(buffer) for name, buffer in network.named_buffers() if "parametrizations" in name.split(".")}
 
 
-class AveragedGenerator:
+class EMAGenerator:
     """An exponential moving average of a generator's parameters and buffers, in evaluation mode.
 
-    Whole numbers, and the singular vectors of spectral norm, are copied.
+    Integers, and the singular vectors of spectral norm, are copied instead.
     """
 
     def __init__(self, generator: nn.Module, decay: float) -> None:
         self.decay = decay
         self.network = copy.deepcopy(generator).eval().requires_grad_(False)
         # A tensor used in two places comes once from parameters() and buffers(), and must move once.
-        mine, theirs = ([*each.parameters(), *each.buffers()] for each in (self.network, generator))
-        pairs = list(zip(mine, (tensor.detach() for tensor in theirs), strict=True))
-        copied = _singular_vectors(self.network)
-        # Both sides share memory with the networks, so the lists need making only once.
+        ours, sources = ([*network.parameters(), *network.buffers()] for network in (self.network, generator))
+        pairs = list(zip(ours, (tensor.detach() for tensor in sources), strict=True))
+        copied = _parametrization_buffers(self.network)
+        # Both sides share memory with the networks, so the lists are made once.
         averaged = [pair for pair in pairs if pair[0].is_floating_point() and id(pair[0]) not in copied]
-        self._averaged = [mine for mine, _ in averaged]
-        self._followed = [theirs for _, theirs in averaged]
+        self._averages = [average for average, _ in averaged]
+        self._sources = [source for _, source in averaged]
         self._copied = [pair for pair in pairs if not pair[0].is_floating_point() or id(pair[0]) in copied]
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Move towards the generator as it is after generator step number `step` (from 0)."""
-        torch._foreach_lerp_(self._averaged, self._followed, 1.0 - warmed_up_decay(self.decay, step))
-        for mine, theirs in self._copied:
-            mine.copy_(theirs)
+        """Move towards the generator as it is after generator step number `step`, counted from 0."""
+        get_ema_multi_avg_fn(warmed_up_decay(self.decay, step))(self._averages, self._sources, step)
+        for copy_, source in self._copied:
+            copy_.copy_(source)
 
+    @torch.no_grad()
     def restart(self) -> None:
-        """Forget the past: become the generator as it is now."""
-        for mine, theirs in [*zip(self._averaged, self._followed, strict=True), *self._copied]:
-            mine.copy_(theirs)
+        """Forget the past and become the generator as it is now."""
+        for average, source in [*zip(self._averages, self._sources, strict=True), *self._copied]:
+            average.copy_(source)

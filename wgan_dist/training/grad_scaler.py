@@ -1,81 +1,80 @@
-"""Updates that are left out because they are not finite, and fp16's loss scale: decided on the device, for all alike.
+"""The loss scale of one optimizer, and updates that are skipped because their gradients are not finite.
 
-Gradients are checked after they were averaged over processes. An inf or NaN of one process is in every process's mean
-then, so all leave the same update out without a word to each other, and without waiting for the device.
+Gradients are checked after they were averaged over the processes. An inf or NaN of one process is in the mean of every
+process, so all skip the same update without exchanging a word.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-# torch.amp.GradScaler's defaults.
-INITIAL_SCALE, GROWTH, BACKOFF, GROWTH_INTERVAL = 2.0**16, 2.0, 0.5, 2000
-# Halved for ever a scale becomes 0, and before that its reciprocal is no number any more.
-SMALLEST_SCALE = 2.0**-10
+from wgan_dist.checkpoints.train_state import GradScalerState
 
-
-@dataclass(frozen=True)
-class GradScalerState:
-    """Where a guard is: updates left out in all, the last ones in a row, the loss scale, updates since it changed."""
-
-    skipped: int
-    in_a_row: int
-    scale: float
-    growth: int
+INITIAL_SCALE, GROWTH_INTERVAL = 2.0**16, 2000
 
 
 class GradScaler:
-    """Takes the updates of one optimizer, or leaves them out, and adapts the scale of its loss if that is dynamic.
+    """A `torch.amp.GradScaler` that skips updates in every precision, restores buffers, and counts what it skips.
 
-    The optimizer is one that leaves a step out by itself where its `found_inf` says so: a fused one of torch, or ours.
+    With a dynamic scale it is torch's scaler for fp16. With a static one the scale stays 1, and an update whose
+    gradients are not finite is skipped all the same. A fused optimizer decides on the device; others, as RMSprop, read
+    one value back from it in each update.
     """
 
     def __init__(self, optimizer: Optimizer, buffers: Sequence[Tensor], device: torch.device, dynamic: bool) -> None:
-        """`buffers` are what else an update changes, as BatchNorm's statistics: they keep their values with it."""
+        """Scale the loss of `optimizer`.
+
+        Args:
+            optimizer: The optimizer whose updates are taken or skipped.
+            buffers: Tensors that a forward changes, as BatchNorm's statistics: a skipped update restores them.
+            device: The device of the parameters.
+            dynamic: Whether the scale adapts, as fp16 needs.
+        """
         self.optimizer, self.buffers, self.dynamic = optimizer, list(buffers), dynamic
-        self.kept: list[Tensor] = []
-        self.scale = torch.full((), INITIAL_SCALE if dynamic else 1.0, device=device)
-        self.growth = torch.zeros((), dtype=torch.int32, device=device)
+        initial = INITIAL_SCALE if dynamic else 1.0
+        self._scaler = torch.amp.GradScaler(device.type, init_scale=initial, growth_interval=GROWTH_INTERVAL)
+        self._one = torch.ones((), device=device)
+        self._saved: list[Tensor] = []
         self.skipped = torch.zeros((), dtype=torch.int64, device=device)
-        self.in_a_row = torch.zeros((), dtype=torch.int64, device=device)
+        self.skipped_in_a_row = torch.zeros((), dtype=torch.int64, device=device)
 
-    def begin(self) -> None:
-        """Before the forward of an update: forget gradients, and keep what the forward will change."""
-        self.optimizer.zero_grad()
-        self.kept = [buffer.clone() for buffer in self.buffers]
+    def scale(self) -> Tensor:
+        """Return the loss scale, a tensor [] on the device."""
+        return self._scaler.scale(self._one)
 
-    def factor(self, loss: Tensor) -> Tensor:
-        """What to multiply a loss by: the scale; NaN if the loss is not finite, so that no gradient is."""
-        return self.scale + 0.0 * loss.detach()
+    def save_buffers(self) -> None:
+        """Save what the forward of an update changes, to restore it if the update is skipped."""
+        self._saved = [buffer.clone() for buffer in self.buffers]
+
+    def scale_loss(self, loss: Tensor) -> Tensor:
+        """Return the loss times the scale; a loss that is not finite makes every gradient NaN."""
+        return self._scaler.scale(loss * (1.0 + 0.0 * loss.detach()))
 
     def step(self) -> None:
-        """Take the update on the averaged gradients of the multiplied loss, or leave it out."""
-        gradients = [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
-        found = torch.zeros_like(self.scale)
-        torch._amp_foreach_non_finite_check_and_unscale_(gradients, found, self.scale.reciprocal())
-        wrong = found.bool()
-        self.optimizer.found_inf, self.optimizer.grad_scale = found, None  # type: ignore[attr-defined]
-        self.optimizer.step()
-        _restore(wrong, self.buffers, self.kept)
-        if self.dynamic:
-            torch._amp_update_scale_(self.scale, self.growth, found, GROWTH, BACKOFF, GROWTH_INTERVAL)
-            self.scale.clamp_(min=SMALLEST_SCALE)
-        self.skipped += wrong
-        self.in_a_row.add_(wrong).mul_(wrong)
+        """Update the parameters with the gradients of the scaled loss, or skip the update."""
+        self._scaler.unscale_(self.optimizer)
+        # The scaler's own check; it has no public accessor, and a second one would read every gradient again.
+        (found_inf,) = self._scaler._found_inf_per_device(self.optimizer).values()
+        self._scaler.step(self.optimizer)
+        self._scaler.update(None if self.dynamic else 1.0)
+        skipped = found_inf.bool()
+        for buffer, saved in zip(self.buffers, self._saved, strict=True):
+            buffer.copy_(torch.where(skipped, saved, buffer))
+        self.skipped += skipped
+        self.skipped_in_a_row.add_(skipped).mul_(skipped)
 
-    def tally(self) -> GradScalerState:
-        """The counts, read back from the device: all that a resumed run needs."""
-        return GradScalerState(int(self.skipped), int(self.in_a_row), float(self.scale), int(self.growth))
+    def state(self) -> GradScalerState:
+        """Return everything that a resumed run needs, read back from the device."""
+        scaler = self._scaler.state_dict()
+        return GradScalerState(
+            int(self.skipped), int(self.skipped_in_a_row), float(scaler["scale"]), int(scaler["_growth_tracker"])
+        )
 
-    def load(self, tally: GradScalerState) -> None:
-        """Go on from `tally`."""
-        for name, value in vars(tally).items():
-            getattr(self, name).fill_(value)
-
-
-def _restore(wrong: Tensor, tensors: Sequence[Tensor], kept: Sequence[Tensor]) -> None:
-    for tensor, before in zip(tensors, kept, strict=True):
-        tensor.copy_(torch.where(wrong, before, tensor))
+    def load(self, state: GradScalerState) -> None:
+        """Restore what `state` returned."""
+        saved = {"scale": state.scale, "_growth_tracker": state.growth_tracker}
+        self._scaler.load_state_dict(self._scaler.state_dict() | saved)
+        self.skipped.fill_(state.skipped)
+        self.skipped_in_a_row.fill_(state.skipped_in_a_row)

@@ -1,4 +1,4 @@
-"""When things happen in a run, as pure functions of the generator step: nothing to save, nothing to lose."""
+"""When things happen in a run, as pure functions of the generator step: there is nothing to save."""
 
 from dataclasses import dataclass
 
@@ -8,9 +8,9 @@ WARMUP_ITERATIONS, WARMUP_STEPS, WARMUP_EVERY = 100, 25, 500
 
 
 def critic_iterations_at(step: int, n_critic: int, warmup: bool) -> int:
-    """Critic iterations before generator step `step` (from 0).
+    """Return the number of critic iterations before generator step `step`, counted from 0.
 
-    With warm-up, 100 for the first 25 steps and on every 500th, as the code of Arjovsky et al. 2017.
+    With warm-up there are 100 for the first 25 steps and on every 500th, as in the code of Arjovsky et al. 2017.
     """
     if warmup and (step < WARMUP_STEPS or step % WARMUP_EVERY == 0):
         return WARMUP_ITERATIONS
@@ -18,24 +18,24 @@ def critic_iterations_at(step: int, n_critic: int, warmup: bool) -> int:
 
 
 def learning_rate(base: float, step: int, max_steps: int, decay: str) -> float:
-    """The rate at generator step `step` (from 0): constant, or linear to zero at max_steps."""
+    """Return the learning rate at generator step `step` (from 0): constant, or linear to zero at max_steps."""
     return base * (1.0 - step / max_steps) if decay == "linear" else base
 
 
 def steps_per_epoch(batches_per_epoch: int, n_critic: int, real_batch_per: str) -> int:
-    """Generator steps in which every real image is seen once (warm-up not counted)."""
+    """Return the generator steps in which every real image is seen once; warm-up is not counted."""
     per_step = n_critic if real_batch_per == "critic" else 1
     return max(1, -(-batches_per_epoch // per_step))
 
 
 def is_due(step: int, every: int) -> bool:
-    """Whether a cadence of `every` generator steps falls on `step`; 0 is never."""
+    """Return whether a cadence of `every` generator steps falls on `step`; 0 is never."""
     return every > 0 and step % every == 0
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """The length of a run, its cadences, and the patience of its early stop, in generator steps."""
+    """The course of a run: its length, critic iterations, learning rates, cadences; durations in generator steps."""
 
     max_steps: int
     log: int
@@ -43,17 +43,35 @@ class Schedule:
     evaluate: int
     checkpoint: int
     patience: int
+    critic_iterations: int
+    critic_warmup: bool
+    base_learning_rates: dict[str, float]
+    lr_decay: str
+
+    def n_critic(self, step: int) -> int:
+        """Return the number of critic iterations of generator step `step`."""
+        return critic_iterations_at(step, self.critic_iterations, self.critic_warmup)
+
+    def learning_rates(self, step: int) -> dict[str, float]:
+        """Return the learning rates of generator step `step` by network."""
+        return {
+            network: learning_rate(base, step, self.max_steps, self.lr_decay)
+            for network, base in self.base_learning_rates.items()
+        }
 
 
 def make_schedule(config: Config, batches_per_epoch: int) -> Schedule:
-    """Epochs to generator steps, everywhere."""
+    """Return the schedule of a run, with epochs converted to generator steps."""
     epoch = steps_per_epoch(batches_per_epoch, config.n_critic, config.real_batch_per)
-    durations = (
-        config.max_steps,
-        config.log_every,
-        config.sample_every,
-        config.evaluate_every,
-        config.checkpoint_every,
-        config.patience,
+    return Schedule(
+        max_steps=in_steps(config.max_steps, epoch),
+        log=in_steps(config.log_every, epoch),
+        sample=in_steps(config.sample_every, epoch),
+        evaluate=in_steps(config.evaluate_every, epoch),
+        checkpoint=in_steps(config.checkpoint_every, epoch),
+        patience=in_steps(config.patience, epoch),
+        critic_iterations=config.n_critic,
+        critic_warmup=config.critic_warmup,
+        base_learning_rates={"critic": config.critic_lr, "generator": config.generator_lr},
+        lr_decay=config.lr_decay,
     )
-    return Schedule(*(in_steps(duration, epoch) for duration in durations))

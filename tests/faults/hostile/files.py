@@ -13,7 +13,7 @@ from tests.checkpoint_files import save_files
 from tests.faults.hostile.bombs import pickle_bomb, tar_slip, zip_bomb
 from tests.faults.hostile.case import Case, Place
 from tests.faults.tiny import SETTINGS
-from wgan_dist.checkpoints import checkpoint, generator_file, safetensors_io
+from wgan_dist.checkpoints import generator_file, manifest, safetensors_io
 from wgan_dist.config import load_config
 from wgan_dist.train import train
 
@@ -35,7 +35,7 @@ def with_about(content: bytes, **changes: Any) -> bytes:
     header, data = parts(content)
     about = json.loads(header["__metadata__"]["wgan_dist"]) | changes
     state = safetensors_io.from_bytes(content, "honest")
-    about["sha256"] = generator_file._digest(about, safetensors_io.digest(state))
+    about["sha256"] = generator_file._checksum(about, state)
     return safetensors_file(header | {"__metadata__": {"wgan_dist": json.dumps(about)}}, data)
 
 
@@ -100,7 +100,7 @@ def generators(honest: bytes, place: Path) -> Iterator[tuple[str, bytes]]:
 
 def with_manifest(folder: Path, changes: dict[str, bytes]) -> None:
     """Put other content into a checkpoint, with a manifest that agrees."""
-    files = checkpoint.read(folder) | changes
+    files = manifest.read_folder(folder) | changes
     shutil.rmtree(folder)
     save_files(folder, files)
 
@@ -135,11 +135,11 @@ def checkpoints(place: Path) -> Iterator[tuple[str, Callable[[Path], object]]]:
 
     yield "a pipe", pipe
     for key, value in (
-        ("step", "x"),
-        ("step", 1e308),
+        ("state", {"step": "x"}),
         ("config", {"n_critic": [1]}),
         ("config", {"evil": 1}),
-        ("tallies", 5),
+        ("grad_scalers", 5),
+        ("state", {"step": 1e308}),
     ):
         yield f"state of {key} {value}", partial(_change_state, key=key, value=value)
     yield "state nested", lambda folder: with_manifest(folder, {"state.json": b"[" * 100_000})

@@ -1,0 +1,20 @@
+"""One step at a time of a run, without callbacks, for benchmarks and counts."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from wgan_dist.checkpoints.train_state import TrainState
+from wgan_dist.training.callbacks import Callbacks
+from wgan_dist.training.run import TrainingRun
+from wgan_dist.training.trainer import Trainer
+
+
+def steps_of(run: TrainingRun) -> Callable[[], None]:
+    """Return a function that takes the next generator step of the run, with its critic iterations."""
+    state = TrainState()
+
+    def step() -> None:
+        schedule = replace(run.schedule, max_steps=state.step + 1)
+        Trainer(run.gan, run.real_batches, run.noise, schedule, state, Callbacks([])).train()
+
+    return step

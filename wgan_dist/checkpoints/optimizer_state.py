@@ -1,0 +1,52 @@
+"""The state of an optimizer as tensors and plain values, and back."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from wgan_dist.utils.errors import UserError
+
+
+def optimizer_state(optimizer: Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+    """Return the state of each parameter as tensors named `number.key`, and the parameter groups as plain values."""
+    state = optimizer.state_dict()
+    tensors = {
+        f"{number}.{key}": torch.as_tensor(value)
+        for number, values in state["state"].items()
+        for key, value in values.items()
+    }
+    return tensors, state["param_groups"]
+
+
+def load_optimizer_state(optimizer: Optimizer, tensors: dict[str, Tensor], groups: list[dict[str, Any]]) -> None:
+    """Restore what `optimizer_state` returned, after the groups went through JSON.
+
+    Raises:
+        UserError: If it is not the state of such an optimizer.
+    """
+    state: dict[int, dict[str, Tensor]] = {}
+    try:
+        for name, value in tensors.items():
+            number, key = name.split(".", 1)
+            state.setdefault(int(number), {})[key] = value
+        groups = [{key: tuple(value) if key == "betas" else value for key, value in group.items()} for group in groups]
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise UserError(f"the state of an optimizer of other networks, or damaged: {error}") from error
+    _match_parameters(optimizer)
+
+
+def _match_parameters(optimizer: Optimizer) -> None:
+    """Check shapes, and give each value the memory layout of its parameter.
+
+    Fused kernels pass over a parameter and its state side by side and check neither.
+    """
+    for parameter, values in optimizer.state.items():
+        for key, value in values.items():
+            if key == "step":
+                continue
+            if value.shape != parameter.shape:
+                raise UserError(f"the state of an optimizer of other networks: {key} {list(value.shape)}")
+            values[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

@@ -1,0 +1,82 @@
+"""The file state.json of a checkpoint: counters, settings and parameter groups, checked when they are read."""
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from wgan_dist.checkpoints.train_state import Best, GradScalerState, TrainState
+from wgan_dist.utils.errors import UserError
+
+STATE_FILE = "state.json"
+FORMAT_VERSION = 1
+NETWORKS = ("critic", "generator")
+
+
+@dataclass(frozen=True)
+class SavedState:
+    """Everything of a checkpoint that is not a tensor.
+
+    Attributes:
+        state: The counters of the run.
+        config: Its settings, as saved.
+        data_fingerprint: The hash of the data it is trained on.
+        grad_scalers: By network, the state of its gradient scaler.
+        optimizer_groups: By network, the parameter groups of its optimizer.
+    """
+
+    state: TrainState
+    config: dict[str, Any]
+    data_fingerprint: str
+    grad_scalers: dict[str, GradScalerState]
+    optimizer_groups: dict[str, list[dict[str, Any]]]
+
+
+def to_bytes(saved: SavedState, package_version: str) -> bytes:
+    """Return the content of state.json."""
+    values = {"format_version": FORMAT_VERSION, "package_version": package_version} | dataclasses.asdict(saved)
+    return json.dumps(values, indent=1).encode()
+
+
+def _count(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"{value!r} is no count")
+    return value
+
+
+def _grad_scaler(values: dict[str, Any]) -> GradScalerState:
+    scale = float(values["scale"])
+    if not (math.isfinite(scale) and scale > 0):
+        raise ValueError(f"{scale} is no loss scale")
+    counts = {name: _count(values[name]) for name in ("skipped", "skipped_in_a_row", "growth_tracker")}
+    return GradScalerState(scale=scale, **counts)
+
+
+def _train_state(values: dict[str, Any]) -> TrainState:
+    counters = {name: _count(values[name]) for name in ("step", "critic_iteration", "total_critic_iterations")}
+    return TrainState(**counters, best=Best(**values["best"]) if values["best"] else None)
+
+
+def from_bytes(content: bytes, source: str) -> SavedState:
+    """Return what `to_bytes` saved; `source` names the checkpoint in errors.
+
+    Raises:
+        UserError: If it was written by a newer version, or is damaged.
+    """
+    try:
+        values = json.loads(content)
+        if _count(values["format_version"]) > FORMAT_VERSION:
+            raise UserError(
+                f"{source}: format version {values['format_version']}, written by wgan_dist "
+                f"{values.get('package_version')}; this one reads up to {FORMAT_VERSION}"
+            )
+        return SavedState(
+            state=_train_state(values["state"]),
+            config=dict(values["config"]),
+            data_fingerprint=str(values["data_fingerprint"]),
+            grad_scalers={name: _grad_scaler(values["grad_scalers"][name]) for name in NETWORKS},
+            optimizer_groups={name: list(values["optimizer_groups"][name]) for name in NETWORKS},
+        )
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{source}: {STATE_FILE} is damaged: {error}") from error

@@ -1,0 +1,367 @@
+"""What happens around the training loop, in one written order.
+
+At the end of each step: evaluate → log → sample → check → checkpoint. Every process runs every callback; only the
+first process writes.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wgan_dist import distributed
+from wgan_dist.checkpoints.background_writer import BackgroundWriter
+from wgan_dist.checkpoints.best import improves
+from wgan_dist.checkpoints.manager import CheckpointManager
+from wgan_dist.checkpoints.run_dir import METRICS_FILE, checkpoint_name
+from wgan_dist.checkpoints.train_state import Best, TrainState
+from wgan_dist.config.command_line import say
+from wgan_dist.evaluation.evaluator import Evaluator
+from wgan_dist.losses.modules import Metrics
+from wgan_dist.tracking.logger import MetricLogger
+from wgan_dist.tracking.metric_names import METRICS
+from wgan_dist.tracking.throughput import ThroughputMeter
+from wgan_dist.training.early_stopping import EarlyStopping
+from wgan_dist.training.schedule import Schedule, is_due
+from wgan_dist.training.steps import GAN
+from wgan_dist.utils import profiler, signals
+from wgan_dist.utils.errors import Stopped, UserError
+from wgan_dist.utils.images import ImageGallery, PointGallery
+
+# What a process with a failed background task sends instead of a signal's number; above all of them.
+FAILED = 1000
+
+Sample = Callable[[nn.Module, Tensor], Tensor]
+
+
+@dataclass
+class StepResult:
+    """The metrics of one step, as tensors [] on the device, and what was evaluated after it, as numbers."""
+
+    metrics: Metrics
+    evaluation: dict[str, float] = field(default_factory=dict)
+
+
+class Callback:
+    """Something that happens around the loop; every method does nothing unless a subclass overrides it."""
+
+    def on_train_begin(self, state: TrainState) -> None:
+        """Prepare; an error on one process is raised on all."""
+
+    def on_step_begin(self, state: TrainState) -> None:
+        """Act before a generator step and its critic iterations."""
+
+    def check_stop_signal(self, state: TrainState) -> None:
+        """Act before each critic iteration, where a run can be interrupted."""
+
+    def on_step_end(self, state: TrainState, result: StepResult) -> None:
+        """Act after a generator step."""
+
+    def should_stop(self, state: TrainState) -> bool:
+        """Return whether the run ends before the next step."""
+        return False
+
+    def on_train_end(self, state: TrainState) -> None:
+        """Act after the last step of a run that was not interrupted."""
+
+    def close(self) -> None:
+        """Release what is held; runs after an error too."""
+
+
+class Callbacks:
+    """Run callbacks in their order, and in the reverse order at the end."""
+
+    def __init__(self, callbacks: Sequence[Callback]) -> None:
+        self.callbacks = list(callbacks)
+
+    @contextmanager
+    def active(self, state: TrainState) -> Iterator[None]:
+        """Begin, and end when the block does."""
+        with ExitStack() as stack:
+            for callback in self.callbacks:
+                stack.callback(callback.close)
+            distributed.run_on_all_ranks(lambda: self._begin(state))
+            yield
+            for callback in reversed(self.callbacks):
+                callback.on_train_end(state)
+
+    def _begin(self, state: TrainState) -> None:
+        for callback in self.callbacks:
+            callback.on_train_begin(state)
+
+    def on_step_begin(self, state: TrainState) -> None:
+        """Run before a step."""
+        for callback in self.callbacks:
+            callback.on_step_begin(state)
+
+    def check_stop_signal(self, state: TrainState) -> None:
+        """Run before each critic iteration."""
+        for callback in self.callbacks:
+            callback.check_stop_signal(state)
+
+    def on_step_end(self, state: TrainState, result: StepResult) -> None:
+        """Run after a step."""
+        for callback in self.callbacks:
+            callback.on_step_end(state, result)
+
+    def should_stop(self, state: TrainState) -> bool:
+        """Return whether any callback ends the run."""
+        return any(callback.should_stop(state) for callback in self.callbacks)
+
+
+class StopSignal(Callback):
+    """Save and stop between critic iterations when a signal asked any process to; raise errors of the background."""
+
+    def __init__(self, manager: CheckpointManager) -> None:
+        self.manager = manager
+
+    def on_train_begin(self, state: TrainState) -> None:
+        signals.wait_for_boundary()
+
+    def check_stop_signal(self, state: TrainState) -> None:
+        request = distributed.all_reduce_max(FAILED if self.manager.writer.failed else signals.requested())
+        if request == FAILED:
+            distributed.run_on_all_ranks(self.manager.writer.check)
+        elif request:
+            self.manager.save_now(state)
+            distributed.barrier()
+            done = f" and {state.critic_iteration} critic iterations" if state.critic_iteration else ""
+            raise Stopped(
+                f"stopped by {signals.name(request)} after step {state.step}{done}; everything is saved. "
+                f"To resume: the same command with --run_dir={self.manager.run_dir} --resume"
+            )
+
+
+class Profiling(Callback):
+    """Record where the time of some steps goes."""
+
+    def __init__(self, run_dir: Path, steps: int) -> None:
+        self.run_dir, self.steps = run_dir, steps
+        self._stack = ExitStack()
+        self._step: AbstractContextManager[Any] | None = None
+
+    def on_train_begin(self, state: TrainState) -> None:
+        recording = profiler.recording(self.run_dir, self.steps, distributed.world().rank)
+        self._after_step = self._stack.enter_context(recording)
+
+    def on_step_begin(self, state: TrainState) -> None:
+        self._step = profiler.phase(profiler.STEP)
+        self._step.__enter__()
+
+    def on_step_end(self, state: TrainState, result: StepResult) -> None:
+        if self._step:
+            self._step.__exit__(None, None, None)
+        self._after_step()
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+class Evaluation(Callback):
+    """Evaluate the averaged generator and keep the best one."""
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        every: int,
+        best_metric: str,
+        generate: Callable[[slice], Tensor],
+        score: Callable[[Tensor], Tensor] | None,
+        manager: CheckpointManager,
+    ) -> None:
+        """Evaluate samples of `generate`; `score` is the critic where its scores estimate a distance."""
+        self.evaluator, self.every, self.best_metric = evaluator, every, best_metric
+        self.generate, self.score, self.manager = generate, score, manager
+
+    def on_step_end(self, state: TrainState, result: StepResult) -> None:
+        if not is_due(state.step, self.every):
+            return
+        try:
+            result.evaluation = self.evaluator.measure(self.generate, self.score)
+        except UserError:  # on every process; what is learned so far is worth more than the evaluation
+            self.manager.save_now(state)
+            raise
+        metric = self.best_metric
+        if metric in result.evaluation:
+            self._keep_best(state, metric, result.evaluation[metric])
+
+    def _keep_best(self, state: TrainState, metric: str, value: float) -> None:
+        lower_is_better = bool(METRICS[metric].lower_is_better)
+        if improves(state.best, metric, value, lower_is_better):
+            folder = checkpoint_name(state.step, state.critic_iteration)
+            protocol = self.evaluator.protocol(metric)
+            state.best = Best(metric, value, lower_is_better, state.step, folder, protocol)
+
+
+class Logging(Callback):
+    """Record metrics at their cadence, and whenever something was evaluated. `logger` is None but on the first rank."""
+
+    def __init__(
+        self,
+        open_logger: Callable[[TrainState], MetricLogger] | None,
+        throughput: ThroughputMeter,
+        gan: GAN,
+        schedule: Schedule,
+        batch_size: int,
+        writer: BackgroundWriter,
+    ) -> None:
+        self.open_logger, self.throughput, self.gan = open_logger, throughput, gan
+        self.schedule, self.batch_size, self.writer = schedule, batch_size, writer
+        self.logger: MetricLogger | None = None
+
+    def on_train_begin(self, state: TrainState) -> None:
+        if self.open_logger:
+            self.logger = self.open_logger(state)
+        self.throughput.restart(state.step, state.total_critic_iterations)
+
+    def on_step_end(self, state: TrainState, result: StepResult) -> None:
+        if self.logger:
+            self.logger.progress.first(state.step)
+        if not (is_due(state.step, self.schedule.log) or result.evaluation):
+            return
+        means = distributed.all_reduce_mean(torch.stack(list(result.metrics.values()))).tolist()
+        if self.logger:
+            with self.writer.keeping_errors():
+                values = dict(zip(result.metrics, means, strict=True)) | result.evaluation
+                self.logger.record(self._record(state, values))
+
+    def _record(self, state: TrainState, values: dict[str, float]) -> dict[str, Any]:
+        throughput = self.throughput.measure(state.step, state.total_critic_iterations)
+        self.throughput.restart(state.step, state.total_critic_iterations)
+        rates = self.schedule.learning_rates(state.step)
+        return (
+            {"step": state.step, "seen_images": state.total_critic_iterations * self.batch_size}
+            | throughput
+            # JSON has no value for numbers that are not finite.
+            | {name: value if math.isfinite(value) else None for name, value in values.items()}
+            | {f"{network}_lr": rate for network, rate in rates.items()}
+            | self._skipped_updates()
+        )
+
+    def _skipped_updates(self) -> dict[str, float]:
+        scalers = {name: network.scaler for name, network in self.gan.networks().items()}
+        states = {name: scaler.state() for name, scaler in scalers.items()}
+        scales = {f"{name}_loss_scale": states[name].scale for name in states if scalers[name].dynamic}
+        return {f"{name}_skipped": state.skipped for name, state in states.items()} | scales
+
+    def sync(self) -> None:
+        """Flush the records to the disk."""
+        if self.logger:
+            self.logger.sync()
+
+    def on_train_end(self, state: TrainState) -> None:
+        distributed.broadcast_from_main(self._close)
+
+    def _close(self) -> None:
+        if self.logger:
+            logger, self.logger = self.logger, None
+            logger.close()
+
+    def close(self) -> None:
+        with suppress(OSError):  # an error or a signal is under way, and the records of the last checkpoint are saved
+            self._close()
+
+
+class Sampling(Callback):
+    """Draw a grid of fixed noise from the averaged and the last generator."""
+
+    def __init__(
+        self,
+        logging: Logging,
+        grid: ImageGallery | PointGallery,
+        z: Tensor,
+        sample: Sample,
+        score: Callable[[Tensor], Tensor],
+        weight_histograms: bool,
+    ) -> None:
+        """Draw the samples of latents z [n, latent_dim] as `grid` lays them out."""
+        self.logging, self.grid, self.z, self.sample, self.score = logging, grid, z, sample, score
+        self.weight_histograms = weight_histograms
+
+    def on_step_end(self, state: TrainState, result: StepResult) -> None:
+        schedule = self.logging.schedule
+        if is_due(state.step, schedule.sample) or state.step == schedule.max_steps:
+            with self.logging.writer.keeping_errors():
+                self._draw(state)
+
+    def _draw(self, state: TrainState) -> None:
+        logger, gan = self.logging.logger, self.logging.gan
+        if not logger:
+            return
+        for name, network in (("raw", gan.generator.network), ("ema", gan.ema.network)):
+            logger.picture(
+                name, state.step, self.grid.picture(name, state.step, self.sample(network, self.z), self.score)
+            )
+        if self.weight_histograms:
+            logger.weights(state.step, {name: network.network for name, network in gan.networks().items()})
+
+
+class DivergenceCheck(Callback):
+    """Stop a run that skips every update: it learns nothing any more, and its last good weights are saved."""
+
+    def __init__(self, gan: GAN, schedule: Schedule, max_skipped: int, manager: CheckpointManager) -> None:
+        self.gan, self.schedule, self.max_skipped, self.manager = gan, schedule, max_skipped, manager
+
+    def on_step_end(self, state: TrainState, result: StepResult) -> None:
+        schedule = self.schedule
+        cadences = (schedule.log, schedule.evaluate, schedule.checkpoint)
+        if state.step != schedule.max_steps and not any(is_due(state.step, every) for every in cadences):
+            return
+        for name, network in self.gan.networks().items():
+            skipped = network.scaler.state().skipped_in_a_row
+            if skipped >= self.max_skipped:
+                self.manager.save_now(state)
+                raise UserError(
+                    f"training has diverged: {skipped} updates of the {name} in a row, up to step {state.step}, were "
+                    f"skipped because their gradients were not finite (max_skipped={self.max_skipped}); the weights "
+                    f"before them are saved. Lower {name}_lr={schedule.learning_rates(state.step)[name]:g}"
+                )
+
+
+class Checkpointing(Callback):
+    """Save the run at its cadence, after each best evaluation, and at its end."""
+
+    def __init__(self, manager: CheckpointManager, every: int) -> None:
+        self.manager, self.every = manager, every
+
+    def on_train_begin(self, state: TrainState) -> None:
+        if self.manager.is_main:
+            self.manager.publish_again(state)
+
+    def on_step_end(self, state: TrainState, result: StepResult) -> None:
+        improved = state.best is not None and state.best.step == state.step and bool(result.evaluation)
+        if improved or is_due(state.step, self.every):
+            self.manager.save(state)
+
+    def on_train_end(self, state: TrainState) -> None:
+        self.manager.save_now(state)
+
+    def close(self) -> None:
+        self.manager.writer.wait()
+
+
+class EarlyStop(Callback):
+    """End the run when early stopping says so."""
+
+    def __init__(self, early_stopping: EarlyStopping, run_dir: Path) -> None:
+        self.early_stopping, self.run_dir = early_stopping, run_dir
+        self._first_step = 0
+
+    def on_train_begin(self, state: TrainState) -> None:
+        self._first_step = state.step
+
+    def should_stop(self, state: TrainState) -> bool:
+        rule, every = self.early_stopping, self.early_stopping.every
+        evaluated = state.step == self._first_step or is_due(state.step, every)
+        if rule.rule == "no" or state.critic_iteration or not evaluated:
+            return False
+        metrics_file = self.run_dir / METRICS_FILE
+        reason = distributed.broadcast_from_main(lambda: rule.reason(state.step, state.best, metrics_file))
+        if reason and distributed.world().is_main:
+            say(f"early stop after step {state.step}: {reason}")
+        return bool(reason)
