@@ -121,7 +121,7 @@ def test_the_suggested_command_trains(
     inspect_data(["inspect", str(folder if data == "folder" else archive)], {})
     words = shlex.split(capsys.readouterr().out.splitlines()[-1])
     assert words[:3] == ["python", "-m", "wgan_dist.train"]
-    flags = read_flags(words[3:], lambda name: False)
+    flags = read_flags(words[3:], Config)
     assert flags.pop("max_steps") == "2000"
     train(flags | {"dry_run": "true", "threads": "1", "cache_dir": str(tmp_path / "cache")})
     out = capsys.readouterr().out
@@ -136,7 +136,7 @@ def test_the_suggested_size_is_one_of_the_default_generator(
     lines = capsys.readouterr().out.splitlines()
     other = lines[-2].startswith(f"dcgan generates 16, 32, 64, 128, 256, not {asked}; to start at {suggested}×")
     assert other == (asked != suggested)
-    config = load_config(read_flags(shlex.split(lines[-1])[3:], lambda name: False))
+    config = load_config(read_flags(shlex.split(lines[-1])[3:], Config))
     assert config.image_size == suggested
 
 
@@ -151,7 +151,7 @@ def test_the_suggestion_fits_the_images(side: int, count: int, size: int, batch:
     words = suggested_command(
         InspectSettings(("a b/",), background="000000"), fitting_size(side, CPU_SIZE), count, False, True
     )
-    config = load_config(read_flags(shlex.split(words)[3:], lambda name: False))
+    config = load_config(read_flags(shlex.split(words)[3:], Config))
     assert (config.image_size, config.batch_size, config.data, config.background) == (size, batch, ("a b/",), "000000")
     assert fitting_size(900, 64) == 64
 

@@ -23,7 +23,7 @@ from wgan_dist.config import CONFIG_FILE, Config, as_dict, check_together, summa
 from wgan_dist.config.command_line import say
 from wgan_dist.data.datasets import Dataset, ImageDataset, PointDataset, open_images, open_points
 from wgan_dist.data.decoding import progress_reporter
-from wgan_dist.data.holdout import Split
+from wgan_dist.data.holdout import Split, split_holdout
 from wgan_dist.data.samplers import Order
 from wgan_dist.data.synthetic import are_points
 from wgan_dist.evaluation.evaluator import Evaluator, make_evaluator

@@ -7,7 +7,7 @@ import webdataset as webdataset_library
 
 from tests.data.files import first_pixels, opened, photograph, png, tar_of, write_folder
 from tests.faults.tiny import SETTINGS, differences
-from wgan_dist.config import load_config
+from wgan_dist.config import Config, load_config
 from wgan_dist.config.command_line import read_flags
 from wgan_dist.data.sources import webdataset
 from wgan_dist.data.sources.base import ImageListing
@@ -183,12 +183,12 @@ def test_a_run_over_shards_resumes_byte_identically(tmp_path: Path, monkeypatch:
 def test_a_pattern_expanded_by_the_shell_is_refused() -> None:
     """Bash makes a flag of each name, of which only the last would count."""
     with pytest.raises(UserError, match="^--data=0.tar --data=1.tar: given twice; braces need quotes in a shell"):
-        read_flags(["--data=0.tar", "--data=1.tar"], lambda name: name == "data")
-    assert read_flags(["--data=0.tar", "--seed=1", "--seed=2", "--data=1.tar"], lambda name: name == "data") == {
+        read_flags(["--data=0.tar", "--data=1.tar"], Config)
+    assert read_flags(["--data=0.tar", "--seed=1", "--seed=2", "--data=1.tar"], Config) == {
         "data": "1.tar",
         "seed": "2",
     }
-    assert read_flags(["--data={0..1}.tar"], lambda name: True) == {"data": "{0..1}.tar"}
+    assert read_flags(["--data={0..1}.tar"], Config) == {"data": "{0..1}.tar"}
 
 
 def test_a_comma_within_braces_does_not_separate_data() -> None:
