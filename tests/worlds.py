@@ -143,6 +143,7 @@ def main() -> None:
     if distributed.world().is_main:
         save_file(found, Path(out))
     distributed.leave()
+    distributed.end()
 
 
 if __name__ == "__main__":

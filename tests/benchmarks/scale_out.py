@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 import torch.distributed as dist
@@ -35,6 +36,7 @@ from tests.processes import HANG_SECONDS
 from wgan_dist import distributed
 from wgan_dist.config import Config, load_config
 from wgan_dist.data import open_images
+from wgan_dist.distributed import collectives, process_group, sync_batchnorm
 from wgan_dist.losses import modules
 from wgan_dist.models.layers import Critic
 from wgan_dist.training.build import DTYPES, build_gan, make_engine
@@ -266,13 +268,11 @@ def _median_seconds(action: Callable[[], object], times: int) -> float:
 
 @contextlib.contextmanager
 def _apart() -> Iterator[None]:
-    """As if this process were the only one."""
-    whole = distributed.world
-    distributed.world = lambda: distributed.World(0, 1)
-    try:
+    """Let this process compute as if it were the only one."""
+    with contextlib.ExitStack() as stack:
+        for module in (distributed, process_group, collectives, sync_batchnorm):
+            stack.enter_context(mock.patch.object(module, "world", lambda: distributed.World(0, 1)))
         yield
-    finally:
-        distributed.world = whole
 
 
 def _make_step(accelerator: Accelerator) -> Callable[[], object]:
@@ -325,6 +325,7 @@ def work() -> None:
     if distributed.world().is_main:
         print(json.dumps(found))
     distributed.leave()
+    distributed.end()
 
 
 def _all_reduce(length: int, times: int) -> float:

@@ -22,7 +22,7 @@ from wgan_dist.utils.errors import LostError
 def test_a_failure_between_processes_is_told_apart_from_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "3")
     monkeypatch.setenv("WORLD_SIZE", "8")
-    lost = r"^rank 3 of 8 lost the others in noticing_loss: .*(timed out|refused)"
+    lost = r"^rank 3 of 8 lost the others in report_lost_processes: .*(timed out|refused)"
     with pytest.raises(LostError, match=lost), report_lost_processes():
         TCPStore("127.0.0.1", 1, is_master=False, timeout=datetime.timedelta(milliseconds=100))
     with pytest.raises(RuntimeError, match="^shapes differ$"), report_lost_processes():
@@ -30,7 +30,12 @@ def test_a_failure_between_processes_is_told_apart_from_a_bug(monkeypatch: pytes
 
 
 def test_every_process_tells_what_it_lost_with_a_status_of_its_own() -> None:
-    code = "from wgan_dist import cli, errors\ndef lose(): raise errors.LostError('who')\ncli.guarded(lose)"
+    code = """
+from wgan_dist.config import command_line
+from wgan_dist.utils.errors import LostError
+def lose(): raise LostError('who')
+command_line.guarded(lose)
+"""
     environment = os.environ | {"LOCAL_RANK": "1"}  # other errors are told by the first alone
     done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=REPOSITORY, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (EXIT_LOST, "", "error: who\n")
@@ -41,9 +46,10 @@ TIMEOUTS = """
 import torch, torch.distributed as dist
 from wgan_dist import distributed
 distributed.start(1, 600)
-groups = [dist.group.WORLD, *distributed._hosts]
+groups = [dist.group.WORLD, distributed.host_group()]
 print([group._get_backend(torch.device("cpu")).options._timeout.seconds for group in groups])
 distributed.leave()
+distributed.end()
 """
 
 

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from wgan_dist.config.fields import from_flags, help_text, needs_value
+from wgan_dist.utils import signals
 from wgan_dist.utils.errors import LostError, Stopped, UserError
+from wgan_dist.utils.process import exit_without_teardown
 
 # What a person waits for begins with the command.
 STARTED = time.monotonic()
@@ -71,13 +73,6 @@ def _say(words: str) -> None:
         print(words, file=sys.stderr)
 
 
-def _leave(status: int) -> None:
-    """End at once: while the interpreter is torn down, a second signal would kill it, and threads may abort it."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
-
-
 def guarded(command: Callable[[], None]) -> None:
     """Run `command`, and end as the outcome asks for.
 
@@ -91,11 +86,12 @@ def guarded(command: Callable[[], None]) -> None:
         _say(f"error: {error}")
         sys.exit(EXIT_USAGE)
     except Stopped as stopped:
+        signals.ignore()  # a second one must not interrupt the exit
         _say(str(stopped))
-        _leave(EXIT_STOPPED)
+        exit_without_teardown(EXIT_STOPPED)
     except LostError as lost:
         print(f"error: {lost}", file=sys.stderr)
-        _leave(EXIT_LOST)
+        exit_without_teardown(EXIT_LOST)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)

@@ -123,9 +123,7 @@ def _wrap(config: Config, accelerator: Accelerator, objective: nn.Module) -> nn.
         wrapped = double_backward.compiled(objective, config.cuda_graphs)
     if config.cuda_graphs:
         wrapped = _Replayed(wrapped)
-    wrapped = accelerator.prepare(wrapped)
-    distributed.average_in_memory(wrapped)
-    return wrapped
+    return accelerator.prepare(wrapped)
 
 
 def _make_player(
