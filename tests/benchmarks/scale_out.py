@@ -271,7 +271,7 @@ def _apart() -> Iterator[None]:
     """Let this process compute as if it were the only one."""
     with contextlib.ExitStack() as stack:
         for module in (distributed, process_group, collectives, sync_batchnorm):
-            stack.enter_context(mock.patch.object(module, "world", lambda: distributed.World(0, 1)))
+            stack.enter_context(mock.patch.object(module, "world", return_value=distributed.World(0, 1)))
         yield
 
 
