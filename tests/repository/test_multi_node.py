@@ -58,8 +58,8 @@ def test_a_dry_run_prints_the_command() -> None:
         ({"NODES": "two"}, "NODES=two: expected the number of machines"),
         ({"HEAD": "hostA"}, "HEAD=hostA: expected host:port"),
         ({"PROCESSES": "0"}, "PROCESSES=0: expected the number of processes on each machine"),
-        ({"RESTARTS": "-1"}, "RESTARTS=-1: expected how often to start again"),
-        ({}, "run_dir is not given: expected a folder that every machine sees"),
+        ({"RESTARTS": "-1"}, "RESTARTS=-1: expected the number of restarts"),
+        ({}, "run_dir is not given: expected a folder that all machines share"),
     ],
 )
 def test_misuse_is_one_line(wrong: dict[str, str], message: str) -> None:
