@@ -1,4 +1,4 @@
-"""An inf on the last of several processes, in each gradient of either network, at each precision: what all of them do.
+"""Inject an inf on the last of several processes into each gradient, at each precision, and report what all do.
 
 torchrun --nproc_per_node 2 -m tests.injections
 """
@@ -26,7 +26,7 @@ MARK = "INJECTED "
 
 @dataclass(frozen=True)
 class Injection:
-    """Where an inf comes up: the critic's inner gradient, a network's outer one, or the loss alone."""
+    """Where the inf appears: in the critic's inner gradient, in a network's outer gradient, or in the loss."""
 
     case: str
     precision: str
@@ -94,7 +94,7 @@ def _step(world: World, player: str, number: int) -> None:
 
 
 def try_one(injection: Injection) -> dict[str, Any]:
-    """Four steps of a network, the second of them broken on the last process; what came of it."""
+    """Train a network for four steps, the second of them with an inf on the last process; return the outcome."""
     world = World(replace(CASES[injection.case], mixed_precision=injection.precision))
     here = distributed.world()
     player = getattr(world.players, injection.player)
@@ -123,7 +123,7 @@ def try_one(injection: Injection) -> dict[str, Any]:
 
 
 def outcomes(stdout: str) -> list[list[dict[str, Any]]]:
-    """What `main` printed: for each injection, what came of it on each process."""
+    """Return, for each injection that `main` printed, the outcome on each process."""
     return [json.loads(line.removeprefix(MARK)) for line in stdout.splitlines() if line.startswith(MARK)]
 
 

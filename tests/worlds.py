@@ -1,4 +1,4 @@
-"""What each process of a world computes, written to a file that worlds of other sizes are compared with.
+"""Write what each process of a world computes to a file, to compare worlds of different sizes.
 
 torchrun --nproc_per_node 2 -m tests.worlds out.safetensors float64 gp-instance-1 dropout-gp-2
 """
@@ -47,7 +47,7 @@ CASES["sagan-bce-1"] = replace(BASE, generator="sagan", critic="sagan", loss="bc
 
 
 class World:
-    """Two players as the trainer makes them, and what one of their steps takes."""
+    """The networks, as the trainer builds them, and the inputs of their steps."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -89,12 +89,12 @@ class World:
 
 
 def state_of(network: nn.Module) -> Tensor:
-    """Every parameter and buffer in one vector."""
+    """Return all parameters and buffers as one vector."""
     return torch.cat([value.detach().double().flatten() for value in network.state_dict().values()])
 
 
 def assert_ranks_equal(world: World, when: str) -> None:
-    """Bit-equal on all processes: their mean is then what each has, and so is the mean of squares."""
+    """Assert that all processes have bit-equal weights, so that their mean is what each has."""
     for network in (world.players.critic.network, world.players.generator.network):
         mine = state_of(network)
         first = distributed.broadcast_from_main(mine.tolist)
@@ -109,7 +109,7 @@ def _taken(name: str, network: nn.Module, terms: dict[str, Tensor]) -> Iterator[
 
 
 def gradients(dtype: str, cases: list[str]) -> dict[str, Tensor]:
-    """Of each case: averaged gradients, terms and buffers, at the first weights; then three steps that learn."""
+    """Return the averaged gradients, terms and buffers of each case at its first weights; then train three steps."""
     found: dict[str, Tensor] = {}
     for case in cases:
         world = World(replace(CASES[case], dtype=dtype))
@@ -130,7 +130,7 @@ def gradients(dtype: str, cases: list[str]) -> dict[str, Tensor]:
 
 
 def greatest_difference(one: Path, many: Path) -> tuple[float, str]:
-    """Between two such files: relative, of each gradient, all terms and all buffers; and whose it is."""
+    """Return the greatest relative difference between two files, of gradients, terms or buffers, and its name."""
     alone, together = load_file(one), load_file(many)
     assert alone.keys() == together.keys()
     assert alone

@@ -1,4 +1,4 @@
-"""What DistributedDataParallel measures of its averaging; torch has no public name for it."""
+"""DistributedDataParallel's measurements of its averaging, for which torch has no public name."""
 
 from pathlib import Path
 

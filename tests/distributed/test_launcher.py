@@ -1,4 +1,4 @@
-"""What the environment of a launcher decides."""
+"""The environment that launchers set decides threads and precision."""
 
 import os
 

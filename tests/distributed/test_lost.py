@@ -1,4 +1,4 @@
-"""A process that loses the others says so and ends; a launcher that may starts them again."""
+"""A process that loses the others reports it and ends; a launcher may restart all."""
 
 import datetime
 import os
@@ -54,13 +54,13 @@ distributed.end()
 
 
 def test_the_time_out_is_that_of_every_wait_whatever_the_libraries_defaults(tmp_path: Path) -> None:
-    """600 s is a default of accelerate's, which it therefore does not pass on; torch's for gloo is another."""
+    """Accelerate drops a time-out of 600 s, its own default; torch's default for gloo is another."""
     (tmp_path / "timeouts.py").write_text(TIMEOUTS)
     assert "[600, 600]" in run(*TORCHRUN_2, "timeouts.py", cwd=tmp_path).stdout
 
 
 def workers(launcher: int) -> dict[str, int]:
-    """The launcher's processes by rank."""
+    """Return the process ids of the launcher's workers by rank."""
     found = {}
     for child in Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split():
         variables = dict(each.split("=", 1) for each in Path(f"/proc/{child}/environ").read_text().split("\0") if each)

@@ -70,7 +70,7 @@ def test_fifty_steps_end_alike_at_one_two_and_four_processes(
 
 
 def test_the_number_of_processes_may_change_on_resume(tiny: dict[str, str], tmp_path: Path) -> None:
-    """Two, one, four: three batches an epoch, so that every part begins within one."""
+    """Resume with two, one and four processes; an epoch has three batches, so each part starts within one."""
     every = tiny | {"dtype": "float64", "batch_size": "512", "n_critic": "2", "log_every": "1", "checkpoint_every": "4"}
     train_with(PYTHON, every | {"max_steps": "9"}, tmp_path / "straight", tmp_path)
     train_with(TORCHRUN_2, every | {"max_steps": "4"}, tmp_path / "run", tmp_path)
@@ -87,7 +87,7 @@ def test_the_number_of_processes_may_change_on_resume(tiny: dict[str, str], tmp_
 def test_compiled_objectives_compute_what_eager_ones_do(
     precision: dict[str, str], tolerance: float, launcher: tuple[str, ...], tiny: dict[str, str], tmp_path: Path
 ) -> None:
-    """In bf16 the compiler keeps in single precision what eager rounds between operations."""
+    """In bf16 the compiler keeps in float32 what eager execution rounds between operations."""
     every = tiny | precision | {"log_every": "1", "max_steps": "3", "n_critic": "2"}
     for name, compiled in (("eager", "false"), ("compiled", "true")):
         train_with(launcher, every | {"compile": compiled}, tmp_path / name, tmp_path)

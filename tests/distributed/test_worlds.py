@@ -1,4 +1,4 @@
-"""Any number of processes computes what one does, for every constraint and norm; the known ways to miss that show."""
+"""Any number of processes computes what one does, for every constraint and norm; known mistakes are noticed."""
 
 import os
 import shutil
@@ -36,7 +36,7 @@ def test_gradients_and_terms_are_those_of_one_process_and_ranks_stay_equal(
 
 @dataclass(frozen=True)
 class Edit:
-    """In a file of the package, one text for another."""
+    """A replacement of one text by another in a file of the package."""
 
     file: str
     text: str
@@ -45,7 +45,7 @@ class Edit:
 
 @dataclass(frozen=True)
 class Mutant:
-    """A known mistake, and what to see it with."""
+    """A known mistake, and the case that shows it."""
 
     name: str
     edits: tuple[Edit, ...]
@@ -149,7 +149,7 @@ MUTANTS = [
 
 
 def plant(mutant: Mutant, folder: Path) -> None:
-    """A copy of the package in `folder` with the mistake in it; each text must be there once."""
+    """Copy the package to `folder` with the mistake in it; each replaced text must occur once."""
     shutil.copytree(REPOSITORY / "wgan_dist", folder / "wgan_dist", ignore=shutil.ignore_patterns("__pycache__"))
     for edit in mutant.edits:
         path = folder / "wgan_dist" / edit.file
@@ -159,7 +159,7 @@ def plant(mutant: Mutant, folder: Path) -> None:
 
 
 def agrees(folder: Path, case: str, launcher: tuple[str, ...] = torchrun(2)) -> bool:
-    """Whether two processes of the package in `folder` agree with each other, and with one as it should be."""
+    """Return whether two processes of the package in `folder` agree with each other and with the correct single one."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), str(REPOSITORY)])}
     run(*PYTHON, *MODULE, "one", "float64", case, cwd=folder)
     done = subprocess.run(

@@ -38,7 +38,7 @@ def test_threads_and_exit_handlers_run_and_the_teardown_does_not(status: int, tm
 
 
 def test_any_other_end_of_the_process_is_the_interpreters_own(tmp_path: Path) -> None:
-    """The check that the test above would see a teardown."""
+    """Check that the test above would see a teardown."""
     stdout = run(*PYTHON, "-c", SCRIPT.replace("END", "sys.exit(3)"), cwd=tmp_path, fails=3).stdout
     assert stdout == "pool\nthread\nexit handler\ntorn down\n"
 

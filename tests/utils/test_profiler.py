@@ -1,4 +1,4 @@
-"""Where the time of a step goes."""
+"""A recording gives the time of each phase of a step."""
 
 import gzip
 import json

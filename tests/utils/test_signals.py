@@ -1,4 +1,4 @@
-"""A signal stops a run: at once before it trains, at the next boundary while it does."""
+"""A signal stops a run: at once before training, at the next boundary during training."""
 
 import signal
 import subprocess
