@@ -1,14 +1,14 @@
-# Sourced by test.sh --all: what the tests of several hosts and of a batch system need besides Python's packages.
-export PATH="$PATH:/usr/sbin:/sbin" # Debian keeps daemons where only root looks
+# Sourced by test.sh --all: installs the programs that the tests of several hosts and of SLURM need.
+export PATH="$PATH:/usr/sbin:/sbin" # where Debian installs daemons
 missing=()
-for each in slurmctld:slurmctld slurmd:slurmd srun:slurm-client munged:munge ip:iproute2; do
-    command -v "${each%:*}" > /dev/null || missing+=("${each#*:}")
+for tool in slurmctld:slurmctld slurmd:slurmd srun:slurm-client munged:munge ip:iproute2; do
+    command -v "${tool%:*}" > /dev/null || missing+=("${tool#*:}") # program:package
 done
 if [ "$(id -u)" != 0 ]; then
-    echo "error: --all needs root: its tests of clusters start SLURM's daemons and make network namespaces" >&2
+    echo "error: --all needs root: the cluster tests start SLURM's daemons and create network namespaces" >&2
     exit 2
 elif [ "${#missing[@]}" -gt 0 ] && ! command -v apt-get > /dev/null; then
-    echo "error: --all needs programs that are not here; in Debian they are in the packages ${missing[*]}" >&2
+    echo "error: --all needs programs that are not installed; Debian has them in the packages ${missing[*]}" >&2
     exit 2
 elif [ "${#missing[@]}" -gt 0 ]; then
     echo "installing ${missing[*]}"

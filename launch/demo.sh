@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole way on the embedded digits: train, export, sample. Settings of the training may follow, as --max_steps=200
+# Train on the embedded digits, export the generator and sample from it: bash launch/demo.sh [training settings]
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh" .
 
 run="runs/demo-$(date +%Y%m%d-%H%M%S)"
@@ -9,10 +9,10 @@ python -m export.sampler "$run/generator.onnx" --count=64 --seed=0 --out="$run/g
 
 cat <<END
 
-64 new digits:        $run/grid.png
-through training:     $run/samples/
-the trained network:  $run/generator.safetensors
-for applications:     $run/generator.onnx  (numpy and onnxruntime suffice, see export/sampler.py)
-curves:               tensorboard --logdir $run/tensorboard
-environment:          $active
+64 generated digits:      $run/grid.png
+samples during training:  $run/samples/
+trained generator:        $run/generator.safetensors
+for applications:         $run/generator.onnx  (needs only numpy and onnxruntime, see export/sampler.py)
+training curves:          tensorboard --logdir $run/tensorboard
+Python environment:       $active
 END

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# The tests, in about ten minutes on two cores; with --all the long ones too. Arguments of pytest may follow.
+# Run the tests, in about ten minutes on two cores: bash launch/test.sh [--all] [pytest arguments]
+# --all adds the tests that are slow or need root, a browser or SLURM.
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh" ".[dev]"
 
-# The tests marked browser drive the system's Chromium and Node.js.
+# The tests marked browser need Chromium and Node.js.
 install_browser() {
     local missing=()
     command -v chromium chromium-browser google-chrome >/dev/null || missing+=(chromium fonts-dejavu-core)
@@ -11,7 +12,7 @@ install_browser() {
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         apt-get update -qq && apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
     else
-        echo "not found: ${missing[*]}; the tests marked browser will fail until they are installed" >&2
+        echo "not installed: ${missing[*]}; the tests marked browser fail without them" >&2
     fi
 }
 
@@ -23,7 +24,7 @@ if [ "${1:-}" = "--all" ]; then
     install_browser
 fi
 for argument in "$@"; do
-    case "$argument" in -m*) exec python -m pytest "$@" ;; esac # marks of one's own choice, one test after the other
+    case "$argument" in -m*) exec python -m pytest "$@" ;; esac # a user's own marks, one test at a time
 done
 unmarked=(-m "not slow and not faults and not cluster and not browser" --numprocesses=auto --maxprocesses=4 --dist=worksteal)
 if [ "$all" = no ]; then
@@ -32,9 +33,9 @@ fi
 first=0 second=0
 python -m pytest "${unmarked[@]}" "$@" || first=$?
 [ "$first" != 2 ] || exit 2 # interrupted
-# Kills and limits of time need the machine to themselves.
+# Tests that kill processes or measure time need the machine to themselves.
 python -m pytest -m "slow or faults or cluster or browser" "$@" || second=$?
-if [ "$first" = 5 ]; then # what was asked for has no test in the first part
+if [ "$first" = 5 ]; then # the first part has none of the requested tests
     exit "$second"
 fi
 [ "$second" != 5 ] || second=0

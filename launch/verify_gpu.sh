@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What the tests show on CPUs, on this machine's GPUs under NCCL, as a table: bash launch/verify_gpu.sh
-# --cpu goes the same ways without a GPU, as the tests do.
+# Check on this machine's GPUs what the tests check on CPUs, and print a table: bash launch/verify_gpu.sh [--cpu]
+# --cpu runs the same checks without a GPU.
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh" ".[dev]"
 
 exec python -m tests.verify "$@"

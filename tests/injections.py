@@ -143,6 +143,7 @@ def main() -> None:
         if distributed.world().is_main:
             print(MARK + json.dumps(gathered), flush=True)
     distributed.leave()
+    distributed.end()
 
 
 if __name__ == "__main__":

@@ -27,11 +27,6 @@ def torchrun(processes: int) -> tuple[str, ...]:
     return (*PYTHON, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes))
 
 
-def apart(processes: int) -> tuple[str, ...]:
-    """The same, each as if on a machine of its own: they talk by sockets."""
-    return (*torchrun(processes), "--no-python", "env", "LOCAL_WORLD_SIZE=1", *PYTHON)
-
-
 TORCHRUN_2 = torchrun(2)
 
 

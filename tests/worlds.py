@@ -1,4 +1,4 @@
-"""What each process of a world computes, written to a file that worlds of other sizes are compared with.
+"""Write what each process of a world computes to a file, to compare worlds of different sizes.
 
 torchrun --nproc_per_node 2 -m tests.worlds out.safetensors float64 gp-instance-1 dropout-gp-2
 """
@@ -89,7 +89,7 @@ class World:
 
 
 def state_of(network: nn.Module) -> Tensor:
-    """Every parameter and buffer in one vector."""
+    """Return all parameters and buffers as one vector."""
     return torch.cat([value.detach().double().flatten() for value in network.state_dict().values()])
 
 
@@ -109,7 +109,7 @@ def _taken(name: str, network: nn.Module, terms: dict[str, Tensor]) -> Iterator[
 
 
 def gradients(dtype: str, cases: list[str]) -> dict[str, Tensor]:
-    """Of each case: averaged gradients, terms and buffers, at the first weights; then three steps that learn."""
+    """Return the averaged gradients, terms and buffers of each case at its first weights; then train three steps."""
     found: dict[str, Tensor] = {}
     for case in cases:
         world = World(replace(CASES[case], dtype=dtype))
@@ -128,7 +128,7 @@ def gradients(dtype: str, cases: list[str]) -> dict[str, Tensor]:
 
 
 def greatest_difference(one: Path, many: Path) -> tuple[float, str]:
-    """Between two such files: relative, of each gradient, all terms and all buffers; and whose it is."""
+    """Return the greatest relative difference between two files, of gradients, terms or buffers, and its name."""
     alone, together = load_file(one), load_file(many)
     assert alone.keys() == together.keys()
     assert alone
@@ -141,6 +141,7 @@ def main() -> None:
     if distributed.world().is_main:
         save_file(found, Path(out))
     distributed.leave()
+    distributed.end()
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Two processes of one thread against one process of two, at the same global batch: seconds per generator step.
+"""Compare two processes of one thread with one process of two, at the same global batch: seconds per generator step.
 
     python -m tests.benchmarks.processes
 
-Whole runs as a user starts them, by turns, with settings of `wgan_dist.train` as flags.
+Whole runs, in turn, started as a user starts them. Settings of `wgan_dist.train` may follow as flags.
 """
 
 import json
@@ -15,23 +15,23 @@ from tests.processes import PYTHON, run, torchrun
 from wgan_dist.checkpoints.run_dir import METRICS_FILE
 from wgan_dist.config import Config, command_line
 
-# DCGAN-64 as in the paper's comparison, on images made from the digits: what they show costs nothing.
+# DCGAN-64 as in the paper's comparison, on enlarged digits: the content of the images does not matter.
 SETTINGS = {"data": "digits", "image_size": "64", "channels": "3", "batch_size": "32", "latent_dim": "100"}
 TURNS, STEPS = 3, 5
 KINDS = {"one process, two threads": (PYTHON, "2"), "two processes, one thread": (torchrun(2), "1")}
 
 
 def _steps(launcher: tuple[str, ...], threads: str, flags: dict[str, str], folder: Path) -> list[dict[str, float]]:
-    """The records of a short run, one a step, without the first step."""
+    """Return the records of a short run, one per step, without the first step."""
     own = {"max_steps": str(STEPS), "log_every": "1", "sample_every": "0", "checkpoint_every": "0", "threads": threads}
     settings = SETTINGS | flags | own | {"run_dir": str(folder), "cache_dir": str(folder.parent / "cache")}
-    given = [f"--{name}={value}" for name, value in settings.items()]
-    run(*launcher, "-m", "wgan_dist.train", *given, cwd=folder.parent)
+    arguments = [f"--{name}={value}" for name, value in settings.items()]
+    run(*launcher, "-m", "wgan_dist.train", *arguments, cwd=folder.parent)
     return [json.loads(line) for line in (folder / METRICS_FILE).read_text().splitlines()][1:]
 
 
 def measure(flags: dict[str, str]) -> None:
-    """Print a table of both, and their ratio."""
+    """Print the times of both and their ratio."""
     found: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
     with tempfile.TemporaryDirectory() as scratch:
         for turn in range(TURNS):
@@ -45,14 +45,14 @@ def measure(flags: dict[str, str]) -> None:
             f"{kind}: {seconds:.3g} s per generator step (median of {len(every)}, {min(every):.3g} to {max(every):.3g})"
         )
     one, two = medians.values()
-    print(f"throughput of two against one: {one / two:.2f}")
+    print(f"throughput of two processes relative to one: {one / two:.2f}")
     last = found["two processes, one thread"]
     size, milliseconds, share = (
         statistics.median(record[f"communication_{name}"] for record in last) for name in ("bytes", "ms", "share")
     )
     print(
-        f"gradients of {size / 2**20:.3g} MiB averaged per step, in {milliseconds:.3g} ms, waiting for the other "
-        f"process included; {100 * share:.1f} % of the step is not hidden behind computing"
+        f"gradients of {size / 2**20:.3g} MiB averaged per step, in {milliseconds:.3g} ms; computation "
+        f"does not hide {100 * share:.1f} % of the step"
     )
 
 

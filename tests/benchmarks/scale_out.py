@@ -1,4 +1,4 @@
-"""What more processes cost in communication, by a written model: `python -m tests.benchmarks.scale_out`.
+"""Predict what communication costs with more processes: `python -m tests.benchmarks.scale_out`.
 
 Prints, for two recipes on assumed GPUs and networks, at how many GPUs communication reaches a tenth of a step. With
 `check` it holds the model against 1, 2 and 4 processes on as many hosts of this machine (network namespaces, which need
@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import torch
 import torch.distributed as dist
@@ -35,6 +36,7 @@ from tests.single_steps import steps_of
 from wgan_dist import distributed
 from wgan_dist.config import Config, load_config
 from wgan_dist.data.datasets import open_images
+from wgan_dist.distributed import collectives, process_group, sync_batchnorm
 from wgan_dist.losses import modules
 from wgan_dist.models.layers import Critic
 from wgan_dist.training.build import DTYPES, build_gan
@@ -52,7 +54,7 @@ MOST = 1_000_000
 
 @dataclass(frozen=True)
 class Link:
-    """What joins two processes: bytes a second, and seconds a message takes however small."""
+    """The connection of two processes: bytes per second, and seconds per message of any size."""
 
     bandwidth: float
     latency: float
@@ -60,7 +62,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Work:
-    """One generator step with its critic iterations, of one process; sizes in bytes, one per collective."""
+    """The work of one process in a generator step and its critic iterations; sizes in bytes, one per collective."""
 
     flops: float
     gradients: tuple[int, ...]
@@ -73,23 +75,23 @@ class Work:
 
 
 def all_reduce_seconds(size: float, processes: int, link: Link) -> float:
-    """Of `size` bytes over a ring."""
+    """Return the seconds of an all-reduce of `size` bytes over a ring."""
     return 2 * (processes - 1) * (size / processes / link.bandwidth + link.latency)
 
 
 def gather_seconds(size: float, processes: int, link: Link) -> float:
-    """Of `size` bytes from each process over a ring."""
+    """Return the seconds of gathering `size` bytes from each process over a ring."""
     return (processes - 1) * (size / link.bandwidth + link.latency)
 
 
 def communication_seconds(work: Work, processes: int, link: Link) -> float:
-    """Of one generator step; what the processes agree on between iterations is not in it."""
+    """Return the seconds of a generator step's communication, without the agreements between iterations."""
     reduced = sum(all_reduce_seconds(size, processes, link) for size in (*work.gradients, *work.sums))
     return reduced + sum(gather_seconds(size, processes, link) for size in work.gathers)
 
 
 def reaches(share: float, compute: Callable[[int], float], work: Work, link: Link) -> int | None:
-    """The fewest processes at which communication is this share of the step; `compute` gives the rest, in seconds."""
+    """Return the fewest processes at which communication takes `share` of a step that computes `compute(n)` seconds."""
     processes = 2
     while processes <= MOST:
         spent = communication_seconds(work, processes, link)
@@ -106,7 +108,7 @@ COUNTED_BATCH = 2
 
 @register_flop_formula(torch.ops.mkldnn._linear_pointwise)
 def _matrices_flops(a_shape: torch.Size, b_shape: torch.Size, *_: object, **__: object) -> int:
-    """Of a [m, k] · bᵀ of b [n, k]."""
+    """Return the FLOPs of a [m, k] · bᵀ with b [n, k]."""
     return 2 * a_shape.numel() * b_shape[0]
 
 
@@ -136,7 +138,7 @@ def _buckets(parameters: int) -> tuple[int, ...]:
 
 
 def _watch_norms(network: nn.Module, gathers: list[int], sums: list[int]) -> list[RemovableHandle]:
-    """Note what each BatchNorm would exchange: mean and variance forward, two sums backward."""
+    """Record what each BatchNorm would exchange: mean and variance forward, two sums backward."""
 
     def note(norm: Any, inputs: Any, output: torch.Tensor) -> None:
         gathers.append(2 * norm.num_features * FLOAT)
@@ -150,7 +152,7 @@ def _watch_norms(network: nn.Module, gathers: list[int], sums: list[int]) -> lis
 def _counted(
     step: Callable[[], object], networks: tuple[nn.Module, ...], parameters: int, repeated: int, scale: float
 ) -> Work:
-    """The work of a step of one network, done `repeated` times, its FLOPs times `scale`."""
+    """Return the work of a step of one network that is `repeated`, with its FLOPs times `scale`."""
     gathers: list[int] = []
     sums: list[int] = []
     hooks = [hook for network in networks for hook in _watch_norms(network, gathers, sums)]
@@ -167,7 +169,7 @@ def _counted(
 
 
 def count(config: Config, accelerator: Accelerator, channels: int) -> Work:
-    """What one process does in a generator step with its critic iterations, at the batch sizes of `config`.
+    """Return what one process does in a generator step and its critic iterations, at the batch sizes of `config`.
 
     Real steps on noise, at a small batch: FLOPs are proportional to it, and all else does not depend on it.
     """
@@ -216,7 +218,7 @@ def _gpus(work: Work, speed: float, link: Link, strong: bool) -> str:
 
 
 def predict() -> None:
-    """Print for each recipe from how many GPUs on communication is a tenth of the step.
+    """Print for each recipe from how many GPUs on communication takes a tenth of the step.
 
     First with the recipe's batch on every GPU, then with the recipe's batch shared among all.
     """
@@ -267,24 +269,22 @@ def _median_seconds(action: Callable[[], object], times: int) -> float:
 
 @contextlib.contextmanager
 def _apart() -> Iterator[None]:
-    """As if this process were the only one."""
-    whole = distributed.world
-    distributed.world = lambda: distributed.World(0, 1)
-    try:
+    """Let this process compute as if it were the only one."""
+    with contextlib.ExitStack() as stack:
+        for module in (distributed, process_group, collectives, sync_batchnorm):
+            stack.enter_context(mock.patch.object(module, "world", return_value=distributed.World(0, 1)))
         yield
-    finally:
-        distributed.world = whole
 
 
 def _make_step(accelerator: Accelerator) -> Callable[[], object]:
-    """A real run's step."""
+    """Return a function that does a step of a real run."""
     config = load_config(SETTINGS | {"batch_size": str(SHARE_OF_BATCH * distributed.world().size)})
     images = open_images(config.data, config.image_size, config.channels, config.background, False, config.cache_dir)
     return steps_of(build_run(config, accelerator, images))
 
 
 def _seconds_of_slowest(action: Callable[[], object]) -> float:
-    """Begun by all processes at once."""
+    """Return the seconds of the slowest process; all start the action at once."""
     distributed.barrier()
     began = time.perf_counter()
     action()
@@ -299,7 +299,7 @@ def _median_of_slowest(action: Callable[[], object], times: int) -> float:
 
 
 def work() -> None:
-    """What each process of a run does: the first prints, by rate, medians of what is named in seconds, as JSON."""
+    """Run as one process of several; the main one prints the medians in seconds, by link rate, as JSON."""
     accelerator = distributed.start(1, 600)
     single = copy.copy(accelerator)
     single.prepare = lambda *objects: objects
@@ -324,6 +324,7 @@ def work() -> None:
     if distributed.world().is_main:
         print(json.dumps(found))
     distributed.leave()
+    distributed.end()
 
 
 def _all_reduce(length: int, times: int) -> float:
@@ -332,7 +333,7 @@ def _all_reduce(length: int, times: int) -> float:
 
 
 def _measure(processes: int) -> dict[str, dict[str, float]]:
-    """What a run of one process on each of as many hosts measured."""
+    """Return what the processes of a run measured, one on each host."""
     with hosts(processes) as machines:
         world = {"WORLD_SIZE": str(processes), "MASTER_ADDR": machines[0].name, "MASTER_PORT": "29500"}
         started = []
@@ -346,7 +347,7 @@ def _measure(processes: int) -> dict[str, dict[str, float]]:
 
 
 def _link(pairs: list[dict[str, float]]) -> Link:
-    """From plain all-reduces between two processes."""
+    """Return the speed and latency of a link, measured by all-reduces between two processes."""
     small, large = (statistics.median(each[name] for each in pairs) for name in ("small", "large"))
     return Link(LARGE * FLOAT / (large - small), small / 2)
 

@@ -1,4 +1,4 @@
-"""Hosts on one machine: network namespaces with a name and an address each, joined by virtual cables."""
+"""Hosts on one machine: network namespaces with a name and an address each, connected by virtual cables."""
 
 import contextlib
 import os
@@ -20,32 +20,32 @@ def _do(command: str) -> str:
 
 @dataclass(frozen=True)
 class Host:
-    """A namespace that behaves as a machine of this name and address."""
+    """A network namespace that behaves like a machine of this name and address."""
 
     name: str
     namespace: str
     address: str
 
     def command(self, *words: str) -> tuple[str, ...]:
-        """What runs `words` on this host; a host's own name is what processes find each other by."""
+        """Return the command that runs `words` on this host under its own host name."""
         naming = ("unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', self.name)
         return ("ip", "netns", "exec", self.namespace, *naming, *words)
 
     def do(self, command: str) -> str:
-        """Run a short command here, as root, and return what it printed."""
+        """Run a short command on this host as root and return its output."""
         return _do(f"ip netns exec {self.namespace} {command}")
 
     def pull_cable(self) -> None:
-        """Cut this host off."""
+        """Disconnect this host from the others."""
         self.do("ip link set cable down")
 
     def processes(self) -> list[int]:
-        """What runs here."""
+        """Return the ids of the processes on this host."""
         return [int(number) for number in _do(f"ip netns pids {self.namespace}").split()]
 
 
 def limit_here(megabits: float) -> None:
-    """On a host: let no more than this many megabits a second out of it."""
+    """Limit the outgoing traffic of the host that this runs on to so many megabits per second."""
     _do(f"tc qdisc replace dev cable root tbf rate {megabits}mbit burst 64kb latency 200ms")
 
 
@@ -57,13 +57,13 @@ def _check() -> None:
 
 
 def _cable(host: Host, far_end: str) -> None:
-    """Join a host to what has the namespace and the name of the far end: `NAMESPACE NAME`."""
+    """Connect a host to the far end, which is given as `NAMESPACE NAME`."""
     namespace, name = far_end.split()
     _do(f"ip link add cable netns {host.namespace} type veth peer name {name} netns {namespace}")
 
 
 def _join(hosts: list[Host], switch: str) -> None:
-    """Two hosts by one cable; more by one each to a bridge."""
+    """Connect two hosts by one cable, or more hosts by a bridge."""
     if len(hosts) == 2:
         _cable(hosts[0], f"{hosts[1].namespace} cable")
     else:
@@ -81,7 +81,7 @@ def _join(hosts: list[Host], switch: str) -> None:
 
 @contextlib.contextmanager
 def hosts(count: int) -> Iterator[list[Host]]:
-    """`count` hosts named hostA, hostB, … that reach each other; all that runs on them ends with the block.
+    """Yield `count` hosts named hostA, hostB, … that reach each other; kill all their processes after the block.
 
     Raises RuntimeError where namespaces cannot be made.
     """

@@ -1,4 +1,4 @@
-"""A real SLURM of two virtual nodes on this machine, run as root in a folder of its own from Debian's packages."""
+"""A real SLURM of two virtual nodes on this machine, run as root in its own folder from Debian's packages."""
 
 import os
 import re
@@ -51,14 +51,14 @@ NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now."""
+    """Return ports that no process listens on."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
         return [each.getsockname()[1] for each in sockets]
 
 
 def wait_until(true: Callable[[], bool], what: str, seconds: float = HANG_SECONDS) -> None:
-    """Raises TimeoutError, naming `what`, if it does not come true."""
+    """Wait until `true()` holds. Raises TimeoutError, naming `what`, after `seconds`."""
     deadline = time.monotonic() + seconds
     while not true():
         if time.monotonic() > deadline:
@@ -68,29 +68,29 @@ def wait_until(true: Callable[[], bool], what: str, seconds: float = HANG_SECOND
 
 @dataclass(frozen=True)
 class Slurm:
-    """A cluster that runs; its files, and its commands."""
+    """A running cluster: its folder and its commands."""
 
     folder: Path
 
     def command(self, *words: str, cwd: Path = REPOSITORY) -> str:
-        """What a command of SLURM prints."""
+        """Run a command of SLURM and return its output."""
         environment = os.environ | {"SLURM_CONF": str(self.folder / "slurm.conf"), "PYTHONPATH": str(REPOSITORY)}
         done = subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, timeout=HANG_SECONDS)
         assert done.returncode == 0, f"{' '.join(words)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout.strip()
 
     def submit(self, *words: str) -> str:
-        """The number of a new job, from options of sbatch, a script and its arguments."""
+        """Submit a job with options of sbatch, a script and its arguments; return the job's number."""
         return self.command("sbatch", "--parsable", *words)
 
     def job(self, number: str, field: str) -> str:
-        """A field of `scontrol show job`, as JobState or Restarts."""
+        """Return a field of `scontrol show job`, such as JobState or Restarts."""
         found = re.search(rf"\b{field}=(\S*)", self.command("scontrol", "show", "job", number))
         assert found, field
         return found[1]
 
     def wait_for(self, number: str, state: str) -> None:
-        """Raises TimeoutError if the job does not get into that state."""
+        """Wait until the job has this state. Raises TimeoutError if it does not reach it."""
         wait_until(lambda: self.job(number, "JobState") == state, f"job {number} {state}")
 
 
@@ -113,7 +113,7 @@ def _write_configuration(folder: Path) -> None:
 
 @contextmanager
 def _daemon(folder: Path, *command: str) -> Iterator[None]:
-    """A program in the foreground that dies with this process, and with the context."""
+    """Run a program in the foreground until the context ends; it also ends with this process."""
     environment = os.environ | {"SLURM_CONF": str(folder / "slurm.conf")}
     with (folder / "daemons.log").open("a") as log:
         words = ["setpriv", "--pdeathsig", "TERM", *command]
@@ -136,7 +136,7 @@ def _munge(folder: Path) -> tuple[str, ...]:
 
 
 def _kill_what_knows(folder: Path) -> None:
-    """A job's processes are not the daemons' children, but have this cluster's file in their environment."""
+    """Kill a job's processes: they are no children of the daemons, but their environment names the cluster's file."""
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             if f"SLURM_CONF={folder}/slurm.conf".encode() in (process / "environ").read_bytes().split(b"\0"):
@@ -145,7 +145,7 @@ def _kill_what_knows(folder: Path) -> None:
 
 @contextmanager
 def slurm() -> Iterator[Slurm]:
-    """A cluster of two idle nodes, of which nothing remains.
+    """Yield a cluster of two idle nodes and remove it after the block.
 
     Raises RuntimeError where SLURM is not installed or this is not root.
     """

@@ -1,4 +1,4 @@
-"""A process that loses the others says so and ends; a launcher that may starts them again."""
+"""A process that loses the others reports it and ends; a launcher may restart all."""
 
 import datetime
 import os
@@ -22,7 +22,7 @@ from wgan_dist.utils.errors import LostError
 def test_a_failure_between_processes_is_told_apart_from_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "3")
     monkeypatch.setenv("WORLD_SIZE", "8")
-    lost = r"^rank 3 of 8 lost the others in noticing_loss: .*(timed out|refused)"
+    lost = r"^rank 3 of 8 lost the others in report_lost_processes: .*(timed out|refused)"
     with pytest.raises(LostError, match=lost), report_lost_processes():
         TCPStore("127.0.0.1", 1, is_master=False, timeout=datetime.timedelta(milliseconds=100))
     with pytest.raises(RuntimeError, match="^shapes differ$"), report_lost_processes():
@@ -30,7 +30,12 @@ def test_a_failure_between_processes_is_told_apart_from_a_bug(monkeypatch: pytes
 
 
 def test_every_process_tells_what_it_lost_with_a_status_of_its_own() -> None:
-    code = "from wgan_dist import cli, errors\ndef lose(): raise errors.LostError('who')\ncli.guarded(lose)"
+    code = """
+from wgan_dist.config import command_line
+from wgan_dist.utils.errors import LostError
+def lose(): raise LostError('who')
+command_line.guarded(lose)
+"""
     environment = os.environ | {"LOCAL_RANK": "1"}  # other errors are told by the first alone
     done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=REPOSITORY, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (EXIT_LOST, "", "error: who\n")
@@ -41,20 +46,21 @@ TIMEOUTS = """
 import torch, torch.distributed as dist
 from wgan_dist import distributed
 distributed.start(1, 600)
-groups = [dist.group.WORLD, *distributed._hosts]
+groups = [dist.group.WORLD, distributed.host_group()]
 print([group._get_backend(torch.device("cpu")).options._timeout.seconds for group in groups])
 distributed.leave()
+distributed.end()
 """
 
 
 def test_the_time_out_is_that_of_every_wait_whatever_the_libraries_defaults(tmp_path: Path) -> None:
-    """600 s is a default of accelerate's, which it therefore does not pass on; torch's for gloo is another."""
+    """Accelerate drops a time-out of 600 s, its own default; torch's default for gloo is another."""
     (tmp_path / "timeouts.py").write_text(TIMEOUTS)
     assert "[600, 600]" in run(*TORCHRUN_2, "timeouts.py", cwd=tmp_path).stdout
 
 
 def workers(launcher: int) -> dict[str, int]:
-    """The launcher's processes by rank."""
+    """Return the process ids of the launcher's workers by rank."""
     found = {}
     for child in Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split():
         variables = dict(each.split("=", 1) for each in Path(f"/proc/{child}/environ").read_text().split("\0") if each)

@@ -1,89 +1,17 @@
-"""Two processes compute what one does: BatchNorm, whole runs, and the same errors."""
+"""Several processes train the network that one process does, and end on the same errors."""
 
 from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from tests.faults.tiny import assert_same_run
-from tests.processes import ACCELERATE_2, PYTHON, TORCHRUN_2, apart, metrics, run, torchrun
+from tests.processes import ACCELERATE_2, PYTHON, TORCHRUN_2, metrics, run, torchrun
 from wgan_dist.checkpoints.generator_file import RAW_FILE
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS
-from wgan_dist.distributed import World, micro_batch_slices
-from wgan_dist.utils.errors import UserError
 
 STEPS = 10
-
-
-@given(length=st.integers(1, 5), accumulation=st.integers(1, 4), size=st.integers(1, 8))
-def test_shares_tile_the_batch_in_order(length: int, accumulation: int, size: int) -> None:
-    batch = list(range(length * accumulation * size))
-    mine = [micro_batch_slices(len(batch), accumulation, World(rank, size)) for rank in range(size)]
-    assert [
-        index for micro in range(accumulation) for rank in range(size) for index in batch[mine[rank][micro]]
-    ] == batch
-
-
-def test_a_batch_that_cannot_be_shared_equally_is_refused() -> None:
-    with pytest.raises(UserError, match=r"batch_size=30: expected a multiple of 8 \(4 processes × accumulation 2\)"):
-        micro_batch_slices(30, 2, World(0, 4))
-
-
-# Run by every process; the first prints. Compares GlobalBatchNorm on its share with torch's own on the whole batch.
-BATCHNORM = """
-import torch
-from torch import nn
-from wgan_dist import distributed
-
-distributed.start(None)
-world = distributed.world()
-worst = {}
-for name, norm, shape in [("2d", nn.BatchNorm2d(3), (8, 3, 4, 4)), ("1d", nn.BatchNorm1d(3, eps=0.8), (8, 3))]:
-    generator = torch.Generator().manual_seed(0)
-    x = 5 + 3 * torch.randn(*shape, generator=generator, dtype=torch.float64)
-    weighting = torch.randn(*shape, generator=generator, dtype=torch.float64)
-    norm = norm.double()
-    with torch.no_grad():
-        norm.weight.copy_(torch.randn(3, generator=generator)); norm.bias.copy_(torch.randn(3, generator=generator))
-    import copy
-    alone, ours = copy.deepcopy(norm), distributed.synchronise_batchnorm(nn.Sequential(copy.deepcopy(norm)))
-    assert type(ours[0]).__name__ == "GlobalBatchNorm"
-    mine = distributed.micro_batch_slices(8, 1, world)[0]
-    whole = x.clone().requires_grad_(); part = x[mine].clone().requires_grad_()
-    expected, found = alone(whole), ours(part)
-    (expected * weighting).sum().backward(); (found * weighting[mine]).sum().backward()
-    difference = lambda a, b: float((a - b).abs().max())
-    worst[name] = max(
-        difference(expected[mine], found),
-        difference(whole.grad[mine], part.grad),
-        difference(alone.weight.grad, world.size * distributed.all_reduce_mean(ours[0].weight.grad)),
-        difference(alone.bias.grad, world.size * distributed.all_reduce_mean(ours[0].bias.grad)),
-        difference(alone.running_mean, ours[0].running_mean),
-        difference(alone.running_var, ours[0].running_var),
-        difference(alone.num_batches_tracked, ours[0].num_batches_tracked),
-        difference(alone.eval()(x), ours.eval()(x)),
-    )
-if world.is_main:
-    words = distributed._words
-    print("WORST", max(worst.values()), world.size, len(words), sum(each.round for each in words))
-assert distributed.all_reduce_max(world.rank) == 1
-distributed.leave()
-"""
-
-
-@pytest.mark.parametrize(("launcher", "memories"), [(TORCHRUN_2, 1), (apart(2), 0)])
-def test_global_batchnorm_equals_torchs_own_over_the_whole_batch(
-    launcher: tuple[str, ...], memories: int, tmp_path: Path
-) -> None:
-    (tmp_path / "batchnorm.py").write_text(BATCHNORM)
-    done = run(*launcher, "batchnorm.py", cwd=tmp_path)
-    _, worst, size, words, rounds = next(line for line in done.stdout.splitlines() if line.startswith("WORST")).split()
-    assert (int(size), int(words)) == (2, memories)
-    assert bool(int(rounds)) == bool(memories)
-    assert float(worst) < 1e-12
 
 
 def train_with(launcher: tuple[str, ...], settings: dict[str, str], folder: Path, cwd: Path) -> str:
@@ -142,7 +70,7 @@ def test_fifty_steps_end_alike_at_one_two_and_four_processes(
 
 
 def test_the_number_of_processes_may_change_on_resume(tiny: dict[str, str], tmp_path: Path) -> None:
-    """Two, one, four: three batches an epoch, so that every part begins within one."""
+    """Resume with two, one and four processes; an epoch has three batches, so each part starts within one."""
     every = tiny | {"dtype": "float64", "batch_size": "512", "n_critic": "2", "log_every": "1", "checkpoint_every": "4"}
     train_with(PYTHON, every | {"max_steps": "9"}, tmp_path / "straight", tmp_path)
     train_with(TORCHRUN_2, every | {"max_steps": "4"}, tmp_path / "run", tmp_path)
@@ -159,7 +87,7 @@ def test_the_number_of_processes_may_change_on_resume(tiny: dict[str, str], tmp_
 def test_compiled_objectives_compute_what_eager_ones_do(
     precision: dict[str, str], tolerance: float, launcher: tuple[str, ...], tiny: dict[str, str], tmp_path: Path
 ) -> None:
-    """In bf16 the compiler keeps in single precision what eager rounds between operations."""
+    """In bf16 the compiler keeps in float32 what eager execution rounds between operations."""
     every = tiny | precision | {"log_every": "1", "max_steps": "3", "n_critic": "2"}
     for name, compiled in (("eager", "false"), ("compiled", "true")):
         train_with(launcher, every | {"compile": compiled}, tmp_path / name, tmp_path)
@@ -187,16 +115,3 @@ def test_autocast_keeps_weights_and_statistics_in_single_precision(
     assert first != plain
     # After two steps rounding to 8 bits has moved the penalty by percents, not more.
     assert first["gradient_penalty"] == pytest.approx(plain["gradient_penalty"], rel=0.2)
-
-
-def test_the_end_of_a_process_waits_for_threads_and_runs_what_asked_to_run(tmp_path: Path) -> None:
-    """Threads that wait for a word, as a compiler's, are given it."""
-    script = """
-import atexit, concurrent.futures
-from wgan_dist import distributed
-pool = concurrent.futures.ThreadPoolExecutor(1)
-pool.submit(print, "worked")
-atexit.register(print, "asked")
-distributed.end()
-"""
-    assert run(*PYTHON, "-c", script, cwd=tmp_path).stdout == "worked\nasked\n"

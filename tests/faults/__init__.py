@@ -1,11 +1,11 @@
-"""What must not be able to hurt a run, each kind of it counted: `python -m tests.faults` prints the table."""
+"""Faults that must not harm a run, by kind: `python -m tests.faults` prints the table."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass
 class Row:
-    """One line of the table: what was done how often, what went wrong, and what is worth saying."""
+    """A line of the table: the fault, the number of attempts, the failures, and a note."""
 
     what: str
     tried: int = 0
@@ -13,7 +13,7 @@ class Row:
     note: str = ""
 
     def expect(self, holds: bool, otherwise: str) -> None:
-        """One thing tried."""
+        """Count one attempt, and a failure with the text `otherwise` unless it `holds`."""
         self.tried += 1
         if not holds:
             self.failures.append(otherwise)

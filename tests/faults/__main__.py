@@ -1,4 +1,4 @@
-"""Prints the table of what cannot hurt a run: `python -m tests.faults`, or with the names of some rows."""
+"""Print the table of faults: `python -m tests.faults`, or with the names of rows as arguments."""
 
 import contextlib
 import io
@@ -14,7 +14,7 @@ from tests.faults.table import ROWS
 
 
 def main() -> int:
-    """The number of rows in which something failed."""
+    """Return the number of rows with failures."""
     torch.set_num_threads(1)
     logging.getLogger("tensorboard").setLevel(logging.ERROR)
     failed = 0

@@ -1,4 +1,4 @@
-"""Flipped bits and cut files, all over a checkpoint and the generator: found, and the older checkpoint used."""
+"""Flipped bits and truncated files in a checkpoint and the generator are found, and the older checkpoint is used."""
 
 import contextlib
 import io
@@ -18,7 +18,7 @@ FLIPS, CUTS = 32, 8
 
 
 def damages(content: bytes, chance: random.Random) -> Iterator[tuple[str, bytes]]:
-    """Copies with one bit flipped, at the first, the last and other bytes, and copies cut short."""
+    """Yield copies with one flipped bit, at the first, the last and random bytes, and truncated copies."""
     places = [0, len(content) - 1, *(chance.randrange(len(content)) for _ in range(FLIPS - 2))]
     for place in places:
         flipped = bytearray(content)
@@ -43,7 +43,7 @@ def _falls_back(checkpoints: Path, older: Path) -> bool:
 
 
 def rows(scratch: Path, cache_dir: Path) -> Row:
-    """Every file of the newest of two checkpoints, and the generator of the run."""
+    """Damage every file of the newer of two checkpoints, and the generator of the run."""
     row, chance = Row("bit flips and truncation, over every file of a checkpoint and the generator"), random.Random(0)
     run_dir = scratch / "run"
     settings = SETTINGS | {"cache_dir": str(cache_dir), "max_steps": "10"}
@@ -63,7 +63,7 @@ def rows(scratch: Path, cache_dir: Path) -> Row:
 
 
 def _check_resume(row: Row, run_dir: Path, newest: Path) -> None:
-    """A whole run, resumed from the older one: the damaged folder is kept, and the end is the same."""
+    """Resume a whole run from the older checkpoint: the damaged one is kept, and the result is the same."""
     shutil.copytree(newest, run_dir / "expected")
     (newest / "critic.safetensors").write_bytes(b"")
     attempt({"run_dir": str(run_dir), "resume": "true"}, None)

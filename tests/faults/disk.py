@@ -1,4 +1,4 @@
-"""A disk that is full, broken or forbidden, at every single call: a clear error, and what was saved stays."""
+"""A full, broken or read-only disk at every single call: a clear error, and what was saved stays."""
 
 import errno
 import os
@@ -19,12 +19,12 @@ TWO_PROCESSES = 12
 
 
 def is_harmless(point: str) -> bool:
-    """Whether a call takes away what is no longer needed, or makes what is there: that may fail without harm."""
+    """Return whether a call removes old files or creates existing folders, which may fail without harm."""
     return point.startswith("rename /checkpoints/.") or point in ("mkdir ", "mkdir /tensorboard")
 
 
 def wrong_with(status: int | None, log: Path, run_dir: Path, error: int, harmless: bool) -> str:
-    """What a run that met an error did that it should not, or did not that it should."""
+    """Return what a run that met an error did wrong."""
     try:
         complete(run_dir)
     except UserError as damage:
@@ -38,7 +38,7 @@ def wrong_with(status: int | None, log: Path, run_dir: Path, error: int, harmles
 
 
 def one_process(scratch: Path, cache_dir: Path) -> Row:
-    """Each error at each call of a run that goes on and saves."""
+    """Inject each error at each call of a run that resumes and saves."""
     names = ", ".join(errno.errorcode[each] for each in ERRORS)
     row = Row(f"{names} at each open, write, fsync, rename, mkdir of a run that saves")
     with Server(scratch) as server:
@@ -56,7 +56,7 @@ def one_process(scratch: Path, cache_dir: Path) -> Row:
 
 
 def two_processes(scratch: Path, cache_dir: Path) -> Row:
-    """The first of two processes meets an error: both end, soon."""
+    """Inject an error into the first of two processes: both end soon."""
     row = Row(f"the same on the first of two processes: both end within {HANG_SECONDS} s")
     slowest = 0.0
     with Server(scratch) as server:

@@ -1,4 +1,4 @@
-"""Twenty thousand steps with every cadence on: what eight hours of training do to a process, in minutes."""
+"""Twenty thousand steps with all cadences on: what eight hours of training do to a process, in minutes."""
 
 import json
 import os
@@ -36,13 +36,13 @@ WARM = 0.25
 
 
 def _memory(process: int) -> int:
-    """Resident bytes."""
+    """Return the resident bytes of a process."""
     pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _watch(server: Server, process: int) -> list[tuple[float, int, int]]:
-    """(seconds, bytes, open files), a few times a second until the process has ended."""
+    """Sample (seconds, bytes, open files) several times a second until the process has ended."""
     began, found = time.monotonic(), []
     while server.wait(process, 0.25) is None:
         try:
@@ -58,7 +58,7 @@ def _median(values: list[float]) -> float:
 
 
 def rows(scratch: Path, cache_dir: Path) -> Row:
-    """Memory and open files after warm-up against those at the end."""
+    """Compare memory and open files after the warm-up with those at the end."""
     row, run_dir = Row(f"{STEPS:,} generator steps, every cadence on"), scratch / "run"
     with Server(scratch) as server:
         arguments = [*flags(SETTINGS | {"cache_dir": str(cache_dir)}), f"--run_dir={run_dir}"]
@@ -80,7 +80,7 @@ def rows(scratch: Path, cache_dir: Path) -> Row:
 
 
 def _speed(run_dir: Path, start: float, end: float) -> float:
-    """Generator steps per second between two points of the run, by the run's own records."""
+    """Return the generator steps per second between two points of the run, from its own records."""
     lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     part = lines[int(len(lines) * start) : int(len(lines) * end)]
     return 10 * len(part) / sum(line["seconds"] for line in part)

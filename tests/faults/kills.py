@@ -1,4 +1,4 @@
-"""SIGKILL at every change of the disk, and at any time: the run goes on from a complete checkpoint to the same end."""
+"""SIGKILL at every change on the disk, and at random times: the run resumes from a complete checkpoint."""
 
 import os
 import random
@@ -22,7 +22,7 @@ GO_ON = ["--resume", "--max_steps=3"]
 
 
 def complete(run_dir: Path) -> list[tuple[int, int]]:
-    """The positions of all checkpoints, each verified; raises UserError if one is damaged or there is none."""
+    """Verify all checkpoints and return their positions; raises UserError if one is damaged or none exists."""
     found = []
     for folder in (run_dir / CHECKPOINTS).glob("*"):
         if position := checkpoint_position(folder.name):
@@ -34,7 +34,7 @@ def complete(run_dir: Path) -> list[tuple[int, int]]:
 
 
 def begin(server: Server, scratch: Path, cache_dir: Path) -> tuple[Path, Path, list[str]]:
-    """A run at step 2, its continuation to step 3, and what that changed on the disk: 'operation path', in order."""
+    """Return a run at step 2, its continuation to step 3, and the changes on the disk as 'operation path'."""
     run_dir, straight, trace = scratch / "begun", scratch / "straight", scratch / "trace"
     settings = flags(BEGUN | {"cache_dir": str(cache_dir), "run_dir": str(run_dir)})
     assert server.run(settings, scratch / "log") == 0
@@ -45,7 +45,7 @@ def begin(server: Server, scratch: Path, cache_dir: Path) -> tuple[Path, Path, l
 
 
 def _after_kill(server: Server, run_dir: Path, straight: Path, log: Path) -> str:
-    """What is wrong with a killed run, and with where it ends when it is resumed."""
+    """Return what is wrong with a killed run, or with its result when it is resumed."""
     try:
         places = complete(run_dir)
     except UserError as error:
@@ -58,7 +58,7 @@ def _after_kill(server: Server, run_dir: Path, straight: Path, log: Path) -> str
 
 
 def boundaries(scratch: Path, cache_dir: Path) -> Row:
-    """A kill before each call that changes the disk, in a run that goes on and saves."""
+    """Kill a run that resumes and saves before each call that changes the disk."""
     row = Row("SIGKILL before each system call that changes the disk, in a run that saves")
     with Server(scratch) as server:
         begun, straight, trace = begin(server, scratch, cache_dir)
@@ -76,7 +76,7 @@ def boundaries(scratch: Path, cache_dir: Path) -> Row:
 
 
 def at_random(scratch: Path, cache_dir: Path) -> Row:
-    """One run, killed again and again, resumed each time; in the end it equals one that was left alone."""
+    """Kill one run again and again, resuming each time; the result equals that of an uninterrupted run."""
     row = Row("SIGKILL of a training process at random times, one run")
     chance, run_dir, straight = random.Random(0), scratch / "killed", scratch / "straight"
     settings = SETTINGS | {"cache_dir": str(cache_dir), "checkpoint_every": "1", "max_steps": "1000000"}

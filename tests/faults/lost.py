@@ -1,4 +1,4 @@
-"""One of two processes is killed or stopped: the other says so and ends, nothing is half written, the run goes on."""
+"""One of two processes is killed or stopped: the other reports it and ends, and the run resumes."""
 
 import os
 import random
@@ -33,7 +33,7 @@ def _await(there: Path, pattern: str) -> bool:
 
 
 def _end(server: Server, processes: list[int], victim: int, number: signal.Signals) -> tuple[list[int | None], float]:
-    """Lose one of two; the statuses of both, and how long the other took. A stopped one goes on after that."""
+    """Lose one of two processes; return both statuses and the seconds until the other ended. Continue a stopped one."""
     os.kill(processes[victim], number)
     began = time.monotonic()
     other = server.wait(processes[1 - victim], TIMEOUT + GRACE)
@@ -69,14 +69,14 @@ def _wrong_after(run_dir: Path, log: Path, statuses: list[int | None], victim: i
 
 
 def _finish(server: Server, arguments: list[str], run_dir: Path, log: Path) -> str:
-    """Train to the last step with two processes; what went wrong."""
+    """Train to the last step with two processes; return what went wrong."""
     both = start_two(server, [*arguments, f"--run_dir={run_dir}", f"--max_steps={STEPS}"], log, {})
     statuses = [server.wait(process) for process in both]
     return "" if statuses == [0, 0] else f"cannot be resumed: {statuses} {Path(f'{log}-0').read_text()[-300:]}"
 
 
 def rows(scratch: Path, cache_dir: Path) -> Row:
-    """Each kind of loss at random times, of either process; the end is that of a run left alone."""
+    """Lose either process in each way at random times; the result equals that of an uninterrupted run."""
     row = Row(f"one of two processes killed or stopped, time-out {TIMEOUT} s: the other says so and ends; resumed")
     chance, slowest = random.Random(0), 0.0
     settings = flags(ENDLESS | {"cache_dir": str(cache_dir)})

@@ -1,4 +1,4 @@
-"""A run that is stopped anywhere and resumed ends where one that never stopped ends, to the byte."""
+"""A run that is stopped anywhere and resumed produces the same bytes as an uninterrupted run."""
 
 import hashlib
 import json
@@ -34,7 +34,7 @@ BATCHES = 50
 
 @dataclass(frozen=True)
 class Point:
-    """Where a run is stopped: before critic iteration number `at` of the run; `at` counts from 0."""
+    """Where a run is stopped: before critic iteration `at` of the run, counted from 0."""
 
     name: str
     at: int
@@ -74,7 +74,7 @@ TWO_PROCESSES = [
 
 @contextmanager
 def watched(at: int | None) -> Iterator[list[str]]:
-    """Yields a list that fills with the SHA-256 of every real batch; before critic iteration `at`, a real SIGTERM."""
+    """Yield a list that fills with the SHA-256 of each real batch; send a real SIGTERM before critic iteration `at`."""
     seen: list[str] = []
     module: Any = trainer
     step, check = module.critic_step, StopSignal.check_stop_signal
@@ -101,7 +101,7 @@ def watched(at: int | None) -> Iterator[list[str]]:
 
 @contextmanager
 def great_first_scale() -> Iterator[None]:
-    """So great a first loss scale that the updates of both networks are skipped under fp16."""
+    """Make the first loss scale so great that the updates of both networks are skipped under fp16."""
     usual, grad_scaler.INITIAL_SCALE = grad_scaler.INITIAL_SCALE, 2.0**40
     try:
         yield
@@ -110,7 +110,7 @@ def great_first_scale() -> Iterator[None]:
 
 
 def attempt(settings: dict[str, str], at: int | None) -> list[str]:
-    """Train in this process until the end or until it is stopped; the real batches it saw."""
+    """Train in this process until the end or until it is stopped; return the real batches it saw."""
     with watched(at) as seen, great_first_scale():
         try:
             train(settings)
@@ -121,7 +121,7 @@ def attempt(settings: dict[str, str], at: int | None) -> list[str]:
 
 
 def check(point: Point, scratch: Path, cache_dir: Path) -> list[str]:
-    """What differs between a straight run and one that was stopped at `point` and resumed."""
+    """Return how an uninterrupted run differs from one that was stopped at `point` and resumed."""
     settings = SETTINGS | point.settings | {"cache_dir": str(cache_dir)}
     straight, halved = {"run_dir": str(scratch / "straight")}, {"run_dir": str(scratch / "halved")}
     all_batches = attempt(settings | straight, None)
@@ -143,7 +143,7 @@ def _skipped(run_dir: Path) -> bool:
 
 
 def check_two(point: Point, scratch: Path, cache_dir: Path) -> list[str]:
-    """The same with two real processes, the second of which is told to stop."""
+    """Do the same with two real processes, and stop the second one."""
     settings = SETTINGS | point.settings | {"cache_dir": str(cache_dir)}
     module = (*TORCHRUN_2, "-m", "tests.faults.resume")
     run(*module, "none", *flags(settings), "--run_dir=straight", cwd=scratch)
@@ -156,7 +156,7 @@ def check_two(point: Point, scratch: Path, cache_dir: Path) -> list[str]:
 
 
 def rows(scratch: Path, cache_dir: Path) -> Row:
-    """Every point."""
+    """Stop at every point."""
     row = Row("stopped and resumed against straight, equal bytes")
     for number, point in enumerate([*POINTS, *TWO_PROCESSES]):
         folder = scratch / str(number)
@@ -167,7 +167,7 @@ def rows(scratch: Path, cache_dir: Path) -> Row:
 
 
 def main() -> None:
-    """One process of several: the last one tells itself to stop."""
+    """Run one of several processes; the last one stops itself."""
     at = sys.argv.pop(1)
     is_last = os.environ["RANK"] == "1"
     with watched(int(at) if is_last and at != "none" else None):

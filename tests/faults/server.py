@@ -1,4 +1,4 @@
-"""Real training processes that start in a tenth of a second: forked from one that has imported everything.
+"""Real training processes that start in a tenth of a second, forked from one that has imported everything.
 
 As a program it is that one: it reads a request per line, forks, and answers.
 """
@@ -27,7 +27,7 @@ IMPORTED = (
 
 
 class Server:
-    """A process to fork from, with the shim in it; each fork trains as `python -m wgan_dist.train` does."""
+    """A process to fork from, with the shim preloaded; each fork trains like `python -m wgan_dist.train`."""
 
     def __init__(self, scratch: Path) -> None:
         library = scratch / "shim.so"
@@ -54,16 +54,16 @@ class Server:
         return json.loads(self._process.stdout.readline())
 
     def start(self, arguments: list[str], log: Path, **environment: str) -> int:
-        """Begin training; what it prints goes to `log`. The number of the process."""
+        """Start training, with its output in `log`, and return the process id."""
         return int(self._ask(arguments=arguments, log=str(log), environment=environment))
 
     def wait(self, process: int, seconds: float = HANG_SECONDS) -> int | None:
-        """The exit status (−9 for SIGKILL), None if it has not ended by then."""
+        """Return the exit status (−9 for SIGKILL), or None if the process has not ended in time."""
         answer = self._ask(wait=process, seconds=seconds)
         return None if answer is None else int(answer)
 
     def run(self, arguments: list[str], log: Path, **environment: str) -> int | None:
-        """Train to the end, or be killed for hanging."""
+        """Train to the end; kill a process that hangs."""
         process = self.start(arguments, log, **environment)
         status = self.wait(process)
         if status is None:
@@ -115,7 +115,7 @@ def _wait(process: int, seconds: float) -> int | None:
 
 
 def serve() -> None:
-    """Serve until standard input ends."""
+    """Serve requests until standard input ends."""
     import torch
 
     for name in IMPORTED:

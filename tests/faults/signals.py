@@ -1,4 +1,4 @@
-"""Signals to one process, to all, to the launcher, and again while it saves: saved, the right status, no orphan."""
+"""Signals to one process, to all, to the launcher, and again while it saves: saved, the right status, no orphans."""
 
 import os
 import random
@@ -29,7 +29,7 @@ TRAIN = "wgan_dist.train"
 
 
 def start_two(server: Server, arguments: list[str], log: Path, first: dict[str, str]) -> list[int]:
-    """Two processes of one run, without a launcher; `first` is the environment of the first alone."""
+    """Start two processes of one run without a launcher; `first` is added to the environment of the first."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -52,7 +52,7 @@ def _await_training(log: Path) -> bool:
 
 
 def _saved_where_it_says(run_dir: Path, log: Path) -> str:
-    """What is wrong with the newest checkpoint: it has to be the place that the last line names."""
+    """Return what is wrong with the newest checkpoint, which must have the position that the last line states."""
     found = re.search(
         r"stopped by SIG[A-Z0-9]+ after step (\d+)(?: and (\d+) critic iterations)?; all is saved", log.read_text()
     )
@@ -92,7 +92,7 @@ def _repeat(
 
 
 def rows(scratch: Path, cache_dir: Path) -> Row:
-    """Processes that are told by themselves, then real launchers."""
+    """Signal processes directly, then real launchers."""
     row, chance = (
         Row("SIGTERM, SIGINT, SIGUSR1: one process, one of two, both, again while it saves, the launcher"),
         random.Random(0),
@@ -112,7 +112,7 @@ def rows(scratch: Path, cache_dir: Path) -> Row:
 
 
 def _workers(run_dir: Path) -> list[int]:
-    """Processes whose command line names this run, launchers left out."""
+    """Return the processes whose command line names this run, without launchers."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -125,7 +125,7 @@ def _workers(run_dir: Path) -> list[int]:
 
 
 def launcher(row: Row, scratch: Path, cache_dir: Path, name: str, number: signal.Signals) -> str:
-    """A signal to the launcher alone, as a batch system sends it; how the launcher ended."""
+    """Signal the launcher alone, as a batch system does; return how the launcher ended."""
     run_dir, log = scratch / f"run-{row.tried}", scratch / f"log-{row.tried}"
     arguments = [*flags(SETTINGS | {"max_steps": "1000000", "cache_dir": str(cache_dir)}), f"--run_dir={run_dir}"]
     with log.open("w") as out:

@@ -1,4 +1,4 @@
-"""The rows of the table, in its order."""
+"""The rows of the table, in order."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every row of the table that `python -m tests.faults` prints, whole; and the quick ones of them each time."""
+"""Every row of the table of `python -m tests.faults` as a whole, and its quick parts in every run of the tests."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Every loader meets a pickle bomb, every reader of graphs a hostile graph; `python -m tests.faults` has the rest."""
+"""Loaders refuse pickles, and readers of graphs refuse hostile graphs; `python -m tests.faults` has more cases."""
 
 import pickle
 from collections.abc import Callable
@@ -78,7 +78,7 @@ def test_no_loader_runs_or_unpacks_what_it_is_given(
 
 
 def test_a_hostile_graph_is_an_error_of_the_sampler(tmp_path: Path) -> None:
-    """Weights of other files, operators that are not, numbers that are not: whatever the sampler is given."""
+    """Give the sampler foreign weights, unknown operators and values that are no numbers."""
     folder = tmp_path / "in"
     (folder / "inside").mkdir(parents=True)
     (tmp_path / "secret").write_bytes(bytes(32))

@@ -1,4 +1,4 @@
-"""An inf of one process is one skipped update on all of them."""
+"""An inf on one process is one skipped update on all processes."""
 
 from pathlib import Path
 

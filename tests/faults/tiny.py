@@ -1,4 +1,4 @@
-"""The smallest run that still has BatchNorm, a penalty, an average and every cadence; and what two runs share."""
+"""The smallest run with BatchNorm, a penalty, an averaged generator and all cadences; and comparisons of two runs."""
 
 import hashlib
 import json
@@ -42,24 +42,24 @@ LENGTH = re.compile("max_steps: [0-9]+")
 
 
 def flags(settings: dict[str, str]) -> list[str]:
-    """As a person types them."""
+    """Return settings as flags."""
     return [f"--{name}={value}" for name, value in settings.items()]
 
 
 def files(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file below a folder, by path."""
+    """Return the SHA-256 of every file in a folder, by path."""
     paths = (path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
 def records(run_dir: Path) -> list[dict[str, Any]]:
-    """metrics.jsonl without what the clock decides."""
+    """Return metrics.jsonl without the values that depend on time."""
     lines = (run_dir / METRICS_FILE).read_text().splitlines()
     return [{key: value for key, value in json.loads(line).items() if key not in SPEED_METRICS} for line in lines]
 
 
 def curves(run_dir: Path) -> dict[str, list[tuple[int, Any]]]:
-    """Everything in TensorBoard but speeds, as a person sees it: (step, value) by tag."""
+    """Return the (step, value) pairs of TensorBoard by tag, without speeds."""
     logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it tells of every purge
     events = EventAccumulator(str(run_dir / "tensorboard"), size_guidance=dict.fromkeys(("scalars", "images"), 0))
     events.Reload()
@@ -77,12 +77,12 @@ def curves(run_dir: Path) -> dict[str, list[tuple[int, Any]]]:
 
 
 def last_checkpoint(run_dir: Path) -> Path:
-    """The newest checkpoint's folder."""
+    """Return the folder of the newest checkpoint."""
     return max((run_dir / "checkpoints").iterdir())
 
 
 def weights_apart(run_dir: Path, other: Path) -> float:
-    """The greatest difference between the last weights of two runs of the same length in float64."""
+    """Return the greatest difference between the last weights of two float64 runs of equal length."""
     ours, theirs = last_checkpoint(run_dir), last_checkpoint(other)
     assert ours.name == theirs.name
     pairs = [(load_file(ours / name), load_file(theirs / name)) for name in (EMA_FILE, RAW_FILE, CRITIC_FILE)]
@@ -90,14 +90,14 @@ def weights_apart(run_dir: Path, other: Path) -> float:
 
 
 def assert_same_run(run_dir: Path, other: Path) -> None:
-    """Records and weights of two runs in float64 agree, but for sums in another order."""
+    """Assert that records and weights of two float64 runs agree up to the order of sums."""
     for record, theirs in zip(records(run_dir), records(other), strict=True):
         assert record == pytest.approx(theirs, rel=1e-9, abs=1e-12)
     assert weights_apart(run_dir, other) < 1e-9
 
 
 def differences(run_dir: Path, straight: Path) -> list[str]:
-    """In what a run differs from one that never stopped: nothing, if resuming is exact."""
+    """Return how a run differs from an uninterrupted one: not at all, if resuming is exact."""
     ends = {
         "checkpoint": (files(last_checkpoint(run_dir)), files(last_checkpoint(straight))),
         "generator.safetensors": (

@@ -1,4 +1,4 @@
-"""launch/kubernetes.yaml has the operator's schema, and the commands of its pods train one run that goes on."""
+"""launch/kubernetes.yaml follows the operator's schema, and its pods' commands train a run that can be resumed."""
 
 import json
 import os
@@ -28,7 +28,7 @@ MODELS = {"PersistentVolumeClaim": "V1PersistentVolumeClaim", "PyTorchJob": "Kub
 
 
 def as_the_api_reads_it(manifest: Manifest) -> object:
-    """Read by the model that the operator's authors publish, and written again: what it does not know is not there.
+    """Read a manifest by the model that the operator's authors publish, and write it again without unknown keys.
 
     Raises ValueError where something is missing, or is not of the type.
     """
@@ -43,7 +43,7 @@ def test_the_manifest_has_the_schema(manifest: Manifest) -> None:
 
 
 def damaged(damage: Callable[[Manifest, Manifest], None]) -> Manifest:
-    """A copy of the job, changed by `damage`, which is given it and its second pod."""
+    """Return a copy of the job after `damage(job, pod)`, where pod is its Worker."""
     job: Manifest = json.loads(json.dumps(JOB))  # the two pods are one object in JOB
     damage(job, job["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]["spec"])
     return job
@@ -98,7 +98,7 @@ def test_the_parts_fit_together() -> None:
 
 
 def start_pods(folder: Path, settings: dict[str, str]) -> list["subprocess.Popen[str]"]:
-    """The containers' commands with the operator's environment; `folder` is the volume."""
+    """Start the containers' commands with the environment that the operator sets; `folder` is the volume."""
     world = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_ports(1)[0]), "WORLD_SIZE": "2"}
     processes = []
     for rank, replica in enumerate(("Master", "Worker")):

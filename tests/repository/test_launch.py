@@ -1,4 +1,4 @@
-"""The scripts of launch/ start what they say, and say what they were not given."""
+"""The scripts in launch/ start the processes they promise, and report missing or wrong arguments in one line."""
 
 import os
 import re
@@ -26,7 +26,7 @@ SIGNALS = "SIGTERM,SIGINT,SIGUSR1"
 
 
 def start(script: str, *arguments: str, out: IO[str], **environment: str) -> "subprocess.Popen[str]":
-    """Start a script of launch/ in the environment of the tests; what it prints goes to `out`."""
+    """Start a script of launch/ in the environment of the tests and write its output to `out`."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     ours = {"PATH": path, "VIRTUAL_ENV": sys.prefix, "PYTHONPATH": str(REPOSITORY)}
     command = ["bash", str(LAUNCH / script), *arguments]
@@ -34,7 +34,7 @@ def start(script: str, *arguments: str, out: IO[str], **environment: str) -> "su
 
 
 def launch(script: str, *arguments: str, **environment: str) -> tuple[int, str]:
-    """The exit status of a script, and all that it printed."""
+    """Run a script and return its exit status and its output."""
     with tempfile.TemporaryFile("w+") as out:
         status = start(script, *arguments, out=out, **environment).wait(HANG_SECONDS)
         out.seek(0)
@@ -64,20 +64,20 @@ def test_misuse_ends_in_one_line(script: str, arguments: list[str], environment:
     assert said.count("\n") == 1
 
 
-def test_what_all_needs_is_named_where_it_cannot_be_installed(tmp_path: Path) -> None:
-    """On a machine that is not Debian's, or not as root."""
+def test_programs_that_cannot_be_installed_are_named(tmp_path: Path) -> None:
+    """Without apt-get, or without root."""
     found = shutil.which("id")
     assert found
     (tmp_path / "id").symlink_to(found)
     command = ["/bin/bash", "-euc", ". launch/cluster_tools.sh; echo went on"]
     done = subprocess.run(command, cwd=REPOSITORY, env={"PATH": str(tmp_path)}, capture_output=True, text=True)
-    expected = r"needs root|needs programs that are not here; in Debian .* slurm-client"
+    expected = r"needs root|needs programs that are not installed; Debian .* slurm-client"
     assert (done.returncode, done.stdout) == (2, "")
     assert re.fullmatch(rf"error: --all (?:{expected}).*\n", done.stderr)
 
 
 def printed(script: str, *arguments: str, **environment: str) -> list[str]:
-    """The command that a script would become."""
+    """Return the command that a script prints in a dry run."""
     status, said = launch(script, *arguments, DRY_RUN="1", **environment)
     assert status == 0, said
     return shlex.split(said)
@@ -87,7 +87,8 @@ def test_dry_runs_print_the_command() -> None:
     settings = ["--data=my photos/", "--description=a 'b'", "--run_dir=runs/a"]
     train = ["-m", "wgan_dist.train", *settings]
     assert printed("cpu.sh", "3", *settings) == [
-        *("env", "CUDA_VISIBLE_DEVICES=", "OMP_NUM_THREADS=1"),
+        *("env", "CUDA_VISIBLE_DEVICES=", "OMP_NUM_THREADS=1", "MALLOC_ARENA_MAX=1"),
+        *("MALLOC_MMAP_THRESHOLD_=33554432", "MALLOC_TRIM_THRESHOLD_=2147483647", "MALLOC_TOP_PAD_=67108864"),
         *("torchrun", "--standalone", "--nproc_per_node", "3", "--signals-to-handle", SIGNALS),
         *train,
     ]
@@ -100,7 +101,7 @@ def test_dry_runs_print_the_command() -> None:
 
 
 def said_processes(text: str) -> tuple[int, int]:
-    """How many processes and threads of each the first line tells of."""
+    """Return the numbers of processes, and of threads of each, that the first line states."""
     found = re.match(r"(\d+) process(?:es)? on cpu \((\d+) CPU thread", text)
     assert found, text
     return int(found[1]), int(found[2])
@@ -118,7 +119,7 @@ def test_cpu_shares_the_cores_among_n_processes(processes: int, tmp_path: Path, 
 
 
 def test_multi_gpu_starts_as_many_processes_as_it_counts(tmp_path: Path, cache_dir: Path) -> None:
-    """Where there is no GPU, its launcher's processes compute on the CPU; the number is what it was told."""
+    """Without a GPU the processes compute on the CPU; GPUS gives their number."""
     settings = [*SHORT, f"--cache_dir={cache_dir}", f"--run_dir={tmp_path / 'run'}"]
     status, said = launch("multi_gpu.sh", *settings, GPUS="2", CUDA_VISIBLE_DEVICES="")
     assert status == 0, said
@@ -133,12 +134,12 @@ def test_sigusr1_to_the_script_stops_and_saves(script: list[str], tmp_path: Path
         process = start(*script, *settings, out=log, GPUS="2", CUDA_VISIBLE_DEVICES="")
     wait_until(lambda: "first step" in (tmp_path / "log").read_text(), "training")
     process.send_signal(signal.SIGUSR1)
-    assert process.wait(HANG_SECONDS) == 1  # the launchers' own; a launcher that did not listen would be killed
+    assert process.wait(HANG_SECONDS) == 1  # the launchers' own status; SIGUSR1 would kill one that does not handle it
     assert re.search(r"stopped by SIGUSR1 after step \d+.*; all is saved", (tmp_path / "log").read_text())
 
 
 def test_the_configuration_of_accelerate_is_sound() -> None:
-    """Full precision, one process, more by one option; unknown keys are refused by accelerate when it starts."""
+    """One process in full precision; accelerate refuses unknown keys when it starts."""
     found = yaml.safe_load(CONFIGURATION.read_text(encoding="utf-8"))
     assert found["distributed_type"] == "MULTI_GPU"
     assert found["num_processes"] == 1
@@ -147,9 +148,9 @@ def test_the_configuration_of_accelerate_is_sound() -> None:
 
 
 def test_the_configuration_works_unchanged_without_a_gpu(tmp_path: Path, cache_dir: Path) -> None:
-    """One process; that `--num_processes 2` makes two of it is seen above."""
+    """One process; other tests pass `--num_processes 2`."""
     settings = [*SHORT, f"--cache_dir={cache_dir}", "--run_dir=run"]
     done = run(*ACCELERATE, "-m", "wgan_dist.train", *settings, cwd=tmp_path)
     assert said_processes(done.stdout) == (1, 1)
     assert ", float32\n" in done.stdout
-    assert "default" not in done.stderr  # accelerate tells of every default that it chose itself
+    assert "default" not in done.stderr  # accelerate warns of every default that it chose

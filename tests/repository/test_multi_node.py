@@ -1,4 +1,4 @@
-"""launch/multi_node.sh: its command, and really run on two hosts, which are network namespaces of this machine."""
+"""launch/multi_node.sh prints its command, and trains on two hosts, which are network namespaces of this machine."""
 
 import contextlib
 import os
@@ -26,7 +26,7 @@ GRACE = 60
 
 
 def environment(**more: str) -> dict[str, str]:
-    """That of a person in the environment that these tests run in."""
+    """Return the environment of a user who runs the script."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     ours = {"VIRTUAL_ENV": sys.prefix, "PATH": path, "PYTHONPATH": str(REPOSITORY), "NODES": "2", "HEAD": HEAD}
     return os.environ | ours | {"PROCESSES": "1"} | more
@@ -58,8 +58,8 @@ def test_a_dry_run_prints_the_command() -> None:
         ({"NODES": "two"}, "NODES=two: expected the number of machines"),
         ({"HEAD": "hostA"}, "HEAD=hostA: expected host:port"),
         ({"PROCESSES": "0"}, "PROCESSES=0: expected the number of processes on each machine"),
-        ({"RESTARTS": "-1"}, "RESTARTS=-1: expected how often to start again"),
-        ({}, "run_dir is not given: expected a folder that every machine sees"),
+        ({"RESTARTS": "-1"}, "RESTARTS=-1: expected the number of restarts"),
+        ({}, "run_dir is not given: expected a folder that all machines share"),
     ],
 )
 def test_misuse_is_one_line(wrong: dict[str, str], message: str) -> None:
@@ -72,7 +72,7 @@ def test_misuse_is_one_line(wrong: dict[str, str], message: str) -> None:
 
 @dataclass(frozen=True)
 class Launched:
-    """The script on one host."""
+    """The script running on one host."""
 
     host: Host
     process: "subprocess.Popen[bytes]"
@@ -88,7 +88,7 @@ class Launched:
             pytest.fail(f"{self.host.name} hangs:\n{self.said()}")
 
     def training(self) -> int:
-        """The process that trains."""
+        """Return the id of the training process."""
         for number in self.host.processes():
             command = Path(f"/proc/{number}/cmdline").read_bytes().decode().split("\0")
             if "wgan_dist.train" in command and "--nnodes" not in command:
@@ -98,7 +98,7 @@ class Launched:
 
 @contextlib.contextmanager
 def launched(machines: list[Host], settings: dict[str, str], folder: Path, **more: str) -> Iterator[list[Launched]]:
-    """The script, started on every host."""
+    """Start the script on every host."""
     started = []
     for host in machines:
         log = folder / f"{host.name}.log"
@@ -133,13 +133,13 @@ def two_hosts() -> Iterator[list[Host]]:
 
 @pytest.fixture
 def settings(tmp_path: Path, cache_dir: Path) -> dict[str, str]:
-    """A run that does not end by itself."""
+    """Return the settings of a run that does not end by itself."""
     every = {"max_steps": "1000000", "checkpoint_every": "5", "sample_every": "20", "timeout": str(TIMEOUT)}
     return SETTINGS | every | {"run_dir": str(tmp_path / "run"), "cache_dir": str(cache_dir)}
 
 
 def go_on_and_compare(run_dir: Path, settings: dict[str, str], tmp_path: Path) -> list[str]:
-    """Resume with two processes for some steps; in what the end differs from a run that was left alone."""
+    """Resume with two processes for some steps; return how the result differs from an uninterrupted run."""
     length = f"--max_steps={int(last_checkpoint(run_dir).name.split('-')[1]) + 5}"
     train = (*TORCHRUN_2, "-m", "wgan_dist.train")
     run(*train, f"--run_dir={run_dir}", "--resume", length, cwd=tmp_path)
@@ -177,7 +177,7 @@ def test_a_host_that_is_cut_off_ends_the_run_in_time_and_it_goes_on(
 
 @pytest.mark.cluster
 def test_where_torchrun_hangs_a_signal_ends_it_after_a_minute(settings: dict[str, str], tmp_path: Path) -> None:
-    """As a kernel is by default: the host without the rendezvous waits for it, and heeds nothing."""
+    """With the kernel's default, the host without the rendezvous waits for it and ignores signals."""
     with hosts(2) as machines, launched(machines, settings, tmp_path, RESTARTS="0") as both:
         await_checkpoint(tmp_path / "run", both)
         machines[1].pull_cable()

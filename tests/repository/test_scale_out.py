@@ -1,4 +1,4 @@
-"""The model of what communication costs, against closed forms and a ring that is played through."""
+"""The model of communication costs agrees with closed forms and with a simulated ring."""
 
 import math
 
@@ -24,7 +24,7 @@ LINK = Link(bandwidth=1e9, latency=1e-5)
 
 
 def play_ring(processes: int, link: Link) -> tuple[int, float]:
-    """All-reduce one part per process round a ring, message by message: the sum that all hold, and the seconds."""
+    """Simulate an all-reduce round a ring, message by message; return the sum on all processes and the seconds."""
     sums = [[1] * processes for _ in range(processes)]
     seconds, size = 0.0, 1e6 / processes
     for turn in range(2 * (processes - 1)):
@@ -55,7 +55,7 @@ def test_a_step_communicates_the_sum_of_its_collectives() -> None:
 
 @given(share=st.floats(0.01, 0.5), ratio=st.floats(0.05, 30.0))
 def test_where_communication_reaches_a_share_has_a_closed_form_without_latency(share: float, ratio: float) -> None:
-    """2 (n − 1) / n · r = s / (1 − s), with r the seconds of the gradients over those of computing."""
+    """2 (n − 1) / n · r = s / (1 − s), where r is the time of the gradients over that of the computation."""
     work, link = Work(1.0, (1_000_000,), (), ()), Link(1e6, 0.0)
     part = share / (1 - share) / (2 * ratio)
     found = reaches(share, lambda n: 1 / ratio, work, link)

@@ -1,4 +1,4 @@
-"""launch/slurm.sbatch, submitted to a real SLURM of two nodes, trains what one process does, whatever interrupts it."""
+"""launch/slurm.sbatch, submitted to a real SLURM of two nodes, trains what one process does, even if interrupted."""
 
 import re
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ def cluster() -> Iterator[Slurm]:
 
 @dataclass(frozen=True)
 class Job:
-    """A submitted training."""
+    """A submitted training job."""
 
     cluster: Slurm
     number: str
@@ -57,7 +57,7 @@ def submit(cluster: Slurm, settings: dict[str, str], folder: Path, *options: str
 
 @pytest.fixture(scope="module")
 def straight(cluster: Slurm, settings: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run under SLURM that nothing interrupts."""
+    """Train under SLURM without interruption."""
     job = submit(cluster, settings, tmp_path_factory.mktemp("straight"))
     cluster.wait_for(job.number, "COMPLETED")
     assert "2 processes on cpu (1 CPU thread each)" in job.said()
@@ -109,7 +109,7 @@ def test_a_cancelled_job_saves_and_is_not_queued_again(
 
 
 def test_the_time_limit_stops_it_in_time(cluster: Slurm, settings: dict[str, str], tmp_path: Path) -> None:
-    """By the script's own lines. SLURM looks at limits twice a minute, and may send the signal that much early."""
+    """The script's own options send the signal; SLURM checks limits every 30 s and may send it that much early."""
     job = submit(cluster, settings | {"max_steps": "1000000"}, tmp_path, "--time=3")
     again = re.compile(r"stopped by SIGUSR1 after step \d+.*processes on cpu", re.DOTALL)
     wait_until(lambda: bool(again.search(job.said())), "stopped while it trained, and started again")
@@ -119,7 +119,7 @@ def test_the_time_limit_stops_it_in_time(cluster: Slurm, settings: dict[str, str
 
 
 def test_an_error_of_the_settings_ends_the_job(cluster: Slurm, settings: dict[str, str], tmp_path: Path) -> None:
-    """Said once on each node, by the task that is the first there."""
+    """The first task of each node prints the error."""
     job = submit(cluster, settings | {"batch_size": "15"}, tmp_path, "--ntasks-per-node=2")
     cluster.wait_for(job.number, "FAILED")
     assert job.field("ExitCode") == f"{EXIT_USAGE}:0"
@@ -137,7 +137,7 @@ def test_submitted_from_elsewhere_it_says_where_from(cluster: Slurm, settings: d
 def test_with_its_lines_on_gpus_each_task_asks_for_one(
     cluster: Slurm, settings: dict[str, str], tmp_path: Path
 ) -> None:
-    """SLURM hands out GPUs that it believes to be there; torch finds none, so the cores compute."""
+    """SLURM allocates GPUs that do not exist; torch finds none, and training runs on CPU."""
     script, log = tmp_path / "mine.sbatch", tmp_path / "job.log"
     script.write_text((REPOSITORY / SCRIPT).read_text().replace("\n##SBATCH", "\n#SBATCH"))
     options = ("--ntasks-per-node=2", "--gpus-per-node=2", f"--output={log}")

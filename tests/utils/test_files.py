@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, also on disks that refuse."""
+"""Files and folders appear complete or not at all, also on disks that refuse."""
 
 import subprocess
 from collections.abc import Callable, Iterator
@@ -22,19 +22,19 @@ INTERRUPTIONS = [RuntimeError, KeyboardInterrupt, SystemExit]
 
 
 def fill(partial: Path, content: bytes = b"new") -> None:
-    """Write into what whole_file or whole_folder yielded."""
+    """Write into what atomic_file or atomic_folder yielded."""
     (partial / "inside" if partial.is_dir() else partial).write_bytes(content)
 
 
 def interrupt(context: AbstractContextManager[Path], interruption: type[BaseException]) -> None:
-    """Stop in the middle of writing."""
+    """Raise an exception while writing."""
     with context as partial:
         fill(partial)
         raise interruption
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Everything below a folder, hidden files too."""
+    """Return the content of all files in a folder, including hidden ones."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
@@ -143,7 +143,7 @@ def test_a_path_through_a_file_is_a_user_error(
 
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 64 KiB with a file on it."""
+    """Mount a disk of 64 KiB with one file."""
     place = tmp_path / "disk"
     place.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)]

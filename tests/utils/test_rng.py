@@ -28,7 +28,7 @@ WEYL = 0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B
 
 
 def philox(key: tuple[int, int]) -> Iterator[int]:
-    """The 64-bit words of Philox4x64-10 under a key (Salmon et al. 2011, §3.3), in plain Python."""
+    """Yield the 64-bit words of Philox4x64-10 under a key (Salmon et al. 2011, §3.3), in plain Python."""
     counter = 0
     while True:
         counter += 1  # numpy counts before its first block
@@ -50,7 +50,7 @@ def uniforms(seed: int, stream: str, counter: int) -> Iterator[float]:
 
 
 def normals(seed: int, stream: str, counter: int) -> Iterator[float]:
-    """Box and Muller 1958, one pair of uniforms at a time."""
+    """Yield normal draws by Box and Muller 1958, one pair of uniforms at a time."""
     unit = uniforms(seed, stream, counter)
     for u, v in zip(unit, unit, strict=False):
         radius = math.sqrt(-2 * math.log1p(-u))
@@ -59,7 +59,7 @@ def normals(seed: int, stream: str, counter: int) -> Iterator[float]:
 
 
 def latents(distribution: str, seed: int, latent_dim: int, count: int) -> NDArray[np.float32]:
-    """What `sample` and the exported sampler must draw; fixtures/latents.json was written by this function."""
+    """Return the latents that `sample` and the exported sampler must draw; it wrote fixtures/latents.json."""
     stream = "sample.z", 0
     draws = normals(seed, *stream) if distribution == "normal" else (2 * u - 1 for u in uniforms(seed, *stream))
     return np.array(list(islice(draws, count * latent_dim)), np.float32).reshape(count, latent_dim)

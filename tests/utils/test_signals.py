@@ -1,4 +1,4 @@
-"""A signal stops a run: at once before it trains, at the next boundary while it does."""
+"""A signal stops a run: at once before training, at the next boundary during training."""
 
 import signal
 import subprocess
@@ -18,11 +18,11 @@ from wgan_dist.utils.errors import Stopped
 
 @pytest.fixture
 def listening() -> Iterator[None]:
-    before = {each: signal.getsignal(each) for each in signals.STOPPING}
+    before = {number: signal.getsignal(number) for number in signals.STOPPING}
     signals.listen()
     yield
-    for each, handler in before.items():
-        signal.signal(each, handler)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.usefixtures("listening")

@@ -15,7 +15,9 @@ import fire
 from fire.decorators import SetParseFn
 
 from wgan_dist.config.fields import from_flags, help_text, needs_value
+from wgan_dist.utils import signals
 from wgan_dist.utils.errors import LostError, Stopped, UserError
+from wgan_dist.utils.process import exit_without_teardown
 
 # The start of the command as its user sees it, before torch is imported.
 STARTED = time.monotonic()
@@ -103,13 +105,6 @@ def _print_error(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def _leave(status: int) -> None:
-    """End at once: while the interpreter is torn down, a second signal would kill it, and threads may abort it."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
-
-
 def guarded(command: Callable[[], None]) -> None:
     """Run `command` and turn the errors that are meant for its user into one line and an exit status.
 
@@ -122,11 +117,12 @@ def guarded(command: Callable[[], None]) -> None:
         _print_error(f"error: {error}")
         sys.exit(EXIT_USAGE)
     except Stopped as stopped:
+        signals.ignore()  # a second one must not interrupt the exit
         _print_once(str(stopped))
-        _leave(EXIT_STOPPED)
+        exit_without_teardown(EXIT_STOPPED)
     except LostError as lost:
         print(f"error: {lost}", file=sys.stderr)
-        _leave(EXIT_LOST)
+        exit_without_teardown(EXIT_LOST)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)

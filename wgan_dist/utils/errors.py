@@ -1,4 +1,4 @@
-"""The exceptions that a person is meant to read: the command lines print them as one line, without a traceback."""
+"""The exceptions whose message is for the user: a command prints it as one line, without a traceback."""
 
 
 class UserError(Exception):
@@ -6,11 +6,11 @@ class UserError(Exception):
 
 
 class LostError(Exception):
-    """Another process of the run is gone or silent; the message says which one waited, in what, and what for."""
+    """Another process of the run is gone or silent; the message says which process waited, where, and why."""
 
 
 class Stopped(BaseException):
-    """A signal asked the run to stop; the message says what was saved and how to go on.
+    """A signal stopped the run; the message says what was saved and how to resume.
 
-    Not an Exception, as KeyboardInterrupt is none: it may arrive in the middle of a library that catches those.
+    Like KeyboardInterrupt it is no Exception, since it may be raised inside a library that catches those.
     """

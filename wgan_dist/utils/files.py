@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic writes: a file or folder appears under its name complete and on the disk, or not at all."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ PARTIAL_SUFFIX = ".partial"
 
 
 def sync(path: Path) -> None:
-    """Flush a file or folder to the disk, so that a later rename cannot overtake its content."""
+    """Flush a file or folder to the disk, so that no later rename reaches the disk before its content."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -21,7 +21,7 @@ def sync(path: Path) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it, as far as they are missing; each name is on the disk before this returns."""
+    """Make a folder and its missing parents; their names are on the disk when this returns."""
     if not path.is_dir():
         make_folder(path.parent)
         path.mkdir(exist_ok=True)
@@ -29,7 +29,7 @@ def make_folder(path: Path) -> None:
 
 
 def remove_folder(path: Path) -> None:
-    """Remove a folder, which loses its name before its first file; one that cannot be removed stays."""
+    """Remove a folder, after renaming it so that its name never stands for half of it; ignore errors."""
     partial = _partial(path)
     with suppress(OSError):
         path.rename(partial)
@@ -37,14 +37,14 @@ def remove_folder(path: Path) -> None:
 
 
 def remove_partial_files(folder: Path) -> None:
-    """Remove what a killed process left half-written in a folder that nobody else writes to now."""
-    for left in folder.glob(f".*{PARTIAL_SUFFIX}"):
+    """Remove the partial files of killed processes from a folder that no other process is writing to."""
+    for partial in folder.glob(f".*{PARTIAL_SUFFIX}"):
         with suppress(OSError):
-            left.unlink()
+            partial.unlink()
 
 
 def _partial(path: Path) -> Path:
-    # The process number keeps two writers of one path out of each other's way.
+    # The process id gives two writers of one path different partial files.
     return path.with_name(f".{path.name}.{os.getpid()}{PARTIAL_SUFFIX}")
 
 
@@ -58,9 +58,9 @@ def _named_errors(path: Path) -> Iterator[None]:
 
 @contextmanager
 def atomic_file(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path; when the block ends well it is flushed and renamed to `path`, else removed.
+    """Yield a temporary path to write; flush it and rename it to `path` after the block, or remove it on an exception.
 
-    Raises UserError naming `path` when the disk is full, read-only or not permitted.
+    A file of that name is replaced. Raises UserError, naming `path`, if the disk is full, read-only or not permitted.
     """
     path = Path(path)
     partial = _partial(path)
@@ -78,15 +78,15 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder; when the block ends well its files are flushed and it is renamed to `path`.
+    """Yield a temporary folder to fill; flush it and rename it to `path` after the block, or remove it on an exception.
 
-    Every file is on the disk before the name appears, and the name is on the disk before this returns.
-    Raises UserError naming `path` when the disk is full, read-only or not permitted.
+    Every file is on the disk before the name appears, and the name is on the disk when this returns. `path` must not
+    exist. Raises UserError, naming `path`, if the disk is full, read-only or not permitted.
     """
     partial = _partial(path)
     try:
         with _named_errors(path):
-            shutil.rmtree(partial, ignore_errors=True)  # of a killed process that had our number
+            shutil.rmtree(partial, ignore_errors=True)  # left by a killed process with the same id
             make_folder(path.parent)
             partial.mkdir()
             yield partial
@@ -100,18 +100,18 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8, whole or not at all."""
+    """Write `text` to `path` as UTF-8, atomically."""
     with atomic_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write `content`, whole or not at all."""
+    """Write `content` to `path`, atomically."""
     with atomic_file(path) as partial:
         partial.write_bytes(content)
 
 
 def copy_file(source: Path, path: Path) -> None:
-    """Write the content of `source`, whole or not at all, without a copy in memory; OSError where it is not there."""
+    """Copy `source` to `path` atomically and without holding it in memory. Raises OSError if there is no `source`."""
     with source.open("rb") as content, atomic_file(path) as partial, partial.open("wb") as copy:
         shutil.copyfileobj(content, copy)

@@ -1,0 +1,92 @@
+"""Exchanges between all processes, and each process's share of a batch. Alone, a process exchanges nothing."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from wgan_dist.distributed.process_group import World, host_group, world
+from wgan_dist.utils.errors import UserError
+
+
+def micro_batch_slices(batch_size: int, accumulation: int, world: World, setting: str = "batch_size") -> list[slice]:
+    """Return this process's rows of each of the `accumulation` micro-batches of a global batch.
+
+    The slices of all processes tile a micro-batch, and the micro-batches tile the batch, in order. Raises UserError,
+    naming `setting`, if they would differ in length.
+    """
+    count = accumulation * world.size
+    if batch_size % count:
+        expected = f"a multiple of {count} ({world.size} processes × accumulation {accumulation})"
+        raise UserError(f"{setting}={batch_size}: expected {expected}")
+    length = batch_size // count
+    starts = [(micro_batch * world.size + world.rank) * length for micro_batch in range(accumulation)]
+    return [slice(start, start + length) for start in starts]
+
+
+def rank_slice(count: int) -> slice:
+    """Return this process's part of `count` items; all parts tile them in the order of ranks, as equal as can be."""
+    rank, size = world().rank, world().size
+    return slice(count * rank // size, count * (rank + 1) // size)
+
+
+def all_reduce_mean(values: Tensor) -> Tensor:
+    """Return the mean over all processes of tensors of one shape."""
+    if world().size == 1:
+        return values
+    total = values.clone()
+    dist.all_reduce(total)
+    return total / world().size
+
+
+def all_reduce_max(value: int) -> int:
+    """Return the greatest of all processes' values, without waiting for a GPU."""
+    if world().size == 1:
+        return value
+    greatest = torch.tensor(value)
+    dist.all_reduce(greatest, dist.ReduceOp.MAX, host_group())
+    return int(greatest)
+
+
+def run_on_all_ranks(function: Callable[[], Any]) -> Any:
+    """Call `function` on every process and return its own result.
+
+    An exception on any process is raised there, and on the others as a UserError with the same message, so that no
+    process waits for one that has failed.
+    """
+    if world().size == 1:
+        return function()
+    result, failure = None, None
+    try:
+        result = function()
+    except Exception as error:
+        failure = error
+    messages: list[str | None] = [None] * world().size
+    dist.all_gather_object(messages, None if failure is None else str(failure), host_group())
+    if failure is not None:
+        raise failure
+    for message in messages:
+        if message is not None:
+            raise UserError(message)
+    return result
+
+
+def broadcast_from_main(function: Callable[[], Any]) -> Any:
+    """Call `function` on the main process and return its result on every process; errors as in `run_on_all_ranks`."""
+    result = [run_on_all_ranks(function if world().is_main else lambda: None)]
+    if world().size > 1:
+        dist.broadcast_object_list(result, src=0, group=host_group())
+    return result[0]
+
+
+def gather(rows: Tensor) -> Tensor:
+    """Return the rows [n, …] of all processes in the order of ranks, in host memory; no rows except on the main one."""
+    rows = rows.cpu()
+    if world().size == 1:
+        return rows
+    parts: list[Any] | None = [None] * world().size if world().is_main else None
+    # A copy, because pickling a view writes all the memory that it is a view of.
+    dist.gather_object(rows.clone(), parts, dst=0, group=host_group())
+    return torch.cat(parts) if parts else rows[:0]
