@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ from torch import Tensor
 from tests.worlds import CASES, World, assert_ranks_equal, state_of
 from wgan_dist import distributed
 from wgan_dist.losses import modules
+from wgan_dist.losses.gradient_penalty import PENALTIES
+from wgan_dist.ops.double_backward import input_gradient
 from wgan_dist.training import grad_scaler
 
 # Small enough that nothing of these networks overflows by itself.
@@ -39,25 +42,20 @@ INJECTIONS = [
     for case in ("gp-instance-1", "lp-layer-2", "clip-none-1", "sagan-bce-1")
     for precision in ("no", "bf16", "fp16")
     for player, gradient in (("critic", "inner"), ("critic", "outer"), ("critic", "loss"), ("generator", "outer"))
-    if gradient != "inner" or case.split("-")[0] in modules.PENALTIES
+    if gradient != "inner" or case.split("-")[0] in PENALTIES
 ]
 
 
 @contextmanager
 def _inner() -> Iterator[None]:
-    usual = modules.input_gradient
-
     def broken(*given: Any) -> Tensor:
-        gradient = usual(*given)
+        gradient = input_gradient(*given)
         one = torch.zeros_like(gradient)
         one.view(-1)[0] = math.inf
         return gradient + one
 
-    modules.input_gradient = broken  # type: ignore[assignment]
-    try:
+    with mock.patch.object(modules, "input_gradient", broken):
         yield
-    finally:
-        modules.input_gradient = usual
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from wgan_dist import distributed
 from wgan_dist.config import Config
-from wgan_dist.losses import modules
+from wgan_dist.losses.gradient_penalty import PENALTIES, clip_weights
 from wgan_dist.training.build import DTYPES, GAN, build_gan, make_engine
 from wgan_dist.training.steps import CriticNoise, Engine, NoiseSource, critic_iteration, critic_noise, generator_step
 from wgan_dist.utils import rng
@@ -66,7 +66,7 @@ class World:
         return [whole[share].to(self.draws.device, self.dtype) for share in self.draws.shares]
 
     def drawn(self, iteration: int) -> CriticNoise:
-        penalty = modules.PENALTIES.get(self.config.penalty)
+        penalty = PENALTIES.get(self.config.penalty)
         return critic_noise(self.draws, penalty, iteration, self.shape, self.config.dragan_std, self.dropouts)
 
     def critic_iteration(self, iteration: int) -> dict[str, Tensor]:
@@ -74,7 +74,7 @@ class World:
         reals, drawn = self.reals(iteration), self.drawn(iteration)
         terms = critic_iteration(players.critic, players.generator.network, reals, drawn, self.engine)
         if self.config.penalty == "clip":
-            modules.clip_weights(list(players.critic.network.parameters()), self.config.clip_value)
+            clip_weights(list(players.critic.network.parameters()), self.config.clip_value)
         return terms
 
     def generator_step(self, step: int) -> dict[str, Tensor]:

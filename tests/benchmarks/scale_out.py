@@ -35,7 +35,7 @@ from tests.processes import HANG_SECONDS
 from wgan_dist import distributed
 from wgan_dist.config import Config, load_config
 from wgan_dist.data import open_images
-from wgan_dist.losses import modules
+from wgan_dist.losses.gradient_penalty import PENALTIES
 from wgan_dist.models.layers import Critic
 from wgan_dist.training.build import DTYPES, build_gan, make_engine
 from wgan_dist.training.steps import NoiseSource, critic_iteration, critic_noise, generator_step
@@ -176,7 +176,7 @@ def count(config: Config, accelerator: Accelerator, channels: int) -> Work:
     whole = [slice(0, COUNTED_BATCH)]
     draws = NoiseSource(config.seed, COUNTED_BATCH, config.latent_dim, config.latent_distribution, whole, device, dtype)
     dropouts = critic.dropouts if isinstance(critic, Critic) else ()
-    drawn = critic_noise(draws, modules.PENALTIES.get(config.penalty), 0, shape, config.dragan_std, dropouts)
+    drawn = critic_noise(draws, PENALTIES.get(config.penalty), 0, shape, config.dragan_std, dropouts)
     masks, real = draws.masks("generator.dropout", 0, dropouts), [torch.rand(COUNTED_BATCH, *shape).to(device, dtype)]
     sizes = [sum(value.numel() for value in network.parameters()) for network in (critic, generator)]
     first = _counted(

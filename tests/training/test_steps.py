@@ -10,16 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wgan_dist.distributed import World, micro_batch_slices
-from wgan_dist.losses.modules import (
-    LOSSES,
-    PENALTIES,
-    CriticLoss,
-    CriticMasks,
-    GeneratorLoss,
-    Penalty,
-    frozen,
-    interpolate,
-)
+from wgan_dist.losses.adversarial import LOSSES
+from wgan_dist.losses.gradient_penalty import PENALTIES, Penalty, interpolate
+from wgan_dist.losses.modules import CriticLoss, CriticMasks, GeneratorLoss, detached_critic
 from wgan_dist.models.registry import build_critic, build_generator, critic_spec, generator_spec
 from wgan_dist.training.grad_scaler import GradScaler
 from wgan_dist.training.steps import (
@@ -73,7 +66,7 @@ def make_critic(name: str = "mlp", penalty: str = "gp") -> TrainableNetwork:
 def make_generator(critic: nn.Module) -> TrainableNetwork:
     # No BatchNorm: its statistics would depend on the micro-batches.
     network = build_generator(generator_spec("mlp", LATENT_DIM, SHAPE[1], SHAPE[0], 2, "none")).double()
-    objective = GeneratorLoss(network, frozen(critic), WASSERSTEIN)
+    objective = GeneratorLoss(network, detached_critic(critic), WASSERSTEIN)
     return make_player(network, objective)
 
 

@@ -156,6 +156,9 @@ class Config:
     deterministic: bool = setting(False, "equal bits from equal runs on a GPU too, at some cost of speed")
     tf32: bool = setting(False, "let a GPU round the factors of float32 products to TF32: faster, 10 bits of precision")
     compile: bool = setting(False, "compile the objectives with torch.compile")
+    fast_ops: bool = setting(
+        True, "Use this package's own convolution and normalisation kernels in training; false: torch's own."
+    )
     cuda_graphs: bool = setting(False, "with compile=true on a GPU: one launch for all kernels of a step")
     profile: int = setting(
         0, "steps to record, after two others: where their time goes, as a table and a trace", least=0
@@ -206,6 +209,7 @@ FREE_ON_RESUME = (
     "workers",
     "threads",
     "deterministic",
+    "fast_ops",
     "cuda_graphs",
     "max_skipped",
     "timeout",

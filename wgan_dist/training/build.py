@@ -14,12 +14,14 @@ from torch.optim import Optimizer
 
 from wgan_dist import distributed
 from wgan_dist.config import Config
-from wgan_dist.losses import modules
+from wgan_dist.losses.adversarial import LOSSES
+from wgan_dist.losses.gradient_penalty import PENALTIES
+from wgan_dist.losses.modules import CriticLoss, GeneratorLoss, Metrics, detached_critic
+from wgan_dist.models.fast_layers import use_fast_ops, without_second_derivatives
 from wgan_dist.models.from_config import network_specs
-from wgan_dist.models.layers import without_second_derivatives
+from wgan_dist.models.layers import has_batchnorm
 from wgan_dist.models.registry import NetworkSpec, build_critic, build_generator, is_own_class
 from wgan_dist.ops import double_backward
-from wgan_dist.ops.conv import use_fast_ops
 from wgan_dist.training.ema import AveragedGenerator
 from wgan_dist.training.grad_scaler import GradScaler
 from wgan_dist.training.optimizers import Adam, RMSprop
@@ -68,7 +70,7 @@ def _expect(setting: str, name: str, network: nn.Module, given: Tensor, shape: t
 
 
 def _check_norms(config: Config, generator: nn.Module, critic: nn.Module) -> None:
-    if config.penalty in modules.PENALTIES and modules.has_batchnorm(critic):
+    if config.penalty in PENALTIES and has_batchnorm(critic):
         raise UserError(
             f"critic={config.critic}: BatchNorm mixes samples, and penalty={config.penalty} is of each sample's "
             "own gradient"
@@ -82,7 +84,7 @@ def _check_norms(config: Config, generator: nn.Module, critic: nn.Module) -> Non
     for name, network in (("batch_size", critic), ("generator_batch_size", generator)):
         size = getattr(config, name) or config.batch_size
         smallest = min(size, config.batch_size) // config.accumulation
-        if smallest < 2 and modules.has_batchnorm(network):
+        if smallest < 2 and has_batchnorm(network):
             raise UserError(
                 f"{name}={size} with accumulation={config.accumulation}: BatchNorm needs two samples at a time"
             )
@@ -110,7 +112,7 @@ class _Replayed(nn.Module):
         super().__init__()
         self.objective = objective
 
-    def forward(self, *inputs: Any) -> tuple[Tensor, modules.Metrics]:
+    def forward(self, *inputs: Any) -> tuple[Tensor, Metrics]:
         """As the objective's."""
         torch.compiler.cudagraph_mark_step_begin()
         loss, terms = self.objective(*inputs)
@@ -153,15 +155,15 @@ def build_gan(config: Config, accelerator: Accelerator, sample_shape: tuple[int,
     )
     _try_networks(config, generator, critic, torch.zeros(2, *sample_shape, **place))
     generator, critic = map(distributed.convert_sync_batchnorm, (generator, critic))
-    loss, penalty = modules.LOSSES[config.loss], modules.PENALTIES.get(config.penalty)
-    if penalty:
+    loss, penalty = LOSSES[config.loss], PENALTIES.get(config.penalty)
+    if penalty and config.fast_ops:
         critic = without_second_derivatives(critic)
     generator, critic = (
-        network if is_own_class(name) else use_fast_ops(network)
+        use_fast_ops(network) if config.fast_ops and not is_own_class(name) else network
         for name, network in ((config.generator, generator), (config.critic, critic))
     )
-    critic_objective = modules.CriticLoss(critic, loss, penalty, config.gp_weight)
-    generator_objective = modules.GeneratorLoss(generator, modules.frozen(critic), loss)
+    critic_objective = CriticLoss(critic, loss, penalty, config.gp_weight)
+    generator_objective = GeneratorLoss(generator, detached_critic(critic), loss)
     generator_wrapped, critic_wrapped = (
         _wrap(config, accelerator, objective) for objective in (generator_objective, critic_objective)
     )

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from wgan_dist.losses.modules import CriticMasks, Metrics, Penalty
+from wgan_dist.losses.gradient_penalty import Penalty
+from wgan_dist.losses.modules import CriticMasks, Metrics
 from wgan_dist.training.grad_scaler import GradScaler
 from wgan_dist.utils import rng
 from wgan_dist.utils.profiler import phase

@@ -21,7 +21,8 @@ from wgan_dist.config import Config, as_dict, differences
 from wgan_dist.config.command_line import say
 from wgan_dist.data import Dataset, Order, PointDataset, ShareSampler, as_inputs, micro_batches, mirrored, split
 from wgan_dist.evaluation.evaluator import make_evaluator
-from wgan_dist.losses import modules
+from wgan_dist.losses.gradient_penalty import PENALTIES, clip_weights
+from wgan_dist.losses.modules import Metrics
 from wgan_dist.models.layers import Critic
 from wgan_dist.tracking.logger import METRICS_FILE, SAMPLES, MetricLogger
 from wgan_dist.tracking.throughput import ThroughputMeter
@@ -206,12 +207,12 @@ class Trainer:
             yield [as_inputs(part, self.dtype) for part in parts]
 
     def _critic_draws(self) -> CriticNoise:
-        penalty = modules.PENALTIES.get(self.config.penalty)
+        penalty = PENALTIES.get(self.config.penalty)
         return critic_noise(
             self.draws, penalty, self.critic_iterations, self.data.shape, self.config.dragan_std, self.dropouts
         )
 
-    def _train_step(self, run_dir: Path, reals: Iterator[list[Tensor]]) -> modules.Metrics:
+    def _train_step(self, run_dir: Path, reals: Iterator[list[Tensor]]) -> Metrics:
         config = self.config
         self._set_learning_rates()
         iterations = critic_iterations_at(self.step, config.n_critic, config.critic_warmup)
@@ -225,7 +226,7 @@ class Trainer:
                 drawn = self._critic_draws()
             terms = critic_iteration(self.critic, self.generator.network, batch, drawn, self.engine)
             if config.penalty == "clip":
-                modules.clip_weights(list(self.critic.network.parameters()), config.clip_value)
+                clip_weights(list(self.critic.network.parameters()), config.clip_value)
             self.critic_iterations, self.iteration = self.critic_iterations + 1, self.iteration + 1
         draws = self.generator_draws
         latents = drawn.latents if config.reuse_latents else draws.latents("generator.z", self.step)
@@ -250,7 +251,7 @@ class Trainer:
             for group in player.optimizer.param_groups:
                 group["lr"] = rates[f"{name}_lr"]
 
-    def _after_step(self, run_dir: Path, terms: modules.Metrics) -> None:
+    def _after_step(self, run_dir: Path, terms: Metrics) -> None:
         step, every = self.step, self.schedule
         if self.observer:
             self.observer.progress.first(step)
