@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -18,6 +19,8 @@ from torch import Tensor
 from tests.worlds import CASES, World, assert_ranks_equal, state_of
 from wgan_dist import distributed
 from wgan_dist.losses import modules
+from wgan_dist.losses.gradient_penalty import PENALTIES
+from wgan_dist.ops.double_backward import input_gradient
 from wgan_dist.training import grad_scaler
 
 # Small enough that no gradient of these networks overflows without an injection.
@@ -46,13 +49,13 @@ INJECTIONS = [
     for case in ("gp-instance-1", "lp-layer-2", "clip-none-1", "sagan-bce-1")
     for precision in ("no", "bf16", "fp16")
     for player, gradient in (("critic", "inner"), ("critic", "outer"), ("critic", "loss"), ("generator", "outer"))
-    if gradient != "inner" or case.split("-")[0] in modules.PENALTIES
+    if gradient != "inner" or case.split("-")[0] in PENALTIES
 ]
 
 
 @contextmanager
 def _inf_in_inner_gradient() -> Iterator[None]:
-    original = modules.input_gradient
+    original = input_gradient
 
     def with_inf(*arguments: Any) -> Tensor:
         gradient = original(*arguments)
@@ -60,11 +63,8 @@ def _inf_in_inner_gradient() -> Iterator[None]:
         error.view(-1)[0] = math.inf
         return gradient + error
 
-    modules.input_gradient = with_inf  # type: ignore[assignment]
-    try:
+    with mock.patch.object(modules, "input_gradient", with_inf):
         yield
-    finally:
-        modules.input_gradient = original
 
 
 @contextmanager

@@ -19,8 +19,9 @@ from tests.faults.tiny import files, last_checkpoint, weights_apart
 from tests.injections import INJECTIONS, outcomes
 from tests.processes import PYTHON, metrics, run, torchrun
 from tests.worlds import greatest_difference
-from wgan_dist.losses import modules
+from wgan_dist.losses.gradient_penalty import gradient_norms, two_sided_penalty
 from wgan_dist.models.registry import build_critic, critic_spec
+from wgan_dist.ops.double_backward import input_gradient
 from wgan_dist.utils import rng
 from wgan_dist.utils.errors import UserError
 
@@ -72,13 +73,13 @@ def _penalty(device: str, dtype: torch.dtype | None) -> float:
     """Of a DCGAN whose gradients have norms around 3; `dtype` None is float64."""
     critic = build_critic(critic_spec("dcgan", 32, 3, 8, "instance"), 0).to(device, torch.float64)
     images = torch.as_tensor(2.0 * rng.uniform(0, "test.real", 0, (32, 3, 32, 32)) - 1.0).to(device)
-    norms = modules.gradient_norms(modules.input_gradient(critic, images))
+    norms = gradient_norms(input_gradient(critic, images))
     list(critic.parameters())[-1 if list(critic.parameters())[-1].dim() > 1 else -2].data.mul_(3.0 / norms.mean())
     precise = torch.float64 if dtype is None else torch.float32
     scale = torch.tensor(2.0**7, device=device) if dtype is torch.float16 else None
     with torch.autocast(device, dtype, enabled=dtype is not None):
-        gradient = modules.input_gradient(critic.to(precise), images.to(precise), scale)
-        return float(modules.two_sided_penalty(modules.gradient_norms(gradient.detach())))
+        gradient = input_gradient(critic.to(precise), images.to(precise), scale)
+        return float(two_sided_penalty(gradient_norms(gradient.detach())))
 
 
 def penalties(machine: Machine) -> Outcome:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from wgan_dist import distributed
 from wgan_dist.config import Config
-from wgan_dist.losses import modules
+from wgan_dist.losses.gradient_penalty import PENALTIES
 from wgan_dist.training.build import DTYPES, build_gan
 from wgan_dist.training.noise import CriticNoise, NoiseSource, TrainingNoise
 from wgan_dist.training.steps import GAN, critic_step, generator_step
@@ -62,7 +62,7 @@ class World:
         self.noise = TrainingNoise(
             critic_source=self.source,
             generator_source=self.source,
-            penalty=modules.PENALTIES.get(config.penalty),
+            penalty=PENALTIES.get(config.penalty),
             sample_shape=self.shape,
             delta_std=config.dragan_std,
             dropouts=getattr(self.gan.critic.network, "dropouts", ()),

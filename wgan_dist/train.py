@@ -1,6 +1,5 @@
 """The command line of training: `accelerate launch -m wgan_dist.train`, torchrun or plain python alike."""
 
-import pkgutil
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from wgan_dist.config import Config, command_line, load_config
 from wgan_dist.utils import signals
 from wgan_dist.utils.errors import UserError
+from wgan_dist.utils.process import exit_without_teardown
 
 USAGE = """
 Train a Wasserstein GAN.
@@ -24,7 +24,11 @@ Durations are generator steps (500) or epochs (1epoch). Batch sizes are global.
 
 def train(settings: Mapping[str, Any]) -> Path | None:
     """Train a run from settings, as texts or values, and return its folder, or None after a dry run."""
-    config = load_config(settings)
+    return train_config(load_config(settings))
+
+
+def train_config(config: Config) -> Path | None:
+    """Train a run from its checked settings; see `train`."""
     # Imported here because torch takes seconds, and --help and a wrong flag should not wait for it.
     from wgan_dist import distributed
     from wgan_dist.reporting.model_card import write_card
@@ -61,16 +65,17 @@ def _report_in_thread(arguments: threading.ExceptHookArgs) -> None:
         threading.__excepthook__(arguments)
 
 
-def _command(flags: dict[str, str]) -> None:
-    train(flags)
-    pkgutil.resolve_name("wgan_dist.distributed:end")()
+def train_and_exit(config: Config) -> None:
+    """Train a run and end the process, as the command line does."""
+    train_config(config)
+    exit_without_teardown()
 
 
 def main() -> None:
     """Run the command line, which owns the signals and threads of its process."""
     signals.listen()
     threading.excepthook = _report_in_thread
-    command_line.run(_command, Config, USAGE)
+    command_line.run_command("wgan_dist.train:train_and_exit", Config, USAGE, load_config)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ from wgan_dist import distributed
 from wgan_dist.config import Config, load_config
 from wgan_dist.data.datasets import open_images
 from wgan_dist.distributed import collectives, process_group, sync_batchnorm
-from wgan_dist.losses import modules
+from wgan_dist.losses.gradient_penalty import PENALTIES
 from wgan_dist.models.layers import Critic
 from wgan_dist.training.build import DTYPES, build_gan
 from wgan_dist.training.noise import NoiseSource, TrainingNoise
@@ -179,7 +179,7 @@ def count(config: Config, accelerator: Accelerator, channels: int) -> Work:
     whole = [slice(0, COUNTED_BATCH)]
     draws = NoiseSource(config.seed, COUNTED_BATCH, config.latent_dim, config.latent_distribution, whole, device, dtype)
     dropouts = critic.dropouts if isinstance(critic, Critic) else ()
-    penalty, real = modules.PENALTIES.get(config.penalty), [torch.rand(COUNTED_BATCH, *shape).to(device, dtype)]
+    penalty, real = PENALTIES.get(config.penalty), [torch.rand(COUNTED_BATCH, *shape).to(device, dtype)]
     noise = TrainingNoise(draws, draws, penalty, shape, config.dragan_std, dropouts, reuse_latents=False)
     sizes = [sum(value.numel() for value in network.parameters()) for network in (critic, generator)]
     first = _counted(

@@ -164,9 +164,9 @@ def test_points_are_the_same_data_whatever_the_seed_of_the_run(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"recipe": "mnist_upsample"}, "image_size=64: the upsample generator makes 28, 32"),
-        ({"recipe": "cifar10_resnet", "image_size": "28"}, "image_size=28: the resnet generator makes 32, 64, 128"),
-        ({"recipe": "mnist_mlp", "critic": "upsample"}, "image_size=64: the upsample critic makes 28, 32"),
+        ({"recipe": "mnist_upsample"}, "image_size=64: the upsample generator supports 28, 32"),
+        ({"recipe": "cifar10_resnet", "image_size": "28"}, "image_size=28: the resnet generator supports 32, 64, 128"),
+        ({"recipe": "mnist_mlp", "critic": "upsample"}, "image_size=64: the upsample critic supports 28, 32"),
     ],
 )
 def test_a_size_that_a_recipes_network_cannot_make_is_refused(

@@ -92,7 +92,7 @@ def test_a_summary_draws_nothing_from_the_global_generator() -> None:
 
 
 def test_a_network_that_does_not_fit_is_refused() -> None:
-    with pytest.raises(UserError, match="image_size=64: the upsample generator makes 28, 32"):
+    with pytest.raises(UserError, match="image_size=64: the upsample generator supports 28, 32"):
         print_summary(load_config({"recipe": "mnist_upsample", "image_size": "64"}))
 
 

@@ -139,7 +139,7 @@ def test_points_cannot_be_merged_with_other_data(data: str, tmp_path: Path) -> N
         ({"recipe": "digits", "data": "swissroll"}, "generator=dcgan: is for images, and the data are points"),
         (
             {"recipe": "toy_8gaussians", "generator_norm": "batch"},
-            "generator_norm=batch: the points generator takes none",
+            "generator_norm=batch: the points generator supports none",
         ),
     ],
 )

@@ -13,32 +13,29 @@ from torch.func import functional_call
 from torch.nn.utils.parametrize import remove_parametrizations
 
 from wgan_dist.distributed import SyncBatchNorm
-from wgan_dist.losses.modules import (
+from wgan_dist.losses.adversarial import (
     LOSSES,
-    NORM_EPSILON,
-    PENALTIES,
-    CriticLoss,
-    CriticMasks,
-    GeneratorLoss,
     Loss,
-    Masks,
-    Penalty,
     bce_critic_loss,
     bce_generator_loss,
-    clip_weights,
-    frozen,
-    gradient_norms,
-    has_batchnorm,
     hinge_critic_loss,
-    input_gradient,
+    wasserstein_estimate,
+    wasserstein_generator_loss,
+)
+from wgan_dist.losses.gradient_penalty import (
+    GRADIENT_NORM_EPSILON,
+    PENALTIES,
+    Penalty,
+    clip_weights,
+    gradient_norms,
     interpolate,
     one_sided_penalty,
     two_sided_penalty,
-    wasserstein_estimate,
-    wasserstein_generator_loss,
     zero_centred_penalty,
 )
-from wgan_dist.models.layers import InstanceNorm2d, LayerNorm2d, SelfAttention2d
+from wgan_dist.losses.modules import CriticLoss, CriticMasks, GeneratorLoss, Masks, detached_critic
+from wgan_dist.models.fast_layers import use_fast_ops
+from wgan_dist.models.layers import InstanceNorm2d, LayerNorm2d, SelfAttention2d, has_batchnorm
 from wgan_dist.models.registry import (
     CRITICS,
     POINT_CHANNELS,
@@ -48,7 +45,7 @@ from wgan_dist.models.registry import (
     critic_spec,
     generator_spec,
 )
-from wgan_dist.ops.conv import use_fast_ops
+from wgan_dist.ops.double_backward import input_gradient
 
 Kind = tuple[str, str, bool]
 
@@ -139,7 +136,7 @@ def penalty_by_autograd(name: str, critic: nn.Module, points: Tensor, masks: Mas
     """The textbook formulation: autograd.grad with create_graph."""
     points = points.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(score(critic, points, masks).sum(), points, create_graph=True)
-    squares = (gradient.flatten(1) ** 2).sum(1) + NORM_EPSILON
+    squares = (gradient.flatten(1) ** 2).sum(1) + GRADIENT_NORM_EPSILON
     if name == "r1":
         return squares.mean() / 2
     excess = squares**0.5 - 1.0
@@ -226,7 +223,7 @@ def test_the_critic_gains_when_real_scores_rise_and_the_generator_when_generated
     before = objective(real, fake, alpha, NO_MASKS)[0]
     assert objective(real - 0.1, fake, alpha, NO_MASKS)[0] > before > objective(real, fake - 0.1, alpha, NO_MASKS)[0]
     # A generator whose latents are its images.
-    generator_loss = GeneratorLoss(nn.Unflatten(1, (3, 16, 16)), frozen(critic), loss)
+    generator_loss = GeneratorLoss(nn.Unflatten(1, (3, 16, 16)), detached_critic(critic), loss)
     assert generator_loss(fake.flatten(1) + 0.1)[0] < generator_loss(fake.flatten(1))[0]
 
 
@@ -261,7 +258,7 @@ def test_the_hinge_losses_are_their_equations() -> None:
 
 def test_the_terms_of_a_loss_are_means_of_scores_or_of_probabilities() -> None:
     real, fake = torch.tensor([0.0, math.log(3.0)]), torch.tensor([-math.log(3.0), 0.0])
-    values = {name: {k: v.item() for k, v in loss.terms(real, fake).items()} for name, loss in LOSSES.items()}
+    values = {name: {k: v.item() for k, v in loss.metrics(real, fake).items()} for name, loss in LOSSES.items()}
     assert values["wasserstein"] == pytest.approx({"wasserstein": math.log(3.0)})
     assert values["bce"] == pytest.approx({"real_probability": (1 / 2 + 3 / 4) / 2, "fake_probability": 3 / 8})
     assert values["hinge"] == pytest.approx({"real_score": math.log(3.0) / 2, "fake_score": -math.log(3.0) / 2})
@@ -274,7 +271,7 @@ def test_the_critics_loss_is_that_of_its_scores_and_the_weighed_penalty(name: st
     found, terms = CriticLoss(critic, loss, PENALTIES["r1"], 5.0)(real, fake, draw(6), NO_MASKS)
     expected = loss.critic(critic(real), critic(fake)) + 5.0 * penalty_by_autograd("r1", critic, real)
     assert found.item() == pytest.approx(expected.item(), rel=1e-12)
-    assert set(terms) == {"critic_loss", *loss.terms(real, fake), "gradient_penalty", "gradient_norm"}
+    assert set(terms) == {"critic_loss", *loss.metrics(real, fake), "gradient_penalty", "gradient_norm"}
     assert not any(value.requires_grad for value in terms.values())
 
 
@@ -365,7 +362,7 @@ def test_the_loss_scale_leaves_the_input_gradient_unchanged(exponent: int) -> No
 
 def test_generator_gradients_are_those_through_a_critic_that_takes_none() -> None:
     critic, generator = critic_of_norm(("dcgan", "instance", False), 3.0), generator_of_16_pixels()
-    objective, z = GeneratorLoss(generator, frozen(critic), WASSERSTEIN), draw(4, 5)
+    objective, z = GeneratorLoss(generator, detached_critic(critic), WASSERSTEIN), draw(4, 5)
     for _ in range(3):
         loss, terms = objective(z)
         twin = copy.deepcopy(critic).requires_grad_(False)
@@ -386,14 +383,14 @@ def generator_of_16_pixels() -> nn.Module:
 
 def test_the_generators_loss_leaves_no_gradient_in_the_critic() -> None:
     critic = critic_of_norm(("dcgan", "instance", False), 3.0)
-    loss, _ = GeneratorLoss(generator_of_16_pixels(), frozen(critic), WASSERSTEIN)(draw(4, 5))
+    loss, _ = GeneratorLoss(generator_of_16_pixels(), detached_critic(critic), WASSERSTEIN)(draw(4, 5))
     loss.backward()
     assert all(parameter.grad is None and parameter.requires_grad for parameter in critic.parameters())
 
 
 def test_the_critic_is_not_part_of_the_generators_objective() -> None:
     critic, generator = critic_of_norm(("dcgan", "instance", False), 3.0), generator_of_16_pixels()
-    objective = GeneratorLoss(generator, frozen(critic), WASSERSTEIN)
+    objective = GeneratorLoss(generator, detached_critic(critic), WASSERSTEIN)
     addresses = {parameter.data_ptr() for parameter in objective.parameters()}
     assert addresses == {parameter.data_ptr() for parameter in generator.parameters()}
     assert not addresses & {parameter.data_ptr() for parameter in critic.parameters()}
@@ -492,14 +489,14 @@ def test_real_and_generated_samples_and_the_penalty_meet_their_own_masks(mixing:
 
 def test_the_generator_meets_the_critic_under_its_masks() -> None:
     critic, z, mask = Dropping(), draw(4, 12), 2.0 * (draw(4, 12, seed=4) > 0)
-    loss, _ = GeneratorLoss(nn.Identity(), frozen(critic), WASSERSTEIN)(z, [mask])
+    loss, _ = GeneratorLoss(nn.Identity(), detached_critic(critic), WASSERSTEIN)(z, [mask])
     assert loss.item() == pytest.approx(-((mask * z) @ critic.weight).mean().item(), rel=1e-12)
 
 
 def test_a_frozen_critic_with_spectral_norm_gives_the_generator_its_normalised_weights() -> None:
     critic = make_critic(("dcgan", "none", True)).double()
     twin, images = copy.deepcopy(critic), draw(4, 3, 16, 16)
-    torch.testing.assert_close(frozen(critic)(images, ()), twin(images), rtol=1e-12, atol=0)
+    torch.testing.assert_close(detached_critic(critic)(images, ()), twin(images), rtol=1e-12, atol=0)
 
 
 # --- precision ---

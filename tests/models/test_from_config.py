@@ -55,13 +55,13 @@ def test_samples_are_points_where_the_data_are(recipe: str) -> None:
 @pytest.mark.parametrize(
     ("flags", "complaint"),
     [
-        ({"recipe": "mnist_upsample", "image_size": "64"}, "image_size=64: the upsample generator makes 28, 32"),
-        ({"recipe": "mnist_mlp", "generator": "dcgan"}, "image_size=28: the dcgan generator makes 16, 32, 64, 128"),
-        ({"recipe": "cifar10_resnet", "image_size": "48"}, "image_size=48: the resnet generator makes 32, 64, 128"),
+        ({"recipe": "mnist_upsample", "image_size": "64"}, "image_size=64: the upsample generator supports 28, 32"),
+        ({"recipe": "mnist_mlp", "generator": "dcgan"}, "image_size=28: the dcgan generator supports 16, 32, 64, 128"),
+        ({"recipe": "cifar10_resnet", "image_size": "48"}, "image_size=48: the resnet generator supports 32, 64, 128"),
         ({"recipe": "toy_8gaussians", "generator": "mlp"}, "generator=mlp: is for images, and the data are points"),
         ({"recipe": "toy_8gaussians", "critic": "mlp"}, "critic=mlp: is for images, and the data are points"),
         ({"recipe": "digits", "generator": "points"}, "generator=points: is for points, and the data are images"),
-        ({"recipe": "mnist_upsample", "critic_norm": "layer"}, "critic_norm=layer: the upsample critic takes none"),
+        ({"recipe": "mnist_upsample", "critic_norm": "layer"}, "critic_norm=layer: the upsample critic supports none"),
         ({"recipe": "digits", "critic": "dcgna"}, "unknown critic dcgna; did you mean dcgan"),
     ],
 )

@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from wgan_dist.losses.modules import has_batchnorm
-from wgan_dist.models.layers import Critic, SelfAttention2d, norm_2d
+from wgan_dist.models.layers import Critic, SelfAttention2d, has_batchnorm, norm_2d
 from wgan_dist.models.registry import (
     CRITICS,
     GENERATORS,

@@ -13,8 +13,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from wgan_dist.losses.modules import LOSSES, PENALTIES, CriticLoss, CriticMasks, gradient_norms, input_gradient
+from wgan_dist.losses.adversarial import LOSSES
+from wgan_dist.losses.gradient_penalty import PENALTIES, gradient_norms
+from wgan_dist.losses.modules import CriticLoss, CriticMasks
 from wgan_dist.models.registry import build_critic, critic_spec
+from wgan_dist.ops.double_backward import input_gradient
 from wgan_dist.utils import rng
 
 DISTANCES = (0.25, 0.5, 1.0, 2.0)

@@ -13,16 +13,9 @@ from accelerate import Accelerator, DistributedType, PartialState
 from torch import Tensor, nn
 
 from wgan_dist.distributed import World, micro_batch_slices
-from wgan_dist.losses.modules import (
-    LOSSES,
-    PENALTIES,
-    CriticLoss,
-    CriticMasks,
-    GeneratorLoss,
-    Penalty,
-    frozen,
-    interpolate,
-)
+from wgan_dist.losses.adversarial import LOSSES
+from wgan_dist.losses.gradient_penalty import PENALTIES, Penalty, interpolate
+from wgan_dist.losses.modules import CriticLoss, CriticMasks, GeneratorLoss, detached_critic
 from wgan_dist.models.registry import build_critic, build_generator, critic_spec, generator_spec
 from wgan_dist.training.ema import EMAGenerator
 from wgan_dist.training.grad_scaler import GradScaler
@@ -55,7 +48,7 @@ def make_gan(name: str = "mlp", penalty: str = "gp") -> GAN:
     critic = build_critic(critic_spec(name, SHAPE[1], SHAPE[0], 2, "none")).double()
     generator = build_generator(generator_spec("mlp", LATENT_DIM, SHAPE[1], SHAPE[0], 2, "none")).double()
     return GAN(
-        generator=trainable(generator, GeneratorLoss(generator, frozen(critic), WASSERSTEIN)),
+        generator=trainable(generator, GeneratorLoss(generator, detached_critic(critic), WASSERSTEIN)),
         critic=trainable(critic, CriticLoss(critic, WASSERSTEIN, PENALTIES[penalty], 10.0)),
         ema=EMAGenerator(generator, 0.999),
         accelerator=Accelerator(cpu=True),

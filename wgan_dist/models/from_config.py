@@ -1,4 +1,4 @@
-"""Settings → the descriptions of both networks; the last place that knows settings, before the builders."""
+"""Translate settings into the specifications of both networks."""
 
 from wgan_dist.config import Config
 from wgan_dist.data.synthetic import are_points
@@ -9,14 +9,14 @@ ASSUMED_CHANNELS = 3
 
 
 def network_specs(config: Config, channels: int) -> tuple[NetworkSpec, NetworkSpec]:
-    """Of the generator and the critic, for images of `channels`, or for points where the data are such.
+    """Return the specifications of the generator and the critic, for images of `channels`, or for points.
 
-    Raises UserError for a network that does not exist, or cannot make what is asked for.
+    Raises UserError for a network that does not exist or does not support the image size, the data or the norm.
     """
     size = config.image_size
     if are_points(config.data):
         size, channels = POINT_SIZE, POINT_CHANNELS
-    normed = config.spectral_norm
+    normalised = config.spectral_norm
     generator = generator_spec(
         config.generator,
         config.latent_dim,
@@ -24,9 +24,9 @@ def network_specs(config: Config, channels: int) -> tuple[NetworkSpec, NetworkSp
         channels,
         config.generator_features,
         config.generator_norm,
-        normed in ("generator", "both"),
+        normalised in ("generator", "both"),
     )
     critic = critic_spec(
-        config.critic, size, channels, config.critic_features, config.critic_norm, normed in ("critic", "both")
+        config.critic, size, channels, config.critic_features, config.critic_norm, normalised in ("critic", "both")
     )
     return generator, critic

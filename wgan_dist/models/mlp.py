@@ -1,4 +1,4 @@
-"""Fully connected networks for small images, as the first WGANs on MNIST used them."""
+"""Fully connected networks for small images, as in the first WGANs on MNIST."""
 
 import math
 
@@ -6,45 +6,48 @@ from torch import Tensor, nn
 
 from wgan_dist.models.layers import Critic, leaky_relu
 
+# From the implementation that MLPBatchNormGenerator reproduces.
+BATCHNORM_EPSILON = 0.8
+
 
 class MLPGenerator(nn.Module):
-    """z → f → 2f → 4f → image, ReLU, tanh."""
+    """Dense layers of f, 2f and 4f features with ReLU, then the image with tanh."""
 
     def __init__(self, latent_dim: int, image_size: int, channels: int, features: int, norm: str) -> None:
         super().__init__()
         self.shape = (channels, image_size, image_size)
         widths = [latent_dim, features, 2 * features, 4 * features]
         layers: list[nn.Module] = []
-        for width, following in zip(widths, widths[1:], strict=False):
-            layers += [nn.Linear(width, following), nn.ReLU()]
+        for in_features, out_features in zip(widths, widths[1:], strict=False):
+            layers += [nn.Linear(in_features, out_features), nn.ReLU()]
         self.body = nn.Sequential(*layers, nn.Linear(widths[-1], math.prod(self.shape)), nn.Tanh())
 
     def forward(self, z: Tensor) -> Tensor:
-        """z [n, latent_dim] → images [n, channels, size, size] in [−1, 1]."""
+        """Map z [n, latent_dim] to images [n, channels, size, size] in [−1, 1]."""
         return self.body(z).unflatten(1, self.shape)
 
 
 class MLPBatchNormGenerator(nn.Module):
-    """z → f → 2f → 4f → 8f → image, LeakyReLU, BatchNorm (ε = 0.8) on all hidden layers but the first, tanh."""
-
-    EPSILON = 0.8  # of the system this is: a value, not a slip to mend
+    """Dense layers of f, 2f, 4f and 8f features with LeakyReLU, all but the first with BatchNorm, then the image with
+    tanh."""
 
     def __init__(self, latent_dim: int, image_size: int, channels: int, features: int, norm: str) -> None:
         super().__init__()
         self.shape = (channels, image_size, image_size)
         widths = [features, 2 * features, 4 * features, 8 * features]
         layers: list[nn.Module] = [nn.Linear(latent_dim, features), leaky_relu()]
-        for width, following in zip(widths, widths[1:], strict=False):
-            layers += [nn.Linear(width, following), nn.BatchNorm1d(following, self.EPSILON), leaky_relu()]
+        for in_features, out_features in zip(widths, widths[1:], strict=False):
+            norm_1d = nn.BatchNorm1d(out_features, BATCHNORM_EPSILON)
+            layers += [nn.Linear(in_features, out_features), norm_1d, leaky_relu()]
         self.body = nn.Sequential(*layers, nn.Linear(widths[-1], math.prod(self.shape)), nn.Tanh())
 
     def forward(self, z: Tensor) -> Tensor:
-        """z [n, latent_dim] → images [n, channels, size, size] in [−1, 1]."""
+        """Map z [n, latent_dim] to images [n, channels, size, size] in [−1, 1]."""
         return self.body(z).unflatten(1, self.shape)
 
 
 class MLPCritic(Critic):
-    """image → f → f/2 → score, LeakyReLU."""
+    """Dense layers of f and f/2 features with LeakyReLU, then the score."""
 
     def __init__(self, image_size: int, channels: int, features: int, norm: str) -> None:
         super().__init__()

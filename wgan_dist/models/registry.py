@@ -1,4 +1,4 @@
-"""The registry of networks: a name → what builds it and what it can make. A new network is one file and one line."""
+"""The registry of networks: each name with its class and what it supports. A new network is one file and one line."""
 
 import importlib
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from wgan_dist.config.fields import AUTO, unknown_name
-from wgan_dist.models import dcgan, resnet, upsample
+from wgan_dist.models import dcgan, resnet, sagan, upsample
 from wgan_dist.models.mlp import MLPBatchNormGenerator, MLPCritic, MLPGenerator
 from wgan_dist.models.points import PointCritic, PointGenerator
 from wgan_dist.utils import rng
@@ -19,7 +19,8 @@ from wgan_dist.utils.errors import UserError
 
 @dataclass(frozen=True)
 class Network:
-    """How to build a network, its usual width, the norms it takes (the first is its own) and its image sizes."""
+    """An entry of the registry: the class, its default `features`, the norms it supports (default first), and its image
+    sizes."""
 
     build: Callable[..., nn.Module]
     features: int
@@ -28,14 +29,14 @@ class Network:
 
 
 ANY_SIZE = range(1, 1025)
-# Points in the plane are described as images are: of one place, with two channels, which no image has.
+# Points in the plane are described as images of one pixel with two channels, which no image has.
 POINT_SIZE, POINT_CHANNELS = 1, 2
 POINTS = (0,)
 
 GENERATORS = {
     "dcgan": Network(dcgan.DCGANGenerator, 64, ("batch", "instance", "none"), dcgan.SIZES),
     "dcgan_original": Network(dcgan.OriginalDCGANGenerator, 64, ("batch", "instance", "none"), dcgan.SIZES),
-    "sagan": Network(dcgan.SAGANGenerator, 64, ("batch", "instance", "none"), dcgan.ATTENTIVE_SIZES),
+    "sagan": Network(sagan.SAGANGenerator, 64, ("batch", "instance", "none"), sagan.SIZES),
     "resnet": Network(resnet.ResNetGenerator, 128, ("batch", "instance", "none"), resnet.SIZES),
     "upsample": Network(upsample.UpsampleGenerator, 64, ("batch",), upsample.SIZES),
     "mlp": Network(MLPGenerator, 256, ("none",), ANY_SIZE),
@@ -45,7 +46,7 @@ GENERATORS = {
 CRITICS = {
     "dcgan": Network(dcgan.DCGANCritic, 64, ("instance", "layer", "batch", "none"), dcgan.SIZES),
     "dcgan_original": Network(dcgan.OriginalDCGANCritic, 64, ("batch", "instance", "layer", "none"), dcgan.SIZES),
-    "sagan": Network(dcgan.SAGANCritic, 64, ("batch", "instance", "layer", "none"), dcgan.ATTENTIVE_SIZES),
+    "sagan": Network(sagan.SAGANCritic, 64, ("batch", "instance", "layer", "none"), sagan.SIZES),
     "resnet": Network(resnet.ResNetCritic, 128, ("none", "layer", "instance"), resnet.SIZES),
     "upsample": Network(upsample.UpsampleCritic, 64, ("none",), upsample.SIZES),
     "mlp": Network(MLPCritic, 512, ("none",), ANY_SIZE),
@@ -55,21 +56,24 @@ CRITICS = {
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """Everything that rebuilds a network: its name (or module:Class), the plain arguments of its class, and whether
-    every weight of its convolutions and dense layers is divided by its spectral norm."""
+    """Everything that is needed to rebuild a network.
+
+    `name` is a name of the registry or module:Class, and `arguments` are the keywords of the class. `spectral_norm`
+    divides the weights of all convolutions and dense layers by their spectral norm.
+    """
 
     name: str
     arguments: dict[str, Any]
     spectral_norm: bool = False
 
     def __str__(self) -> str:
-        """As a person would set it: dcgan, image_size=64, channels=3, …"""
-        set_here = (f"{name}={'auto' if value is None else value}" for name, value in sorted(self.arguments.items()))
-        return ", ".join([self.name, *set_here])
+        """Return the settings as a user writes them: dcgan, channels=3, image_size=64, …"""
+        settings = (f"{name}={'auto' if value is None else value}" for name, value in sorted(self.arguments.items()))
+        return ", ".join([self.name, *settings])
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
-        """Of one sample: (channels, image_size, image_size), or (2,) for a point."""
+        """Return the shape of one sample: (channels, image_size, image_size), or (2,) for a point."""
         size, channels = self.arguments["image_size"], self.arguments["channels"]
         return (channels,) if channels == POINT_CHANNELS else (channels, size, size)
 
@@ -77,16 +81,16 @@ class NetworkSpec:
 def _import_class(setting: str, name: str) -> Callable[..., nn.Module]:
     module_name, _, class_name = name.partition(":")
     try:
-        found = getattr(importlib.import_module(module_name), class_name)
+        network_class = getattr(importlib.import_module(module_name), class_name)
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise UserError(f"{setting}={name}: cannot be imported: {error}") from error
-    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+    if not (isinstance(network_class, type) and issubclass(network_class, nn.Module)):
         raise UserError(f"{setting}={name}: expected a class derived from torch.nn.Module")
-    return found
+    return network_class
 
 
 def is_own_class(name: str) -> bool:
-    """Whether a network is named as module:Class rather than by a name of the registry."""
+    """Return whether `name` is that of a custom network, module:Class, and not one of the registry."""
     return ":" in name
 
 
@@ -95,20 +99,21 @@ def _sizes_text(sizes: Sequence[int]) -> str:
 
 
 def _registered(setting: str, name: str, image_size: int, channels: int, norm: str) -> Network:
-    """The registry's entry, after checking that it can make what is asked for."""
-    known = GENERATORS if setting == "generator" else CRITICS
-    if name not in known:
-        raise unknown_name(setting, name, [*known, "module:Class"])
-    network = known[name]
-    wanted, made = ("points" if each else "images" for each in (channels == POINT_CHANNELS, network.sizes is POINTS))
-    if wanted != made:
-        fitting = [each for each in known if (known[each].sizes is POINTS) == (wanted == "points")]
+    """Return the registry's entry, after checking that it supports the size, the channels and the norm."""
+    registry = GENERATORS if setting == "generator" else CRITICS
+    if name not in registry:
+        raise unknown_name(setting, name, [*registry, "module:Class"])
+    network = registry[name]
+    data = "points" if channels == POINT_CHANNELS else "images"
+    supported = "points" if network.sizes is POINTS else "images"
+    if data != supported:
+        fitting = [other for other, entry in registry.items() if (entry.sizes is POINTS) == (data == "points")]
         expected = ", ".join([*fitting, "module:Class"])
-        raise UserError(f"{setting}={name}: is for {made}, and the data are {wanted}; expected {expected}")
-    if made == "images" and image_size not in network.sizes:
-        raise UserError(f"image_size={image_size}: the {name} {setting} makes {_sizes_text(network.sizes)}")
+        raise UserError(f"{setting}={name}: is for {supported}, and the data are {data}; expected {expected}")
+    if data == "images" and image_size not in network.sizes:
+        raise UserError(f"image_size={image_size}: the {name} {setting} supports {_sizes_text(network.sizes)}")
     if norm != AUTO and norm not in network.norms:
-        raise UserError(f"{setting}_norm={norm}: the {name} {setting} takes {', '.join(network.norms)}")
+        raise UserError(f"{setting}_norm={norm}: the {name} {setting} supports {', '.join(network.norms)}")
     return network
 
 
@@ -131,9 +136,9 @@ def generator_spec(
     norm: str,
     spectral_norm: bool = False,
 ) -> NetworkSpec:
-    """The description of a generator; `features` None and `norm` auto become the network's own.
+    """Return the specification of a generator; `features` None and `norm` "auto" become the network's defaults.
 
-    Raises UserError for an unknown name, or a size or norm that the network cannot make.
+    Raises UserError for an unknown name, or a size, data or norm that the network does not support.
     """
     arguments = {"latent_dim": latent_dim, "image_size": image_size, "channels": channels}
     return _spec("generator", name, features, norm, spectral_norm, arguments)
@@ -142,13 +147,13 @@ def generator_spec(
 def critic_spec(
     name: str, image_size: int, channels: int, features: int | None, norm: str, spectral_norm: bool = False
 ) -> NetworkSpec:
-    """The description of a critic; as generator_spec."""
+    """Return the specification of a critic, as generator_spec."""
     return _spec("critic", name, features, norm, spectral_norm, {"image_size": image_size, "channels": channels})
 
 
 def _normalise_spectrally(setting: str, name: str, network: nn.Module) -> nn.Module:
     """Divide every weight by a running estimate of its spectral norm (Miyato et al. 2018, algorithm 1)."""
-    layers = [each for each in network.modules() if isinstance(each, (nn.modules.conv._ConvNd, nn.Linear))]
+    layers = [module for module in network.modules() if isinstance(module, (nn.modules.conv._ConvNd, nn.Linear))]
     if not layers:
         raise UserError(f"spectral_norm: {setting}={name} has no convolution and no dense layer to normalise")
     for layer in layers:
@@ -156,9 +161,9 @@ def _normalise_spectrally(setting: str, name: str, network: nn.Module) -> nn.Mod
     return network
 
 
-def _build(setting: str, known: dict[str, Network], spec: NetworkSpec, seed: int) -> nn.Module:
-    build = _import_class(setting, spec.name) if is_own_class(spec.name) else known[spec.name].build
-    # torch's initialisers draw from the global generator: lend it a state of ours, and give it back.
+def _build(setting: str, registry: dict[str, Network], spec: NetworkSpec, seed: int) -> nn.Module:
+    build = _import_class(setting, spec.name) if is_own_class(spec.name) else registry[spec.name].build
+    # Torch's initialisers draw from the global generator: seed it for them, and restore its state.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(rng.integer(seed, f"init.{setting}"))
         try:
@@ -171,18 +176,19 @@ def _build(setting: str, known: dict[str, Network], spec: NetworkSpec, seed: int
 
 
 def build_generator(spec: NetworkSpec, seed: int = 0) -> nn.Module:
-    """A generator: z [n, latent_dim] → images [n, channels, size, size] in [−1, 1], or points [n, 2]; weights drawn
-    from `seed`.
+    """Build a generator with weights drawn from `seed`.
 
-    A class of one's own is called with the keywords latent_dim, image_size, channels, features (None unless
-    set) and norm ("auto" unless set).
+    It maps z [n, latent_dim] to images [n, channels, size, size] in [−1, 1], or to points [n, 2]. A custom class is
+    called with the keywords latent_dim, image_size, channels, features (None unless set) and norm ("auto" unless set).
+    Raises UserError for a custom class that cannot be imported or called.
     """
     return _build("generator", GENERATORS, spec, seed)
 
 
 def build_critic(spec: NetworkSpec, seed: int = 0) -> nn.Module:
-    """A critic: images [n, channels, size, size], or points [n, 2] → scores [n]; weights drawn from `seed`.
+    """Build a critic with weights drawn from `seed`.
 
-    A class of one's own is called with the keywords image_size, channels, features and norm.
+    It maps images [n, channels, size, size], or points [n, 2], to scores [n]. A custom class is called with the
+    keywords image_size, channels, features and norm. Raises UserError as build_generator.
     """
     return _build("critic", CRITICS, spec, seed)

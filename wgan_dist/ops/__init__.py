@@ -1,1 +1,1 @@
-"""Operations with their own double backward, for gradient penalties."""
+"""Operations that define their own double backward, for gradient penalties."""

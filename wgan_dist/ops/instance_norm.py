@@ -1,7 +1,8 @@
 """Instance normalisation with the first two derivatives written out, for channels that are last in memory.
 
-y = w · (x − μ) · r + b with r = 1 / √(σ² + ε), the mean μ and the variance σ² over the places of each sample's map.
-Torch's own turns the memory around in every derivative, and takes its second derivative in twenty operations.
+y = w · (x − μ) · r + b with r = 1 / √(σ² + ε); μ and σ² are the mean and the variance over the positions of each
+sample's map. Torch's own operation copies to channels-first memory in every derivative, and composes its second
+derivative of twenty operations.
 """
 
 from typing import Any
@@ -10,129 +11,145 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from wgan_dist.ops import double_backward
+from wgan_dist.ops.double_backward import (
+    TwiceDifferentiable,
+    eager_on_cpu,
+    like_first,
+    needs_weight_gradients,
+    opaque_to_compile,
+)
 
-PLACES = (2, 3)
+POSITIONS = (2, 3)
+SAMPLES_AND_POSITIONS = (0, 2, 3)
 
 
 def _mean(x: Tensor) -> Tensor:
-    return x.mean(PLACES, keepdim=True)
+    return x.mean(POSITIONS, keepdim=True)
 
 
-def _places(x: Tensor) -> int:
+def _position_count(x: Tensor) -> int:
     return x.shape[2] * x.shape[3]
 
 
-def _maps(per_channel: Tensor) -> Tensor:
+def _per_map(per_channel: Tensor) -> Tensor:
     return per_channel[:, None, None]
 
 
 def _centred(x: Tensor, weight: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
-    """x − μ and r, in the precision of the weight."""
+    """Return x − μ and r in the precision of the weight."""
     precise = x.to(weight.dtype)
     centred = precise - _mean(precise)
     return centred, (_mean(centred * centred) + epsilon).rsqrt()
 
 
-def _along(gradient: Tensor, centred: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
-    """The means of a gradient and of its product with x̂ = (x − μ) · r."""
+def _means(gradient: Tensor, centred: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the means of a gradient and of its product with x̂ = (x − μ) · r."""
     return _mean(gradient), _mean(gradient * centred) * r
 
 
 def _projected(gradient: Tensor, centred: Tensor, r: Tensor, weight: Tensor, mean: Tensor, slope: Tensor) -> Tensor:
-    scale = r * _maps(weight)
+    scale = r * _per_map(weight)
     return torch.addcmul(-scale * mean, gradient, scale).addcmul_(centred, -scale * r * slope)
 
 
-def _like_normal(x: Tensor, weight: Tensor, *_: object) -> tuple[Tensor, Tensor, Tensor]:
+def _empty_normalised(x: Tensor, weight: Tensor, *_: object) -> tuple[Tensor, Tensor, Tensor]:
     precise = torch.empty_like(x, dtype=weight.dtype)
     return torch.empty_like(x), precise, precise.new_empty(*x.shape[:2], 1, 1)
 
 
-@double_backward.eager_on_cpu(_like_normal)
-def _normal(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
-    """y, x − μ and r."""
+@eager_on_cpu(_empty_normalised)
+def _normalised(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return y, x − μ and r."""
     centred, r = _centred(x, weight, epsilon)
-    return torch.addcmul(_maps(bias), centred, r * _maps(weight)).to(x.dtype), centred, r
+    return torch.addcmul(_per_map(bias), centred, r * _per_map(weight)).to(x.dtype), centred, r
 
 
-@double_backward.eager_on_cpu(double_backward.like_first)
-def _across(gradient: Tensor, centred: Tensor, r: Tensor, weight: Tensor) -> Tensor:
-    """w · r · (u − ū − x̂ · mean(u x̂)) of a gradient u (Ioffe and Szegedy 2015, section 3): linear in u, symmetric."""
-    return _projected(gradient, centred, r, weight, *_along(gradient, centred, r))
+@eager_on_cpu(like_first)
+def _input_grad(gradient: Tensor, centred: Tensor, r: Tensor, weight: Tensor) -> Tensor:
+    """Return w · r · (u − mean(u) − x̂ · mean(u x̂)) of the gradient u (Ioffe and Szegedy 2015, section 3).
+
+    The result is linear in u, by a symmetric matrix.
+    """
+    return _projected(gradient, centred, r, weight, *_means(gradient, centred, r))
 
 
-def _like_gradients(gradient: Tensor, centred: Tensor, r: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _empty_grads(gradient: Tensor, centred: Tensor, r: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return torch.empty_like(gradient), torch.empty_like(weight), torch.empty_like(weight)
 
 
-@double_backward.eager_on_cpu(_like_gradients)
-def _gradients(gradient: Tensor, centred: Tensor, r: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients in x, weight and bias: the last two are sums of what the first needs."""
-    mean, slope = _along(gradient, centred, r)
-    of_weight, of_bias = (each.sum((0, *PLACES)) * _places(gradient) for each in (slope, mean))
-    return _projected(gradient, centred, r, weight, mean, slope), of_weight, of_bias
+@eager_on_cpu(_empty_grads)
+def _all_grads(gradient: Tensor, centred: Tensor, r: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of x, weight and bias; the last two are sums of means that the first needs."""
+    mean, slope = _means(gradient, centred, r)
+    count = _position_count(gradient)
+    weight_grad, bias_grad = (means.sum(SAMPLES_AND_POSITIONS) * count for means in (slope, mean))
+    return _projected(gradient, centred, r, weight, mean, slope), weight_grad, bias_grad
 
 
-def _like_twice(u: Tensor, v: Tensor, centred: Tensor, r: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+def _empty_second_grads(u: Tensor, v: Tensor, centred: Tensor, r: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     return torch.empty_like(u), torch.empty_like(weight)
 
 
-@double_backward.eager_on_cpu(_like_twice)
-def _across_twice(u: Tensor, v: Tensor, centred: Tensor, r: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """The derivatives of v · _across(u) in x and in the weight.
+@eager_on_cpu(_empty_second_grads)
+def _second_grads(u: Tensor, v: Tensor, centred: Tensor, r: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the derivatives of v · _input_grad(u) with respect to x and the weight.
 
-    Symmetric in u and v, and of x through x̂ and r: ∂x̂ is r times the same projection, ∂r = −r² · x̂ / places.
+    The product is symmetric in u and v and depends on x through x̂ and r: ∂x̂ is r times the projection of
+    `_input_grad`, ∂r = −r² · x̂ / positions.
     """
-    (u_mean, u_slope), (v_mean, v_slope) = (_along(each, centred, r) for each in (u, v))
+    (u_mean, u_slope), (v_mean, v_slope) = (_means(vector, centred, r) for vector in (u, v))
     both = _mean(u * v) - u_mean * v_mean - u_slope * v_slope
-    scale = -r * r * _maps(weight)
-    of_x = torch.addcmul(-scale * (u_mean * v_slope + v_mean * u_slope), u, scale * v_slope)
-    of_x = of_x.addcmul_(v, scale * u_slope).addcmul_(centred, scale * r * (both - 2.0 * u_slope * v_slope))
-    return of_x, (r * both).sum((0, *PLACES)) * _places(u)
+    scale = -r * r * _per_map(weight)
+    x_grad = torch.addcmul(-scale * (u_mean * v_slope + v_mean * u_slope), u, scale * v_slope)
+    x_grad = x_grad.addcmul_(v, scale * u_slope).addcmul_(centred, scale * r * (both - 2.0 * u_slope * v_slope))
+    return x_grad, (r * both).sum(SAMPLES_AND_POSITIONS) * _position_count(u)
 
 
-class _Normalise(double_backward.TwiceDifferentiable):
-    """y, x − μ and r. The second stands for x in what is differentiated again, so that x need not be kept: what it is
-    given as a gradient is one of x, and r's share is in it."""
+class _InstanceNorm(TwiceDifferentiable):
+    """Returns y, x − μ and r.
+
+    The second output stands for x in the double backward, so that x need not be kept: a gradient of it is one of x, and
+    includes the part of r.
+    """
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
-        return _normal(x, weight, bias, epsilon)
+        return _normalised(x, weight, bias, epsilon)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
         x, weight, _, ctx.epsilon = inputs
-        ctx.kind = x.dtype
+        ctx.dtype = x.dtype
         ctx.mark_non_differentiable(output[2])
         ctx.save_for_backward(weight, *output[1:])
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        (gradient, of_x), (weight, centred, r) = gradients[:2], ctx.saved_tensors
-        of_x = None if of_x is None else of_x.to(ctx.kind)
+        (gradient, x_grad), (weight, centred, r) = gradients[:2], ctx.saved_tensors
+        x_grad = None if x_grad is None else x_grad.to(ctx.dtype)
         if gradient is None:
-            return of_x, None, None, None
+            return x_grad, None, None, None
         precise = gradient.to(weight.dtype)
         if not torch.is_grad_enabled():
-            across, of_weight, of_bias = _gradients(precise, centred, r, weight)
-            across = across.to(ctx.kind)
-            return across if of_x is None else of_x + across, of_weight, of_bias, None
-        across = _Across.of(gradient, weight, centred, r)
-        of_x = across if of_x is None else of_x + across
-        if double_backward.is_running():
-            return of_x, None, None, None
-        centred, r = _centred(centred, weight, ctx.epsilon)  # the r that was kept does not say where it comes from
-        return of_x, (precise * centred * r).sum((0, *PLACES)), precise.sum((0, *PLACES)), None
+            input_grad, weight_grad, bias_grad = _all_grads(precise, centred, r, weight)
+            input_grad = input_grad.to(ctx.dtype)
+            return input_grad if x_grad is None else x_grad + input_grad, weight_grad, bias_grad, None
+        input_grad = _InputGrad.call(gradient, weight, centred, r)
+        x_grad = input_grad if x_grad is None else x_grad + input_grad
+        if not needs_weight_gradients():
+            return x_grad, None, None, None
+        centred, r = _centred(centred, weight, ctx.epsilon)  # the saved r is not differentiable
+        weight_grad = (precise * centred * r).sum(SAMPLES_AND_POSITIONS)
+        return x_grad, weight_grad, precise.sum(SAMPLES_AND_POSITIONS), None
 
 
-class _Across(double_backward.TwiceDifferentiable):
-    """The gradient in x, whose own derivative in x is that in `centred`."""
+class _InputGrad(TwiceDifferentiable):
+    """The gradient of x; its own derivative with respect to `centred` is that with respect to x."""
 
     @staticmethod
     def forward(gradient: Tensor, weight: Tensor, centred: Tensor, r: Tensor) -> Tensor:
-        return _across(gradient.to(weight.dtype), centred, r, weight).to(gradient.dtype)
+        return _input_grad(gradient.to(weight.dtype), centred, r, weight).to(gradient.dtype)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -141,17 +158,16 @@ class _Across(double_backward.TwiceDifferentiable):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        u, weight, centred, r = ctx.saved_tensors
-        kind = u.dtype
-        u, v = (each.to(weight.dtype) for each in (u, gradients[0]))
-        of_x, of_weight = _across_twice(u, v, centred, r, weight)
-        return _across(v, centred, r, weight).to(kind), of_weight, of_x, None
+        gradient, weight, centred, r = ctx.saved_tensors
+        u, v = (vector.to(weight.dtype) for vector in (gradient, gradients[0]))
+        x_grad, weight_grad = _second_grads(u, v, centred, r, weight)
+        return _input_grad(v, centred, r, weight).to(gradient.dtype), weight_grad, x_grad, None
 
 
-@double_backward.opaque_to_compile
-def normalise(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> Tensor:
-    """x [n, c, h, w] → the same shape and dtype, each map normalised by itself, computed in the weight's precision.
+@opaque_to_compile
+def instance_norm(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> Tensor:
+    """Normalise each map of x [n, c, h, w]; returns the shape and dtype of x, computed in the weight's precision.
 
-    Differentiable twice, in x, weight [c] and bias [c]; a third time is an error.
+    Differentiable twice with respect to x, weight [c] and bias [c]; a third derivative raises RuntimeError.
     """
-    return _Normalise.of(x, weight, bias, epsilon)[0]
+    return _InstanceNorm.call(x, weight, bias, epsilon)[0]

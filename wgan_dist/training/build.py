@@ -12,12 +12,14 @@ from torch.optim import Optimizer
 
 from wgan_dist import distributed
 from wgan_dist.config import Config
-from wgan_dist.losses.modules import LOSSES, PENALTIES, CriticLoss, GeneratorLoss, Metrics, frozen, has_batchnorm
+from wgan_dist.losses.adversarial import LOSSES
+from wgan_dist.losses.gradient_penalty import PENALTIES
+from wgan_dist.losses.modules import CriticLoss, GeneratorLoss, Metrics, detached_critic
+from wgan_dist.models.fast_layers import use_fast_ops, without_second_derivatives
 from wgan_dist.models.from_config import network_specs
-from wgan_dist.models.layers import without_second_derivatives
+from wgan_dist.models.layers import has_batchnorm
 from wgan_dist.models.registry import NetworkSpec, build_critic, build_generator, is_own_class
 from wgan_dist.ops import double_backward
-from wgan_dist.ops.conv import use_fast_ops
 from wgan_dist.training.ema import EMAGenerator
 from wgan_dist.training.grad_scaler import GradScaler
 from wgan_dist.training.steps import GAN, TrainableNetwork
@@ -40,7 +42,7 @@ def build_gan(config: Config, accelerator: Accelerator, sample_shape: tuple[int,
     generator, critic = _build_networks(config, accelerator.device, sample_shape)
     loss, penalty = LOSSES[config.loss], PENALTIES.get(config.penalty)
     critic_loss = CriticLoss(critic, loss, penalty, config.gp_weight)
-    generator_loss = GeneratorLoss(generator, frozen(critic), loss)
+    generator_loss = GeneratorLoss(generator, detached_critic(critic), loss)
     wrapped = [_wrap(config, accelerator, module) for module in (generator_loss, critic_loss)]
     # The forward of each loss runs both networks. Wrapping replaces buffers, so they are listed after it.
     buffers = [*generator.buffers(), *critic.buffers()]
@@ -61,13 +63,14 @@ def _build_networks(config: Config, device: torch.device, shape: tuple[int, ...]
     critic = build_critic(critic_spec, config.seed).to(device, dtype)
     _check_networks(config, generator, critic, torch.zeros(2, *shape, device=device, dtype=dtype))
     generator, critic = map(distributed.convert_sync_batchnorm, (generator, critic))
-    if config.penalty in PENALTIES:
+    if config.fast_ops and config.penalty in PENALTIES:
         critic = without_second_derivatives(critic)
     # Custom networks compute as they are written: they may look at memory that fast operations lay out otherwise.
-    return (
-        generator if is_own_class(config.generator) else use_fast_ops(generator),
-        critic if is_own_class(config.critic) else use_fast_ops(critic),
-    )
+    if config.fast_ops and not is_own_class(config.generator):
+        generator = use_fast_ops(generator)
+    if config.fast_ops and not is_own_class(config.critic):
+        critic = use_fast_ops(critic)
+    return generator, critic
 
 
 def generator_spec_of(config: Config, sample_shape: tuple[int, ...]) -> NetworkSpec:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wgan_dist.losses.modules import CriticMasks, Penalty
+from wgan_dist.losses.gradient_penalty import Penalty
+from wgan_dist.losses.modules import CriticMasks
 from wgan_dist.utils import rng
 
 # Rate and shape of one sample's values, for each dropout layer of a network.

@@ -27,7 +27,7 @@ from wgan_dist.data.holdout import Split, split_holdout
 from wgan_dist.data.samplers import Order
 from wgan_dist.data.synthetic import are_points
 from wgan_dist.evaluation.evaluator import Evaluator, make_evaluator
-from wgan_dist.losses.modules import PENALTIES
+from wgan_dist.losses.gradient_penalty import PENALTIES
 from wgan_dist.models.from_config import ASSUMED_CHANNELS, network_specs
 from wgan_dist.models.layers import Critic
 from wgan_dist.models.registry import NetworkSpec, is_own_class

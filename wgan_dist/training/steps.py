@@ -10,7 +10,8 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from wgan_dist.losses.modules import Metrics, clip_weights
+from wgan_dist.losses.gradient_penalty import clip_weights
+from wgan_dist.losses.modules import Metrics
 from wgan_dist.training.ema import EMAGenerator
 from wgan_dist.training.grad_scaler import GradScaler
 from wgan_dist.training.noise import CriticNoise, GeneratorNoise

@@ -1,0 +1,68 @@
+"""The gradient with respect to the input alone, and what the compiler may do with operations that define their own."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.ops.test_conv import draw
+from wgan_dist.ops import conv
+from wgan_dist.ops.conv import conv2d
+from wgan_dist.ops.double_backward import compiled, input_gradient, input_gradient_only, needs_weight_gradients
+from wgan_dist.ops.instance_norm import instance_norm
+
+
+def test_the_gradient_of_a_function_that_ignores_its_input_is_zero() -> None:
+    assert input_gradient(lambda x: torch.ones(len(x)).requires_grad_(), torch.ones(2, 3)).tolist() == [[0.0] * 3] * 2
+
+
+def test_input_gradient_only_holds_inside_the_block_and_refuses_to_nest() -> None:
+    with input_gradient_only():
+        assert not needs_weight_gradients()
+        with pytest.raises(RuntimeError, match="another input gradient"), input_gradient_only():
+            pass
+        assert not needs_weight_gradients()
+    assert needs_weight_gradients()
+    with pytest.raises(ZeroDivisionError), input_gradient_only():
+        raise ZeroDivisionError
+    assert needs_weight_gradients()
+
+
+def test_an_input_gradient_computes_no_gradient_of_a_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight_gradients: list[Tensor] = []
+    usual = conv._conv_weight_grad
+
+    def record(x: Tensor, gradient: Tensor, *geometry: tuple[int, int]) -> Tensor:
+        weight_gradients.append(usual(x, gradient, *geometry))
+        return weight_gradients[-1]
+
+    monkeypatch.setattr(conv, "_conv_weight_grad", record)
+    weights = [draw(*shape).requires_grad_() for shape in ((4, 3, 4, 4), (1, 4, 4, 4))]
+
+    def score(x: Tensor) -> Tensor:
+        return conv2d(conv2d(x, weights[0], None, (2, 2), (1, 1)).sin(), weights[1], None, (2, 2), (0, 0)).flatten()
+
+    gradient = input_gradient(score, draw(2, 3, 8, 8))
+    assert not weight_gradients
+    gradient.square().sum().backward()
+    assert weight_gradients
+    assert all(weight.grad is not None for weight in weights)
+
+
+def normalised_conv(x: Tensor) -> Tensor:
+    weight, scale = torch.ones(2, 3, 4, 4), torch.ones(2)
+    return instance_norm(conv2d(x, weight, None, (2, 2), (1, 1)), scale, scale, 1e-5).sum()
+
+
+@pytest.mark.slow
+def test_a_compiler_that_was_not_told_of_the_operations_refuses_them() -> None:
+    """It would compute wrong derivatives of what it can see into."""
+
+    class Gradient(torch.nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.func.grad(normalised_conv)(x)
+
+    x = draw(2, 3, 8, 8, dtype=torch.float32)
+    with pytest.raises(Exception, match="conv2d compiles only under"):
+        torch.compile(Gradient(), fullgraph=True)(x)
+    expected = input_gradient(normalised_conv, x)
+    torch.testing.assert_close(compiled(Gradient())(x), expected, rtol=1e-4, atol=1e-5)
