@@ -28,10 +28,9 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from export.onnx import export_onnx
-from export.program import export_program, open_program
+from export.program_file import open_program
 from export.sampler import Sampler
-from export.torchscript import export_torchscript
+from tests.exports import export_onnx, export_program, export_torchscript
 from tests.generators import write_generator
 from tests.processes import run
 from wgan_dist.checkpoints import generator_file

@@ -15,8 +15,8 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from hypothesis.strategies import floats, integers, sampled_from
 from PIL import Image
 
-from export.onnx import export_onnx
 from export.sampler import TRIED, Sampler, SamplerError, grid, latents, to_uint8, write_images, write_points
+from tests.exports import export_onnx
 from tests.generators import small_spec, write_generator
 from tests.processes import REPOSITORY, run
 from wgan_dist.checkpoints import generator_file

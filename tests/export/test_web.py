@@ -10,9 +10,8 @@ from pathlib import Path
 import onnx
 import pytest
 
-from export.onnx import export_onnx
 from export.web import runtime as web_runtime
-from export.web.__main__ import export_web
+from tests.exports import export_onnx, export_web
 from tests.generators import small_spec, write_generator
 from tests.processes import REPOSITORY, run
 from wgan_dist.checkpoints import generator_file

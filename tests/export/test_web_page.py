@@ -14,8 +14,8 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from export.sampler import Sampler, grid, latents
-from export.web.__main__ import export_web
 from tests.browser import PHONE, PROJECTOR, Visit, served, visit
+from tests.exports import export_web
 from tests.generators import small_spec, write_generator
 from wgan_dist.sample import between
 

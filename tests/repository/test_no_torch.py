@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from export.bundle import export_bundle
 from export.sampler import Sampler
+from tests.exports import export_bundle
 from tests.generators import small_spec, write_generator
 from tests.processes import REPOSITORY
 
