@@ -1,4 +1,4 @@
-"""The export commands, called with flags."""
+"""The export commands, called with flags as on the command line."""
 
 from collections.abc import Mapping
 

@@ -178,7 +178,7 @@ def test_a_network_of_one_layer_has_nothing_to_quantise() -> None:
         helper.make_node("MatMul", ["z", "weights"], ["x"], "only"),
         helper.make_node("Tanh", ["x"], ["y"]),
     )
-    with pytest.raises(UserError, match="^precision=int8: behind its first layer"):
+    with pytest.raises(UserError, match="^precision=int8: this network has no layer with weights after its first"):
         to_int8(model, np.ones((8, 4), np.float32))
 
 
