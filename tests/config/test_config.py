@@ -18,7 +18,6 @@ from wgan_dist.config import (
     in_steps,
     load_config,
     recipe_names,
-    summary,
     to_yaml,
 )
 from wgan_dist.config.fields import help_text
@@ -661,5 +660,5 @@ def test_the_length_of_a_run_is_fixed_once_the_learning_rate_depends_on_it() -> 
 
 
 def test_the_summary_tells_what_is_not_default() -> None:
-    assert summary(Config()) == ""
-    assert summary(Config(seed=3, data=("a", "b"), compile=True)) == "seed=3 data=a,b compile=true"
+    assert changed_settings(Config()) == ""
+    assert changed_settings(Config(seed=3, data=("a", "b"), compile=True)) == "seed=3 data=a,b compile=true"

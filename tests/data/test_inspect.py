@@ -12,7 +12,7 @@ from tests.processes import run
 from wgan_dist.config import Config, load_config
 from wgan_dist.config.command_line import read_flags
 from wgan_dist.data import decoding
-from wgan_dist.data.__main__ import inspect_data
+from wgan_dist.data.__main__ import inspect_settings
 from wgan_dist.data.decoding import progress_reporter
 from wgan_dist.data.inspect import (
     CPU_SIZE,
@@ -22,6 +22,7 @@ from wgan_dist.data.inspect import (
     contact_sheet,
     fitting_size,
     inspect_images,
+    print_summary,
     suggested_command,
 )
 from wgan_dist.data.inspect_settings import InspectSettings
@@ -31,6 +32,11 @@ from wgan_dist.data.transforms import to_pixels
 from wgan_dist.models.registry import GENERATORS
 from wgan_dist.train import train
 from wgan_dist.utils.errors import UserError
+
+
+def inspect_data(words: list[str], flags: dict[str, str]) -> None:
+    """Run the command with these words and flags."""
+    print_summary(inspect_settings(flags | {"words": words}))
 
 
 def noise_image(size: tuple[int, int], mode: str = "RGB", seed: int = 0) -> Image.Image:

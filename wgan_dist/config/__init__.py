@@ -4,7 +4,7 @@ from wgan_dist.config.checks import check_together
 from wgan_dist.config.config import UNSAVED, Config, in_steps, parse_background
 from wgan_dist.config.loading import load_config
 from wgan_dist.config.recipe_files import RECIPE_NOTES, read_recipe, recipe_names
-from wgan_dist.config.serialization import CONFIG_FILE, as_dict, differences, is_run, summary, to_yaml
+from wgan_dist.config.serialization import CONFIG_FILE, as_dict, changed_settings, differences, is_run, to_yaml
 
 __all__ = [
     "CONFIG_FILE",
@@ -20,6 +20,6 @@ __all__ = [
     "parse_background",
     "read_recipe",
     "recipe_names",
-    "summary",
+    "changed_settings",
     "to_yaml",
 ]

@@ -40,18 +40,19 @@ def _check_values(arguments: list[str], settings: type[Any]) -> None:
             raise UserError(f"{argument} {next_argument}: given twice; braces need quotes in a shell, as '{flag}=…'")
 
 
-def read_words(arguments: list[str], settings: type[Any]) -> tuple[list[str], dict[str, str]]:
-    """Return the arguments that are not flags, and the flags as texts.
+def read_flags(arguments: list[str], settings: type[Any]) -> dict[str, Any]:
+    """Return the flags as texts, and the other arguments under the name of the positional setting.
 
     Flags are `--name=value`, `--name value`, `--name` for true and `--noname` for false. Values stay texts, since only
     a setting's own type tells whether `--run_dir=1e5` is a number. Of a flag given several times the last one counts.
 
     Raises:
-        UserError: For a setting of texts without a value, or twice in a row.
+        UserError: For a setting of texts without a value, or twice in a row, and for an argument that is not a flag if
+            `settings` has no positional setting.
     """
     _check_values(arguments, settings)
     words: list[str] = []
-    flags: dict[str, str] = {}
+    flags: dict[str, Any] = {}
 
     @SetParseFn(str)  # type: ignore[untyped-decorator]
     def collect(*positional: str, **named: str) -> None:
@@ -59,23 +60,13 @@ def read_words(arguments: list[str], settings: type[Any]) -> tuple[list[str], di
         flags.update(named)
 
     fire.Fire(collect, command=arguments, name=sys.argv[0])
-    return words, flags
-
-
-def read_flags(arguments: list[str], settings: type[Any]) -> dict[str, Any]:
-    """Return the flags as texts, as `read_words` does, and the other arguments under the positional setting's name.
-
-    Raises:
-        UserError: As `read_words`, and for an argument that is not a flag if `settings` has no positional setting.
-    """
-    words, flags = read_words(arguments, settings)
-    positional = [field.name for field in dataclasses.fields(settings) if field.metadata["positional"]]
-    if words and not positional:
+    names = [field.name for field in dataclasses.fields(settings) if field.metadata["positional"]]
+    if words and not names:
         raise UserError(f"unexpected argument {words[0]}: settings are given as --name=value")
-    return flags | ({positional[0]: words} if words else {})
+    return flags | ({names[0]: words} if words else {})
 
 
-def say(text: str, end: str = "\n") -> None:
+def print_now(text: str, end: str = "\n") -> None:
     """Print a text at once; if nobody reads standard output any more, discard this and all further output."""
     try:
         print(text, end=end, flush=True)
@@ -135,7 +126,7 @@ def _run(command: Callable[[list[str]], None], settings: type[Any], usage: str) 
     if not {"-h", "--help"} & set(sys.argv[1:]):
         guarded(lambda: command(sys.argv[1:]))
     elif _speaks():
-        say(help_text(settings, usage))
+        print_now(help_text(settings, usage))
 
 
 def run_command(
@@ -158,14 +149,3 @@ def run_command(
         pkgutil.resolve_name(target)(values)
 
     _run(command, settings, usage)
-
-
-# `run` and `run_on` go away as soon as every command uses `run_command`.
-def run(command: Callable[[dict[str, str]], None], settings: type[Any], usage: str) -> None:
-    """Run a command line as `run_command`, with a function that takes the flags as texts."""
-    _run(lambda arguments: command(read_flags(arguments, settings)), settings, usage)
-
-
-def run_on(command: Callable[[list[str], dict[str, str]], None], settings: type[Any], usage: str) -> None:
-    """Run a command line as `run`, with a function that also takes the arguments that are not flags."""
-    _run(lambda arguments: command(*read_words(arguments, settings)), settings, usage)

@@ -1,6 +1,6 @@
 """The recipes of the package as texts for people."""
 
-from wgan_dist.config.command_line import say
+from wgan_dist.config.command_line import print_now
 from wgan_dist.config.fields import show
 from wgan_dist.config.loading import load_config
 from wgan_dist.config.recipe_files import RECIPE_NOTES, read_recipe, recipe_names
@@ -30,4 +30,4 @@ def show_recipe(name: str) -> str:
 
 def print_recipes(name: str) -> None:
     """Print the list of recipes, or the recipe `name` if it is not empty."""
-    say(show_recipe(name) if name else list_recipes())
+    print_now(show_recipe(name) if name else list_recipes())

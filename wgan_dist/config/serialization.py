@@ -30,7 +30,7 @@ def to_yaml(config: Config) -> str:
     return str(yaml.safe_dump(values, sort_keys=False))
 
 
-def summary(config: Config) -> str:
+def changed_settings(config: Config) -> str:
     """Return the settings that differ from their defaults, on one line."""
     changed = {name: value for name, value in vars(config).items() if value != getattr(Config, name)}
     return " ".join(f"{name}={show(value)}" for name, value in changed.items())

@@ -1,7 +1,8 @@
 """The command `python -m wgan_dist.data inspect`: summarise data before training on them."""
 
-import pkgutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from wgan_dist.config import command_line
 from wgan_dist.config.fields import from_flags
@@ -18,17 +19,23 @@ It accepts every value that --data of wgan_dist.train accepts.
 """
 
 
-def inspect_data(words: list[str], flags: dict[str, str]) -> None:
-    """Run `inspect` with the arguments and flags of a command line, as texts."""
-    if words[:1] != ["inspect"] or len(words) > 2:
-        raise UserError(f"{' '.join(words) or 'no argument'}: expected inspect PATH[,PATH]")
-    settings = from_flags(InspectSettings, flags | ({"data": words[1]} if len(words) == 2 else {}))
+def inspect_settings(flags: Mapping[str, Any]) -> InspectSettings:
+    """Return the settings of an inspection, whose data may stand after the word inspect.
+
+    Raises:
+        UserError: For other words, and for settings that do not make an inspection.
+    """
+    settings = from_flags(InspectSettings, flags)
+    if settings.words[:1] != ("inspect",) or len(settings.words) > 2:
+        raise UserError(f"{' '.join(settings.words) or 'no argument'}: expected inspect PATH[,PATH]")
+    if len(settings.words) == 2:
+        settings = from_flags(InspectSettings, {**flags, "data": settings.words[1]})
     if not settings.data:
         raise UserError("inspect: expected a folder, archive or name, as inspect photos/")
     if settings.out and Path(settings.out).suffix.lower() != ".png":
         raise UserError(f"out={settings.out}: expected a file ending in .png")
-    pkgutil.resolve_name("wgan_dist.data.inspect:print_summary")(settings)  # imports torch
+    return settings
 
 
 if __name__ == "__main__":
-    command_line.run_on(inspect_data, InspectSettings, USAGE)
+    command_line.run_command("wgan_dist.data.inspect:print_summary", InspectSettings, USAGE, inspect_settings)

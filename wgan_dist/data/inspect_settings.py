@@ -17,3 +17,4 @@ class InspectSettings:
     count: int = setting(24, "number of images on the sheet", least=1)
     seed: int = setting(0, "seed that chooses these images", least=0)
     cache_dir: str = setting(Config.cache_dir, "folder of downloaded images")
+    words: tuple[str, ...] = setting((), "inspect PATH[,PATH]", positional=True)

@@ -5,7 +5,7 @@ import sys
 import time
 from typing import Any
 
-from wgan_dist.config.command_line import STARTED, say
+from wgan_dist.config.command_line import STARTED, print_now
 from wgan_dist.tracking.metric_names import RECORDED
 
 
@@ -36,7 +36,7 @@ class ProgressLine:
         """Estimate the time of the whole run after the first step of this process: the first record may be far off."""
         if step - self.first_step == 1 and step < self.total_steps:
             now = time.monotonic()
-            say(
+            print_now(
                 f"first step took {now - self.started:.2g} s and ended {now - STARTED:.1f} s after the start; "
                 f"about {self._remaining(step)} remaining"
             )
@@ -57,9 +57,9 @@ class ProgressLine:
             values.append(f"{skipped} updates skipped")
         step = record["step"]
         line = f"step {step}/{self.total_steps}  {' '.join(values)}  {self._remaining(step)} remaining"
-        say(f"\r\x1b[K{line}" if self.rewrites else line, end="" if self.rewrites else "\n")
+        print_now(f"\r\x1b[K{line}" if self.rewrites else line, end="" if self.rewrites else "\n")
 
     def close(self) -> None:
         """End the line that is rewritten."""
         if self.rewrites:
-            say("")
+            print_now("")

@@ -20,7 +20,7 @@ from wgan_dist.checkpoints.best import improves
 from wgan_dist.checkpoints.manager import CheckpointManager
 from wgan_dist.checkpoints.run_dir import METRICS_FILE, checkpoint_name
 from wgan_dist.checkpoints.train_state import Best, TrainState
-from wgan_dist.config.command_line import say
+from wgan_dist.config.command_line import print_now
 from wgan_dist.evaluation.evaluator import Evaluator
 from wgan_dist.losses.modules import Metrics
 from wgan_dist.tracking.logger import MetricLogger
@@ -363,5 +363,5 @@ class EarlyStop(Callback):
         metrics_file = self.run_dir / METRICS_FILE
         reason = distributed.broadcast_from_main(lambda: rule.reason(state.step, state.best, metrics_file))
         if reason and distributed.world().is_main:
-            say(f"early stop after step {state.step}: {reason}")
+            print_now(f"early stop after step {state.step}: {reason}")
         return bool(reason)

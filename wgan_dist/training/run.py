@@ -19,8 +19,8 @@ from wgan_dist.checkpoints.generator_file import EMA_FILE, RAW_FILE, Description
 from wgan_dist.checkpoints.manager import CheckpointManager
 from wgan_dist.checkpoints.run_dir import SAMPLES, check_run_dir, make_run_dir
 from wgan_dist.checkpoints.train_state import TrainState
-from wgan_dist.config import CONFIG_FILE, Config, as_dict, check_together, summary, to_yaml
-from wgan_dist.config.command_line import say
+from wgan_dist.config import CONFIG_FILE, Config, as_dict, changed_settings, check_together, to_yaml
+from wgan_dist.config.command_line import print_now
 from wgan_dist.data.datasets import Dataset, ImageDataset, PointDataset, open_images, open_points
 from wgan_dist.data.decoding import progress_reporter
 from wgan_dist.data.holdout import Split, split_holdout
@@ -239,10 +239,10 @@ def _evaluation(run: TrainingRun, manager: CheckpointManager) -> list[callbacks.
     return [callbacks.Evaluation(run.evaluator, run.schedule.evaluate, metric, generate, score, manager)]
 
 
-def _say(text: str) -> None:
-    """Print on the first process alone."""
+def print_main(text: str) -> None:
+    """Print on the first process only."""
     if distributed.world().is_main:
-        say(text)
+        print_now(text)
 
 
 def _describe_environment(config: Config, accelerator: Accelerator) -> str:
@@ -283,7 +283,7 @@ def _prepare(config: Config) -> TrainingRun:
     """Start the processes, open the data and build the run, and print what they are."""
     config = dataclasses.replace(config, mixed_precision=distributed.mixed_precision(config.mixed_precision))
     accelerator = distributed.start(config.threads, config.timeout, config.deterministic, config.tf32)
-    _say(_describe_environment(config, accelerator))
+    print_main(_describe_environment(config, accelerator))
     distributed.broadcast_from_main(lambda: check_run_dir(config))
     distributed.broadcast_from_main(lambda: trackers.check(config.trackers))
     network_specs(config, config.channels or ASSUMED_CHANNELS)  # a wrong name is known before the data are decoded
@@ -292,14 +292,14 @@ def _prepare(config: Config) -> TrainingRun:
     if isinstance(data, ImageDataset):
         samples, config = "images", dataclasses.replace(config, channels=data.channels)
     check_together(config)
-    _say(f"{len(data):,} {samples} of {data.name}; {summary(config)}")
+    print_main(f"{len(data):,} {samples} of {data.name}; {changed_settings(config)}")
     run = build_run(config, accelerator, data)
     if config.holdout:
-        _say(f"{len(run.split.held_out):,} of them are held out")
+        print_main(f"{len(run.split.held_out):,} of them are held out")
     if run.evaluator:
-        _say(str(run.evaluator))
+        print_main(str(run.evaluator))
         for name in run.evaluator.names:
-            _say(f"  {name}: {run.evaluator.protocol(name)}")
+            print_main(f"  {name}: {run.evaluator.protocol(name)}")
     return run
 
 
@@ -342,10 +342,10 @@ def train(config: Config) -> Path | None:
             f"{name} of {sum(parameter.numel() for parameter in network.network.parameters()):,} parameters"
             for name, network in run.gan.networks().items()
         )
-        _say(f"dry run: {beginning}; settings, data and networks fit: {', '.join(sizes)}. No run was written")
+        print_main(f"dry run: {beginning}; settings, data and networks fit: {', '.join(sizes)}. No run was written")
         return None
     run_dir = _make_run_dir(config)
-    _say(f"{run_dir}: {beginning}")
+    print_main(f"{run_dir}: {beginning}")
     around = build_callbacks(run, run_dir, state, resumed)
     trainer = Trainer(run.gan, run.real_batches, run.noise, run.schedule, state, around)
     try:
@@ -359,7 +359,7 @@ def print_results(run_dir: Path, config: Config) -> None:
     """Print where everything is and the commands that come next."""
     ckpt = shlex.quote(f"--ckpt={run_dir}")
     ckpt += f" --generator={config.generator}" if is_own_class(config.generator) else ""
-    _say(
+    print_main(
         f"done: {run_dir}/{EMA_FILE}, pictures in {run_dir}/{SAMPLES}/\n"
         f"  python -m wgan_dist.sample {ckpt} --out=grid.png\n"
         f"  python -m export.onnx {ckpt} --out=generator.onnx\n"
