@@ -74,15 +74,15 @@ def looked(path: Path | str) -> Inspection:
 
 def test_all_properties_of_the_images_are_found(folder: Path) -> None:
     found = looked(folder)
-    sizes = {found.names[image.index]: f"{image.width}x{image.height}" for image in found.images}
+    sizes = {found.names[index]: f"{image.width}x{image.height}" for index, image in found.images.items()}
     assert {name: name.split()[-1].split(".")[0] for name in sizes} == sizes
     assert [name for name in found.names if name not in sizes] == ["half.jpg", "half.png", "notes.txt"]
     assert [line.split(":")[0] for line in found.errors] == ["'half.jpg'", "'half.png'", "'notes.txt'"]
-    assert [found.names[image.index].split()[0] for image in found.images if image.transparent] == ["transparent"]
-    assert [found.names[image.index].split()[0] for image in found.images if image.rotated] == ["turned"]
-    assert {found.names[image.index].split()[0]: image.mode for image in found.images} == {
-        **{"grey": "L", "palette": "P", "rgb": "RGB", "transparent": "RGBA", "turned": "RGB", "z": "RGB"}
-    }
+    images = {found.names[index].split()[0]: image for index, image in found.images.items()}
+    assert [name for name, image in images.items() if image.transparent] == ["transparent"]
+    assert [name for name, image in images.items() if image.rotated] == ["turned"]
+    modes = {"grey": "L", "palette": "P", "rgb": "RGB", "transparent": "RGBA", "turned": "RGB", "z": "RGB"}
+    assert {name: image.mode for name, image in images.items()} == modes
     assert found.duplicates() == [["rgb 40x20.jpg", "z copy 40x20.jpg"]]
     assert (found.channels, sorted(found.shorter_sides)) == (3, [12, 20, 20, 30, 50, 60])
 

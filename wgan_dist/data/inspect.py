@@ -5,7 +5,6 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -45,18 +44,16 @@ class ImageInfo:
     """The properties of one readable image.
 
     Attributes:
-        index: The image's number in the whole set.
         width, height: The size in pixels after EXIF rotation.
         channels: 1 if the image is grey, else 3.
         sha256: The hash of the file, or of the pixels if there is no file.
     """
 
-    index: int
     format: str
     mode: str
+    channels: int
     width: int
     height: int
-    channels: int
     transparent: bool
     rotated: bool
     sha256: bytes
@@ -68,29 +65,29 @@ class Inspection:
 
     Attributes:
         names: The names of all images.
-        images: The properties of the readable images.
+        images: The properties of the readable images by their numbers in the whole set.
         errors: A message for each unreadable image.
     """
 
     names: Sequence[str]
-    images: list[ImageInfo]
+    images: dict[int, ImageInfo]
     errors: list[str]
 
     @property
     def channels(self) -> int:
         """Return 1 if all images are grey, else 3, as training chooses."""
-        return max((image.channels for image in self.images), default=GREY)
+        return max((image.channels for image in self.images.values()), default=GREY)
 
     @property
     def shorter_sides(self) -> NDArray[np.int64]:
         """Return the shorter side of every readable image in pixels."""
-        return np.array([min(image.width, image.height) for image in self.images], np.int64)
+        return np.array([min(image.width, image.height) for image in self.images.values()], np.int64)
 
     def duplicates(self) -> list[list[str]]:
         """Return the names of images whose files are equal byte for byte, one list for each such file."""
         names_by_hash: dict[bytes, list[str]] = {}
-        for image in self.images:
-            names_by_hash.setdefault(image.sha256, []).append(self.names[image.index])
+        for index, image in self.images.items():
+            names_by_hash.setdefault(image.sha256, []).append(self.names[index])
         return [names for names in names_by_hash.values() if len(names) > 1]
 
 
@@ -105,8 +102,8 @@ def _sha256(image: Image.Image) -> bytes:
     return digest
 
 
-def _examine(image: Image.Image) -> dict[str, Any]:
-    """Return the fields of an ImageInfo but the index; the image is decoded to find out whether it can be."""
+def _examine(image: Image.Image) -> ImageInfo:
+    """Return the properties of an image, which is decoded to find out whether it can be."""
     mode, channels, (width, height) = image.mode, natural_channels(image), image.size
     sha256, transparent = _sha256(image), image.has_transparency_data
     image.draft(None, (width // DRAFT_SCALE, height // DRAFT_SCALE))
@@ -114,18 +111,15 @@ def _examine(image: Image.Image) -> dict[str, Any]:
     orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     if orientation in TRANSPOSED:
         width, height = height, width
-    info = {"format": image.format or "array", "mode": mode, "channels": channels, "sha256": sha256}
-    return info | {"width": width, "height": height, "transparent": transparent, "rotated": orientation in ROTATED}
+    rotated = orientation in ROTATED
+    return ImageInfo(image.format or "array", mode, channels, width, height, transparent, rotated, sha256)
 
 
 def inspect_images(listings: list[ImageListing], progress: ProgressCallback) -> Inspection:
     """Read every image and return the properties of all; `progress(done, total)` is called meanwhile."""
-    images, errors = [], []
-    for index, result in enumerate(map_images(listings, _examine, progress)):
-        if isinstance(result, BadImageError):
-            errors.append(str(result))
-        else:
-            images.append(ImageInfo(index, **result))
+    results = dict(enumerate(map_images(listings, _examine, progress)))
+    images = {index: result for index, result in results.items() if isinstance(result, ImageInfo)}
+    errors = [str(result) for result in results.values() if isinstance(result, BadImageError)]
     return Inspection([name for listing in listings for name in listing.names], images, errors)
 
 
@@ -150,7 +144,7 @@ def _list_lines(title: str, items: list[str]) -> list[str]:
 
 def summary_lines(inspection: Inspection, image_size: int) -> list[str]:
     """Return the lines of the summary; at least one image must be readable."""
-    images, duplicates = inspection.images, inspection.duplicates()
+    images, duplicates = list(inspection.images.values()), inspection.duplicates()
     enlarged = int((inspection.shorter_sides < image_size).sum())
     surplus = sum(len(names) - 1 for names in duplicates)
     return [
@@ -199,8 +193,8 @@ def _suggestion_lines(settings: InspectSettings, inspection: Inspection, size: i
 
 def choose_images(inspection: Inspection, count: int, seed: int) -> list[int]:
     """Return the sorted numbers of at most `count` readable images, drawn by `seed`."""
-    drawn = rng.permutation(seed, "inspect", 0, len(inspection.images))[:count]
-    return sorted(inspection.images[position].index for position in drawn)
+    numbers = list(inspection.images)
+    return sorted(numbers[position] for position in rng.permutation(seed, "inspect", 0, len(numbers))[:count])
 
 
 def _thumbnail(image: Image.Image) -> Image.Image:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.data.files import first_pixels, opened, photograph, png, write_folder
 from tests.processes import PYTHON, run
+from wgan_dist.data.sources import huggingface
 from wgan_dist.data.sources.huggingface import Reference, parse
 from wgan_dist.data.sources.registry import open_source
 from wgan_dist.utils.errors import UserError
@@ -219,6 +220,15 @@ def test_the_library_is_requested_unless_the_data_set_is_cached(
     for data in (f"hf:{second}", "hf:mnist"):
         with pytest.raises(UserError, match=r'datasets: pip install "wgan_dist\[hf\]"$'):
             opened(tmp_path / "cache", data)
+
+
+def test_a_data_set_of_the_hub_is_cached_by_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library has only a private name for the hash of the content."""
+    monkeypatch.setattr(huggingface, "_is_offline", lambda: False)
+    for level in (1, 2, 1):
+        monkeypatch.setattr(huggingface, "_load", lambda *_, level=level: table([png(level)]))
+        assert first_pixels(opened(tmp_path / "cache", "hf:somebody/something")) == [level]
+    assert len(list((tmp_path / "cache").glob("*.pixels"))) == 2
 
 
 @pytest.mark.slow
