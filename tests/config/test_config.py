@@ -14,6 +14,7 @@ from wgan_dist.config import (
     RECIPE_NOTES,
     Config,
     as_dict,
+    changed_settings,
     differences,
     in_steps,
     load_config,
@@ -84,6 +85,7 @@ OTHER: dict[str, Any] = {
     "deterministic": True,
     "max_skipped": 7,
     "threads": 1,
+    "fast_ops": False,
     "compile": True,
     "cuda_graphs": True,
     "timeout": 10,
@@ -107,7 +109,8 @@ OTHER: dict[str, Any] = {
 }
 # The settings that a resumed run may change.
 FREE = """
-recipe run_dir resume init_from max_steps dry_run data cache_dir skip_bad_images workers threads timeout log_every
+fast_ops recipe run_dir resume init_from max_steps dry_run data cache_dir skip_bad_images workers threads timeout
+log_every
 sample_every deterministic cuda_graphs max_skipped grid_images evaluate_every metrics evaluation_images
 feature_extractor inception_weights best_metric early_stop patience checkpoint_every keep_checkpoints
 weight_histograms trackers description license profile
