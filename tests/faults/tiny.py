@@ -68,7 +68,7 @@ def curves(run_dir: Path) -> dict[str, list[tuple[int, Any]]]:
         tag: [(e.step, None if math.isnan(e.value) else e.value) for e in events.Scalars(tag)]
         for tag in tags["scalars"]
     }
-    images = {tag: [(e.step, e.encoded_image_string) for e in events.ImageDataset(tag)] for tag in tags["images"]}
+    images = {tag: [(e.step, e.encoded_image_string) for e in events.Images(tag)] for tag in tags["images"]}
     texts = {
         tag: [(e.step, LENGTH.sub("", str(e.tensor_proto))) for e in events.Tensors(tag)] for tag in tags["tensors"]
     }
