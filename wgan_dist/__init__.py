@@ -1,12 +1,12 @@
-"""Wasserstein GANs: train on one core or a cluster with the same result, export to one file that samples fast.
+"""Wasserstein GANs in PyTorch: train on one core or on a cluster with the same result, and export for fast sampling.
 
     import wgan_dist
 
     run = wgan_dist.fit(data="photos/", image_size=64, run_dir="runs/cats")
     images = wgan_dist.Generator.from_pretrained(run).sample(16, seed=0)  # uint8 [16, 64, 64, 3]
 
-A name is loaded when it is first used, torch with it if it needs torch. `export.sampler.Sampler` draws from an exported
-file without torch. What is not in `__all__` may change from version to version.
+Each name is imported when it is first used, so that `import wgan_dist` does not import torch. To sample from an
+exported file without torch, use `export.sampler.Sampler`. Only the names in `__all__` are stable between versions.
 """
 
 import importlib
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["Config", "Generator", "LostError", "UserError", "fit", "load_config", "write_card"]
-_PLACES = {
+_MODULES = {
     "Config": "config",
     "Generator": "hub",
     "LostError": "utils.errors",
@@ -33,9 +33,9 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__} has no attribute {name}")
-    return getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -5,7 +5,6 @@
 2,000 JPEG files of 256 × 256, made from the embedded digits, in a scratch folder.
 """
 
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -66,4 +65,4 @@ def measure(flags: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(measure, Config, sys.modules[__name__].__doc__ or "")
+    command_line.run_command("tests.benchmarks.input:measure", Config, __doc__ or "", dict)

@@ -5,7 +5,6 @@
 One run in this process, at the cadence of its settings; everything outside the steps of both networks counts.
 """
 
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -53,4 +52,4 @@ def measure(flags: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(measure, Config, sys.modules[__name__].__doc__ or "")
+    command_line.run_command("tests.benchmarks.overhead:measure", Config, __doc__ or "", dict)

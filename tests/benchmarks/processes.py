@@ -55,4 +55,4 @@ def measure(flags: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(measure, Config, sys.modules[__name__].__doc__ or "")
+    command_line.run_command("tests.benchmarks.processes:measure", Config, __doc__ or "", dict)

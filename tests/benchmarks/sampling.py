@@ -273,4 +273,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] and sys.argv[1] in PARTS:
         print(json.dumps(PARTS[sys.argv[1]](*sys.argv[2:])))
     else:
-        command_line.run(benchmark, Settings, __doc__ or "")
+        command_line.run_command("tests.benchmarks.sampling:benchmark", Settings, __doc__ or "", dict)

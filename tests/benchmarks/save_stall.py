@@ -4,7 +4,6 @@ Trains with the default networks and cadences (64 × 64, 64 features; WGAN-GP's)
 while others follow, and compares with the time between two records of metrics at the default cadence.
 """
 
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -62,4 +61,4 @@ def measure(flags: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(measure, Config, sys.modules[__name__].__doc__ or "")
+    command_line.run_command("tests.benchmarks.save_stall:measure", Config, __doc__ or "", dict)

@@ -1,4 +1,4 @@
-"""The names that a program may import: loaded when first used, documented, and typed for mypy --strict."""
+"""The public API: imported when first used, documented, and typed for mypy --strict."""
 
 import inspect
 import re
@@ -16,16 +16,16 @@ from wgan_dist.config import Config
 from wgan_dist.hub import Generator
 from wgan_dist.utils.errors import UserError
 
-# What takes or gives arrays says their shapes; what refuses input says how.
+# The functions whose docstrings state shapes of arrays, and those whose docstrings state errors.
 SHAPES = {"Generator.__init__", "Generator.forward", "Generator.sample"}
 RAISES = {"fit", "load_config", "write_card", "Generator.from_pretrained", "Generator.sample"}
-OWN_METHODS = [
+GENERATOR_METHODS = [
     name
     for name, member in vars(Generator).items()
     if (callable(member) or isinstance(member, (classmethod, property)))
     and (not name.startswith("_") or name == "__init__")
 ]
-DOCUMENTED = [*wgan_dist.__all__, *(f"Generator.{name}" for name in OWN_METHODS)]
+DOCUMENTED = [*wgan_dist.__all__, *(f"Generator.{name}" for name in GENERATOR_METHODS)]
 PROGRAM = """
 from pathlib import Path
 
@@ -63,29 +63,29 @@ MISTAKES = {
 }
 
 
-def documented(name: str) -> str:
-    """The docstring of a name of `wgan_dist`, or of a method of one."""
-    thing: Any = wgan_dist
+def docstring_of(name: str) -> str:
+    """Return the docstring of a public name, or of a method of a public class."""
+    value: Any = wgan_dist
     for part in name.split("."):
-        thing = inspect.getattr_static(thing, part) if inspect.isclass(thing) else getattr(thing, part)
-    return inspect.getdoc(thing.fget if isinstance(thing, property) else getattr(thing, "__func__", thing)) or ""
+        value = inspect.getattr_static(value, part) if inspect.isclass(value) else getattr(value, part)
+    return inspect.getdoc(value.fget if isinstance(value, property) else getattr(value, "__func__", value)) or ""
 
 
 @pytest.mark.parametrize("name", DOCUMENTED)
-def test_every_public_name_says_what_it_is(name: str) -> None:
-    text = documented(name)
+def test_every_public_name_is_documented(name: str) -> None:
+    text = docstring_of(name)
     assert len(text.split()) >= 5
     if name in SHAPES:
         assert re.search(r"\[(n|count)[,\]]", text), name
     if name in RAISES:
-        assert "Raises UserError" in text or "as `card_text` and `save_card`" in text, name
+        assert re.search(r"Raises:?\s+UserError|as `card_text` and `save_card`", text), name
 
 
-def test_the_lists_of_this_test_are_of_names_that_there_are() -> None:
+def test_the_lists_above_contain_public_names_only() -> None:
     assert SHAPES | RAISES <= set(DOCUMENTED)
 
 
-def test_a_name_is_loaded_when_it_is_first_used(tmp_path: Path) -> None:
+def test_a_name_is_imported_when_it_is_first_used(tmp_path: Path) -> None:
     code = "import sys, wgan_dist; print([m for m in sys.modules if m.startswith(('wgan_dist', 'torch', 'numpy'))]);"
     code += "wgan_dist.Config, wgan_dist.UserError; print('torch' in sys.modules, 'huggingface_hub' in sys.modules);"
     code += "print(set(wgan_dist.__all__) <= set(dir(wgan_dist)))"
@@ -95,7 +95,7 @@ def test_a_name_is_loaded_when_it_is_first_used(tmp_path: Path) -> None:
     assert "--trackers" in run(*PYTHON, "-c", without_hub, "--help", cwd=tmp_path).stdout
 
 
-def test_what_is_not_there_is_an_error_of_the_usual_kind() -> None:
+def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module wgan_dist has no attribute Generater"):
         wgan_dist.Generater  # noqa: B018
     assert wgan_dist.Config is Config
@@ -113,11 +113,11 @@ def test_fit_trains_as_the_command_line_does(tiny: dict[str, str], run_dir: Path
 
 @pytest.fixture
 def interpreter(tmp_path: Path) -> Path:
-    """An environment in which the package is installed: mypy tells of no mistakes within what is installed."""
+    """Return the Python of an environment with the package installed: mypy reports no errors in installed packages."""
     venv.create(tmp_path / "environment", with_pip=False)
-    (own,) = (tmp_path / "environment").glob("lib/python*/site-packages")
-    (own / "wgan_dist").symlink_to(REPOSITORY / "wgan_dist")
-    (own / "shared.pth").write_text(sysconfig.get_path("purelib"))
+    (site_packages,) = (tmp_path / "environment").glob("lib/python*/site-packages")
+    (site_packages / "wgan_dist").symlink_to(REPOSITORY / "wgan_dist")
+    (site_packages / "shared.pth").write_text(sysconfig.get_path("purelib"))
     return tmp_path / "environment" / "bin" / "python"
 
 
@@ -130,6 +130,6 @@ def test_a_program_that_uses_the_package_is_checked_strictly(interpreter: Path, 
     (tmp_path / "wrong.py").write_text(wrong)
     (tmp_path / "mypy.ini").write_text(f"[mypy]\nstrict = true\npython_executable = {interpreter}\n")
     code = "from mypy.api import run; print(run(['right.py', 'wrong.py'])[0])"
-    said = run(sys.executable, "-c", code, cwd=tmp_path).stdout.splitlines()
-    assert sorted({line.split(":")[0] for line in said if ": error: " in line}) == ["wrong.py"], said
-    assert f"Found {len(MISTAKES)} errors in 1 file (checked 2 source files)" in said
+    output = run(sys.executable, "-c", code, cwd=tmp_path).stdout.splitlines()
+    assert sorted({line.split(":")[0] for line in output if ": error: " in line}) == ["wrong.py"], output
+    assert f"Found {len(MISTAKES)} errors in 1 file (checked 2 source files)" in output

@@ -1,4 +1,4 @@
-"""Every recipe on real data, narrow and short: trained, resumed to the same bytes, exported, sampled without torch."""
+"""Short runs of all recipes on real data: train, resume to the same bytes, export, sample without torch."""
 
 import shutil
 import struct
@@ -22,7 +22,7 @@ from wgan_dist.sampling import sample
 from wgan_dist.train import train
 from wgan_dist.utils.errors import UserError
 
-# Debian's package dataset-fashion-mnist; without it the embedded digits are the real grey images.
+# From Debian's package dataset-fashion-mnist; without it the embedded digits are the grey images.
 FASHION = Path("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz")
 CROP, STRIDE = 128, 96
 SHORT = {
@@ -41,9 +41,9 @@ SHORT = {
 
 @pytest.fixture(scope="module")
 def grey(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Real garments of 28×28, or digits of 8×8."""
-    found = FASHION if FASHION.exists() else next(DIGITS.glob("*idx3-ubyte*"))
-    images = read_idx(found)[:64]
+    """Return a folder of real garments of 28×28, or of digits of 8×8."""
+    path = FASHION if FASHION.exists() else next(DIGITS.glob("*idx3-ubyte*"))
+    images = read_idx(path)[:64]
     folder = tmp_path_factory.mktemp("grey")
     header = struct.pack(">HBBIII", 0, 8, 3, *images.shape)
     (folder / "train-images-idx3-ubyte").write_bytes(header + images.tobytes())
@@ -52,7 +52,7 @@ def grey(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def colour(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Crops of scikit-learn's two photographs, a temple and a flower."""
+    """Return a folder of crops of scikit-learn's two photographs."""
     folder = tmp_path_factory.mktemp("colour")
     for photograph, picture in enumerate(load_sample_images().images):
         height, width = picture.shape[:2]
@@ -64,7 +64,7 @@ def colour(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-# Data, size and channels of each recipe of images, and what else makes its run short.
+# The data and image size of each recipe for images, and more settings that make its run short.
 GREY, COLOUR = "grey", "colour"
 RECIPES = {
     "catfaces64": (COLOUR, 64, {}),
@@ -84,12 +84,12 @@ HEAVY = ("resnet128", "resnet64", "wgan_original")
 POINTS = ("toy_25gaussians", "toy_8gaussians", "toy_swissroll")
 
 
-def test_no_recipe_is_left_out() -> None:
+def test_every_recipe_is_tested() -> None:
     assert sorted([*RECIPES, *POINTS]) == recipe_names()
 
 
 def go_back_to_step_1(run_dir: Path) -> bytes:
-    """Forget the last of two steps; returns the generator as it was after both."""
+    """Remove the checkpoint of the second step; return the generator file of both steps."""
     shutil.rmtree(run_dir / "checkpoints" / "step-00000002")
     content = (run_dir / generator_file.EMA_FILE).read_bytes()
     (run_dir / generator_file.EMA_FILE).unlink()
@@ -132,7 +132,7 @@ def test_a_recipe_of_points_trains_resumes_exports_and_samples(recipe: str, tmp_
     train(given)
     records = metrics(run_dir)
     pictures = {path.name: path.read_bytes() for path in (run_dir / "samples").iterdir()}
-    # The same points move through both pictures of a kind.
+    # Two kinds of pictures, for both weights, at both steps.
     assert len(pictures) == 2 * 2 * 2
 
     whole = go_back_to_step_1(run_dir)
@@ -148,9 +148,9 @@ def test_a_recipe_of_points_trains_resumes_exports_and_samples(recipe: str, tmp_
         assert picture.size == (600, 600)
     export_onnx({"ckpt": str(run_dir)})
     write_points(Sampler(run_dir / "generator.onnx").sample(70, seed=3), str(tmp_path / "q.csv"))
-    ours, theirs = (np.loadtxt(tmp_path / name, delimiter=",") for name in ("p.csv", "q.csv"))
-    assert ours.shape == (70, 2)
-    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    with_torch, with_onnx = (np.loadtxt(tmp_path / name, delimiter=",") for name in ("p.csv", "q.csv"))
+    assert with_torch.shape == (70, 2)
+    np.testing.assert_allclose(with_torch, with_onnx, atol=1e-5)
 
 
 def test_points_are_the_same_data_whatever_the_seed_of_the_run(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The tables of both networks against the figures of the systems, and against what can be counted by hand."""
+"""The tables of both networks: figures of the systems, and figures that can be counted by hand."""
 
 import re
 from pathlib import Path
@@ -8,14 +8,14 @@ import torch
 
 from tests.processes import PYTHON, run
 from wgan_dist.config import load_config
-from wgan_dist.summary import summarise, tables
+from wgan_dist.models.summary import print_summary, tables
 from wgan_dist.utils.errors import UserError
 
 NARROW = {"generator_features": "8", "critic_features": "8"}
 
 
 def totals(flags: dict[str, str]) -> list[tuple[str, str]]:
-    """Parameters and multiply-adds (in millions) of the generator and the critic, as printed."""
+    """Return the printed parameters and multiply-adds (in millions) of the generator and the critic."""
     return [
         (re.findall(r"Total params: (\S+)", table)[0], re.findall(r"Total mult-adds .*: (\S+)", table)[0])
         for table in tables(load_config(flags)).values()
@@ -38,12 +38,12 @@ def test_a_dense_network_multiplies_and_adds_each_parameter_once_a_sample() -> N
     assert totals(flags) == expected
 
 
-def test_a_convolution_multiplies_at_every_place() -> None:
-    # A critic for 16×16: 3 → 8 channels at 8×8, 8 → 16 at 4×4, with 16 taps, and 16 · 16 + 1 for the score.
+def test_a_convolution_multiplies_at_every_position() -> None:
+    # A critic for 16×16: 3 → 8 channels at 8×8 and 8 → 16 at 4×4 with 4×4 kernels, then 16 · 16 + 1 for the score.
     flags = {"recipe": "dcgan64", "image_size": "16", "batch_size": "500", "critic_norm": "none"} | NARROW
     ((_, _), (_, critic)) = totals(flags)
-    each = 16 * (3 * 8 * 8 * 8 + 8 * 16 * 4 * 4) + 16 * 16
-    assert float(critic) == pytest.approx(500 * each / 1e6, abs=0.01)
+    per_sample = 16 * (3 * 8 * 8 * 8 + 8 * 16 * 4 * 4) + 16 * 16
+    assert float(critic) == pytest.approx(500 * per_sample / 1e6, abs=0.01)
 
 
 @pytest.mark.parametrize("recipe", ["mnist_upsample", "dcgan64"])
@@ -76,7 +76,7 @@ def test_samples_have_three_channels_unless_something_says_otherwise(flags: dict
 
 
 def test_every_layer_has_a_line_below_the_name_of_its_network(capsys: pytest.CaptureFixture[str]) -> None:
-    summarise({"recipe": "mnist_upsample", "batch_size": "2"} | NARROW)
+    print_summary(load_config({"recipe": "mnist_upsample", "batch_size": "2"} | NARROW))
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if line.startswith(("generator ", "critic "))] == [
         "generator upsample",
@@ -91,12 +91,12 @@ def test_a_summary_draws_nothing_from_the_global_generator() -> None:
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_a_network_that_cannot_be_is_refused() -> None:
+def test_a_network_that_does_not_fit_is_refused() -> None:
     with pytest.raises(UserError, match="image_size=64: the upsample generator makes 28, 32"):
-        summarise({"recipe": "mnist_upsample", "image_size": "64"})
+        print_summary(load_config({"recipe": "mnist_upsample", "image_size": "64"}))
 
 
-def test_convolutions_that_halve_are_counted_as_they_are_computed() -> None:
+def test_strided_convolutions_are_counted_as_they_are_computed() -> None:
     table = tables(load_config({"recipe": "cifar10_resnet", "batch_size": "100"} | NARROW))["critic resnet"]
     (computed,) = re.findall(r"computed are (\S+) M", table)
     first = 9 * 3 * 8 * 32**2 + 16 * 8 * 8 * 16**2 + 3 * 8 * 16**2

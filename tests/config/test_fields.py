@@ -1,3 +1,5 @@
+"""Fields of settings: conversion, bounds, errors and help."""
+
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -6,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wgan_dist.config import Config
 from wgan_dist.config.fields import from_flags, help_text, setting, show, typed_values, unknown_name
 from wgan_dist.utils.errors import UserError
 
@@ -17,7 +20,7 @@ def _even(value: Any) -> int:
 
 
 @dataclass(frozen=True)
-class Every:
+class AllKinds:
     flag: bool = setting(False, "a switch", group="first heading")
     whole: int = setting(7, "a count", least=-3)
     number: float = setting(0.5, "a share", above=0, below=1)
@@ -26,7 +29,11 @@ class Every:
     names: tuple[str, ...] = setting(("a", "b"), "some texts", group="second heading")
     pair: tuple[float, float] = setting((0.0, 0.9), "two shares", least=0, below=1)
     perhaps: int | None = setting(None, "a count, or the program's choice", least=1)
-    even: int = setting(4, "of its own parser", parse=_even)
+    even: int = setting(4, "a count with a parser", parse=_even)
+    size: int | None = setting(None, "one of some sizes", choices=(1, 3))
+    seed: int = setting(0, "a large count", least=0, below=2**63)
+    extras: tuple[str, ...] = setting((), "no, one or more texts")
+    words: tuple[str, ...] = setting((), "arguments that are not flags", positional=True)
 
 
 TRUE, FALSE = ["true", "yes", "on", "1", "TRUE"], ["false", "no", "off", "0", "No"]
@@ -53,10 +60,15 @@ TRUE, FALSE = ["true", "yes", "on", "1", "TRUE"], ["false", "no", "off", "0", "N
         ("perhaps", "auto", None),
         ("perhaps", "3", 3),
         ("even", "6", 6),
+        ("kind", "TWO", "two"),
+        ("size", "3", 3),
+        ("size", "auto", None),
+        ("seed", "9223372036854775807", 2**63 - 1),
+        ("extras", "", ()),
     ],
 )
 def test_a_text_becomes_the_type_of_its_field(name: str, given_value: str, expected: object) -> None:
-    value = getattr(from_flags(Every, {name: given_value}), name)
+    value = getattr(from_flags(AllKinds, {name: given_value}), name)
     assert value == expected
     assert repr(value) == repr(expected)  # 1, 1.0 and True are equal
 
@@ -79,7 +91,7 @@ def test_a_text_becomes_the_type_of_its_field(name: str, given_value: str, expec
     ],
 )
 def test_a_yaml_value_becomes_the_type_of_its_field(name: str, given_value: object, expected: object) -> None:
-    value = typed_values(Every, {name: given_value})[name]
+    value = typed_values(AllKinds, {name: given_value})[name]
     assert value == expected
     assert repr(value) == repr(expected)
 
@@ -113,17 +125,18 @@ def test_a_yaml_value_becomes_the_type_of_its_field(name: str, given_value: obje
         ("pair", "a,b", "a number"),
         ("perhaps", "none", "a whole number"),
         ("even", "5", "an even number"),
+        ("size", "2", "one of 1, 3"),
     ],
 )
 def test_a_value_of_the_wrong_type_is_refused_by_name(name: str, given_value: object, accepted: str) -> None:
     with pytest.raises(UserError) as error:
-        typed_values(Every, {name: given_value})
+        typed_values(AllKinds, {name: given_value})
     assert str(error.value) == f"{name}={given_value}: expected {accepted}"
 
 
 def test_a_number_too_large_for_a_float_is_refused() -> None:
     with pytest.raises(UserError, match="number=1000"):
-        typed_values(Every, {"number": 10**400})
+        typed_values(AllKinds, {"number": 10**400})
 
 
 @pytest.mark.parametrize(
@@ -137,7 +150,7 @@ def test_a_number_too_large_for_a_float_is_refused() -> None:
     ],
 )
 def test_a_value_at_the_edge_of_its_bounds_is_accepted(name: str, text: str) -> None:
-    assert name in typed_values(Every, {name: text})
+    assert name in typed_values(AllKinds, {name: text})
 
 
 @pytest.mark.parametrize(
@@ -149,16 +162,17 @@ def test_a_value_at_the_edge_of_its_bounds_is_accepted(name: str, text: str) -> 
         ("pair", "-0.1,0", "at least 0"),
         ("pair", "0,1", "less than 1"),
         ("perhaps", "0", "at least 1"),
+        ("seed", "9223372036854775808", "less than 9223372036854775808"),
     ],
 )
 def test_a_value_out_of_bounds_is_refused(name: str, text: str, accepted: str) -> None:
     with pytest.raises(UserError) as error:
-        from_flags(Every, {name: text})
+        from_flags(AllKinds, {name: text})
     assert str(error.value) == f"{name}={text}: expected {accepted}"
 
 
 def test_brackets_belong_to_a_name_unless_they_enclose_the_list() -> None:
-    assert from_flags(Every, {"names": "photos (1)"}).names == ("photos (1)",)
+    assert from_flags(AllKinds, {"names": "photos (1)"}).names == ("photos (1)",)
 
 
 @pytest.mark.parametrize(
@@ -174,19 +188,19 @@ def test_brackets_belong_to_a_name_unless_they_enclose_the_list() -> None:
     ],
 )
 def test_a_comma_within_braces_of_any_depth_separates_nothing(text: str, expected: tuple[str, ...]) -> None:
-    assert from_flags(Every, {"names": text}).names == expected
+    assert from_flags(AllKinds, {"names": text}).names == expected
 
 
 def test_an_unknown_setting_suggests_the_nearest() -> None:
     with pytest.raises(UserError, match=r"^unknown setting wole; did you mean whole\?$"):
-        from_flags(Every, {"whole": "1", "wole": "2"})
+        from_flags(AllKinds, {"whole": "1", "wole": "2"})
 
 
 def test_an_unknown_name_without_a_neighbour_lists_what_is_known() -> None:
     assert str(unknown_name("animal", "xyz", ["cat", "dog"])) == "unknown animal xyz; known are: cat, dog"
 
 
-# A comma separates names, and brackets around a list are dropped.
+# Without commas, which separate names, and brackets, which may enclose a list.
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters=",()[]{"), min_size=1).map(str.strip).filter(bool)
 SHARES = st.floats(0, 1, exclude_max=True)
 
@@ -194,7 +208,7 @@ SHARES = st.floats(0, 1, exclude_max=True)
 @settings(deadline=None)
 @given(
     st.builds(
-        Every,
+        AllKinds,
         flag=st.booleans(),
         whole=st.integers(-3, 2**53),
         number=st.floats(0, 1, exclude_min=True, exclude_max=True),
@@ -206,8 +220,8 @@ SHARES = st.floats(0, 1, exclude_max=True)
         even=st.integers(0, 100).map(lambda half: 2 * half),
     )
 )
-def test_what_is_shown_can_be_typed_back(value: Every) -> None:
-    assert from_flags(Every, {name: show(shown) for name, shown in vars(value).items()}) == value
+def test_what_is_shown_can_be_typed_back(value: AllKinds) -> None:
+    assert from_flags(AllKinds, {name: show(shown) for name, shown in vars(value).items()}) == value
 
 
 @pytest.mark.parametrize(
@@ -219,7 +233,7 @@ def test_a_value_is_shown_as_a_person_would_type_it(value: object, text: str) ->
 
 
 def test_the_help_has_a_line_for_every_setting_below_its_heading() -> None:
-    lines = [" ".join(line.split()) for line in help_text(Every, "\nusage\n").splitlines()]
+    lines = [" ".join(line.split()) for line in help_text(AllKinds, "\nusage\n").splitlines()]
     assert [line for line in lines if line] == [
         "usage",
         "first heading:",
@@ -227,13 +241,24 @@ def test_the_help_has_a_line_for_every_setting_below_its_heading() -> None:
         "--whole a count (default 7)",
         "--number a share (default 0.5)",
         "--word a text",
-        "--kind a choice [one|two] (default one)",
+        "--kind a choice [one | two] (default one)",
         "second heading:",
         "--names some texts (default a,b)",
         "--pair two shares (default 0,0.9)",
         "--perhaps a count, or the program's choice (default auto)",
-        "--even of its own parser (default 4)",
+        "--even a count with a parser (default 4)",
+        "--size one of some sizes [1 | 3] (default auto)",
+        "--seed a large count (default 0)",
+        "--extras no, one or more texts",
     ]
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_the_help_is_as_wide_as_the_terminal(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = help_text(Config, "").splitlines()
+    assert columns - 20 < max(map(len, lines)) <= columns
+    assert [line.split()[0] for line in lines if line.startswith("  --")] == [f"--{name}" for name in vars(Config())]
 
 
 def test_the_help_shows_a_default_of_zero() -> None:

@@ -1,4 +1,4 @@
-"""The shipped recipes against the figures of the systems they come from, and the command line that lists them."""
+"""The recipes of the package: the figures of the systems that they reproduce, and the command that lists them."""
 
 import re
 import sys
@@ -10,16 +10,18 @@ from torch import nn
 
 from tests.processes import PYTHON, REPOSITORY, run
 from wgan_dist.config import RECIPE_NOTES, Config, load_config, read_recipe, recipe_names
+from wgan_dist.config.command_line import read_flags
+from wgan_dist.config.recipe_listing import list_recipes, print_recipes, show_recipe
 from wgan_dist.data import Order
 from wgan_dist.models.from_config import network_specs
 from wgan_dist.models.registry import build_critic, build_generator
-from wgan_dist.recipes import listing, main, shown
+from wgan_dist.recipes import RecipesSettings, recipe_to_show
 from wgan_dist.training.schedule import Schedule, critic_iterations_at, make_schedule
 from wgan_dist.utils.errors import UserError
 
 EACH_RECIPE = pytest.mark.parametrize("name", recipe_names())
 
-# What a system does not say, or leaves to its framework.
+# The values where a system states none or uses its framework's default.
 USUAL = {
     "latent_distribution": "normal",
     "loss": "wasserstein",
@@ -49,7 +51,7 @@ TOY = {
     "generator_lr": 1e-4,
     "betas": (0.5, 0.9),
 }
-# The six systems, and the papers behind them.
+# The figures of the six systems and the papers that they are based on.
 SYSTEMS: dict[str, dict[str, Any]] = {
     "catfaces64": {
         "batch_size": 32,
@@ -102,7 +104,7 @@ def test_a_recipe_has_the_figures_of_its_system(name: str) -> None:
     assert {key: getattr(config, key) for key in expected} == expected
 
 
-# Of the sets the systems were trained on.
+# The number of images in the data sets that the systems were trained on.
 IMAGES = {"catfaces/": 15_500, "cifar10": 50_000, "mnist": 60_000, "fashion_mnist": 60_000, "digits": 1797}
 
 
@@ -117,7 +119,7 @@ def schedule_of(config: Config) -> Schedule:
         ("catfaces64", 30, 484),
         ("dcgan64", 25, 390),
         ("sagan64", 45, 390),
-        ("mnist_upsample", 20, 117),  # 118 where the incomplete last batch counts; here it is dropped
+        ("mnist_upsample", 20, 117),  # 118 in the source, which keeps the incomplete last batch
         ("mnist_mlp", 50, 188),
         ("mnist_mlp_bn", 200, 188),
         ("cifar10_resnet", 1, 100_000),
@@ -146,20 +148,20 @@ def test_the_original_has_100_critic_iterations_for_25_steps_and_on_every_500th(
 
 
 def attention(channels: int) -> int:
-    """Three 1×1 convolutions C → C/8 and one back, with biases, and γ."""
+    """Return the parameters of three 1×1 convolutions C → C/8 and one back, with biases, and of γ."""
     inner = channels // 8
     return 3 * (channels * inner + inner) + inner * channels + channels + 1
 
 
-def conv(width: int, following: int, size: int = 3) -> int:
-    return width * following * size**2 + following
+def conv(in_channels: int, out_channels: int, size: int = 3) -> int:
+    return in_channels * out_channels * size**2 + out_channels
 
 
-# Counted by their sources, or here from the description of the layers.
+# The parameters that the sources state, or that follow from their description of the layers.
 CIFAR_GENERATOR = 129 * 2048 + 3 * (2 * 256 + 2 * conv(128, 128) + conv(128, 128, 1)) + 256 + conv(128, 3)
 CIFAR_CRITIC = conv(3, 128) + 7 * conv(128, 128) + conv(3, 128, 1) + conv(128, 128, 1) + 129
 COUNTS = {
-    # 378,083 and 44,649 at f = 8.
+    # 378,083 and 44,649 with 8 features.
     "catfaces64": (2688 * 64**2 + 25_756 * 64 + 3, 672 * 64**2 + 205 * 64 + 1),
     "dcgan64": (3_576_704, 2_765_568),
     "sagan64": (3_576_704 + attention(128) + attention(64), 2_765_568 + attention(256) + attention(512)),
@@ -210,7 +212,7 @@ def test_the_deeper_resnets_differ_in_their_size_alone() -> None:
     assert (smaller.image_size, larger.image_size) == (64, 128)
 
 
-# --- the command line ---
+# --- the command ---
 
 
 @EACH_RECIPE
@@ -220,7 +222,7 @@ def test_a_recipe_tells_its_method_its_source_and_what_to_expect(name: str) -> N
 
 
 def test_the_listing_has_a_line_for_each_recipe_with_its_data_size_and_notes() -> None:
-    lines = listing().splitlines()
+    lines = list_recipes().splitlines()
     assert [line.split()[0] for line in lines] == recipe_names()
     for line, name in zip(lines, recipe_names(), strict=True):
         config, notes = load_config({"recipe": name}), read_recipe(name)
@@ -231,63 +233,74 @@ def test_the_listing_has_a_line_for_each_recipe_with_its_data_size_and_notes() -
 
 @EACH_RECIPE
 def test_what_is_shown_of_a_recipe_is_a_recipe_for_the_same_run(name: str, tmp_path: Path) -> None:
-    text = shown(name)
+    text = show_recipe(name)
     assert text.splitlines()[:3] == [f"# {note}: {read_recipe(name)[note]}" for note in RECIPE_NOTES]
     copy = tmp_path / "copy.yaml"
     copy.write_text(text, encoding="utf-8")
-    ours, theirs = load_config({"recipe": str(copy)}), load_config({"recipe": name})
-    assert vars(ours) | {"recipe": name} == vars(theirs)
+    assert vars(load_config({"recipe": str(copy)})) | {"recipe": name} == vars(load_config({"recipe": name}))
 
 
 def test_a_recipe_is_shown_with_what_its_base_decides_once() -> None:
-    lines = shown("sagan64").splitlines()
+    lines = show_recipe("sagan64").splitlines()
     assert {"latent_dim: 100", "betas: 0,0.9", "loss: wasserstein", "generator: sagan"} <= set(lines)
     names = [line.split(":")[0] for line in lines]
     assert len(set(names)) == len(names)
     assert "base" not in names
 
 
-def test_a_recipe_file_of_ones_own_is_shown_with_the_notes_it_has(tmp_path: Path) -> None:
+def test_a_custom_recipe_file_is_shown_with_the_notes_it_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     own = tmp_path / "own.yaml"
     own.write_text("seed: 3\nexpect: little\nn_critic: 2\n", encoding="utf-8")
-    assert main(["show", str(own)]) == "# expect: little\nseed: 3\nn_critic: 2"
+    print_recipes(recipe_to_show(read_flags(["show", str(own)], RecipesSettings)))
+    assert capsys.readouterr().out == "# expect: little\nseed: 3\nn_critic: 2\n"
 
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["show", "catface64"], "unknown recipe catface64; did you mean catfaces64?"),
-        (["show", "xyz"], "unknown recipe xyz; known are: catfaces64, cifar10_resnet"),
         (["show"], "recipes show: expected nothing, or show NAME"),
         (["show", "digits", "dcgan64"], "recipes show digits dcgan64: expected nothing, or show NAME"),
         (["digits"], "recipes digits: expected nothing, or show NAME"),
+        (["--seed=1"], "unknown setting seed; known are: none"),
     ],
 )
 def test_other_arguments_are_refused(arguments: list[str], complaint: str) -> None:
     with pytest.raises(UserError) as error:
-        main(arguments)
+        recipe_to_show(read_flags(arguments, RecipesSettings))
+    assert str(error.value) == complaint
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("catface64", "unknown recipe catface64; did you mean catfaces64?"),
+        ("xyz", "unknown recipe xyz; known are: catfaces64, cifar10_resnet"),
+    ],
+)
+def test_an_unknown_recipe_is_not_shown(name: str, complaint: str) -> None:
+    with pytest.raises(UserError) as error:
+        show_recipe(name)
     assert str(error.value).startswith(complaint)
-
-
-@pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["show", "--help"]])
-def test_help_tells_both_ways_to_call_it(arguments: list[str]) -> None:
-    assert "python -m wgan_dist.recipes show NAME" in main(arguments)
 
 
 def test_the_command_line_prints_or_ends_in_one_line_with_status_2(tmp_path: Path) -> None:
     command = (*PYTHON, "-m", "wgan_dist.recipes")
-    assert run(*command, cwd=tmp_path).stdout.rstrip("\n") == listing()
-    assert run(*command, "show", "digits", cwd=tmp_path).stdout.rstrip("\n") == shown("digits")
-    for arguments in (["show", "digist"], ["show"], ["show", "digits", "again"], ["list"]):
+    assert run(*command, cwd=tmp_path).stdout.rstrip("\n") == list_recipes()
+    assert run(*command, "show", "digits", cwd=tmp_path).stdout.rstrip("\n") == show_recipe("digits")
+    for arguments in (["show", "digist"], ["list"]):
         done = run(*command, *arguments, cwd=tmp_path, fails=2)
         assert done.stdout == ""
         assert re.fullmatch(r"error: [^\n]+\n", done.stderr)
+    assert "python -m wgan_dist.recipes show NAME" in run(*command, "show", "--help", cwd=tmp_path).stdout
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_recipes_are_listed_without_importing_torch() -> None:
     code = (
-        "import sys; from wgan_dist.recipes import main; main([]); main(['show', 'sagan64']);"
+        "import sys; from wgan_dist.config.recipe_listing import list_recipes, show_recipe; list_recipes();"
+        "show_recipe('sagan64');"
         "print(sorted({'torch', 'numpy', 'accelerate'} & set(sys.modules)))"
     )
     assert run(sys.executable, "-c", code, cwd=REPOSITORY).stdout.strip() == "[]"

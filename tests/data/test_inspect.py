@@ -10,7 +10,7 @@ from PIL import Image
 from tests.data.test_archives import photograph, png, write_zip
 from tests.data.test_datasets import half
 from tests.processes import run
-from wgan_dist.config import load_config
+from wgan_dist.config import Config, load_config
 from wgan_dist.config.command_line import read_flags
 from wgan_dist.data.__main__ import InspectSettings, inspect_data, suggestion
 from wgan_dist.data.inspect import Inspection, choose, contact_sheet, inspect
@@ -107,7 +107,7 @@ def test_the_command_that_is_suggested_trains(
     inspect_data(["inspect", str(folder if data == "folder" else archive)], {})
     words = shlex.split(capsys.readouterr().out.splitlines()[-1])
     assert words[:3] == ["python", "-m", "wgan_dist.train"]
-    flags = read_flags(words[3:], lambda name: False)
+    flags = read_flags(words[3:], Config)
     assert flags.pop("max_steps") == "2000"
     train(flags | {"dry_run": "true", "threads": "1", "cache_dir": str(tmp_path / "cache")})
     out = capsys.readouterr().out
@@ -122,7 +122,7 @@ def test_a_size_is_suggested_that_training_takes(
     lines = capsys.readouterr().out.splitlines()
     other = lines[-2].startswith(f"dcgan makes 16, 32, 64, 128, 256, and not {asked}; to begin with, at {suggested}×")
     assert other == (asked != suggested)
-    config = load_config(read_flags(shlex.split(lines[-1])[3:], lambda name: False))
+    config = load_config(read_flags(shlex.split(lines[-1])[3:], Config))
     assert config.image_size == suggested
 
 
@@ -135,7 +135,7 @@ def test_the_suggestion_fits_the_images(side: int, count: int, size: int, batch:
     words = suggestion(
         InspectSettings(("a b/",), background="000000"), _fitting_size(side, CPU_SIZE), count, False, True
     )
-    config = load_config(read_flags(shlex.split(words)[3:], lambda name: False))
+    config = load_config(read_flags(shlex.split(words)[3:], Config))
     assert (config.image_size, config.batch_size, config.data, config.background) == (size, batch, ("a b/",), "000000")
     assert _fitting_size(900, 64) == 64
 

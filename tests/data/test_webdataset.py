@@ -8,7 +8,7 @@ import webdataset as webdataset_library
 from tests.data.test_archives import photograph, png, tar_of, write_folder
 from tests.data.test_datasets import first_pixels, opened
 from tests.faults.tiny import SETTINGS, differences
-from wgan_dist.config import load_config
+from wgan_dist.config import Config, load_config
 from wgan_dist.config.command_line import read_flags
 from wgan_dist.data.sources import webdataset
 from wgan_dist.data.sources.base import Pictures
@@ -184,12 +184,12 @@ def test_a_run_over_shards_resumes_to_the_byte(tmp_path: Path, monkeypatch: pyte
 def test_a_pattern_that_the_shell_has_expanded_is_noticed() -> None:
     """Bash makes a flag of each name, and of several the last alone would count."""
     with pytest.raises(UserError, match="^--data=0.tar --data=1.tar: given twice; braces need quotes in a shell"):
-        read_flags(["--data=0.tar", "--data=1.tar"], lambda name: name == "data")
-    assert read_flags(["--data=0.tar", "--seed=1", "--seed=2", "--data=1.tar"], lambda name: name == "data") == {
+        read_flags(["--data=0.tar", "--data=1.tar"], Config)
+    assert read_flags(["--data=0.tar", "--seed=1", "--seed=2", "--data=1.tar"], Config) == {
         "data": "1.tar",
         "seed": "2",
     }
-    assert read_flags(["--data={0..1}.tar"], lambda name: True) == {"data": "{0..1}.tar"}
+    assert read_flags(["--data={0..1}.tar"], Config) == {"data": "{0..1}.tar"}
 
 
 def test_a_comma_within_braces_separates_no_data() -> None:

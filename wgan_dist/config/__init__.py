@@ -1,22 +1,10 @@
-"""Every setting of a run, and how it is read from flags and recipes."""
+"""The settings of a run, and how they are read from flags and recipes."""
 
-from wgan_dist.config.config import (
-    CONFIG_FILE,
-    RECIPE_NOTES,
-    UNSAVED,
-    Config,
-    as_dict,
-    check_together,
-    differences,
-    in_steps,
-    is_run,
-    load_config,
-    parse_background,
-    read_recipe,
-    recipe_names,
-    summary,
-    to_yaml,
-)
+from wgan_dist.config.checks import check_together
+from wgan_dist.config.config import UNSAVED, Config, in_steps, parse_background
+from wgan_dist.config.loading import load_config
+from wgan_dist.config.recipe_files import RECIPE_NOTES, read_recipe, recipe_names
+from wgan_dist.config.serialization import CONFIG_FILE, as_dict, differences, is_run, summary, to_yaml
 
 __all__ = [
     "CONFIG_FILE",

@@ -1,45 +1,55 @@
-"""What every command line shares: flags by fire, help, and errors as one line with exit status 2."""
+"""The command line that all commands share: flags by fire, help, and errors as one line and an exit status."""
 
 import dataclasses
 import functools
 import io
 import os
 import pkgutil
+import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from wgan_dist.config.fields import help_text, needs_value, typed_values
+import fire
+from fire.decorators import SetParseFn
+
+from wgan_dist.config.fields import from_flags, help_text, needs_value
 from wgan_dist.utils.errors import LostError, Stopped, UserError
 
-# What a person waits for begins with the command.
+# The start of the command as its user sees it, before torch is imported.
 STARTED = time.monotonic()
+SECONDS_FOR_FIRST_PROCESS = 5.0
 EXIT_USAGE = 2
-EXIT_LOST = 69  # as sysexits.h has it: EX_UNAVAILABLE, what this process needs is not there
-EXIT_INTERRUPTED = 130  # as shells have it: 128 + SIGINT
-EXIT_STOPPED = 75  # as sysexits.h has it: EX_TEMPFAIL, the same command goes on where this one stopped
+EXIT_LOST = 69  # EX_UNAVAILABLE of sysexits.h: another process is gone
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+EXIT_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: the same command continues the run
 
 
-def read_words(arguments: list[str], needs_value: Callable[[str], bool]) -> tuple[list[str], dict[str, str]]:
-    """The words that are no flags, and `--name=value`, `--name value`, `--name` and `--noname` as a dict of texts.
+def _check_values(arguments: list[str], settings: type[Any]) -> None:
+    """Refuse a text setting without a value, and one given twice in a row, as a shell expands --data=a{0..9}.tar."""
+    for argument, next_argument in zip(arguments, [*arguments[1:], "--"], strict=False):
+        flag, equals, _ = argument.partition("=")
+        if not flag.startswith("--") or not needs_value(settings, flag.removeprefix("--")):
+            continue
+        if not equals and next_argument.startswith("--"):
+            raise UserError(f"{flag.removeprefix('--')}: expected a value, as {flag}=…")
+        if equals and next_argument.startswith(f"{flag}="):
+            raise UserError(f"{argument} {next_argument}: given twice; braces need quotes in a shell, as '{flag}=…'")
 
-    Texts, not fire's guesses: `--run_dir=1e5` names a folder, and only the setting's own type knows. `--name` alone
-    is true; where `needs_value(name)`, it is a UserError, as are two of a name in a row: elsewhere the last counts.
+
+def read_words(arguments: list[str], settings: type[Any]) -> tuple[list[str], dict[str, str]]:
+    """Return the arguments that are not flags, and the flags as texts.
+
+    Flags are `--name=value`, `--name value`, `--name` for true and `--noname` for false. Values stay texts, since only
+    a setting's own type tells whether `--run_dir=1e5` is a number. Of a flag given several times the last one counts.
+
+    Raises:
+        UserError: For a setting of texts without a value, or twice in a row.
     """
-    import fire
-    from fire.decorators import SetParseFn
-
-    for argument, following in zip(arguments, [*arguments[1:], "--"], strict=False):
-        name = argument.removeprefix("--")
-        if "=" not in argument and argument.startswith("--") and following.startswith("--") and needs_value(name):
-            raise UserError(f"{name}: expected a value, as --{name}=…")
-        # A shell makes neighbours of --data=a{0..9}.tar, of which fire would take the last.
-        flag = argument.partition("=")[0]
-        if "=" in argument and following.startswith(f"{flag}=") and needs_value(flag.removeprefix("--")):
-            raise UserError(f"{argument} {following}: given twice; braces need quotes in a shell, as '{flag}=…'")
-    flags: dict[str, str] = {}
+    _check_values(arguments, settings)
     words: list[str] = []
+    flags: dict[str, str] = {}
 
     @SetParseFn(str)  # type: ignore[untyped-decorator]
     def collect(*positional: str, **named: str) -> None:
@@ -50,26 +60,47 @@ def read_words(arguments: list[str], needs_value: Callable[[str], bool]) -> tupl
     return words, flags
 
 
-def read_flags(arguments: list[str], needs_value: Callable[[str], bool]) -> dict[str, str]:
-    """The flags of `read_words`; a word that is none is a UserError."""
-    words, flags = read_words(arguments, needs_value)
-    if words:
+def read_flags(arguments: list[str], settings: type[Any]) -> dict[str, Any]:
+    """Return the flags as texts, as `read_words` does, and the other arguments under the positional setting's name.
+
+    Raises:
+        UserError: As `read_words`, and for an argument that is not a flag if `settings` has no positional setting.
+    """
+    words, flags = read_words(arguments, settings)
+    positional = [field.name for field in dataclasses.fields(settings) if field.metadata["positional"]]
+    if words and not positional:
         raise UserError(f"unexpected argument {words[0]}: settings are given as --name=value")
-    return flags
+    return flags | ({positional[0]: words} if words else {})
 
 
-def say(words: str, end: str = "\n") -> None:
-    """Print at once; to nobody, from then on, where whoever read the words has left: a run goes on without them."""
+def say(text: str, end: str = "\n") -> None:
+    """Print a text at once; if nobody reads standard output any more, discard this and all further output."""
     try:
-        print(words, end=end, flush=True)
+        print(text, end=end, flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _say(words: str) -> None:
-    # Every rank meets the same error; one voice is enough.
-    if os.environ.get("LOCAL_RANK", "0") == "0":
-        print(words, file=sys.stderr)
+def _speaks() -> bool:
+    """Return True on the first process of a machine: all processes have the same help and meet the same errors."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+def _print_once(text: str) -> None:
+    if _speaks():
+        print(text, file=sys.stderr)
+
+
+def _print_error(text: str) -> None:
+    """Print the error that all processes of a machine meet, once.
+
+    A launcher ends all processes as soon as one has failed, so the others leave the first one time to print. A process
+    that nobody ends has an error of its own.
+    """
+    if not _speaks():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        time.sleep(SECONDS_FOR_FIRST_PROCESS)
+    print(text, file=sys.stderr)
 
 
 def _leave(status: int) -> None:
@@ -80,19 +111,18 @@ def _leave(status: int) -> None:
 
 
 def guarded(command: Callable[[], None]) -> None:
-    """Run `command`, and end as the outcome asks for.
+    """Run `command` and turn the errors that are meant for its user into one line and an exit status.
 
-    A UserError ends as one line on standard error and exit status 2, a run that a signal stopped as one line and 75,
-    a process that lost the others as a line of each and 69, Ctrl-C elsewhere as one word and 130; any other exception
-    is a bug and keeps its traceback.
+    The status is 2 for a UserError, 75 for a run that a signal stopped, 69 for a process that lost the others (each
+    prints its line) and 130 for Ctrl-C. Any other exception is a bug and keeps its traceback.
     """
     try:
         command()
     except UserError as error:
-        _say(f"error: {error}")
+        _print_error(f"error: {error}")
         sys.exit(EXIT_USAGE)
     except Stopped as stopped:
-        _say(str(stopped))
+        _print_once(str(stopped))
         _leave(EXIT_STOPPED)
     except LostError as lost:
         print(f"error: {lost}", file=sys.stderr)
@@ -102,48 +132,44 @@ def guarded(command: Callable[[], None]) -> None:
         sys.exit(EXIT_INTERRUPTED)
 
 
-def _prepare(settings: type[Any], usage: str) -> bool:
-    """Prepare the streams; print the help and return False if it is asked for."""
+def _run(command: Callable[[list[str]], None], settings: type[Any], usage: str) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without ∇ is no reason to end a run
-    if {"-h", "--help"} & set(sys.argv[1:]):
-        print(help_text(settings, usage))
-        return False
-    return True
-
-
-def _run(command: Callable[[list[str]], None], settings: type[Any], usage: str) -> None:
-    if _prepare(settings, usage):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show ∇ does not end a run
+    if not {"-h", "--help"} & set(sys.argv[1:]):
         guarded(lambda: command(sys.argv[1:]))
+    elif _speaks():
+        say(help_text(settings, usage))
 
 
-def run_command(target: str, settings: type[Any], usage: str) -> None:
+def run_command(
+    target: str, settings: type[Any], usage: str, parse: Callable[[Mapping[str, Any]], Any] | None = None
+) -> None:
     """Run a command line: print the help, or call `target` with the settings that the flags describe.
 
-    `target` is a function as `package.module:function`. It is imported after the flags are understood, so that the
-    help and a wrong flag do not wait for torch. Errors end as `guarded` says.
-    """
+    `--help` and wrong flags are answered without importing `target`, and so without waiting for torch.
 
-    def command() -> None:
-        words, flags = read_words(sys.argv[1:], functools.partial(needs_value, settings))
-        positional = [field.name for field in dataclasses.fields(settings) if field.metadata["positional"]]
-        if words and not positional:
-            raise UserError(f"unexpected argument {words[0]}: settings are given as --name=value")
-        values = settings(**typed_values(settings, flags | ({positional[0]: words} if words else {})))
+    Args:
+        target: The command's function, as `package.module:function`.
+        settings: The dataclass that describes the flags. Arguments that are not flags go into its positional setting.
+        usage: The text above the flags in `--help`.
+        parse: A function from flags to what `target` takes, by default a `settings`.
+    """
+    parse_flags = parse or functools.partial(from_flags, settings)
+
+    def command(arguments: list[str]) -> None:
+        values = parse_flags(read_flags(arguments, settings))
         pkgutil.resolve_name(target)(values)
 
-    if _prepare(settings, usage):
-        guarded(command)
+    _run(command, settings, usage)
 
 
+# `run` and `run_on` go away as soon as every command uses `run_command`.
 def run(command: Callable[[dict[str, str]], None], settings: type[Any], usage: str) -> None:
-    """Run a command line, guarded: print the help, or call `command` with its flags."""
-    needed = functools.partial(needs_value, settings)
-    _run(lambda arguments: command(read_flags(arguments, needed)), settings, usage)
+    """Run a command line as `run_command`, with a function that takes the flags as texts."""
+    _run(lambda arguments: command(read_flags(arguments, settings)), settings, usage)
 
 
 def run_on(command: Callable[[list[str], dict[str, str]], None], settings: type[Any], usage: str) -> None:
-    """As `run`, for a command that takes words besides its flags, as folders."""
-    needed = functools.partial(needs_value, settings)
-    _run(lambda arguments: command(*read_words(arguments, needed)), settings, usage)
+    """Run a command line as `run`, with a function that also takes the arguments that are not flags."""
+    _run(lambda arguments: command(*read_words(arguments, settings)), settings, usage)

@@ -1,23 +1,27 @@
-"""Dataclasses of settings: from text or YAML values to typed fields, with errors that name the setting."""
+"""Dataclasses of settings: fields that describe themselves, and parsing with errors that name the setting."""
 
 import bisect
 import dataclasses
 import difflib
 import math
+import operator
 import os
+import shutil
+import textwrap
 import types
 import typing
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Any, TypeVar
 
 from wgan_dist.utils.errors import UserError
 
 Settings = TypeVar("Settings")
 
-TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
-# What a person writes for an optional setting that the program is to choose.
+# The text of an optional setting whose value the program chooses.
 AUTO = "auto"
+BOOLEANS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
+BOUNDS = {"least": ("at least", operator.ge), "above": ("more than", operator.gt), "below": ("less than", operator.lt)}
+HELP_COLUMN = 28
 
 
 def setting(
@@ -25,163 +29,180 @@ def setting(
     help: str,
     *,
     group: str = "",
-    choices: tuple[str, ...] = (),
+    choices: tuple[str | int, ...] = (),
     least: float | None = None,
     above: float | None = None,
     below: float | None = None,
     parse: Callable[[Any], Any] | None = None,
+    affects_result: bool = True,
+    saved: bool = True,
     positional: bool = False,
 ) -> Any:
-    """A dataclass field with its help line and its bounds: `least` ≤ value, `above` < value < `below`.
+    """Return a dataclass field that says everything about a setting.
 
-    `group` starts a new heading in the help. `parse` replaces the conversion by the field's type and
-    raises ValueError with the words for what is accepted. A `positional` tuple of texts takes
-    the words that are no flags.
+    Args:
+        default: The value if the setting is not given.
+        help: A sentence for `--help`.
+        group: The heading in `--help` that begins with this setting.
+        choices: The accepted values; upper case is accepted for lower case.
+        least, above, below: The bounds of a number: `least` ≤ value, `above` < value < `below`.
+        parse: A function that replaces the conversion to the field's type. It raises ValueError with the words for
+            what is accepted.
+        affects_result: False if a resumed run may change the setting.
+        saved: False if the setting belongs to one start of a run and is not stored with the run.
+        positional: True for the tuple of texts that receives the arguments that are not flags.
     """
     bounds = {"least": least, "above": above, "below": below}
-    metadata = {"help": help, "group": group, "choices": choices, "parse": parse, "positional": positional} | bounds
+    properties = {"affects_result": affects_result, "saved": saved, "positional": positional}
+    metadata = {"help": help, "group": group, "choices": choices, "parse": parse} | bounds | properties
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def _boolean(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    text = str(value).lower()
-    if text in TRUE + FALSE:
-        return text in TRUE
-    raise ValueError("true or false")
+def _parse_bool(value: Any) -> bool:
+    return BOOLEANS[str(value).lower()]
 
 
-def _whole(value: Any) -> int:
-    with suppress(ValueError):
-        return int(str(value))  # exactly: a float would round a large seed
+def _parse_int(value: Any) -> int:
+    number = float(str(value))
+    if not number.is_integer():
+        raise ValueError
+    # Only the text is exact: a float rounds a large seed.
+    return int(str(value)) if str(value).strip().lstrip("+-").isdecimal() else int(number)
+
+
+def _parse_float(value: Any) -> float:
+    number = float(str(value))
+    if not math.isfinite(number):
+        raise ValueError
+    return number
+
+
+def _parse_text(value: Any) -> str:
+    if not isinstance(value, (str, int, float, os.PathLike)):
+        raise ValueError
+    return str(value)
+
+
+PARSERS: dict[Any, tuple[Callable[[Any], Any], str]] = {
+    bool: (_parse_bool, "true or false"),
+    int: (_parse_int, "a whole number"),
+    float: (_parse_float, "a number"),
+    str: (_parse_text, "text"),
+}
+
+
+def _parse_item(item_type: Any, value: Any) -> Any:
+    parse, accepted = PARSERS[item_type]
     try:
-        number = float(value)
-        if isinstance(value, bool) or not number.is_integer():
-            raise ValueError
-        return int(number)
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError("a whole number") from None
+        return parse(value)
+    except (KeyError, ValueError):
+        raise ValueError(accepted) from None
 
 
-def _number(value: Any) -> float:
-    try:
-        number = float(value)
-        if isinstance(value, bool) or not math.isfinite(number):
-            raise ValueError
-        return number
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError("a number") from None
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, (str, int, float, os.PathLike)):
-        return str(value)
-    raise ValueError("text")
-
-
-CONVERSIONS: dict[Any, Callable[[Any], Any]] = {bool: _boolean, int: _whole, float: _number, str: _text}
-
-
-def _between_commas(text: str) -> list[str]:
-    """Commas within a pattern, as {a,b{0,1}}.tar, separate nothing; a brace without its other is a letter."""
-    opened: list[int] = []
+def _split_at_commas(text: str) -> list[str]:
+    """Split a text at the commas outside brace patterns such as {a,b{0,1}}.tar; an unmatched brace is a letter."""
+    open_braces: list[int] = []
     commas: list[int] = []
-    for place, letter in enumerate(text):
+    for index, letter in enumerate(text):
         if letter == "{":
-            opened.append(place)
+            open_braces.append(index)
         elif letter == ",":
-            commas.append(place)
-        elif letter == "}" and opened:
-            del commas[bisect.bisect(commas, opened.pop()) :]
-    ends = [*commas, len(text)]
-    return [text[start:end] for start, end in zip([0, *(comma + 1 for comma in commas)], ends, strict=True)]
+            commas.append(index)
+        elif letter == "}" and open_braces:
+            del commas[bisect.bisect(commas, open_braces.pop()) :]
+    starts, ends = [0, *(comma + 1 for comma in commas)], [*commas, len(text)]
+    return [text[start:end] for start, end in zip(starts, ends, strict=True)]
 
 
 def _items(value: Any) -> list[Any]:
     if isinstance(value, str):
-        enclosed = value[:1] + value[-1:] in ("()", "[]")
-        items = _between_commas(value[1:-1] if enclosed else value)
+        in_brackets = value[:1] + value[-1:] in ("()", "[]")
+        items = _split_at_commas(value[1:-1] if in_brackets else value)
         return [item.strip() for item in items if item.strip()]
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
-def _sequence(kind: Any, value: Any) -> tuple[Any, ...]:
-    kinds = typing.get_args(kind)
+def _parse_tuple(item_types: tuple[Any, ...], value: Any, may_be_empty: bool) -> tuple[Any, ...]:
     items = _items(value)
-    if kinds[-1] is Ellipsis:
-        kinds = (kinds[0],) * max(1, len(items))
-    if len(items) != len(kinds):
-        raise ValueError(f"{len(kinds)} values separated by commas" if len(kinds) > 1 else "one or more values")
-    return tuple(CONVERSIONS[each](item) for each, item in zip(kinds, items, strict=True))
+    if item_types[-1] is Ellipsis:
+        if not items and not may_be_empty:
+            raise ValueError("one or more values")
+        item_types = item_types[:1] * len(items)
+    if len(items) != len(item_types):
+        raise ValueError(f"{len(item_types)} values separated by commas")
+    return tuple(_parse_item(item_type, item) for item_type, item in zip(item_types, items, strict=True))
 
 
-def _typed(kind: Any, value: Any) -> Any:
-    if typing.get_origin(kind) is types.UnionType:
+def _parse(field: "dataclasses.Field[Any]", annotation: Any, value: Any) -> Any:
+    if field.metadata["parse"]:
+        return field.metadata["parse"](value)
+    if typing.get_origin(annotation) is types.UnionType:
         if value is None or value == AUTO:
             return None
-        kind = typing.get_args(kind)[0]
-    if typing.get_origin(kind) is tuple:
-        return _sequence(kind, value)
-    return CONVERSIONS[kind](value)
+        annotation = typing.get_args(annotation)[0]
+    if typing.get_origin(annotation) is tuple:
+        return _parse_tuple(typing.get_args(annotation), value, may_be_empty=field.default == ())
+    if field.metadata["choices"] and annotation is str:
+        value = str(value).lower()
+    return _parse_item(annotation, value)
 
 
-def _check_bounds(rules: Mapping[str, Any], value: Any) -> None:
-    if rules["choices"] and value not in rules["choices"]:
-        raise ValueError("one of " + ", ".join(rules["choices"]))
-    numbers = value if isinstance(value, tuple) else (value,)
-    for number in numbers:
-        if not isinstance(number, (int, float)):
-            continue
-        if rules["least"] is not None and number < rules["least"]:
-            raise ValueError(f"at least {rules['least']:g}")
-        if rules["above"] is not None and number <= rules["above"]:
-            raise ValueError(f"more than {rules['above']:g}")
-        if rules["below"] is not None and number >= rules["below"]:
-            raise ValueError(f"less than {rules['below']:g}")
+def _check(metadata: Mapping[str, Any], value: Any) -> None:
+    if value is None:
+        return
+    if metadata["choices"] and value not in metadata["choices"]:
+        raise ValueError("one of " + ", ".join(map(str, metadata["choices"])))
+    for bound, (words, fulfils) in BOUNDS.items():
+        limit = metadata[bound]
+        if limit is not None and not all(fulfils(number, limit) for number in _items(value)):
+            raise ValueError(f"{words} {show(limit)}")
 
 
-def _convert(field: "dataclasses.Field[Any]", kind: Any, value: Any) -> Any:
+def _convert(field: "dataclasses.Field[Any]", annotation: Any, value: Any) -> Any:
     try:
-        parse = field.metadata["parse"]
-        converted = parse(value) if parse else _typed(kind, value)
-        _check_bounds(field.metadata, converted)
-        return converted
+        converted = _parse(field, annotation, value)
+        _check(field.metadata, converted)
     except ValueError as accepted:
         raise UserError(f"{field.name}={value}: expected {accepted}") from None
+    return converted
 
 
-def unknown_name(kind: str, name: str, known: list[str]) -> UserError:
-    """The error for a name that does not exist, with the nearest one that does."""
+def unknown_name(thing: str, name: str, known: list[str]) -> UserError:
+    """Return the error for a name that does not exist; it suggests the nearest known name."""
     near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]}?" if near else "known are: " + ", ".join(known)
-    return UserError(f"unknown {kind} {name}; {hint}")
+    hint = f"did you mean {near[0]}?" if near else "known are: " + (", ".join(known) or "none")
+    return UserError(f"unknown {thing} {name}; {hint}")
 
 
 def typed_values(cls: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Texts (flags) or YAML values to the types of the fields of `cls`; an unknown name is a UserError."""
+    """Convert texts of flags or values of YAML to the types of the fields of the dataclass `cls`.
+
+    Raises:
+        UserError: For an unknown name, a value of the wrong type, or one out of bounds.
+    """
     fields = {field.name: field for field in dataclasses.fields(cls)}
-    kinds = typing.get_type_hints(cls)
+    annotations = typing.get_type_hints(cls)
     for name in values:
         if name not in fields:
-            raise unknown_name("setting", str(name), list(fields))
-    return {name: _convert(fields[name], kinds[name], value) for name, value in values.items()}
+            flags = [field.name for field in fields.values() if not field.metadata["positional"]]
+            raise unknown_name("setting", str(name), flags)
+    return {name: _convert(fields[name], annotations[name], value) for name, value in values.items()}
 
 
-def from_flags(cls: type[Settings], flags: Mapping[str, str]) -> Settings:
-    """Build a dataclass of settings from the texts of a command line."""
+def from_flags(cls: type[Settings], flags: Mapping[str, Any]) -> Settings:
+    """Return a `cls` from the flags of a command line, as `typed_values` converts them."""
     return cls(**typed_values(cls, flags))
 
 
 def needs_value(cls: type[Any], name: str) -> bool:
-    """Whether a setting cannot be given as `--name` alone: one that would take the word true for a text."""
-    kind = typing.get_type_hints(cls).get(name)
-    fields = {field.name: field for field in dataclasses.fields(cls)}
-    return kind in (str, tuple[str, ...]) and fields[name].metadata["parse"] is None
+    """Return True for a setting of free text: `--name` without a value would otherwise mean the text True."""
+    annotation = typing.get_type_hints(cls).get(name)
+    metadata = {field.name: field.metadata for field in dataclasses.fields(cls)}
+    return annotation in (str, tuple[str, ...]) and not metadata[name]["parse"] and not metadata[name]["choices"]
 
 
 def show(value: Any) -> str:
-    """A setting's value as a person would type it."""
+    """Return a setting's value as a person would type it."""
     if value is None:
         return AUTO
     if isinstance(value, bool):
@@ -191,16 +212,23 @@ def show(value: Any) -> str:
     return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
+def _help_entry(field: "dataclasses.Field[Any]", columns: int) -> str:
+    choices = f" [{' | '.join(map(str, field.metadata['choices']))}]" if field.metadata["choices"] else ""
+    default = "" if field.default in ("", ()) or field.default is False else f" (default {show(field.default)})"
+    text = f"  --{field.name:<{HELP_COLUMN - 5}} {field.metadata['help']}{choices}{default}"
+    return textwrap.fill(text, columns, subsequent_indent=" " * HELP_COLUMN, break_on_hyphens=False)
+
+
 def help_text(cls: type[Any], usage: str) -> str:
-    """`usage`, then a line for every setting of `cls`: flag, meaning, accepted values, default."""
+    """Return `usage` and an entry for every setting of `cls`: flag, help, choices, default.
+
+    The text is as wide as the terminal, or 120 characters if there is none.
+    """
+    columns = shutil.get_terminal_size((120, 0)).columns
     lines = [usage.strip()]
     for field in dataclasses.fields(cls):
-        rules = field.metadata
-        if rules["group"]:
-            lines += ["", f"{rules['group']}:"]
-        choices = f" [{'|'.join(rules['choices'])}]" if rules["choices"] else ""
-        default = (
-            f" (default {show(field.default)})" if field.default not in ("", ()) and field.default is not False else ""
-        )
-        lines.append(f"  --{field.name:<24} {rules['help']}{choices}{default}")
+        if field.metadata["group"]:
+            lines += ["", f"{field.metadata['group']}:"]
+        if not field.metadata["positional"]:
+            lines.append(_help_entry(field, columns))
     return "\n".join(lines)

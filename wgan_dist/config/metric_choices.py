@@ -1,6 +1,6 @@
-"""The metrics that settings choose from, by name. What they are is in `wgan_dist.tracking.metric_names`."""
+"""The names of the metrics that settings choose from; `wgan_dist.tracking.metric_names` describes them."""
 
-# The values of --metrics, in the order in which they are recorded.
+# The values of --metrics, in the order of recording.
 IMAGE_METRICS = (
     "sliced_wasserstein",
     "nearest_neighbour",
@@ -21,18 +21,10 @@ SHORT_NAMES = {
     "frechet": ("frechet_distance",),
     "kernel": ("kernel_distance",),
 }
-# The values of --best_metric: metrics of which one direction is better.
+# The values of --best_metric: metrics with a better direction.
 BEST_METRICS = (
     "auto",
-    "sliced_wasserstein",
-    "diversity",
-    "fid",
-    "kid",
-    "inception_score",
-    "precision",
-    "recall",
-    "frechet_distance",
-    "kernel_distance",
+    *(name for name in IMAGE_METRICS if name != "nearest_neighbour"),
     "wasserstein_train",
     "wasserstein_holdout",
     "exact_wasserstein",
@@ -46,12 +38,12 @@ def parse_metrics(value: object) -> tuple[str, ...] | None:
     """Return full names in the order of IMAGE_METRICS, or None for `auto`.
 
     Raises:
-        ValueError: For a name that is not known; the message lists what is accepted.
+        ValueError: For an unknown name; the message lists what is accepted.
     """
-    names = [str(each).strip() for each in (value if isinstance(value, (list, tuple)) else str(value).split(","))]
-    if names == ["auto"] or value is None:
+    if value is None or value == "auto":
         return None
-    chosen = {name for each in names for name in SHORT_NAMES.get(each, (each,))}
+    names = [str(name).strip() for name in (value if isinstance(value, (list, tuple)) else str(value).split(","))]
+    chosen = {full_name for name in names for full_name in SHORT_NAMES.get(name, (name,))}
     if not chosen <= set(IMAGE_METRICS):
         raise ValueError(f"auto, or some of {', '.join([*SHORT_NAMES, *IMAGE_METRICS])}")
     return tuple(name for name in IMAGE_METRICS if name in chosen)

@@ -1,0 +1,81 @@
+"""Checks of settings that are each valid and contradict one another."""
+
+from wgan_dist.config.config import Config
+from wgan_dist.utils.errors import UserError
+
+
+def _check_critic_constraint(config: Config) -> None:
+    normalised = config.spectral_norm in ("critic", "both")
+    if config.loss == "wasserstein" and config.penalty == "none" and not normalised and ":" not in config.critic:
+        raise UserError(
+            "penalty=none with loss=wasserstein: without a Lipschitz constraint the estimate grows without bound; "
+            "expected a penalty, or spectral_norm=critic with critic_norm=none"
+        )
+    if config.penalty == "clip" and config.loss != "wasserstein":
+        raise UserError(
+            f"penalty=clip with loss={config.loss}: this loss needs scores larger than clipped weights allow; "
+            "expected loss=wasserstein"
+        )
+    if config.penalty == "clip" and normalised:
+        raise UserError(
+            f"penalty=clip with spectral_norm={config.spectral_norm}: spectral norm makes clipping ineffective; "
+            "expected spectral_norm=none or generator"
+        )
+    if config.critic_norm == "batch" and config.penalty not in ("clip", "none"):
+        raise UserError(
+            f"critic_norm=batch with penalty={config.penalty}: the penalty needs the gradient of each sample alone, "
+            "and BatchNorm mixes samples; expected critic_norm=instance, layer or none"
+        )
+
+
+def _check_schedule(config: Config) -> None:
+    if config.critic_warmup and (config.loss != "wasserstein" or config.real_batch_per == "generator"):
+        raise UserError(
+            f"critic_warmup=true with loss={config.loss}, real_batch_per={config.real_batch_per}: the warm-up brings a "
+            "Wasserstein critic near its optimum on new batches; expected loss=wasserstein, real_batch_per=critic"
+        )
+    if config.reuse_latents and config.generator_batch_size not in (None, config.batch_size):
+        raise UserError(
+            f"reuse_latents=true with generator_batch_size={config.generator_batch_size}: "
+            f"expected batch_size={config.batch_size}"
+        )
+
+
+def _check_computation(config: Config) -> None:
+    for name in ("batch_size", "generator_batch_size"):
+        size = getattr(config, name)
+        if size is not None and size % config.accumulation:
+            raise UserError(f"{name}={size}: expected a multiple of accumulation={config.accumulation}")
+    if config.cuda_graphs and not config.compile:
+        raise UserError("cuda_graphs=true with compile=false: expected compile=true")
+    if config.cuda_graphs and config.accumulation > 1:  # a graph's gradients do not outlive its next replay
+        raise UserError(f"cuda_graphs=true with accumulation={config.accumulation}: expected accumulation=1")
+    if config.dtype == "float64" and config.mixed_precision not in ("auto", "no"):
+        raise UserError(f"mixed_precision={config.mixed_precision} with dtype=float64: expected mixed_precision=no")
+
+
+def _check_evaluation(config: Config) -> None:
+    if config.evaluate_every in (0, "0epoch"):
+        without = f"with evaluate_every={config.evaluate_every}: nothing is evaluated"
+        for name in ("metrics", "best_metric", "feature_extractor", "inception_weights"):
+            if getattr(config, name) != getattr(Config, name):
+                raise UserError(f"{name} {without}; expected evaluate_every to be more than 0")
+        if config.early_stop != "no":
+            raise UserError(f"early_stop={config.early_stop} {without}; expected evaluate_every to be more than 0")
+    if config.early_stop == "holdout" and (not config.holdout or config.loss != "wasserstein"):
+        raise UserError(
+            f"early_stop=holdout with holdout={config.holdout:g}, loss={config.loss}: "
+            "expected holdout to be more than 0, and loss=wasserstein"
+        )
+
+
+def check_together(config: Config) -> None:
+    """Check that the settings do not contradict one another.
+
+    Raises:
+        UserError: For the first contradiction; the message names the settings, their values and what is accepted.
+    """
+    for check in (_check_critic_constraint, _check_schedule, _check_computation, _check_evaluation):
+        check(config)
+    if config.resume != "false" and not config.run_dir:
+        raise UserError(f"resume={config.resume}: expected --run_dir, the folder of the run to continue")

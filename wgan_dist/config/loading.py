@@ -1,0 +1,49 @@
+"""Flags over a recipe, or over the settings of the run to continue → Config."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from wgan_dist.config.checks import check_together
+from wgan_dist.config.config import Config
+from wgan_dist.config.fields import typed_values
+from wgan_dist.config.recipe_files import RECIPE_NOTES, read_recipe, read_yaml
+from wgan_dist.config.serialization import CONFIG_FILE, is_run
+from wgan_dist.utils.errors import UserError
+
+DEFAULT_RECIPE = "digits"
+
+
+def _continues_run(flags: Mapping[str, Any]) -> bool:
+    resume, run_dir = flags.get("resume", "false"), flags.get("run_dir", "")
+    return bool(run_dir) and (resume == "true" or (resume == "auto" and is_run(Path(run_dir))))
+
+
+def _recipe_settings(recipe: str) -> dict[str, Any]:
+    values = read_recipe(recipe) if recipe else {}
+    return {name: value for name, value in values.items() if name not in RECIPE_NOTES} | {"recipe": recipe}
+
+
+def load_config(flags: Mapping[str, Any]) -> Config:
+    """Return the settings of a run: the defaults, overridden by a recipe, overridden by `flags`.
+
+    The recipe is the one that the flags name, or `digits` if they name neither a recipe nor data. If they continue a
+    run, that run's settings replace the recipe.
+
+    Args:
+        flags: Settings by name, as the texts of a command line or as Python values.
+
+    Raises:
+        UserError: For an unknown setting, a value of the wrong type or out of bounds, an unreadable recipe, and
+            settings that contradict one another.
+    """
+    given = typed_values(Config, flags)
+    continues = _continues_run(given)
+    source = given["run_dir"] if continues else given.get("recipe") or ("" if "data" in given else DEFAULT_RECIPE)
+    try:
+        values = read_yaml(Path(source) / CONFIG_FILE) if continues else _recipe_settings(source)
+        config = Config(**(typed_values(Config, values) | given))
+    except UserError as error:
+        raise UserError(str(error) if source in str(error) else f"{error} (in {source})") from error
+    check_together(config)
+    return config

@@ -1,0 +1,101 @@
+"""Recipes: YAML files of settings, each of which may extend another."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from wgan_dist.config.config import UNSAVED
+from wgan_dist.config.fields import unknown_name
+from wgan_dist.utils.errors import UserError
+
+RECIPES = Path(__file__).parent / "recipes"
+# The keys of a recipe that inform the reader: its method, where that is from, and what to expect of a run.
+RECIPE_NOTES = ("method", "source", "expect")
+MAX_CHARACTERS = 1 << 16
+MAX_DEPTH = 8
+
+
+def _safe_text(path: Path) -> str:
+    """Return the text of a YAML file that cannot exhaust the memory: a few lines with aliases can mean gigabytes."""
+    with path.open(encoding="utf-8") as file:
+        text = file.read(MAX_CHARACTERS + 1)
+    if len(text) > MAX_CHARACTERS:
+        raise ValueError(f"longer than {MAX_CHARACTERS:,} characters")
+    depth = 0
+    for event in yaml.parse(text, yaml.BaseLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.AliasEvent) or depth > MAX_DEPTH:
+            raise ValueError("expected settings whose values are texts or lists of texts, without aliases")
+    return text
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the keys of a YAML file and their values as texts or lists of texts, as flags have them.
+
+    YAML's own types would read `no` as false and 000000 as 0.
+
+    Raises:
+        UserError: For a file that cannot be read, or is not a YAML mapping of moderate size.
+    """
+    try:
+        content = yaml.load(_safe_text(path), yaml.BaseLoader)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if content in (None, ""):
+        return {}
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected lines of the form setting: value")
+    return content
+
+
+def recipe_names() -> list[str]:
+    """Return the names of the recipes that come with the package, sorted."""
+    return sorted(file.stem for file in RECIPES.glob("*.yaml"))
+
+
+def _recipe_path(recipe: str) -> Path:
+    if recipe.endswith((".yaml", ".yml")):
+        return Path(recipe)
+    if recipe not in recipe_names():
+        raise unknown_name("recipe", recipe, recipe_names())
+    return RECIPES / f"{recipe}.yaml"
+
+
+def _base_path(recipe: Path, base: str) -> Path:
+    try:
+        path = recipe.parent / _recipe_path(base)  # an absolute path replaces the parent
+    except UserError as error:
+        raise UserError(f"recipe {recipe}: base={base}: {error}") from None
+    if not path.is_file():
+        raise UserError(f"recipe {recipe}: base={base}: there is no such file")
+    return path
+
+
+def _read_with_base(path: Path, extended_by: tuple[Path, ...]) -> dict[str, Any]:
+    values = read_yaml(path)
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    base_path, chain = _base_path(path, str(base)), (*extended_by, path)
+    if base_path.resolve() in [recipe.resolve() for recipe in chain]:
+        raise UserError(f"recipe {path}: base={base} leads back to itself")
+    return _read_with_base(base_path, chain) | values
+
+
+def read_recipe(recipe: str) -> dict[str, Any]:
+    """Return the settings and notes of a recipe and, below them, those of its base, as texts or lists of texts.
+
+    `recipe` is a recipe's name or a YAML file, and so is the base; a file is relative to the recipe that names it.
+
+    Raises:
+        UserError: For a recipe or base that does not exist, bases that extend each other, and settings that are
+            given on the command line only.
+    """
+    values = _read_with_base(_recipe_path(recipe), ())
+    for name in UNSAVED:
+        if name in values:
+            raise UserError(f"recipe {recipe}: {name} is given on the command line, not in a recipe")
+    return values

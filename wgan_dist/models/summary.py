@@ -1,0 +1,59 @@
+"""Tables of both networks of a run: layers, shapes, parameters and multiply-adds."""
+
+import dataclasses
+
+import torch
+import torchinfo
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from wgan_dist.config import Config
+from wgan_dist.models.from_config import ASSUMED_CHANNELS, network_specs
+from wgan_dist.models.layers import ConvDownsample, UpsampleConv
+from wgan_dist.models.registry import build_critic, build_generator
+from wgan_dist.utils.errors import UserError
+
+COLUMNS = ("input_size", "output_size", "num_params", "mult_adds")
+
+
+def _table(network: nn.Module, input_shape: tuple[int, ...]) -> str:
+    table = str(torchinfo.summary(network, input_shape, col_names=COLUMNS, device="cpu", verbose=0))
+    if not any(isinstance(module, (ConvDownsample, UpsampleConv)) for module in network.modules()):
+        return table
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        network.to("meta")(torch.empty(input_shape))
+    return (
+        f"{table}\nConvolutions that halve or double the size are counted above as the 3×3 convolutions whose weights "
+        f"they have; computed are {counter.get_total_flops() / 2e6:,.2f} M multiply-adds."
+    )
+
+
+def tables(config: Config) -> dict[str, str]:
+    """Return a table of each network at its training batch size, by the network's name.
+
+    Raises:
+        UserError: For networks that do not exist or do not fit the settings.
+    """
+    # torchinfo counts no multiply-adds of a layer whose weight is computed; spectral norm adds no parameters.
+    plain = dataclasses.replace(config, spectral_norm="none")
+    channels = config.channels or (1 if config.data == ("digits",) else ASSUMED_CHANNELS)
+    generator, critic = network_specs(plain, channels)
+    latents_shape = (config.generator_batch_size or config.batch_size, config.latent_dim)
+    samples_shape = (config.batch_size, *critic.sample_shape)
+    with torch.random.fork_rng(devices=[]):
+        try:
+            return {
+                f"generator {generator.name}": _table(build_generator(generator, config.seed), latents_shape),
+                f"critic {critic.name}": _table(build_critic(critic, config.seed), samples_shape),
+            }
+        except RuntimeError as error:
+            raise UserError(
+                f"generator={config.generator}, critic={config.critic}: {error.__cause__ or error}"
+            ) from error
+
+
+def print_summary(config: Config) -> None:
+    """Print the tables of both networks; raises UserError as `tables` does."""
+    print("\n\n".join(f"{name}\n{table}" for name, table in tables(config).items()))
+    if config.spectral_norm != "none":
+        print(f"spectral_norm={config.spectral_norm} divides every weight by its spectral norm, which is not shown")
