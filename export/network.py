@@ -15,6 +15,7 @@ from wgan_dist.checkpoints.generator_file import Artifact, Description
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS
 from wgan_dist.config.fields import setting
 from wgan_dist.utils.errors import UserError
+from wgan_dist.utils.images import to_uint8
 
 METADATA_PREFIX = "wgan_dist."
 FP32, BF16, FP16 = "fp32", "bf16", "fp16"
@@ -49,8 +50,7 @@ class Uint8Images(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """z [n, latent_dim] → uint8 [n, h, w, c] in 0…255, rounded to nearest."""
-        levels = ((self.generator(z) + 1.0) * 127.5).round().clamp(0.0, 255.0)
-        return levels.to(torch.uint8).permute(0, 2, 3, 1)
+        return to_uint8(self.generator(z)).permute(0, 2, 3, 1)
 
 
 def inside(network: nn.Module, change: Callable[[nn.Module], nn.Module]) -> nn.Module:

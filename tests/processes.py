@@ -6,7 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from wgan_dist.tracking.logger import METRICS_FILE, WALL_CLOCK_KEYS
+from wgan_dist.checkpoints.run_dir import METRICS_FILE
+from wgan_dist.tracking.metric_names import SPEED_METRICS
 
 REPOSITORY = Path(__file__).parent.parent
 HANG_SECONDS = 300
@@ -45,4 +46,4 @@ def run(*command: str, cwd: Path, fails: int = 0) -> "subprocess.CompletedProces
 def metrics(run_dir: Path) -> list[dict[str, float]]:
     """The records of a run without what the clock decides."""
     lines = (run_dir / METRICS_FILE).read_text().splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k not in WALL_CLOCK_KEYS} for line in lines]
+    return [{k: v for k, v in json.loads(line).items() if k not in SPEED_METRICS} for line in lines]

@@ -26,11 +26,11 @@ from torch import Tensor, nn
 from export.loaders import open_generator
 from wgan_dist.checkpoints.generator_file import EMA_FILE
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS, checkpoint_position
+from wgan_dist.config import Config
 from wgan_dist.data import ImageDataset, open_images, split
 from wgan_dist.data.sources.base import read_idx
 from wgan_dist.data.transforms import to_pixels
-from wgan_dist.evaluation.evaluator import ImageEvaluator, image_evaluator
-from wgan_dist.evaluation.metric_set import open_metric_set
+from wgan_dist.evaluation.evaluator import Evaluator, make_evaluator
 from wgan_dist.utils import rng
 
 SIZE, CLASSES, FEATURES = 32, 10, 128
@@ -98,14 +98,15 @@ def accuracy(features: Features, answer: nn.Linear, pixels: Tensor, targets: NDA
     return float((said.numpy() == targets).mean())
 
 
-def evaluation_by(features: Features, images: ImageDataset, file: Path) -> ImageEvaluator:
+def evaluation_by(features: Features, images: ImageDataset, file: Path) -> Evaluator:
     """The Fréchet distance to all training images, by `features` as they are read from a TorchScript `file`."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*torch.jit.*deprecated.*")
         torch.jit.save(torch.jit.trace(features, torch.zeros(2, *images.shape, dtype=torch.uint8)), str(file))
-    cpu = torch.device("cpu")
-    judges = open_metric_set(("frechet_distance",), images.shape, str(file), "", cpu)
-    return image_evaluator(images, split(images.values, 0.0), judges, COUNT, len(images), 0, CACHE, cpu)
+    config = Config(
+        metrics=("frechet_distance",), feature_extractor=str(file), evaluation_images=COUNT, seed=0, cache_dir=CACHE
+    )
+    return make_evaluator(config, images, split(images.values, 0.0), torch.device("cpu"), real_count=len(images))
 
 
 def draw_curve(steps: list[int], distances: list[float], floor: float, out: Path) -> None:

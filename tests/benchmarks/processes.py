@@ -12,8 +12,8 @@ import tempfile
 from pathlib import Path
 
 from tests.processes import PYTHON, run, torchrun
+from wgan_dist.checkpoints.run_dir import METRICS_FILE
 from wgan_dist.config import Config, command_line
-from wgan_dist.tracking.logger import COMMUNICATION_KEYS, METRICS_FILE
 
 # DCGAN-64 as in the paper's comparison, on images made from the digits: what they show costs nothing.
 SETTINGS = {"data": "digits", "image_size": "64", "channels": "3", "batch_size": "32", "latent_dim": "100"}
@@ -47,7 +47,9 @@ def measure(flags: dict[str, str]) -> None:
     one, two = medians.values()
     print(f"throughput of two against one: {one / two:.2f}")
     last = found["two processes, one thread"]
-    size, milliseconds, share = (statistics.median(each[name] for each in last) for name in COMMUNICATION_KEYS)
+    size, milliseconds, share = (
+        statistics.median(record[f"communication_{name}"] for record in last) for name in ("bytes", "ms", "share")
+    )
     print(
         f"gradients of {size / 2**20:.3g} MiB averaged per step, in {milliseconds:.3g} ms, waiting for the other "
         f"process included; {100 * share:.1f} % of the step is not hidden behind computing"

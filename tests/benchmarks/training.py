@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from tests.processes import PYTHON, REPOSITORY
-from wgan_dist.tracking.logger import METRICS_FILE
+from wgan_dist.checkpoints.run_dir import METRICS_FILE
 
 TURNS = 2
 GIB = 2**20  # of the kilobytes that the system counts memory in

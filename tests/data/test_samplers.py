@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from wgan_dist.data import ImageDataset, Order, ShareSampler, as_inputs, micro_batches, mirrored, to_unit_range
+from wgan_dist.data import ImageDataset, Order, ShareSampler, as_inputs, micro_batches, mirrored
 from wgan_dist.distributed import World, micro_batch_slices
+from wgan_dist.utils.images import from_uint8
 
 SIZES = st.tuples(st.integers(1, 40), st.integers(1, 40)).map(lambda pair: (max(pair), min(pair)))
 SEEDS = st.integers(0, 2**63 - 1)
@@ -111,7 +112,7 @@ def test_micro_batches_are_the_images_of_the_sampler_in_its_order(workers: int) 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_levels_become_numbers_from_minus_one_to_one(dtype: torch.dtype) -> None:
     levels = torch.arange(256, dtype=torch.uint8)
-    numbers = to_unit_range(levels, dtype)
+    numbers = from_uint8(levels, dtype)
     assert numbers.dtype == dtype
     assert numbers[[0, 255]].tolist() == [-1, 1]
     torch.testing.assert_close(numbers, torch.linspace(-1, 1, 256, dtype=torch.float64).to(dtype))

@@ -1,4 +1,4 @@
-"""Evaluation within training: it takes no notice of how many processes there are, and the run takes none of it."""
+"""Evaluation during training: it does not depend on the number of processes, and it does not change the run."""
 
 import json
 import shutil
@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.extractors import Projection, torchscript
 from tests.faults.tiny import SETTINGS, curves, files, flags, last_checkpoint, records
-from tests.judges import Projection, torchscript
 from tests.processes import PYTHON, TORCHRUN_2, run
 from wgan_dist.checkpoints import generator_file, safetensors_io
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS
@@ -69,10 +69,12 @@ def test_a_run_is_the_same_to_the_bit_with_and_without_evaluation(
 def test_two_processes_measure_what_one_does(extractor: str, cache_dir: Path, tmp_path: Path) -> None:
     settings = FEW | OFTEN | {"dtype": "float64", "cache_dir": str(cache_dir), "feature_extractor": extractor}
     for name, command in (("one", PYTHON), ("two", TORCHRUN_2)):
-        # A cache each: what one has computed, the other must not read.
+        # Separate caches: neither run may read what the other has computed.
         shutil.copytree(cache_dir, tmp_path / name / "cache", ignore=shutil.ignore_patterns("*.features"))
-        given = flags(settings | {"run_dir": str(tmp_path / name / "run"), "cache_dir": str(tmp_path / name / "cache")})
-        run(*command, "-m", "wgan_dist.train", *given, cwd=tmp_path)
+        arguments = flags(
+            settings | {"run_dir": str(tmp_path / name / "run"), "cache_dir": str(tmp_path / name / "cache")}
+        )
+        run(*command, "-m", "wgan_dist.train", *arguments, cwd=tmp_path)
     one, two = (records(tmp_path / name / "run") for name in ("one", "two"))
     assert len([each for each in one if each.keys() >= MEASURED]) == 3
     for first, second in zip(one, two, strict=True):
@@ -82,7 +84,7 @@ def test_two_processes_measure_what_one_does(extractor: str, cache_dir: Path, tm
 
 
 @pytest.mark.slow
-def test_what_one_process_fails_in_ends_all_with_the_same_words(cache_dir: Path, tmp_path: Path) -> None:
+def test_a_failure_of_one_process_ends_all_with_the_same_message(cache_dir: Path, tmp_path: Path) -> None:
     class FailsOnTwo(torch.nn.Module):
         def forward(self, images: Tensor) -> Tensor:
             wrong = images.shape[0] == 35
@@ -91,21 +93,21 @@ def test_what_one_process_fails_in_ends_all_with_the_same_words(cache_dir: Path,
     extractor = torchscript(FailsOnTwo(), tmp_path / "fails.pt")
     settings = FEW | OFTEN | {"cache_dir": str(cache_dir), "feature_extractor": extractor, "metrics": "frechet"}
     # 71 images: the first process has 35 of them in one batch, the second 36.
-    given = flags(settings | {"evaluation_images": "71", "run_dir": str(tmp_path / "run")})
-    done = run(*TORCHRUN_2, "-m", "wgan_dist.train", *given, cwd=tmp_path, fails=1)
+    arguments = flags(settings | {"evaluation_images": "71", "run_dir": str(tmp_path / "run")})
+    done = run(*TORCHRUN_2, "-m", "wgan_dist.train", *arguments, cwd=tmp_path, fails=1)
     assert f"error: feature_extractor={extractor}: gives features that are not finite" in done.stderr
 
 
 def test_the_estimates_are_the_means_of_the_critics_scores(cache_dir: Path, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     # More images than are held out, so that all of these are scored.
-    given = FEW | {"cache_dir": str(cache_dir), "run_dir": str(run_dir), "max_steps": "2", "dtype": "float64"}
-    train(given | {"evaluate_every": "2"})
+    arguments = FEW | {"cache_dir": str(cache_dir), "run_dir": str(run_dir), "max_steps": "2", "dtype": "float64"}
+    train(arguments | {"evaluate_every": "2"})
     record = records(run_dir)[-1]
     digits = open_images(("digits",), 16, None, "ffffff", False, str(cache_dir))
     parts = split(digits.pixels, 0.2)
     count = len(parts.held_out)
-    critic = build_critic(network_specs(load_config(given), 1)[1]).double().eval()
+    critic = build_critic(network_specs(load_config(arguments), 1)[1]).double().eval()
     safetensors_io.load_into(critic, (last_checkpoint(run_dir) / "critic.safetensors").read_bytes(), "critic")
     z = torch.from_numpy(rng.latent("normal", 1, "evaluation.z", 0, (1024, 4))[:count])
     chosen = parts.training[rng.permutation(1, "evaluation.real", 0, len(parts.training))[:count]]
@@ -119,27 +121,27 @@ def test_the_estimates_are_the_means_of_the_critics_scores(cache_dir: Path, tmp_
     assert record["wasserstein_holdout"] != record["wasserstein_train"]
 
 
-def counting(extract: list[int], features: Tensor) -> Extractor:
-    """An extractor that notes how many images it was given."""
+def counting(calls: list[int], features: Tensor) -> Extractor:
+    """An extractor that appends the number of images of each call to `calls`."""
 
     def run_it(images: Tensor) -> dict[str, Tensor]:
-        extract.append(len(images))
+        calls.append(len(images))
         return {"features": images.double().flatten(1)[:, :4] + features}
 
     return Extractor(run_it, f"{float(features)}", "", "features")
 
 
 def test_real_features_are_computed_once_for_each_set_and_extractor(digits: ImageDataset, tmp_path: Path) -> None:
-    asked: list[int] = []
-    one, other = (counting(asked, torch.tensor(value).double()) for value in (0.0, 1.0))
+    calls: list[int] = []
+    one, other = (counting(calls, torch.tensor(value).double()) for value in (0.0, 1.0))
     rows = np.arange(3, 133)
     real = RealFeatures(digits, rows, tmp_path)
     first = real.of(one)
-    assert asked == [64, 64, 2]
+    assert calls == [64, 64, 2]
     expected = digits.pixels[rows].reshape(130, -1)[:, :4]
     assert (first.numpy() == expected).all()
     assert (RealFeatures(digits, rows.copy(), tmp_path).of(one) == first).all()
-    assert asked == [64, 64, 2]
+    assert calls == [64, 64, 2]
     changed = ImageDataset(digits.name, digits.pixels, "another", ())
     others = [
         (real, other),
@@ -148,18 +150,18 @@ def test_real_features_are_computed_once_for_each_set_and_extractor(digits: Imag
     ]
     for number, (images, extractor) in enumerate(others, 2):
         images.of(extractor)
-        assert len(asked) == 3 * number
-    [damaged] = [file for file in tmp_path.iterdir() if file == real._file(one)]
+        assert len(calls) == 3 * number
+    [damaged] = [file for file in tmp_path.iterdir() if file == real._cache_file(one)]
     damaged.write_bytes(damaged.read_bytes()[:-100])
     assert (real.of(one) == first).all()
-    assert len(asked) == 15
+    assert len(calls) == 15
     assert (real.of(one) == first).all()
-    assert len(asked) == 15
+    assert len(calls) == 15
 
 
 def test_real_features_of_a_flipped_bit_are_computed_again(digits: ImageDataset, tmp_path: Path) -> None:
-    asked: list[int] = []
-    extractor = counting(asked, torch.tensor(0.0).double())
+    calls: list[int] = []
+    extractor = counting(calls, torch.tensor(0.0).double())
     real = RealFeatures(digits, np.arange(20), tmp_path)
     first = real.of(extractor)
     [file] = tmp_path.iterdir()
@@ -167,23 +169,23 @@ def test_real_features_of_a_flipped_bit_are_computed_again(digits: ImageDataset,
     content[content.index(first.numpy().tobytes())] ^= 1
     file.write_bytes(content)
     assert (real.of(extractor) == first).all()
-    assert asked == [20, 20]
+    assert calls == [20, 20]
 
 
 def test_real_features_are_of_one_version_of_torch_fidelity(
     digits: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[int] = []
-    extractor = counting(asked, torch.tensor(0.0).double())
+    calls: list[int] = []
+    extractor = counting(calls, torch.tensor(0.0).double())
     real = RealFeatures(digits, np.arange(20), tmp_path)
     real.of(extractor)
     monkeypatch.setattr("importlib.metadata.version", {"torch-fidelity": "another"}.__getitem__)
     real.of(extractor)
-    assert asked == [20, 20]
+    assert calls == [20, 20]
 
 
-def test_more_images_may_be_judged_than_are_held_out(cache_dir: Path, tmp_path: Path) -> None:
-    """With a norm layer in the critic, which takes no batch of none."""
+def test_more_images_may_be_generated_than_are_held_out(cache_dir: Path, tmp_path: Path) -> None:
+    """The critic has a norm layer, which does not accept an empty batch."""
     settings = SETTINGS | {"max_steps": "1", "holdout": "0.01", "evaluate_every": "1", "generator": "dcgan"}
     own = {"critic": "dcgan", "critic_norm": "instance", "run_dir": str(tmp_path / "run"), "cache_dir": str(cache_dir)}
     train(settings | own)

@@ -1,7 +1,6 @@
-"""What is measured of a generator, on generators whose measures are known."""
+"""Evaluators on generators whose metrics are known."""
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,14 +32,14 @@ TOY = {
 
 
 class Source:
-    """A generator that gives the rows of `values` in turn, and notes what it is asked for."""
+    """A generator that returns the rows of `values` in turn and records the numbers of the samples."""
 
     def __init__(self, values: np.ndarray) -> None:
-        self.values, self.asked = torch.as_tensor(values, dtype=torch.float32), list[int]()
+        self.values, self.numbers = torch.as_tensor(values, dtype=torch.float32), list[int]()
 
     def __call__(self, part: slice) -> Tensor:
         numbers = torch.arange(part.start, part.stop)
-        self.asked += numbers.tolist()
+        self.numbers += numbers.tolist()
         return self.values[numbers % len(self.values)]
 
 
@@ -49,15 +48,15 @@ def of_points(points: PointDataset, seed: int = 0) -> PointEvaluator:
 
 
 def of_images(images: ImageDataset, count: int = 1024, cache_dir: str = "", **settings: Any) -> ImageEvaluator:
-    """As a run of the default settings makes it."""
+    """Build the evaluator that a run with default settings builds."""
     config = Config(evaluation_images=count, cache_dir=cache_dir, **settings)
-    found = make_evaluator(config, images, split(images.values, config.holdout), torch.device("cpu"))
-    assert isinstance(found, ImageEvaluator)
-    return found
+    evaluator = make_evaluator(config, images, split(images.values, config.holdout), torch.device("cpu"))
+    assert isinstance(evaluator, ImageEvaluator)
+    return evaluator
 
 
 def at_modes(points: PointDataset, count: int) -> Source:
-    """The first `count` modes of a mixture, in equal shares."""
+    """Generate the first `count` modes of a mixture in equal shares."""
     assert points.mixture is not None
     return Source(points.mixture.modes[:count])
 
@@ -72,7 +71,7 @@ def test_modes_in_equal_shares_are_all_covered_and_all_good(ring: PointDataset) 
     values = of_points(ring).measure(source)
     assert values.keys() == {"exact_wasserstein", "modes_covered", "good_share", "rarest_mode_share"}
     assert (values["modes_covered"], values["good_share"], values["rarest_mode_share"]) == (8.0, 1.0, 1.0)
-    assert source.asked == list(range(10_000))
+    assert source.numbers == list(range(10_000))
 
 
 @pytest.mark.parametrize("kept", [1, 4, 7])
@@ -128,7 +127,7 @@ def test_each_kind_of_data_has_its_evaluation(ring: PointDataset, digits: ImageD
     cpu = torch.device("cpu")
     assert isinstance(make_evaluator(Config(), ring, split(ring.values, 0.0), cpu), PointEvaluator)
     assert isinstance(make_evaluator(Config(), digits, split(digits.values, 0.0), cpu), ImageEvaluator)
-    with pytest.raises(UserError, match="metrics=diversity: are of images, and 8gaussians are points"):
+    with pytest.raises(UserError, match="metrics=diversity: expected auto, since 8gaussians are points"):
         make_evaluator(Config(metrics=("diversity",)), ring, split(ring.values, 0.0), cpu)
 
 
@@ -141,11 +140,11 @@ def test_without_any_network_what_pixels_tell_is_measured_and_it_tells_real_from
     assert of_real == again
     assert 5 * of_real["sliced_wasserstein"] < of_noise["sliced_wasserstein"]
     assert of_real["nearest_neighbour"] < of_noise["nearest_neighbour"]
-    assert real.asked == 2 * list(range(100))
+    assert real.numbers == 2 * list(range(100))
 
 
 def test_pixels_are_measured_on_the_images_as_they_would_be_written(digits: ImageDataset) -> None:
-    """So that a file that gives floats and one that gives levels are judged alike."""
+    """A file that returns floats and one that returns uint8 have the same metrics."""
     evaluation = of_images(ImageDataset("some", digits.pixels[:50], "", ()), 50)
     levels = torch.from_numpy(digits.pixels[50:100].copy())
     floats = (levels.float() + torch.linspace(-0.4, 0.4, 50)[:, None, None, None]) / 127.5 - 1.0
@@ -165,7 +164,7 @@ def test_what_pixels_tell_needs_1024_images_at_most(digits: ImageDataset) -> Non
     alike = np.repeat(digits.pixels[:1, :, ::4, ::4], 1100, axis=0)
     source = Source(alike[:1] / 127.5 - 1.0)
     values = of_images(ImageDataset("alike", alike, "", ()), 5000).measure(source)
-    assert source.asked == list(range(1024))
+    assert source.numbers == list(range(1024))
     assert values["sliced_wasserstein"] == pytest.approx(0.0, abs=1e-3)
 
 
@@ -176,18 +175,18 @@ def test_images_that_are_not_finite_have_no_value(digits: ImageDataset) -> None:
 
 
 def test_images_of_another_shape_are_refused(digits: ImageDataset) -> None:
-    with pytest.raises(UserError, match=re.escape("images of [1, 16, 16] against real ones of [1, 32, 32]")):
+    with pytest.raises(UserError, match=r"generated images are \[1, 16, 16\], and the real ones are \[1, 32, 32\]"):
         of_images(digits, 80).measure(lambda part: torch.zeros(part.stop - part.start, 1, 16, 16))
 
 
-def test_a_metric_that_cannot_be_had_is_refused_if_named_and_left_out_with_a_reason_if_not() -> None:
+def test_a_metric_that_cannot_be_computed_is_refused_if_named_and_else_skipped_with_a_reason() -> None:
     tiny = ImageDataset("tiny", np.zeros((4, 1, 6, 6), np.uint8), "", ())
     with pytest.raises(UserError, match="metrics=sliced_wasserstein: needs an image_size of at least 7, not 6"):
         of_images(tiny, metrics=("sliced_wasserstein",))
     found = of_images(tiny)
     assert (found.names, found.best_metric) == (("nearest_neighbour", "diversity"), "")
-    assert found.skipped["sliced_wasserstein"] == "needs an image_size of at least 7, not 6"
-    assert found.skipped["frechet_distance"] == "needs --feature_extractor=FILE"
+    assert found.metric_set.skipped["sliced_wasserstein"] == "needs an image_size of at least 7, not 6"
+    assert found.metric_set.skipped["frechet_distance"] == "needs --feature_extractor=FILE"
     with pytest.raises(UserError, match="metrics=frechet_distance: needs --feature_extractor=FILE"):
         of_images(tiny, metrics=("diversity", "frechet_distance"))
 
@@ -199,7 +198,7 @@ def test_without_inceptions_weights_it_is_said_where_they_go(monkeypatch: pytest
         of_images(tiny, metrics=("kid",))
     assert str(refused.value).startswith("metrics=kid: needs Inception's weights: ")
     assert f"{tmp_path}/checkpoints/weights-inception-2015-12-05-6726825d.pth" in str(refused.value)
-    assert "--inception_weights=FILE" in of_images(tiny).skipped["fid"]
+    assert "--inception_weights=FILE" in of_images(tiny).metric_set.skipped["fid"]
 
 
 OF_A_MIXTURE = {"exact_wasserstein", "modes_covered", "good_share", "rarest_mode_share"}

@@ -1,4 +1,4 @@
-"""Extractors in files: good ones alike in every form, others named."""
+"""Feature extractors from files: TorchScript and ONNX agree, and errors name the file."""
 
 import os
 from pathlib import Path
@@ -9,8 +9,9 @@ import torch
 from onnx import TensorProto
 from torch import Tensor, nn
 
-from tests.judges import Projection, onnx_projection, torchscript
-from wgan_dist.evaluation.extractors import as_rgb, open_extractor, open_inception
+from tests.extractors import Projection, onnx_projection, torchscript
+from wgan_dist.evaluation.extractors import open_extractor
+from wgan_dist.evaluation.inception import as_rgb, open_inception
 from wgan_dist.utils.errors import UserError
 
 CPU, SHAPE = torch.device("cpu"), (1, 8, 8)
@@ -25,7 +26,7 @@ def test_torchscript_and_onnx_give_the_features_of_the_module(tmp_path: Path) ->
         found = extractor.extract(IMAGES)
         assert found.keys() == {extractor.features}
         torch.testing.assert_close(found[extractor.features], expected)
-        assert Path(file).name in extractor.words
+        assert Path(file).name in extractor.description
     first, second = (open_extractor(file, CPU, SHAPE).sha256 for file in files)
     assert first != second
 
@@ -119,7 +120,7 @@ def test_images_become_rgb_as_pillow_makes_them() -> None:
 
 
 class Order:
-    """A pickle that is a program."""
+    """A pickle that runs a program."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""Distances of features, against closed forms and against torch-fidelity on folders of images."""
+"""Distances between features, held against closed forms and against torch-fidelity on folders of images."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +10,14 @@ from scipy.linalg import sqrtm
 from torch import Tensor
 from torch_fidelity import calculate_metrics
 
-from tests.judges import Projection, noisy, write_images
+from tests.extractors import Projection, noisy, write_images
 from wgan_dist.data import ImageDataset
-from wgan_dist.evaluation.metrics.feature_distances import frechet, inception_score, kernel, precision_recall
+from wgan_dist.evaluation.metrics.feature_distances import (
+    frechet_distance,
+    inception_score,
+    kernel_distance,
+    precision_recall,
+)
 from wgan_dist.utils.errors import UserError
 
 FIDELITY = {"cuda": False, "verbose": False, "cache": False, "save_cpu_ram": True}
@@ -24,8 +29,8 @@ def test_all_are_what_torch_fidelity_says_of_the_same_folders(digits: ImageDatas
     settings = {"feature_extractor": "projection", "kid_subset_size": 60, "isc": True, "fid": True}
     expected = calculate_metrics(**folders, **settings, kid=True, prc=True, **FIDELITY)
     generated, originals = (Projection()(torch.from_numpy(each.copy())) for each in (fake, real))
-    assert frechet(generated, originals) == pytest.approx(expected["frechet_inception_distance"], rel=1e-6)
-    assert kernel(generated, originals) == pytest.approx(expected["kernel_inception_distance_mean"], rel=1e-6)
+    assert frechet_distance(generated, originals) == pytest.approx(expected["frechet_inception_distance"], rel=1e-6)
+    assert kernel_distance(generated, originals) == pytest.approx(expected["kernel_inception_distance_mean"], rel=1e-6)
     assert inception_score(generated) == pytest.approx(expected["inception_score_mean"], rel=1e-6)
     found = precision_recall(generated, originals)
     assert found == pytest.approx((expected["precision"], expected["recall"]), abs=1e-9)
@@ -33,7 +38,7 @@ def test_all_are_what_torch_fidelity_says_of_the_same_folders(digits: ImageDatas
 
 
 def with_moments(count: int, mean: np.ndarray, covariance: np.ndarray, seed: int) -> Tensor:
-    """Draws whose own mean and covariance are these, exactly."""
+    """Draw samples whose mean and covariance are exactly these."""
     drawn = np.random.default_rng(seed).normal(size=(count, len(mean)))
     drawn -= drawn.mean(0)
     whitening = np.linalg.inv(np.linalg.cholesky(np.cov(drawn, rowvar=False)))
@@ -46,10 +51,10 @@ def test_the_frechet_distance_is_the_closed_form_of_gaussians() -> None:
     first, second = (root @ root.T + np.eye(4) for root in roots)
     # Dowson and Landau 1982, by a matrix root rather than by eigenvalues.
     expected = ((means[0] - means[1]) ** 2).sum() + np.trace(first + second - 2 * sqrtm(first @ second).real)
-    found = frechet(with_moments(50, means[0], first, 1), with_moments(70, means[1], second, 2))
+    found = frechet_distance(with_moments(50, means[0], first, 1), with_moments(70, means[1], second, 2))
     assert found == pytest.approx(expected, rel=1e-9)
     # One dimension-wise shift and scale: |Δμ|² + Σ (σ₁ − σ₂)².
-    simple = frechet(
+    simple = frechet_distance(
         with_moments(50, np.zeros(3), np.diag([1.0, 4.0, 9.0]), 1), with_moments(60, np.ones(3), np.eye(3), 2)
     )
     assert simple == pytest.approx(3 + 0 + 1 + 4, rel=1e-9)
@@ -62,7 +67,7 @@ def test_the_kernel_distance_is_the_u_statistic_of_a_cubic_kernel() -> None:
     within = [gram[:30, :30], gram[30:, 30:]]
     expected = sum((each.sum() - np.trace(each)) / (30 * 29) for each in within) - 2 * gram[:30, 30:].mean()
     # With a subset of all, every one of the hundred is the same.
-    assert kernel(torch.from_numpy(first), torch.from_numpy(second)) == pytest.approx(expected, rel=1e-9)
+    assert kernel_distance(torch.from_numpy(first), torch.from_numpy(second)) == pytest.approx(expected, rel=1e-9)
 
 
 def test_the_score_is_one_of_answers_that_are_alike_and_the_number_of_classes_of_sure_and_even_ones() -> None:
@@ -91,8 +96,8 @@ def pairs(function: Callable[[Tensor, Tensor], object]) -> Callable[[Tensor], ob
 @pytest.mark.parametrize(
     ("function", "name", "least"),
     [
-        (pairs(frechet), "frechet_distance", 2),
-        (pairs(kernel), "kernel_distance", 2),
+        (pairs(frechet_distance), "frechet_distance", 2),
+        (pairs(kernel_distance), "kernel_distance", 2),
         (inception_score, "inception_score", 10),
         (pairs(precision_recall), "precision, recall", 4),
     ],
@@ -111,4 +116,4 @@ def test_too_few_features_and_such_as_are_not_finite_are_named(
 
 def test_features_of_other_lengths_are_not_compared() -> None:
     with pytest.raises(UserError, match=r"features of \[3\] and \[4\]: expected the same length"):
-        frechet(torch.ones(5, 3), torch.ones(5, 4))
+        frechet_distance(torch.ones(5, 3), torch.ones(5, 4))

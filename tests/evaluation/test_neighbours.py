@@ -1,4 +1,4 @@
-"""Nearest neighbours and diversity against scipy, on real digits and on random features."""
+"""Nearest neighbours and diversity, held against scipy on digits and on random features."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The exact distance against scipy, translations and brute force, and modes against counting by hand."""
+"""The exact distance, held against scipy, translations and brute force; modes, against counts by hand."""
 
 import itertools
 import math
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import wasserstein_distance
 
 from wgan_dist.data.synthetic import DRAWS, MIXTURES, Mixture
-from wgan_dist.evaluation.metrics.points import exact_wasserstein, good_of_mode
+from wgan_dist.evaluation.metrics.points import exact_wasserstein, good_points_per_mode
 
 GENERATOR = np.random.default_rng(0)
 TWO = Mixture(np.array([[0.0, 0.0], [10.0, 0.0]]), 1.0)
@@ -49,7 +49,7 @@ def test_single_precision_and_double_give_the_same_distance() -> None:
 
 @pytest.mark.parametrize(("first", "second"), [(3, 5), (5, 3)])
 def test_between_unequally_many_points_there_is_no_assignment(first: int, second: int) -> None:
-    with pytest.raises(ValueError, match=f"{first} points against {second}"):
+    with pytest.raises(ValueError, match=f"{first} points and {second} points"):
         exact_wasserstein(GENERATOR.normal(size=(first, 2)), GENERATOR.normal(size=(second, 2)))
 
 
@@ -63,20 +63,20 @@ def test_of_points_that_are_nowhere_it_is_not_a_number(value: float) -> None:
 
 def test_points_count_for_the_nearest_mode_within_three_deviations() -> None:
     points = np.array([[0, 3.0], [0, 3.001], [2.1, -2.1], [7.0, 0.0], [6.99, 0.0], [10.0, 0.0], [5.0, 0.0]])
-    assert good_of_mode(points, TWO).tolist() == [2, 2]
-    assert good_of_mode(np.full((4, 2), 100.0), TWO).tolist() == [0, 0]
-    assert good_of_mode(np.full((4, 2), np.nan), TWO).tolist() == [0, 0]
+    assert good_points_per_mode(points, TWO).tolist() == [2, 2]
+    assert good_points_per_mode(np.full((4, 2), 100.0), TWO).tolist() == [0, 0]
+    assert good_points_per_mode(np.full((4, 2), np.nan), TWO).tolist() == [0, 0]
 
 
 def test_each_of_overlapping_modes_has_the_points_that_are_nearer_to_it() -> None:
     near = Mixture(np.array([[0.0, 0.0], [1.0, 0.0]]), 1.0)
-    assert good_of_mode(np.array([[0.4, 0.0], [0.6, 0.0], [0.7, 0.0], [-2.9, 0.0]]), near).tolist() == [2, 2]
+    assert good_points_per_mode(np.array([[0.4, 0.0], [0.6, 0.0], [0.7, 0.0], [-2.9, 0.0]]), near).tolist() == [2, 2]
 
 
 @pytest.mark.parametrize("name", MIXTURES)
 def test_of_real_points_98_9_percent_are_good_in_equal_shares(name: str) -> None:
     count, expected = 200_000, 1 - math.exp(-4.5)
-    counts = good_of_mode(DRAWS[name](count, 5), MIXTURES[name])
+    counts = good_points_per_mode(DRAWS[name](count, 5), MIXTURES[name])
     assert expected == pytest.approx(0.989, abs=2e-4)
     # Five standard errors of a share.
     assert counts.sum() / count == pytest.approx(expected, abs=5 * math.sqrt(expected * (1 - expected) / count))

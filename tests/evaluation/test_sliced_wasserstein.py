@@ -1,4 +1,4 @@
-"""The distance against scipy's one-dimensional one, an inverse of the pyramid, and disturbances of rising strength."""
+"""The distance, held against scipy's one-dimensional one; an inverse of the pyramid; rising disturbances."""
 
 import functools
 
@@ -17,7 +17,7 @@ from wgan_dist.utils import rng
 
 @functools.cache
 def digits() -> Tensor:
-    """Real handwritten digits, 64×64 in [−1, 1]."""
+    """Return real handwritten digits, 64×64 in [−1, 1]."""
     pixels = torch.as_tensor(load_digits().images[:128] / 8.0 - 1.0, dtype=torch.float32)
     return F.interpolate(pixels[:, None], size=64, mode="bilinear")
 
@@ -35,7 +35,7 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
 
 
 def upsample_axis(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """Twice as long: Burt and Adelson's expansion, even places (1 6 1)/8 and odd places (1 1)/2 of the neighbours."""
+    """Double an axis by Burt and Adelson's expansion: (1 6 1)/8 at even positions, (1 1)/2 at odd ones."""
     values = np.moveaxis(values, axis, 0)
     before = np.concatenate([values[1:2], values[:-1]])  # mirrored at the first value
     after = np.concatenate([values[1:], values[-1:]])  # and at the zero behind the last one
@@ -145,5 +145,5 @@ def test_the_distance_grows_with_noise() -> None:
 
 
 def test_another_number_of_images_is_refused() -> None:
-    with pytest.raises(ValueError, match="64 images against 128"):
+    with pytest.raises(ValueError, match="64 images and 128 reference images"):
         Reference.of(digits()).distance(digits()[:64])

@@ -17,7 +17,7 @@ from wgan_dist.data import open_images
 from wgan_dist.data.sources.base import read_idx
 from wgan_dist.sample import SampleSettings
 from wgan_dist.sampling import sample
-from wgan_dist.tracking.logger import _keep_until
+from wgan_dist.tracking.logger import drop_records_after
 from wgan_dist.train import train
 from wgan_dist.utils.errors import UserError
 
@@ -33,7 +33,7 @@ def read_checkpoint(path: Path) -> Any:
 
 
 def read_metrics(path: Path) -> Any:
-    _keep_until(path, 1)
+    drop_records_after(path, 1)
 
 
 def look(folder: Path) -> Any:

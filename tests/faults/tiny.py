@@ -14,7 +14,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from wgan_dist.checkpoints.checkpoint import CRITIC_FILE
 from wgan_dist.checkpoints.generator_file import EMA_FILE, RAW_FILE
-from wgan_dist.tracking.logger import METRICS_FILE, WALL_CLOCK_KEYS
+from wgan_dist.checkpoints.run_dir import METRICS_FILE
+from wgan_dist.tracking.metric_names import SPEED_METRICS
 
 SETTINGS = {
     "data": "digits",
@@ -54,7 +55,7 @@ def files(folder: Path) -> dict[str, str]:
 def records(run_dir: Path) -> list[dict[str, Any]]:
     """metrics.jsonl without what the clock decides."""
     lines = (run_dir / METRICS_FILE).read_text().splitlines()
-    return [{key: value for key, value in json.loads(line).items() if key not in WALL_CLOCK_KEYS} for line in lines]
+    return [{key: value for key, value in json.loads(line).items() if key not in SPEED_METRICS} for line in lines]
 
 
 def curves(run_dir: Path) -> dict[str, list[tuple[int, Any]]]:

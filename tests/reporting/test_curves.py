@@ -13,7 +13,7 @@ from tests.runs import write_run
 from wgan_dist.reporting import curves
 from wgan_dist.reporting.curves import CHARTS, Chart
 from wgan_dist.reporting.run_data import RunData, read_run
-from wgan_dist.tracking.logger import COMMUNICATION_KEYS
+from wgan_dist.tracking.metric_names import SPEED_METRICS
 
 RECORDS: list[dict[str, Any]] = [
     {"step": 10, "seconds": 100.0, "wasserstein": 3.0, "custom": 1.0},
@@ -145,9 +145,10 @@ def test_skipped_updates_are_drawn_if_there_are_any(tmp_path: Path) -> None:
 
 
 def test_metrics_of_distributed_half_precision_runs_have_charts(tmp_path: Path) -> None:
-    record = dict.fromkeys(("critic_loss_scale", "generator_loss_scale", *COMMUNICATION_KEYS), 1024.0)
+    communication = [name for name in SPEED_METRICS if name.startswith("communication")]
+    record = dict.fromkeys(("critic_loss_scale", "generator_loss_scale", *communication), 1024.0)
     charts = curves.charts_of([read_run(write_run(tmp_path / "a", [{"step": 1} | record]), "a")])
-    assert {chart.name for chart in charts} == {"loss_scale", *COMMUNICATION_KEYS}
+    assert {chart.name for chart in charts} == {"loss_scale", *communication}
     assert all(chart in CHARTS for chart in charts)
     assert list(CHART["loss_scale"].series) == ["critic_loss_scale", "generator_loss_scale"]
     assert CHART["loss_scale"].logarithmic

@@ -1,1 +1,1 @@
-"""What the papers promise, measured: commands that print tables and draw figures, and the tests of them."""
+"""Measurements of what the papers promise: commands that print tables and draw figures."""

@@ -1,10 +1,6 @@
-"""What a person watches: the table of runs in TensorBoard, the progress line on a terminal and in a pipe."""
+"""The table of runs in TensorBoard, and what several processes print."""
 
 import collections
-import os
-import pty
-import select
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,9 +11,9 @@ from tensorboard.plugins.base_plugin import TBContext
 from tensorboard.plugins.hparams import api_pb2, list_session_groups
 from tensorboard.plugins.hparams.backend_context import Context
 
-from tests.processes import HANG_SECONDS, TORCHRUN_2, metrics, run
+from tests.processes import TORCHRUN_2, metrics, run
 from wgan_dist.config import Config
-from wgan_dist.tracking.logger import COMPARED, Progress, settings_table
+from wgan_dist.tracking.logger import TABLE_TAGS, settings_table
 from wgan_dist.train import train
 
 MEASURED = {"evaluate_every": "3", "metrics": "swd", "evaluation_images": "16"}
@@ -25,14 +21,14 @@ SWD = "evaluation/sliced_wasserstein"
 
 
 def table(logdir: Path) -> list[tuple[str, dict[str, object], dict[str, float]]]:
-    """The runs as TensorBoard's own table has them, the least sliced Wasserstein distance first."""
+    """Return the rows of TensorBoard's own table of runs, the least sliced Wasserstein distance first."""
     events = EventMultiplexer()
     events.AddRunsFromDirectory(str(logdir))
     events.Reload()
     provider = MultiplexerDataProvider(events, str(logdir))
     context = Context(TBContext(logdir=str(logdir), multiplexer=events, data_provider=provider))
     request = api_pb2.ListSessionGroupsRequest(start_index=0, slice_size=99, allowed_statuses=[0, 1, 2, 3])
-    for name in COMPARED:
+    for name in TABLE_TAGS:
         request.col_params.add(metric=api_pb2.MetricName(tag=name))
         if name == SWD:
             request.col_params[-1].order = api_pb2.ORDER_ASC
@@ -70,39 +66,6 @@ def test_a_setting_has_one_type_in_every_run() -> None:
     assert {name: type(value) for name, value in one.items()} == {name: type(value) for name, value in other.items()}
     assert (one["channels"], other["channels"], other["data"]) == ("auto", "1", "a,b")
     assert (one["compile"], one["n_critic"], one["gp_weight"]) == (False, 5, 10.0)
-
-
-def on_terminal(monkeypatch: pytest.MonkeyPatch) -> str:
-    """What a progress line of two records sends to a real terminal."""
-    main, terminal = pty.openpty()
-    with open(terminal, "w", encoding="utf-8") as stream, monkeypatch.context() as patched:  # noqa: PTH123
-        patched.setattr(sys, "stdout", stream)
-        progress = Progress(0, 4)
-        for step in (1, 2):
-            progress.show({"step": step, "wasserstein": 0.5})
-        progress.close()
-        stream.flush()
-        sent = b""
-        # A terminal hands over what it has, in as many parts as it likes.
-        while not sent.endswith(b"\n") and select.select([main], [], [], HANG_SECONDS)[0]:
-            sent += os.read(main, 10_000)
-    os.close(main)
-    return sent.decode()
-
-
-def test_a_terminal_has_one_line_that_is_rewritten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TERM", "xterm")
-    sent = on_terminal(monkeypatch)
-    assert sent.count("\r\x1b[Kstep ") == 2
-    assert sent.count("\n") == 1
-    assert "\x1b[" not in sent.replace("\x1b[K", "")  # nor is there a colour, whatever NO_COLOR says
-
-
-def test_a_terminal_that_cannot_rewrite_has_a_line_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TERM", "dumb")
-    sent = on_terminal(monkeypatch)
-    assert [line.split()[1] for line in sent.splitlines()] == ["1/4", "2/4"]
-    assert "\x1b" not in sent
 
 
 @pytest.mark.slow

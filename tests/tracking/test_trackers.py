@@ -1,4 +1,4 @@
-"""Trackers of other programs: which are accepted, what reaches them, and that a run outlives them."""
+"""Experiment trackers: which names are accepted, what is sent to them, and that a run outlives a failing one."""
 
 import importlib.util
 import json
@@ -15,41 +15,44 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.conftest import TINY
 from tests.processes import HANG_SECONDS, PYTHON, REPOSITORY
-from wgan_dist.tracking.logger import TENSORBOARD_NAMES, TRACKED
+from wgan_dist.checkpoints.run_dir import TRACKERS
+from wgan_dist.tracking.metric_names import RECORDED
 from wgan_dist.tracking.trackers import Trackers, check
 from wgan_dist.train import train
 from wgan_dist.utils.errors import UserError
 
+# Recorded in metrics.jsonl alone.
+UNTAGGED = ("step", "seconds")
 FEW = {"log_every": "1", "max_steps": "3", "n_critic": "1", "checkpoint_every": "2"}
 
 
 class Keeper(GeneralTracker):  # type: ignore[misc]
-    """Keeps all that it is told."""
+    """A tracker that records every call."""
 
     name = "keeper"
     requires_logging_directory = False
-    told: list[tuple[str, Any]] = []
+    calls: list[tuple[str, Any]] = []
 
     def __init__(self, project: str) -> None:
         super().__init__()
-        self.told.append(("project", project))
+        self.calls.append(("project", project))
 
     @property
     def tracker(self) -> None:
         return None
 
     def store_init_configuration(self, values: dict[str, Any]) -> None:
-        self.told.append(("settings", values))
+        self.calls.append(("settings", values))
 
     def log(self, values: dict[str, float], step: int | None = None, **more: Any) -> None:
-        self.told.append(("log", (step, values)))
+        self.calls.append(("log", (step, values)))
 
     def finish(self) -> None:
-        self.told.append(("finish", None))
+        self.calls.append(("finish", None))
 
 
 class Failing(Keeper):
-    """Breaks at the second record."""
+    """A tracker that fails at the second record."""
 
     name = "failing"
 
@@ -61,19 +64,22 @@ class Failing(Keeper):
 
 @pytest.fixture
 def registered() -> Iterator[type[Keeper]]:
-    """Keeper and Failing under their names, as a program registers trackers of its own."""
+    """Register Keeper and Failing as a program registers its own trackers."""
     for kind in (Keeper, Failing):
         register_tracker_class(kind)
-    Keeper.told.clear()
+    Keeper.calls.clear()
     yield Keeper
     for kind in (Keeper, Failing):
         del LOGGER_TYPE_TO_CLASS[kind.name]
 
 
 def records(run_dir: Path) -> list[dict[str, Any]]:
-    """The records of a run, by step, under the names that TensorBoard has for them."""
+    """Return the records of a run with TensorBoard's tags as names."""
     found = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-    return [{TENSORBOARD_NAMES[name]: each[name] for name in each if name in TENSORBOARD_NAMES} for each in found]
+    return [
+        {RECORDED[name].tensorboard_tag: value for name, value in record.items() if name not in UNTAGGED}
+        for record in found
+    ]
 
 
 def test_what_is_recorded_reaches_a_tracker_and_nothing_twice(
@@ -82,10 +88,10 @@ def test_what_is_recorded_reaches_a_tracker_and_nothing_twice(
     settings = tiny | FEW | {"run_dir": str(tmp_path / "run"), "trackers": "keeper"}
     train(settings)
     train({"run_dir": str(tmp_path / "run"), "resume": "true", "max_steps": "4"})
-    of_first, of_second = registered.told[:6], registered.told[6:]
+    of_first, of_second = registered.calls[:6], registered.calls[6:]
     assert [kind for kind, _ in of_first] == ["project", "settings", "log", "log", "log", "finish"]
     assert [kind for kind, _ in of_second] == ["project", "settings", "log", "finish"]
-    logged = [value for kind, value in registered.told if kind == "log"]
+    logged = [value for kind, value in registered.calls if kind == "log"]
     assert [step for step, _ in logged] == [1, 2, 3, 4]
     assert [values for _, values in logged] == records(tmp_path / "run")
     told = of_first[1][1]
@@ -99,13 +105,13 @@ def test_a_run_outlives_a_tracker(
 ) -> None:
     train(tiny | FEW | {"run_dir": str(tmp_path / "run"), "trackers": "failing,keeper"})
     assert capsys.readouterr().err == "trackers: failing failed and is left out from step 2 on: the server is gone\n"
-    assert [value[0] for kind, value in registered.told if kind == "log"] == [1, 1, 2, 2, 3]
+    assert [value[0] for kind, value in registered.calls if kind == "log"] == [1, 1, 2, 2, 3]
     assert len(records(tmp_path / "run")) == 3
 
 
 def test_accelerates_own_tracker_writes_below_the_run(tiny: dict[str, str], tmp_path: Path) -> None:
     train(tiny | FEW | {"run_dir": str(tmp_path / "run"), "trackers": "tensorboard"})
-    events = EventAccumulator(str(tmp_path / "run" / TRACKED / "wgan_dist"))
+    events = EventAccumulator(str(tmp_path / "run" / TRACKERS / "wgan_dist"))
     events.Reload()
     found = [(event.step, event.value) for event in events.Scalars("critic/loss")]
     expected = [(n, pytest.approx(each["critic/loss"], 1e-6)) for n, each in enumerate(records(tmp_path / "run"), 1)]

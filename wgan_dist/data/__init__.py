@@ -1,7 +1,7 @@
 """Name or path → images or points; which of them make global batch k."""
 
 from wgan_dist.data.datasets import ImageDataset, decoding_voice, open_images
-from wgan_dist.data.samplers import Order, ShareSampler, as_inputs, micro_batches, mirrored, to_unit_range
+from wgan_dist.data.samplers import Order, ShareSampler, as_inputs, micro_batches, mirrored
 from wgan_dist.data.split import Split, split
 from wgan_dist.data.synthetic import PointDataset, are_points, open_points
 
@@ -22,5 +22,4 @@ __all__ = [
     "open_images",
     "open_points",
     "split",
-    "to_unit_range",
 ]

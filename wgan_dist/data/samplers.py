@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from wgan_dist.utils import rng, signals
+from wgan_dist.utils.images import from_uint8
 
 
 @dataclass(frozen=True)
@@ -83,14 +84,9 @@ def micro_batches(values: NDArray[Any], sampler: ShareSampler, workers: int, pin
     return iter(loader)
 
 
-def to_unit_range(pixels: Tensor, dtype: torch.dtype) -> Tensor:
-    """uint8 in 0…255 → `dtype` in [−1, 1]."""
-    return pixels.to(dtype).div_(127.5).sub_(1.0)
-
-
 def as_inputs(values: Tensor, dtype: torch.dtype) -> Tensor:
     """What a critic is given: pixels in [−1, 1], points as they are."""
-    return to_unit_range(values, dtype) if values.dtype == torch.uint8 else values.to(dtype)
+    return from_uint8(values, dtype) if values.dtype == torch.uint8 else values.to(dtype)
 
 
 def mirrored(images: Tensor, which: Tensor) -> Tensor:

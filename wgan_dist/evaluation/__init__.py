@@ -1,1 +1,1 @@
-"""Metrics of generated images and points, and what they are computed with."""
+"""Metrics of generated images and points, and the evaluators that compute them over all processes."""

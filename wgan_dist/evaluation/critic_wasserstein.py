@@ -1,6 +1,5 @@
-"""The critic's own Wasserstein estimate, on real samples that it is trained on and on such as it never saw."""
+"""The critic's own estimate of the Wasserstein distance, on real samples that it is trained on and on held-out ones."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,16 +10,17 @@ from torch import Tensor
 
 from wgan_dist import distributed
 from wgan_dist.data import as_inputs
-from wgan_dist.evaluation.real_features import batches
+from wgan_dist.evaluation.generated_set import Score, batches
 
-# Scores [n] of samples, images in [−1, 1] or points.
-Score = Callable[[Tensor], Tensor]
 NAMES = ("wasserstein_train", "wasserstein_holdout")
 
 
 @dataclass(frozen=True)
-class CriticEstimate:
-    """As many rows of `values` that are trained on as of such that are not; the gap is over-fitting of the critic."""
+class CriticWasserstein:
+    """The samples of the estimate: equally many rows of `values` from the training part and from the held-out part.
+
+    The gap between the two estimates shows over-fitting of the critic.
+    """
 
     values: NDArray[Any]
     training: NDArray[np.int64]
@@ -30,20 +30,20 @@ class CriticEstimate:
         return len(self.training)
 
     def _scores(self, score: Score) -> Tensor:
-        """This process's part of the scores of both kinds: [2, n]."""
-        mine = list(batches(distributed.rank_slice(len(self))))
-        kinds = []
+        """Return this process's share of the scores of both parts, float64 [n, 2]."""
+        share = list(batches(distributed.rank_slice(len(self))))
+        columns = []
         for rows in (self.training, self.held_out):
-            parts = [score(as_inputs(torch.from_numpy(self.values[rows[part]]), torch.float64)) for part in mine]
-            kinds.append(torch.cat([torch.zeros(0), *(part.cpu() for part in parts)]).double())
-        return torch.stack(kinds)
+            scores = [score(as_inputs(torch.from_numpy(self.values[rows[batch]]), torch.float64)) for batch in share]
+            columns.append(torch.cat([torch.zeros(0), *(part.cpu() for part in scores)]).double())
+        return torch.stack(columns, dim=1)
 
     def measure(self, generated: Tensor, score: Score) -> dict[str, float]:
-        """Mean score of real samples less that of generated ones, whose scores [n] the first process has.
+        """Return the mean score of real samples less that of generated ones, for each part.
 
-        Every process must call it; values are those of the first one. Kantorovich and Rubinstein: with a critic of
-        Lipschitz constant 1 at its best, the distance itself.
+        Every process must call it; the scores `generated` [n] and the result are those of the first process. By
+        Kantorovich and Rubinstein the optimal critic of Lipschitz constant 1 gives the distance itself.
         """
-        real = distributed.gather(distributed.run_on_all_ranks(lambda: self._scores(score)).T)
+        real = distributed.gather(distributed.run_on_all_ranks(lambda: self._scores(score)))
         fake = generated.double().mean()
         return {name: float(mean - fake) for name, mean in zip(NAMES, real.mean(0), strict=True)}

@@ -1,8 +1,7 @@
-"""What is measured of a generator: each process makes and judges its part of the samples, the first one adds up."""
+"""The evaluators: each process generates its share of the samples, and the first process computes the metrics."""
 
 import functools
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,360 +12,240 @@ from torch import Tensor
 
 from wgan_dist import distributed
 from wgan_dist.config import Config
-from wgan_dist.data import Dataset, ImageDataset, PointDataset, Split, to_unit_range
+from wgan_dist.data import Dataset, ImageDataset, PointDataset, Split
 from wgan_dist.data.sources.base import expanded
-from wgan_dist.evaluation.critic_wasserstein import NAMES, CriticEstimate, Score
-from wgan_dist.evaluation.extractors import LOGITS, Extractor
+from wgan_dist.evaluation.critic_wasserstein import NAMES, CriticWasserstein
+from wgan_dist.evaluation.generated_set import Generate, GeneratedSet, Score, batches, generate_set
 from wgan_dist.evaluation.metric_set import MetricSet, open_metric_set
-from wgan_dist.evaluation.metrics.feature_distances import SUBSET, frechet, inception_score, kernel, precision_recall
 from wgan_dist.evaluation.metrics.neighbours import mean_pairwise_distance, nearest
-from wgan_dist.evaluation.metrics.points import exact_wasserstein, good_of_mode
 from wgan_dist.evaluation.metrics.sliced_wasserstein import Reference
-from wgan_dist.evaluation.real_features import RealFeatures, batches, pixels_of
-from wgan_dist.tracking.metric_names import EXTRACTOR, INCEPTION, METRICS
+from wgan_dist.evaluation.protocol import (
+    LOGITS,
+    NEIGHBOUR_IMAGES,
+    PIXEL_IMAGES,
+    POINTS_COUNTED,
+    POINTS_MATCHED,
+    image_protocol,
+    point_protocol,
+)
+from wgan_dist.evaluation.real_features import RealFeatures, pixels_of
+from wgan_dist.tracking.metric_names import INCEPTION, METRICS
 from wgan_dist.utils import rng
 from wgan_dist.utils.errors import UserError
+from wgan_dist.utils.images import from_uint8
 
-# What is measured on pixels takes the first so many images, and the search among all training images fewer.
-PIXEL_IMAGES, NEIGHBOUR_IMAGES = 1024, 128
-# The exact distance costs the cube of its points, the count of modes next to nothing.
-POINTS_MATCHED, POINTS_COUNTED = 1000, 10_000
-IN_PIXELS = "Euclidean over pixels in [-1, 1]"
-
-# Samples of the latents with these numbers, always the same: images in [−1, 1] or as uint8, or points.
-Generate = Callable[[slice], Tensor]
 Rows = NDArray[np.int64]
 Values = dict[str, float]
 
 
-def choice(seed: int, stream: str, count: int, rows: Rows) -> Rows:
-    """`count` of the rows at random, or all if there are fewer."""
+def choose_rows(seed: int, stream: str, count: int, rows: Rows) -> Rows:
+    """Choose `count` of the rows at random, or all in random order if there are fewer."""
     return rows[rng.permutation(seed, stream, 0, len(rows))[:count]]
-
-
-def to_pixels(images: Tensor) -> Tensor:
-    """Images of a generator, in [−1, 1], → uint8 in 0…255, rounded to nearest, in host memory."""
-    if images.dtype == torch.uint8:
-        return images.cpu()
-    return ((images.double() + 1.0) * 127.5).round().clamp(0.0, 255.0).to(torch.uint8).cpu()
-
-
-def _of_critic(critic: CriticEstimate | None) -> str:
-    return f"the critic's scores of {len(critic or ()):,} real ones of this part and as many generated ones"
-
-
-@dataclass(frozen=True)
-class _Judged:
-    """Of generated images: the first ones' pixels, features by network and layer, the critic's scores of the first.
-
-    `finite` [1] is whether all of them were.
-    """
-
-    pixels: Tensor
-    features: dict[tuple[str, str], Tensor]
-    scores: Tensor
-    finite: Tensor
-
-    def gather(self) -> "_Judged":
-        """Those of all processes, on the first one."""
-        features = {key: distributed.gather(self.features[key]) for key in sorted(self.features)}
-        pixels, scores, finite = map(distributed.gather, (self.pixels, self.scores, self.finite))
-        return _Judged(pixels, features, scores, finite)
 
 
 @dataclass(frozen=True)
 class ImageEvaluator:
-    """What `judges` measure on `count` generated images, against those of `images` in `real`.
+    """Measures the metrics of `metric_set` on `count` generated images and the rows `real` of the images `data`.
 
-    Memorisation is looked for among all of `training`; the critic's estimate is taken on `critic`, if on anything.
+    The nearest neighbours are searched among all rows `training`. `critic`, if any, adds the critic's own estimates.
     """
 
-    images: ImageDataset
+    data: ImageDataset
     training: Rows
     real: Rows
     count: int
-    judges: MetricSet
+    metric_set: MetricSet
     cache_dir: Path
     device: torch.device
-    critic: CriticEstimate | None = None
+    critic: CriticWasserstein | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All that is measured."""
-        return (*self.judges.names, *(NAMES if self.critic else ()))
+        """The names of all metrics that are measured."""
+        return (*self.metric_set.names, *(NAMES if self.critic else ()))
 
     @property
     def best_metric(self) -> str:
-        """What chooses the best generator, unless told."""
-        return "sliced_wasserstein" if "sliced_wasserstein" in self.judges.names else ""
+        """The metric that chooses the best generator where the setting is `auto`; "" if there is none."""
+        return "sliced_wasserstein" if "sliced_wasserstein" in self.metric_set.names else ""
+
+    @property
+    def pixel_images(self) -> int:
+        """The number of generated and of real images that the sliced Wasserstein distance compares."""
+        return min(PIXEL_IMAGES, self.count, len(self.real))
 
     def __str__(self) -> str:
-        return str(self.judges)
+        return str(self.metric_set)
 
-    @property
-    def skipped(self) -> dict[str, str]:
-        """Why other metrics are not measured."""
-        return self.judges.skipped
+    def protocol(self, name: str) -> str:
+        """Describe how a metric is measured."""
+        return image_protocol(self, name)
 
-    @property
-    def data(self) -> str:
-        """The name of the real images."""
-        return self.images.name
+    def measure(self, generate: Generate, score: Score | None = None) -> Values:
+        """Return the values by name, the same on every process; every process must call it.
 
-    @property
-    def split(self) -> str:
-        """Which images are the real ones, in words."""
-        return self.images.name + (", training part" if len(self.training) < len(self.images) else "")
+        All values are NaN if an image is not finite. `score` is the critic, given where differences of its scores are
+        estimates of a distance.
 
-    @property
-    def compared(self) -> int:
-        """Images on either side that are compared as pixels: equally many."""
-        return min(PIXEL_IMAGES, self.count, len(self.real))
+        Raises:
+            UserError: On every process, for images of another shape than the real ones, for features that are not
+                finite, and for fewer images than a metric needs.
+        """
+        generated = self._generate(generate, score)
+        if not distributed.broadcast_from_main(lambda: bool(generated.is_finite.all())):
+            return dict.fromkeys(self.names, math.nan)
+        neighbours = self._nearest_neighbour(generated.pixels) if "nearest_neighbour" in self.metric_set.names else {}
+        real_features = self._real_features()
+        estimates = self.critic.measure(generated.scores, score) if score and self.critic else {}
+
+        def compute() -> Values:
+            values = self._pixel_metrics(generated.pixels) | self._feature_metrics(generated.features, real_features)
+            return values | neighbours | estimates
+
+        return distributed.broadcast_from_main(compute)
+
+    # --- on every process ---
+
+    def _generate(self, generate: Generate, score: Score | None) -> GeneratedSet:
+        part, scored = distributed.rank_slice(self.count), len(self.critic or ())
+        extractors = self.metric_set.extractors
+        share: GeneratedSet = distributed.run_on_all_ranks(
+            lambda: generate_set(generate, part, self.data.shape, extractors, score, scored)
+        )
+        return share.gather()
+
+    def _nearest_neighbour(self, pixels: Tensor) -> Values:
+        """Search the nearest neighbours of the first generated images, whose pixels the first process has."""
+        shared = distributed.broadcast_from_main(lambda: pixels[:NEIGHBOUR_IMAGES])
+        share = shared[distributed.rank_slice(len(shared))].to(self.device)
+        distances = distributed.run_on_all_ranks(lambda: nearest(share, self.data.pixels, self.training).distances)
+        return {"nearest_neighbour": float(distributed.gather(torch.from_numpy(distances)).mean())}
+
+    def _real_features(self) -> dict[str, Tensor]:
+        """Return the features of real images by extractor; the inception score alone needs none."""
+        sources = {METRICS[name].of for name in self.metric_set.names if name != "inception_score"}
+        extractors = self.metric_set.extractors
+        features = RealFeatures(self.data, self.real, self.cache_dir)
+        return {name: features.of(extractors[name]) for name in sorted(extractors.keys() & sources)}
+
+    # --- on the first process ---
 
     @functools.cached_property
     def _reference(self) -> Reference:
-        return Reference.of(self._as_floats(pixels_of(self.images, self.real[: self.compared])))
+        return Reference.of(self._to_floats(pixels_of(self.data, self.real[: self.pixel_images])))
 
-    def _as_floats(self, pixels: Tensor) -> Tensor:
-        return to_unit_range(pixels.to(self.device), torch.float32)
+    def _to_floats(self, pixels: Tensor) -> Tensor:
+        return from_uint8(pixels.to(self.device), torch.float32)
 
-    def _wanted(self, *names: str) -> bool:
-        return bool(set(names) & set(self.judges.names))
-
-    def _comparing(self) -> dict[str, Extractor]:
-        """The networks that judge real images too: the inception score alone is of generated ones only."""
-        kinds = {METRICS[name].of for name in self.judges.names if name != "inception_score"}
-        return {kind: extractor for kind, extractor in self.judges.extractors.items() if kind in kinds}
-
-    # --- each process, on its part ---
-
-    def _judge(self, generate: Generate, score: Score | None) -> _Judged:
-        mine = distributed.rank_slice(self.count)
-        pixels, scores = [torch.zeros(0, *self.images.shape, dtype=torch.uint8)], [torch.zeros(0).double()]
-        features: dict[tuple[str, str], list[Tensor]] = {}
-        finite = True
-        for part in batches(mine):
-            samples = generate(part)
-            levels = to_pixels(samples)
-            finite = finite and bool(torch.isfinite(samples).all())
-            if tuple(levels.shape[1:]) != self.images.shape:
-                raise UserError(f"images of {list(levels.shape[1:])} against real ones of {list(self.images.shape)}")
-            pixels.append(levels[: max(0, PIXEL_IMAGES - part.start)])
-            scored = samples[: max(0, len(self.critic) - part.start) if self.critic else 0]
-            if score is not None and len(scored):
-                scores.append(score(scored).double().flatten().cpu())
-            for kind, extractor in self.judges.extractors.items():
-                for layer, found in extractor.extract(levels).items():
-                    features.setdefault((kind, layer), []).append(found)
-        joined = {key: torch.cat(parts) for key, parts in features.items()}
-        return _Judged(torch.cat(pixels), joined, torch.cat(scores), torch.tensor([finite]))
-
-    def _neighbour_distances(self, pixels: Tensor) -> Tensor:
-        """Of this process's part of the first generated images, whose pixels the first process has."""
-        shared = distributed.broadcast_from_main(lambda: pixels[:NEIGHBOUR_IMAGES])
-        mine = shared[distributed.rank_slice(len(shared))].to(self.device)
-        found = distributed.run_on_all_ranks(lambda: nearest(mine, self.images.pixels, self.training).distances)
-        return distributed.gather(torch.from_numpy(found))
-
-    # --- the first process, on all ---
-
-    def _of_pixels(self, pixels: Tensor) -> Values:
+    def _pixel_metrics(self, pixels: Tensor) -> Values:
         values = {}
-        if self._wanted("sliced_wasserstein"):
-            values["sliced_wasserstein"] = self._reference.distance(self._as_floats(pixels[: self.compared]))
-        if self._wanted("diversity"):
+        if "sliced_wasserstein" in self.metric_set.names:
+            values["sliced_wasserstein"] = self._reference.distance(self._to_floats(pixels[: self.pixel_images]))
+        if "diversity" in self.metric_set.names:
             values["diversity"] = mean_pairwise_distance(pixels)
         return values
 
-    def _of_features(self, features: dict[tuple[str, str], Tensor], real: dict[str, Tensor]) -> Values:
-        extractors = self.judges.extractors
-        fake = {kind: features[kind, extractors[kind].features] for kind in extractors}
-        values = {}
-        for kind, distance, name in (
-            (INCEPTION, frechet, "fid"),
-            (INCEPTION, kernel, "kid"),
-            (EXTRACTOR, frechet, "frechet_distance"),
-            (EXTRACTOR, kernel, "kernel_distance"),
-        ):
-            if self._wanted(name):
-                values[name] = distance(fake[kind], real[kind], name)
-        if self._wanted("inception_score"):
-            values["inception_score"] = inception_score(features[INCEPTION, LOGITS])
-        if self._wanted("precision", "recall"):
-            both = precision_recall(fake[INCEPTION], real[INCEPTION])
-            values |= {
-                name: value for name, value in zip(("precision", "recall"), both, strict=True) if self._wanted(name)
-            }
-        return values
+    def _feature_metrics(self, features: dict[tuple[str, str], Tensor], real: dict[str, Tensor]) -> Values:
+        extractors = self.metric_set.extractors
+        if not extractors:
+            return {}
+        from wgan_dist.evaluation.metrics.feature_distances import feature_metrics  # torch-fidelity is slow to import
 
-    def measure(self, generate: Generate, score: Score | None = None) -> Values:
-        """Values by name, the same on every process; every process must call it. NaN where the images are not finite.
-
-        `score` is the critic's, given where differences of its scores are meant to be distances. Raises UserError,
-        on every process, for images of another shape than the real ones, features that are not finite, and fewer
-        images than a metric needs.
-        """
-        judged = distributed.run_on_all_ranks(lambda: self._judge(generate, score)).gather()
-        if not distributed.broadcast_from_main(lambda: bool(judged.finite.all())):
-            return dict.fromkeys(self.names, math.nan)
-        near = self._neighbour_distances(judged.pixels) if self._wanted("nearest_neighbour") else None
-        stored = RealFeatures(self.images, self.real, self.cache_dir)
-        real = {kind: stored.of(extractor) for kind, extractor in sorted(self._comparing().items())}
-        estimates = self.critic.measure(judged.scores, score) if score and self.critic else {}
-
-        def values() -> Values:
-            found = self._of_pixels(judged.pixels) | self._of_features(judged.features, real)
-            return found | ({} if near is None else {"nearest_neighbour": float(near.mean())}) | estimates
-
-        return distributed.broadcast_from_main(values)
-
-    # --- in words ---
-
-    def protocol(self, name: str) -> str:
-        """What the value of a metric is of: how many images, which, their size, the network that judged them."""
-        size = f"{self.images.shape[-2]}×{self.images.shape[-1]}"
-        if name in NAMES:
-            return _of_critic(self.critic)
-        if name == "nearest_neighbour":
-            count = min(NEIGHBOUR_IMAGES, self.count)
-            return (
-                f"{count:,} generated, the nearest of {len(self.training):,} real ({self.split}), {size}, {IN_PIXELS}"
-            )
-        if name == "diversity":
-            return f"{min(PIXEL_IMAGES, self.count):,} generated, all pairs, {size}, {IN_PIXELS}"
-        if name == "sliced_wasserstein":
-            return f"{self.compared:,} generated, {self.compared:,} real ({self.split}), {size}"
-        words = self.judges.extractors[METRICS[name].of].words
-        against = "" if name == "inception_score" else f", {len(self.real):,} real ({self.split})"
-        return f"{self.count:,} generated{against}, {size}, {words}{self._of_subsets(name)}"
-
-    def _of_subsets(self, name: str) -> str:
-        return f", subsets of {min(SUBSET, self.count, len(self.real)):,}" if name in ("kid", "kernel_distance") else ""
+        generated = {name: features[name, extractor.features] for name, extractor in extractors.items()}
+        return feature_metrics(self.metric_set.names, generated, real, features.get((INCEPTION, LOGITS)))
 
 
 @dataclass(frozen=True)
 class PointEvaluator:
-    """Exact W₁ between 1,000 real and 1,000 generated points, the critic's estimate on the same, modes."""
+    """Measures the exact W₁ between 1,000 real and 1,000 generated points, and how 10,000 points cover the modes.
 
-    points: PointDataset
+    `critic`, if any, adds the critic's own estimates.
+    """
+
+    data: PointDataset
     seed: int
     training: Rows
-    critic: CriticEstimate | None = None
+    critic: CriticWasserstein | None = None
+    metric_set: MetricSet = MetricSet(())  # empty: metrics of points need no networks, and all are measured
     best_metric: str = "exact_wasserstein"
     count: int = POINTS_COUNTED
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all metrics that are measured, except the critic's estimate between the 1,000 points."""
+        modes = ("modes_covered", "good_share", "rarest_mode_share") if self.data.mixture else ()
+        return ("exact_wasserstein", *modes, *(NAMES if self.critic else ()))
 
     def __str__(self) -> str:
         return f"measures {', '.join(self.names)}"
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """All that is measured, the critic's own estimate aside."""
-        modes = ("modes_covered", "good_share", "rarest_mode_share") if self.points.mixture else ()
-        return ("exact_wasserstein", *modes, *(NAMES if self.critic else ()))
+    def protocol(self, name: str) -> str:
+        """Describe how a metric is measured."""
+        return point_protocol(self, name)
 
-    def _judge(self, generate: Generate, score: Score | None) -> tuple[Tensor, Tensor]:
-        """This process's points and the scores of the first."""
-        parts = [generate(part) for part in batches(distributed.rank_slice(self.count))]
+    def _generate(self, generate: Generate, score: Score | None) -> tuple[Tensor, Tensor]:
+        """Return this process's share of the points and their scores, zeros without `score`."""
+        parts = [generate(batch) for batch in batches(distributed.rank_slice(self.count))]
         points = torch.cat(parts)
-        if score is None:
-            return points, torch.zeros(len(points))
-        return points, torch.cat([score(part) for part in parts]).flatten()
+        return points, torch.cat([score(part) for part in parts]).flatten() if score else torch.zeros(len(points))
 
     def measure(self, generate: Generate, score: Score | None = None) -> Values:
-        """Values by name, the same on every process; every process must call it.
+        """Return the values by name, the same on every process; every process must call it.
 
-        The critic's estimates only where `score`, whose differences are meant to be distances, is given.
+        `score` is the critic, given where differences of its scores are estimates of a distance.
         """
-        fake, scores = map(distributed.gather, distributed.run_on_all_ranks(lambda: self._judge(generate, score)))
-        real = self.points.values[choice(self.seed, "evaluation.real", POINTS_MATCHED, self.training)]
+        from wgan_dist.evaluation.metrics.points import exact_wasserstein, mode_metrics  # scipy: 40 MB for points alone
+
+        fake, scores = map(distributed.gather, distributed.run_on_all_ranks(lambda: self._generate(generate, score)))
+        real = self.data.values[choose_rows(self.seed, "evaluation.real", POINTS_MATCHED, self.training)]
         estimates = self.critic.measure(scores, score) if score and self.critic else {}
 
-        def values() -> Values:
-            found = {"exact_wasserstein": exact_wasserstein(real, fake[:POINTS_MATCHED].numpy())}
+        def compute() -> Values:
+            values = {"exact_wasserstein": exact_wasserstein(real, fake[:POINTS_MATCHED].numpy())}
             if score is not None:
-                of_real = score(torch.from_numpy(real).to(fake)).double().cpu()
-                found["critic_wasserstein"] = float(of_real.mean() - scores[:POINTS_MATCHED].double().mean())
-            return found | self._modes(fake.numpy()) | estimates
+                real_scores = score(torch.from_numpy(real).to(fake)).double().cpu()
+                values["critic_wasserstein"] = float(real_scores.mean() - scores[:POINTS_MATCHED].double().mean())
+            if self.data.mixture is not None:
+                values |= mode_metrics(fake.numpy(), self.data.mixture)
+            return values | estimates
 
-        return distributed.broadcast_from_main(values)
-
-    def _modes(self, fake: NDArray[np.floating]) -> Values:
-        if self.points.mixture is None:
-            return {}
-        counts = good_of_mode(fake, self.points.mixture)
-        return {
-            "modes_covered": float((counts > 0).sum()),
-            "good_share": float(counts.sum() / len(fake)),
-            "rarest_mode_share": float(counts.min() * len(counts) / len(fake)),
-        }
-
-    @property
-    def skipped(self) -> dict[str, str]:
-        """All that suits points is measured."""
-        return {}
-
-    @property
-    def data(self) -> str:
-        """The name of the real points."""
-        return self.points.name
-
-    @property
-    def split(self) -> str:
-        """Which points are the real ones, in words."""
-        return self.points.name + (", training part" if len(self.training) < len(self.points) else "")
-
-    def protocol(self, name: str) -> str:
-        """What the value of a metric is of."""
-        if name in NAMES:
-            return _of_critic(self.critic)
-        if name == "exact_wasserstein":
-            return f"{POINTS_MATCHED:,} generated, {POINTS_MATCHED:,} real ({self.split})"
-        return f"{POINTS_COUNTED:,} generated ({self.points.name})"
+        return distributed.broadcast_from_main(compute)
 
 
 Evaluator = ImageEvaluator | PointEvaluator
 
 
-def image_evaluator(
-    images: ImageDataset,
-    split: Split,
-    judges: MetricSet,
-    count: int,
-    real_count: int,
-    seed: int,
-    cache_dir: str,
-    device: torch.device,
-    critic: CriticEstimate | None = None,
-) -> ImageEvaluator:
-    """What `judges` measure on `count` images, or on fewer where nothing needs more, against `real_count` real ones."""
-    if not judges.extractors:
-        count = min(count, max(PIXEL_IMAGES, len(critic) if critic else 0))
-    real = choice(seed, "evaluation.real", real_count, split.training)
-    return ImageEvaluator(
-        images, split.training, real, count, judges, expanded(cache_dir, f"cache_dir={cache_dir}"), device, critic
-    )
+def make_evaluator(
+    config: Config, data: Dataset, split: Split, device: torch.device, real_count: int | None = None
+) -> Evaluator:
+    """Build the evaluator of `data` for the settings of evaluation in `config`; every process must call it.
 
+    It generates fewer than `config.evaluation_images` images where no metric needs more, and compares with `real_count`
+    real ones, by default as many as are generated. The critic's estimates need held-out samples in `split`.
 
-def make_evaluator(config: Config, data: Dataset, split: Split, device: torch.device) -> Evaluator:
-    """The evaluation of a run that suits its data. Every process must call it.
-
-    Raises UserError, on every process, for metrics that cannot be computed here and files that cannot be used.
+    Raises:
+        UserError: On every process, for metrics that cannot be computed here and for files that cannot be used.
     """
-    count, seed = config.evaluation_images, config.seed
+    count, seed, critic = config.evaluation_images, config.seed, None
     if isinstance(data, PointDataset):
         count = POINTS_COUNTED
-    critic = None
     if len(split.held_out) and config.loss == "wasserstein":
-        each = min(count, len(split.training), len(split.held_out))
-        training = choice(seed, "evaluation.real", each, split.training)
-        critic = CriticEstimate(data.values, training, choice(seed, "evaluation.holdout", each, split.held_out))
+        scored = min(count, len(split.training), len(split.held_out))
+        training = choose_rows(seed, "evaluation.real", scored, split.training)
+        held_out = choose_rows(seed, "evaluation.holdout", scored, split.held_out)
+        critic = CriticWasserstein(data.values, training, held_out)
     if isinstance(data, PointDataset):
         if config.metrics is not None:
-            raise UserError(f"metrics={','.join(config.metrics)}: are of images, and {data.name} are points")
+            raise UserError(f"metrics={','.join(config.metrics)}: expected auto, since {data.name} are points")
         return PointEvaluator(data, seed, split.training, critic)
-    if count < distributed.world().size:
-        raise UserError(f"evaluation_images={count}: expected one for each of {distributed.world().size} processes")
-    judges = distributed.run_on_all_ranks(
+    processes = distributed.world().size
+    if count < processes:
+        raise UserError(f"evaluation_images={count}: expected at least one for each of {processes} processes")
+    metric_set = distributed.run_on_all_ranks(
         lambda: open_metric_set(config.metrics, data.shape, config.feature_extractor, config.inception_weights, device)
     )
-    return image_evaluator(data, split, judges, count, count, seed, config.cache_dir, device, critic)
+    real = choose_rows(seed, "evaluation.real", real_count or count, split.training)
+    if not metric_set.extractors:
+        count = min(count, max(PIXEL_IMAGES, len(critic or ())))
+    folder = expanded(config.cache_dir, f"cache_dir={config.cache_dir}")
+    return ImageEvaluator(data, split.training, real, count, metric_set, folder, device, critic)

@@ -20,7 +20,7 @@ from wgan_dist.reporting.options import ReportOptions
 from wgan_dist.reporting.run_data import RunData, read_best
 from wgan_dist.reporting.samples import LatentSpace, NearestImages
 from wgan_dist.reporting.timing import Timer, Timing, exported_files
-from wgan_dist.tracking.logger import duration_text
+from wgan_dist.tracking.progress import duration_text
 from wgan_dist.utils.errors import UserError
 
 MISSING = "–"

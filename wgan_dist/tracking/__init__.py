@@ -1,1 +1,1 @@
-"""What a run records while it trains: metrics, TensorBoard, trackers, progress and sample grids."""
+"""What a run records while it trains: metrics, TensorBoard, other trackers, the progress line and sample grids."""

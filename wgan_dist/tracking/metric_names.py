@@ -1,35 +1,76 @@
-"""The names of all that is measured of a generator, as they are recorded, and which way is better."""
+"""The registry of recorded metrics: what each is computed from, its direction, TensorBoard tag and short name.
+
+A record of metrics.jsonl holds the generator step as `step` and any of these names.
+"""
 
 from dataclasses import dataclass
 
-# What a metric is computed from.
+# What evaluation metrics are computed from.
 PIXELS, INCEPTION, EXTRACTOR, CRITIC, POINTS = "pixels", "Inception", "feature_extractor", "critic", "points"
+# What the other recorded values are computed from: two runs of the same settings differ only in the last.
+TRAINING, WALL_CLOCK = "training", "wall clock"
 
 
 @dataclass(frozen=True)
 class Metric:
-    """What it is computed from, and whether a lower value is better; None where neither way is."""
+    """A recorded metric.
+
+    `of` is what it is computed from. `lower_is_better` is None where neither direction is better. `tensorboard_tag`
+    names its curve in TensorBoard and in other trackers, which do not show it if the tag is empty; tags with the same
+    prefix are drawn together. `short_name` stands on the progress line, which does not show it if the name is empty.
+    """
 
     of: str
     lower_is_better: bool | None
+    tensorboard_tag: str
+    short_name: str = ""
 
 
-METRICS = {
-    "sliced_wasserstein": Metric(PIXELS, True),
-    "nearest_neighbour": Metric(PIXELS, None),
-    "diversity": Metric(PIXELS, False),
-    "fid": Metric(INCEPTION, True),
-    "kid": Metric(INCEPTION, True),
-    "inception_score": Metric(INCEPTION, False),
-    "precision": Metric(INCEPTION, False),
-    "recall": Metric(INCEPTION, False),
-    "frechet_distance": Metric(EXTRACTOR, True),
-    "kernel_distance": Metric(EXTRACTOR, True),
-    "wasserstein_train": Metric(CRITIC, True),
-    "wasserstein_holdout": Metric(CRITIC, True),
-    "exact_wasserstein": Metric(POINTS, True),
-    "critic_wasserstein": Metric(POINTS, None),
-    "modes_covered": Metric(POINTS, False),
-    "good_share": Metric(POINTS, False),
-    "rarest_mode_share": Metric(POINTS, False),
+# Values of the training itself. The order is that of the progress line.
+TRAINING_METRICS = {
+    "wasserstein": Metric(TRAINING, None, "critic/wasserstein_estimate", "W"),
+    "critic_loss": Metric(TRAINING, None, "critic/loss"),
+    "real_probability": Metric(TRAINING, None, "critic/real_probability", "D(x)"),
+    "fake_probability": Metric(TRAINING, None, "critic/fake_probability", "D(G(z))"),
+    "real_score": Metric(TRAINING, None, "critic/real_score", "D(x)"),
+    "fake_score": Metric(TRAINING, None, "critic/fake_score", "D(G(z))"),
+    "gradient_penalty": Metric(TRAINING, None, "critic/gradient_penalty", "penalty"),
+    "gradient_norm": Metric(TRAINING, None, "critic/gradient_norm", "|∇D|"),
+    "critic_lr": Metric(TRAINING, None, "critic/learning_rate"),
+    "critic_skipped": Metric(TRAINING, None, "critic/skipped_updates"),
+    "critic_loss_scale": Metric(TRAINING, None, "critic/loss_scale"),
+    "generator_loss": Metric(TRAINING, None, "generator/loss"),
+    "generator_lr": Metric(TRAINING, None, "generator/learning_rate"),
+    "generator_skipped": Metric(TRAINING, None, "generator/skipped_updates"),
+    "generator_loss_scale": Metric(TRAINING, None, "generator/loss_scale"),
+    "seen_images": Metric(TRAINING, None, "speed/seen_images"),
 }
+# Values that evaluation measures. The order is that of wgan_dist.config.metric_choices.
+METRICS = {
+    "sliced_wasserstein": Metric(PIXELS, True, "evaluation/sliced_wasserstein", "SWD"),
+    "nearest_neighbour": Metric(PIXELS, None, "evaluation/nearest_neighbour"),
+    "diversity": Metric(PIXELS, False, "evaluation/diversity"),
+    "fid": Metric(INCEPTION, True, "evaluation/fid", "FID"),
+    "kid": Metric(INCEPTION, True, "evaluation/kid"),
+    "inception_score": Metric(INCEPTION, False, "evaluation/inception_score"),
+    "precision": Metric(INCEPTION, False, "evaluation/precision"),
+    "recall": Metric(INCEPTION, False, "evaluation/recall"),
+    "frechet_distance": Metric(EXTRACTOR, True, "evaluation/frechet_distance", "Fréchet"),
+    "kernel_distance": Metric(EXTRACTOR, True, "evaluation/kernel_distance"),
+    # Tagged to be drawn beside the estimate of training: the gap shows over-fitting of the critic.
+    "wasserstein_train": Metric(CRITIC, True, "critic/wasserstein_estimate_train"),
+    "wasserstein_holdout": Metric(CRITIC, True, "critic/wasserstein_estimate_holdout", "W held out"),
+    "exact_wasserstein": Metric(POINTS, True, "evaluation/exact_wasserstein", "exact W"),
+    "critic_wasserstein": Metric(POINTS, None, "evaluation/critic_wasserstein"),
+    "modes_covered": Metric(POINTS, False, "evaluation/modes_covered", "modes"),
+    "good_share": Metric(POINTS, False, "evaluation/good_share", "good"),
+    "rarest_mode_share": Metric(POINTS, False, "evaluation/rarest_mode_share"),
+}
+SPEED_METRICS = {
+    "seconds": Metric(WALL_CLOCK, None, ""),
+    "images_per_second": Metric(WALL_CLOCK, None, "speed/images_per_second", "img/s"),
+    "communication_bytes": Metric(WALL_CLOCK, None, "speed/communication_bytes"),
+    "communication_ms": Metric(WALL_CLOCK, None, "speed/communication_ms"),
+    "communication_share": Metric(WALL_CLOCK, None, "speed/communication_share"),
+}
+RECORDED = TRAINING_METRICS | METRICS | SPEED_METRICS

@@ -25,13 +25,13 @@ from wgan_dist.evaluation.evaluator import Evaluator
 from wgan_dist.losses.modules import Metrics
 from wgan_dist.tracking.logger import MetricLogger
 from wgan_dist.tracking.metric_names import METRICS
+from wgan_dist.tracking.sample_grid import ImageSampleGrid, PointSampleGrid
 from wgan_dist.tracking.throughput import ThroughputMeter
 from wgan_dist.training.early_stopping import EarlyStopping
 from wgan_dist.training.schedule import Schedule, is_due
 from wgan_dist.training.steps import GAN
 from wgan_dist.utils import profiler, signals
 from wgan_dist.utils.errors import Stopped, UserError
-from wgan_dist.utils.images import ImageGallery, PointGallery
 
 # What a process with a failed background task sends instead of a signal's number; above all of them.
 FAILED = 1000
@@ -273,7 +273,7 @@ class Sampling(Callback):
     def __init__(
         self,
         logging: Logging,
-        grid: ImageGallery | PointGallery,
+        grid: ImageSampleGrid | PointSampleGrid,
         z: Tensor,
         sample: Sample,
         score: Callable[[Tensor], Tensor],

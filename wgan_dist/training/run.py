@@ -40,6 +40,7 @@ from wgan_dist.models.layers import Critic
 from wgan_dist.models.registry import NetworkSpec, is_own_class
 from wgan_dist.tracking import trackers
 from wgan_dist.tracking.logger import MetricLogger
+from wgan_dist.tracking.sample_grid import ImageSampleGrid, PointSampleGrid
 from wgan_dist.tracking.throughput import ThroughputMeter
 from wgan_dist.training import callbacks, inference
 from wgan_dist.training.build import DTYPES, build_gan
@@ -54,7 +55,6 @@ from wgan_dist.training.trainer import Trainer
 from wgan_dist.utils import rng
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import remove_partial_files, write_text
-from wgan_dist.utils.images import ImageGallery, PointGallery
 
 
 @dataclass(frozen=True)
@@ -227,10 +227,10 @@ def _logger_of(run: TrainingRun, run_dir: Path, resumed: bool) -> Callable[[Trai
     return open_logger
 
 
-def _sample_grid(run: TrainingRun, run_dir: Path) -> ImageGallery | PointGallery:
+def _sample_grid(run: TrainingRun, run_dir: Path) -> ImageSampleGrid | PointSampleGrid:
     if isinstance(run.data, PointDataset):
-        return PointGallery(run.data.values, run_dir / SAMPLES)
-    return ImageGallery(run.config.grid_images)
+        return PointSampleGrid(run.data.values, run_dir / SAMPLES)
+    return ImageSampleGrid(run.config.grid_images)
 
 
 def _evaluation(run: TrainingRun, manager: CheckpointManager) -> list[callbacks.Callback]:

@@ -1,1 +1,1 @@
-"""How good generated images are, measured without any network's opinion."""
+"""Functions that compute metrics from pixels, from features and from points."""

@@ -1,19 +1,22 @@
-"""Distances between sets of features, and what is read off a classifier's answers: torch-fidelity's own functions.
+"""Distances between sets of features, and the scores of a classifier's outputs, as torch-fidelity computes them.
 
 Fréchet: Heusel et al. 2017. Kernel: Bińkowski et al. 2018. Inception score: Salimans et al. 2016. Precision and
 recall: Kynkäänniemi et al. 2019.
 """
 
-# torch_fidelity brings torchvision, and both as long to import as torch: only what is measured waits for them.
 import torch
 from torch import Tensor
+from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
+from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
+from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
+from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 
+from wgan_dist.evaluation.protocol import KERNEL_SUBSET
+from wgan_dist.tracking.metric_names import INCEPTION, METRICS
 from wgan_dist.utils.errors import UserError
 
-# Of the kernel distance: a mean over 100 pairs of subsets of this size, or of all where there are fewer.
-SUBSET = 1000
-# Neighbours that make a sample's surroundings, and parts that the score is a mean over.
-NEIGHBOURHOOD, SPLITS = 3, 10
+# The k-nearest-neighbour balls of precision and recall, and the parts that the inception score is a mean over.
+NEIGHBOURS, SPLITS = 3, 10
 
 
 def _check(name: str, least: int, *sets: Tensor) -> None:
@@ -27,43 +30,67 @@ def _check(name: str, least: int, *sets: Tensor) -> None:
         raise UserError(f"{name}: features of {shapes}: expected the same length")
 
 
-def frechet(generated: Tensor, real: Tensor, name: str = "frechet_distance") -> float:
-    """|μ₁ − μ₂|² + tr(Σ₁ + Σ₂ − 2 (Σ₁Σ₂)^½) of features [n, d] and [m, d]; n, m ≥ 2.
+def frechet_distance(generated: Tensor, real: Tensor, name: str = "frechet_distance") -> float:
+    """Return |μ₁ − μ₂|² + tr(Σ₁ + Σ₂ − 2 (Σ₁Σ₂)^½) of features [n, d] and [m, d]; n, m ≥ 2.
 
-    This and the others raise UserError beginning with `name` for too few features, or such as are not finite.
+    Raises:
+        UserError: For too few features and for features that are not finite; the message begins with `name`. So do
+            the other functions here.
     """
-    from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
-
     _check(name, 2, generated, real)
     first, second = fid_features_to_statistics(generated), fid_features_to_statistics(real)
     return float(fid_statistics_to_metric(first, second, verbose=False)[KEY_METRIC_FID])
 
 
-def kernel(generated: Tensor, real: Tensor, name: str = "kernel_distance") -> float:
-    """The unbiased squared maximum mean discrepancy of features [n, d] and [m, d] under the kernel (x·y/d + 1)³.
+def kernel_distance(generated: Tensor, real: Tensor, name: str = "kernel_distance") -> float:
+    """Return the unbiased squared maximum mean discrepancy of features [n, d] and [m, d].
 
-    Around 0, and perhaps below, for sets of one distribution.
+    The kernel is (x·y/d + 1)³. For sets of one distribution the value is around 0 and may be negative.
     """
-    from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
-
     _check(name, 2, generated, real)
-    size = min(SUBSET, len(generated), len(real))
-    found = kid_features_to_metric(generated, real, kid_subset_size=size, verbose=False)
-    return float(found[KEY_METRIC_KID_MEAN])
+    size = min(KERNEL_SUBSET, len(generated), len(real))
+    values = kid_features_to_metric(generated, real, kid_subset_size=size, verbose=False)
+    return float(values[KEY_METRIC_KID_MEAN])
 
 
 def inception_score(logits: Tensor, name: str = "inception_score") -> float:
-    """exp E KL(p(y|x) ‖ p(y)) of a classifier's answers [n, classes] before the softmax: from 1 to `classes`."""
-    from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
-
+    """Return exp E KL(p(y|x) ‖ p(y)) of a classifier's logits [n, classes]: from 1 to the number of classes."""
     _check(name, SPLITS, logits)
     return float(isc_features_to_metric(logits, SPLITS)[KEY_METRIC_ISC_MEAN])
 
 
 def precision_recall(generated: Tensor, real: Tensor, name: str = "precision, recall") -> tuple[float, float]:
-    """The share of generated features [n, d] in the surroundings of real ones [m, d], and the other way round."""
-    from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
+    """Return the share of generated features [n, d] near real ones [m, d], and of real ones near generated ones.
 
-    _check(name, NEIGHBOURHOOD + 1, generated, real)
-    found = prc_features_to_metric(generated, real, prc_neighborhood=NEIGHBOURHOOD, save_cpu_ram=True, verbose=False)
-    return float(found[KEY_METRIC_PRECISION]), float(found[KEY_METRIC_RECALL])
+    Near is a feature within the distance of another one to its third neighbour in its own set.
+    """
+    _check(name, NEIGHBOURS + 1, generated, real)
+    values = prc_features_to_metric(generated, real, prc_neighborhood=NEIGHBOURS, save_cpu_ram=True, verbose=False)
+    return float(values[KEY_METRIC_PRECISION]), float(values[KEY_METRIC_RECALL])
+
+
+DISTANCES = {
+    "fid": frechet_distance,
+    "kid": kernel_distance,
+    "frechet_distance": frechet_distance,
+    "kernel_distance": kernel_distance,
+}
+
+
+def feature_metrics(
+    names: tuple[str, ...], generated: dict[str, Tensor], real: dict[str, Tensor], logits: Tensor | None
+) -> dict[str, float]:
+    """Compute those of `names` that are computed from features.
+
+    `generated` and `real` hold features [n, d] by extractor, as the metric registry names it; `logits` are Inception's.
+    """
+    values = {
+        name: distance(generated[METRICS[name].of], real[METRICS[name].of], name)
+        for name, distance in DISTANCES.items()
+        if name in names
+    }
+    if "inception_score" in names and logits is not None:
+        values["inception_score"] = inception_score(logits)
+    if "precision" in names or "recall" in names:
+        values["precision"], values["recall"] = precision_recall(generated[INCEPTION], real[INCEPTION])
+    return {name: value for name, value in values.items() if name in names}

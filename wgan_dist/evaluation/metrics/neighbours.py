@@ -1,4 +1,4 @@
-"""Nearest training images of generated ones (memorisation), and how far generated ones are apart (collapse)."""
+"""Distances between images: to the nearest training image (memorisation), and between generated images (collapse)."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,73 +12,65 @@ from torch import Tensor
 from wgan_dist.data import as_inputs
 from wgan_dist.utils.errors import UserError
 
-# References compared at a time; bounds memory, whatever the size of the set.
+# The numbers of references that are compared at a time, which bounds memory for any size of the data set.
 CHUNK_VALUES = 1 << 24
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Of each sample, the nearest reference: Euclidean distance float64 [n], and its row int64 [n]."""
+    """The nearest reference of each sample: its Euclidean distance float64 [n] and its row int64 [n]."""
 
     distances: NDArray[np.float64]
     indices: NDArray[np.int64]
 
 
-def _rows(values: Tensor) -> Tensor:
-    """Flat float32 rows; pixels as a critic sees them, in [−1, 1]."""
+def _flat(values: Tensor) -> Tensor:
+    """Return float32 rows; pixels become values in [−1, 1]."""
     return as_inputs(values, torch.float32).flatten(1)
 
 
-def _chunk(values: NDArray[Any], indices: NDArray[np.int64] | slice, like: Tensor) -> Tensor:
-    return _rows(torch.from_numpy(np.asarray(values[indices])).to(like.device))
-
-
-def _distances(first: Tensor, second: Tensor) -> NDArray[np.float64]:
-    differences: Tensor = (first.double() - second.double()).norm(dim=1)
-    return differences.cpu().numpy()
+def _references(values: NDArray[Any], rows: NDArray[np.int64], device: torch.device) -> Tensor:
+    return _flat(torch.from_numpy(np.asarray(values[rows])).to(device))
 
 
 @torch.no_grad()
 def nearest(samples: Tensor, values: NDArray[Any], rows: NDArray[np.int64] | None = None) -> Neighbours:
-    """The nearest of `values` [m, …], or of those in `rows`, to each of `samples` [n, …] of the same shape.
+    """Find the nearest of `values` [m, …], or of its `rows`, for each of `samples` [n, …] of the same shape.
 
-    uint8 on either side is pixels and taken in [−1, 1]; floats, as features, are taken as they are. `values` may be
-    mapped from a file: a part at a time is read. Indices are into `values`; of equal distances the first counts.
-    Distances are exact in float64; which one is nearest is found in float32. Raises ValueError for no values.
+    uint8 values are pixels, compared in [−1, 1]; floats, as features, are compared as they are. `values` may be memory
+    mapped: it is read in parts. Indices are rows of `values`; of equal distances the first row counts. The nearest is
+    found in float32, and its distance is computed in float64.
+
+    Raises:
+        ValueError: If there are no values.
     """
-    ours = _rows(samples)
+    flat = _flat(samples)
     rows = np.arange(len(values)) if rows is None else rows
     if not len(rows):
-        raise ValueError("no values to be near to")
-    best = torch.full((len(ours),), torch.inf, device=ours.device)
-    place = torch.zeros(len(ours), dtype=torch.int64, device=ours.device)
-    size = max(1, CHUNK_VALUES // max(1, max(ours.shape[1], len(ours))))
+        raise ValueError("no values to compare with")
+    best = torch.full((len(flat),), torch.inf, device=flat.device)
+    positions = torch.zeros(len(flat), dtype=torch.int64, device=flat.device)
+    size = max(1, CHUNK_VALUES // max(1, max(flat.shape[1], len(flat))))
     for start in range(0, len(rows), size):
-        theirs = _chunk(values, rows[start : start + size], ours)
-        # |a − b|² − |a|², the same order as the distance.
-        found = torch.addmm(theirs.square().sum(1), ours, theirs.T, alpha=-2.0).min(1)
-        place = torch.where(found.values < best, found.indices + start, place)
-        best = torch.minimum(best, found.values)
-    indices = rows[place.cpu().numpy()]
-    return Neighbours(_between(ours, values, indices), indices)
-
-
-def _between(ours: Tensor, values: NDArray[Any], indices: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The distance of each of our rows to its own of `values`."""
-    size = max(1, CHUNK_VALUES // max(1, ours.shape[1]))
-    parts = [slice(start, start + size) for start in range(0, len(ours), size)]
-    return np.concatenate(
-        [np.zeros(0), *(_distances(ours[part], _chunk(values, indices[part], ours)) for part in parts)]
-    )
+        references = _references(values, rows[start : start + size], flat.device)
+        # |a − b|² − |a|² has the same order as the distance.
+        smallest = torch.addmm(references.square().sum(1), flat, references.T, alpha=-2.0).min(1)
+        positions = torch.where(smallest.values < best, smallest.indices + start, positions)
+        best = torch.minimum(best, smallest.values)
+    indices = rows[positions.cpu().numpy()]
+    differences = flat.double() - _references(values, indices, flat.device).double()
+    return Neighbours(differences.norm(dim=1).cpu().numpy(), indices)
 
 
 @torch.no_grad()
 def mean_pairwise_distance(samples: Tensor) -> float:
-    """The mean Euclidean distance of two different ones of `samples` [n, …]; 0 where all are alike.
+    """Return the mean Euclidean distance between two of `samples` [n, …]; 0 if all are equal.
 
-    uint8 is pixels and taken in [−1, 1]. Raises UserError for fewer than two samples.
+    uint8 samples are pixels, compared in [−1, 1].
+
+    Raises:
+        UserError: For fewer than two samples.
     """
-    rows = _rows(samples)
-    if len(rows) < 2:
-        raise UserError(f"diversity: {len(rows)} images: expected at least 2")
-    return float(F.pdist(rows.double()).mean())
+    if len(samples) < 2:
+        raise UserError(f"diversity: {len(samples)} images: expected at least 2")
+    return float(F.pdist(_flat(samples).double()).mean())

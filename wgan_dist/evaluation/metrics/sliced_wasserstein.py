@@ -1,4 +1,4 @@
-"""Sliced Wasserstein distance between sets of images, over a Laplacian pyramid (Karras et al. 2018, section 5)."""
+"""The sliced Wasserstein distance between sets of images over a Laplacian pyramid (Karras et al. 2018, section 5)."""
 
 from dataclasses import dataclass
 
@@ -14,8 +14,8 @@ PATCHES_PER_IMAGE = 32
 DIRECTIONS = 256
 SMALLEST_LEVEL = 16
 # Karras et al. report distances × 10³.
-UNIT = 1e3
-# Burt and Adelson 1983: the generating kernel of the pyramid.
+SCALE = 1e3
+# The generating kernel of the pyramid (Burt and Adelson 1983).
 BINOMIAL = (1.0, 4.0, 6.0, 4.0, 1.0)
 
 
@@ -40,7 +40,7 @@ def _up(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def laplacian_pyramid(images: Tensor) -> list[Tensor]:
-    """Images [n, c, s, s] → one band per octave from s down to 16 or just above, the last holding what is left."""
+    """Split images [n, c, s, s] into a band an octave, from size s down to 16 or just above, the last a low pass."""
     bands = []
     while images.shape[-1] // 2 >= SMALLEST_LEVEL:
         smaller = _down(images)
@@ -50,7 +50,7 @@ def laplacian_pyramid(images: Tensor) -> list[Tensor]:
 
 
 def _descriptors(band: Tensor, level: int) -> Tensor:
-    """Random 7×7 patches, centred and scaled per channel over the set: [n · patches, c · 49]."""
+    """Return random 7×7 patches, normalised per channel over the set: [n · patches, c · 49]."""
     count, channels, size, _ = band.shape
     corners = rng.uniform(0, "swd.corners", level, (count, PATCHES_PER_IMAGE, 2)) * (size - PATCH + 1)
     rows, columns = torch.as_tensor(corners.astype(np.int64)).to(band.device).unbind(-1)
@@ -64,15 +64,17 @@ def _descriptors(band: Tensor, level: int) -> Tensor:
 
 
 def _directions(length: int, level: int, like: Tensor) -> Tensor:
-    drawn = torch.as_tensor(rng.normal(0, "swd.directions", level, (length, DIRECTIONS)), dtype=like.dtype)
-    return (drawn / drawn.norm(dim=0)).to(like.device)
+    directions = torch.as_tensor(rng.normal(0, "swd.directions", level, (length, DIRECTIONS)), dtype=like.dtype)
+    return (directions / directions.norm(dim=0)).to(like.device)
 
 
 def _projections(images: Tensor) -> list[Tensor]:
-    """Per level, the descriptors' values along random directions, sorted: [n · patches, directions]."""
-    bands = enumerate(laplacian_pyramid(images))
-    described = ((level, _descriptors(band, level)) for level, band in bands)
-    return [(values @ _directions(values.shape[1], level, values)).sort(0).values for level, values in described]
+    """Project the patches of each level on random directions and sort them: [n · patches, directions] a level."""
+    projections = []
+    for level, band in enumerate(laplacian_pyramid(images)):
+        patches = _descriptors(band, level)
+        projections.append((patches @ _directions(patches.shape[1], level, patches)).sort(0).values)
+    return projections
 
 
 @dataclass(frozen=True)
@@ -84,16 +86,18 @@ class Reference:
 
     @classmethod
     def of(cls, images: Tensor) -> "Reference":
-        """From images [n, c, s, s] in [−1, 1], s ≥ 7."""
+        """Prepare images [n, c, s, s] in [−1, 1]; s ≥ 7."""
         return cls(_projections(images), len(images))
 
     def distance(self, images: Tensor) -> float:
-        """Mean over levels of the sliced Wasserstein-1 distance × 10³ to as many images [n, c, s, s] in [−1, 1].
+        """Return the mean over levels of the sliced Wasserstein-1 distance × 10³ to images [n, c, s, s] in [−1, 1].
 
-        0 for equal sets. Random patches and directions are the same at every call. Raises ValueError for another
-        number of images.
+        The distance of equal sets is 0. Every call uses the same random patches and directions.
+
+        Raises:
+            ValueError: For another number of images than the reference has.
         """
         if len(images) != self.count:
-            raise ValueError(f"{len(images)} images against {self.count}: expected as many")
+            raise ValueError(f"{len(images)} images and {self.count} reference images: expected equally many")
         levels = zip(self.projections, _projections(images), strict=True)
-        return UNIT * float(torch.stack([(ours - theirs).abs().mean() for ours, theirs in levels]).mean())
+        return SCALE * float(torch.stack([(first - second).abs().mean() for first, second in levels]).mean())

@@ -1,4 +1,4 @@
-"""Extractors for tests, as files, and as torch-fidelity knows them."""
+"""Feature extractors for tests, as files and as torch-fidelity registers them, and folders of images."""
 
 import io
 from pathlib import Path
@@ -19,7 +19,7 @@ WEIGHTS = np.random.default_rng(5).normal(size=(SIDE * SIDE, LENGTH)) / 300
 
 
 class Projection(nn.Module):
-    """A fixed random layer with a rectifier, in float64, of one channel of the first 8×8 pixels."""
+    """A fixed random linear layer with ReLU, in float64, on one channel of the first 8×8 pixels."""
 
     weights: Tensor
 
@@ -28,18 +28,18 @@ class Projection(nn.Module):
         self.register_buffer("weights", torch.from_numpy(WEIGHTS))
 
     def forward(self, images: Tensor) -> Tensor:
-        """uint8 [n, c, h, w] → float64 [n, 12]."""
+        """Map images uint8 [n, c, h, w] to features float64 [n, 12]."""
         return (images[:, 0, :8, :8].flatten(1).double() @ self.weights).relu()
 
 
 def torchscript(module: nn.Module, path: Path) -> str:
-    """The module as a file; returns its path."""
+    """Write the module as a TorchScript file; return its path."""
     torch.jit.save(torch.jit.script(module.eval()), str(path))
     return str(path)
 
 
-def onnx_projection(path: Path, kind: int = TensorProto.UINT8) -> str:
-    """`Projection` of images [n, 1, 8, 8] as an ONNX file; `kind` is the type that it takes."""
+def onnx_projection(path: Path, input_type: int = TensorProto.UINT8) -> str:
+    """Write `Projection` of images [n, 1, 8, 8] as an ONNX file; return its path."""
     nodes = [
         helper.make_node("Cast", ["images"], ["levels"], to=TensorProto.DOUBLE),
         helper.make_node("Flatten", ["levels"], ["rows"], axis=1),
@@ -49,7 +49,7 @@ def onnx_projection(path: Path, kind: int = TensorProto.UINT8) -> str:
     graph = helper.make_graph(
         nodes,
         "projection",
-        [helper.make_tensor_value_info("images", kind, ["n", 1, SIDE, SIDE])],
+        [helper.make_tensor_value_info("images", input_type, ["n", 1, SIDE, SIDE])],
         [helper.make_tensor_value_info("features", TensorProto.DOUBLE, ["n", LENGTH])],
         [numpy_helper.from_array(WEIGHTS, "weights")],
     )
@@ -58,7 +58,7 @@ def onnx_projection(path: Path, kind: int = TensorProto.UINT8) -> str:
 
 
 class RegisteredProjection(FeatureExtractorBase):  # type: ignore[misc]
-    """The same, as torch-fidelity knows extractors."""
+    """`Projection` with the interface of torch-fidelity's extractors."""
 
     def __init__(self, name: str, features_list: list[str], **_: Any) -> None:
         super().__init__(name, features_list)
@@ -81,7 +81,7 @@ class RegisteredProjection(FeatureExtractorBase):  # type: ignore[misc]
         raise NotImplementedError
 
     def forward(self, images: Tensor) -> tuple[Tensor]:
-        """Of images [n, 3, h, w]."""
+        """Map images uint8 [n, 3, h, w] to features."""
         return (self.projection(images),)
 
 
@@ -90,15 +90,15 @@ register_feature_extractor("projection", RegisteredProjection)
 
 class _FreshInception(FeatureExtractorInceptionV3):  # type: ignore[misc]
     def load_state_dict(self, *_: Any, **__: Any) -> None:
-        """Nothing is loaded: the weights are drawn."""
+        """Load nothing: the weights stay random."""
 
 
 def inception_weights(path: Path) -> str:
-    """A file of seeded random weights for torch-fidelity's Inception, whose features are of the order of one."""
-    nothing = io.BytesIO()
-    torch.save({}, nothing)
-    nothing.seek(0)
-    network = _FreshInception("inception", ["2048"], feature_extractor_weights_path=nothing)
+    """Write seeded random weights for torch-fidelity's Inception, with features of about 1; return the path."""
+    empty = io.BytesIO()
+    torch.save({}, empty)
+    empty.seek(0)
+    network = _FreshInception("inception", ["2048"], feature_extractor_weights_path=empty)
     generator = torch.Generator().manual_seed(0)
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
@@ -108,7 +108,7 @@ def inception_weights(path: Path) -> str:
 
 
 def write_images(pixels: np.ndarray, folder: Path) -> str:
-    """Grey images uint8 [n, 1, h, w] as PNG files; returns the folder."""
+    """Write grey images uint8 [n, 1, h, w] as PNG files; return the folder."""
     folder.mkdir()
     for number, image in enumerate(pixels):
         Image.fromarray(image[0]).save(folder / f"{number:04d}.png")
@@ -116,6 +116,6 @@ def write_images(pixels: np.ndarray, folder: Path) -> str:
 
 
 def noisy(pixels: np.ndarray) -> np.ndarray:
-    """The same images, but not quite."""
+    """Return the images with noise."""
     levels = pixels + np.random.default_rng(0).normal(scale=40, size=pixels.shape)
     return levels.clip(0, 255).astype(np.uint8)

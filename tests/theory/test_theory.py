@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tests.processes import PYTHON, REPOSITORY
 from tests.theory.mode_coverage import METHODS, of_real
-from tests.theory.parallel_lines import DISTANCES, lipschitz_constant, look
+from tests.theory.parallel_lines import DISTANCES, estimate, lipschitz_constant
 from wgan_dist.data import open_points
 from wgan_dist.evaluation.metrics.points import exact_wasserstein
 from wgan_dist.models.registry import build_generator, generator_spec
@@ -50,11 +50,11 @@ def test_on_parallel_lines_the_critic_sees_the_distance_and_the_discriminator_on
     distance: float,
 ) -> None:
     # Arjovsky et al. 2017, example 1.
-    seen = look(distance)
-    assert seen.wasserstein == pytest.approx(distance, rel=0.1)
-    assert seen.critic_gradient == pytest.approx(1.0, abs=0.1)
-    assert seen.divergence == pytest.approx(math.log(2), abs=0.05)
-    assert seen.minimax_gradient < 1e-3
+    estimates = estimate(distance)
+    assert estimates.wasserstein == pytest.approx(distance, rel=0.1)
+    assert estimates.critic_gradient == pytest.approx(1.0, abs=0.1)
+    assert estimates.divergence == pytest.approx(math.log(2), abs=0.05)
+    assert estimates.minimax_gradient < 1e-3
 
 
 @pytest.mark.parametrize(("data", "modes"), [("8gaussians", 8), ("25gaussians", 25)])

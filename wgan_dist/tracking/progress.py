@@ -1,0 +1,65 @@
+"""The progress line: where a run is, its last metrics, and how long it still takes."""
+
+import os
+import sys
+import time
+from typing import Any
+
+from wgan_dist.config.command_line import STARTED, say
+from wgan_dist.tracking.metric_names import RECORDED
+
+
+def duration_text(seconds: float) -> str:
+    """Format seconds as 1:02:03 or 2:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class ProgressLine:
+    """A line with the step, the last metrics and the remaining time.
+
+    A terminal shows one line that is rewritten in place; a file, a pipe and a terminal that cannot rewrite get a new
+    line for each record. There are no colours.
+    """
+
+    def __init__(self, first_step: int, total_steps: int) -> None:
+        self.first_step, self.total_steps = first_step, total_steps
+        self.started = time.monotonic()
+        self.rewrites = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+    def _remaining(self, step: int) -> str:
+        seconds_per_step = (time.monotonic() - self.started) / (step - self.first_step)
+        return duration_text(seconds_per_step * (self.total_steps - step))
+
+    def first(self, step: int) -> None:
+        """Estimate the time of the whole run after the first step of this process: the first record may be far off."""
+        if step - self.first_step == 1 and step < self.total_steps:
+            now = time.monotonic()
+            say(
+                f"first step took {now - self.started:.2g} s and ended {now - STARTED:.1f} s after the start; "
+                f"about {self._remaining(step)} remaining"
+            )
+
+    def show(self, record: dict[str, Any]) -> None:
+        """Print the line for a record of metrics."""
+        values = [
+            f"{metric.short_name} {record[name]:.4g}"
+            for name, metric in RECORDED.items()
+            if metric.short_name and name in record
+        ]
+        if "communication_ms" in record:
+            values.append(
+                f"gradients {record['communication_bytes'] / 2**20:.3g} MiB in {record['communication_ms']:.3g} ms, "
+                f"{record['communication_share']:.1%} of the time"
+            )
+        if skipped := record.get("critic_skipped", 0) + record.get("generator_skipped", 0):
+            values.append(f"{skipped} updates skipped")
+        step = record["step"]
+        line = f"step {step}/{self.total_steps}  {' '.join(values)}  {self._remaining(step)} remaining"
+        say(f"\r\x1b[K{line}" if self.rewrites else line, end="" if self.rewrites else "\n")
+
+    def close(self) -> None:
+        """End the line that is rewritten."""
+        if self.rewrites:
+            say("")

@@ -1,0 +1,66 @@
+"""Pictures of a run's samples from fixed noise: a grid of images, or points in the plane over the data."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wgan_dist.utils.files import atomic_file
+from wgan_dist.utils.images import Contours, bounds, grid, plane
+
+POINTS_DRAWN, PATHS_DRAWN = 1000, 20
+CONTOUR_RESOLUTION = 100
+
+
+@dataclass(frozen=True)
+class ImageSampleGrid:
+    """Draws generated images; `count` is the number that a picture shows."""
+
+    count: int
+
+    def picture(self, weights: str, step: int, samples: Tensor, critic: Callable[[Tensor], Tensor]) -> Tensor:
+        """Draw samples [n, c, h, w] as a picture uint8 [3 or 4, height, width]."""
+        return grid(samples)
+
+
+@dataclass(frozen=True)
+class PointSampleGrid:
+    """Draws generated points over real ones.
+
+    `folder` keeps the samples of every picture, from which the paths of the generated points are drawn; `count` is the
+    number of points that a picture shows.
+    """
+
+    real: NDArray[np.float32]
+    folder: Path
+    count: int = POINTS_DRAWN
+
+    def picture(self, weights: str, step: int, samples: Tensor, critic: Callable[[Tensor], Tensor]) -> Tensor:
+        """Draw samples [n, 2] of the `raw` or `ema` weights as a picture uint8 [3, height, width].
+
+        The picture shows them over real points, with level lines of the critic's scores and the samples' paths so far.
+        """
+        fake = samples.float().nan_to_num().cpu().numpy()
+        with atomic_file(self.folder / f"step-{step:08d}-{weights}.npy") as partial, partial.open("wb") as file:
+            np.save(file, fake, allow_pickle=False)
+        return plane(self.real[: self.count], fake, self._contours(samples, critic), self._paths(weights, step))
+
+    def _contours(self, samples: Tensor, critic: Callable[[Tensor], Tensor]) -> Contours:
+        low, high = bounds(self.real)
+        x, y = np.linspace(low, high, CONTOUR_RESOLUTION, axis=1, dtype=np.float32)
+        positions = torch.from_numpy(np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)).to(samples)
+        scores = critic(positions).float().nan_to_num().cpu().numpy()
+        return x, y, scores.reshape(CONTOUR_RESOLUTION, CONTOUR_RESOLUTION)
+
+    def _paths(self, weights: str, step: int) -> NDArray[np.float32]:
+        """Return the first samples of every picture up to `step`, [times, k, 2].
+
+        Files of later steps are left from before the run was resumed.
+        """
+        files = sorted(self.folder.glob(f"step-*-{weights}.npy"))
+        past = [file for file in files if int(file.name.split("-")[1]) <= step]
+        return np.stack([np.load(file, allow_pickle=False)[:PATHS_DRAWN] for file in past])
