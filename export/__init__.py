@@ -1,1 +1,1 @@
-"""Trained generators as graph files that prove themselves equal, and a sampler that needs no torch."""
+"""Exports of trained generators, each checked against its network, and a sampler that needs no torch."""

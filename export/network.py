@@ -1,4 +1,4 @@
-"""Artifact → the network to be exported, and what the file will say about it."""
+"""The network to export, loaded from a generator file, and its variants for different runtimes."""
 
 import copy
 from collections.abc import Callable
@@ -9,36 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from export.deploy import folded, for_cpu, for_cpu_in_half, phased
+from export.deploy import fold_batch_norm, for_cpu, for_cpu_bf16, replace_transposed_convolutions
+from export.settings import BF16, FP16, FP32, ExportSettings
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.checkpoints.generator_file import Artifact, Description
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS
-from wgan_dist.config.fields import setting
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.images import to_uint8
-
-METADATA_PREFIX = "wgan_dist."
-FP32, BF16, FP16 = "fp32", "bf16", "fp16"
-
-
-@dataclass(frozen=True)
-class GeneratorSettings:
-    """Which generator, and where what is made of it goes."""
-
-    ckpt: str = setting("", "run folder, checkpoint folder or generator.safetensors")
-    out: str = setting("", "file to write; beside the generator if not given")
-    weights: str = setting("ema", "averaged or last weights", choices=("ema", "raw"))
-    generator: str = setting("", "module:Class, for a network of your own")
-
-
-@dataclass(frozen=True)
-class ExportSettings(GeneratorSettings):
-    """What every export is told."""
-
-    uint8: bool = setting(False, "output uint8 [n, h, w, c] ready to save, instead of float32 [n, c, h, w] in [-1, 1]")
-    tolerance: float = setting(1e-4, "fp32: greatest difference from the network, in float images of [-1, 1]", least=0)
-    psnr: float = setting(35.0, "other precisions: least peak signal-to-noise ratio against the network, in dB")
-    precision: str = setting(FP32, "what it computes in", choices=(FP32,))
 
 
 class Uint8Images(nn.Module):
@@ -53,15 +30,8 @@ class Uint8Images(nn.Module):
         return to_uint8(self.generator(z)).permute(0, 2, 3, 1)
 
 
-def inside(network: nn.Module, change: Callable[[nn.Module], nn.Module]) -> nn.Module:
-    """A network with its generator changed; what makes levels of the images stays around it."""
-    if isinstance(network, Uint8Images):
-        return Uint8Images(change(network.generator))
-    return change(network)
-
-
 class HalfPrecision(nn.Module):
-    """A copy of a generator that computes in `dtype` between latents and images in float32."""
+    """A copy of a generator that computes in `dtype`; its latents and images stay float32."""
 
     def __init__(self, generator: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
@@ -73,40 +43,25 @@ class HalfPrecision(nn.Module):
 
 
 class Contiguous(nn.Module):
-    """A network whose samples lie in memory in the order of their shape: who reads the bare memory relies on it."""
+    """A network whose output is contiguous in memory, for programs that read the output's memory directly."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network: nn.Module = network
 
     def forward(self, z: Tensor) -> Tensor:
-        """As the network's."""
+        """z [n, latent_dim] → the network's output."""
         samples: Tensor = self.network(z)
         return samples.contiguous()
 
 
-def with_convolutions(export: "Export") -> nn.Module:
-    """The network to be exported without transposed convolutions, wherever it can be written so."""
-    return inside(export.network, lambda each: phased(each, export.source.description.latent_dim))
-
-
-def in_precision(export: "Export", precision: str) -> nn.Module:
-    """The network to be exported, in fp32 or bf16 as torch's kernels of a CPU compute it fastest, wherever it can be
-    written so; in fp16, which is for GPUs, as it is.
-    """
-    if precision == FP16:
-        return inside(export.network, lambda each: HalfPrecision(each, torch.float16))
-    latent_dim, choice = export.source.description.latent_dim, for_cpu_in_half if precision == BF16 else for_cpu
-    found = inside(export.network, lambda each: phased(each, latent_dim, choice, channels_last=True))
-    if precision == BF16:
-        found = inside(found, lambda each: HalfPrecision(each, torch.bfloat16))
-    return Contiguous(found)
-
-
 @dataclass(frozen=True)
 class Export:
-    """A network to be exported in float32, with spectral norm and BatchNorm in its weights, the one it must equal,
-    where it came from, and where it goes."""
+    """A network to export.
+
+    Attributes: network (float32, with spectral norm and BatchNorm folded into its weights), original (the network that
+    it must equal), source (the generator file), out (the path to write).
+    """
 
     network: nn.Module
     original: nn.Module
@@ -114,11 +69,36 @@ class Export:
     out: Path
 
 
-def _beside(path: Path, settings: ExportSettings, suffix: str) -> Path:
-    """Where an export goes unless told: beside the generator, but not into a checkpoint, which is pruned one day.
+def _change_generator(network: nn.Module, change: Callable[[nn.Module], nn.Module]) -> nn.Module:
+    """Apply `change` to the generator, inside the conversion to uint8 if there is one."""
+    return Uint8Images(change(network.generator)) if isinstance(network, Uint8Images) else change(network)
 
-    By the generator's name, and with its precision and uint8 in it where they are asked for: who opens generator.onnx
-    expects float32 images.
+
+def with_convolutions(export: Export) -> nn.Module:
+    """Return the network with its transposed convolutions replaced by convolutions, where this is possible."""
+    latent_dim = export.source.description.latent_dim
+    return _change_generator(export.network, lambda generator: replace_transposed_convolutions(generator, latent_dim))
+
+
+def in_precision(export: Export, precision: str) -> nn.Module:
+    """Return the network in fp32 or bf16, with the layers that torch computes fastest on a CPU, or in fp16 for GPUs."""
+    if precision == FP16:
+        return _change_generator(export.network, lambda generator: HalfPrecision(generator, torch.float16))
+    choice = for_cpu_bf16 if precision == BF16 else for_cpu
+
+    def change(generator: nn.Module) -> nn.Module:
+        latent_dim = export.source.description.latent_dim
+        network = replace_transposed_convolutions(generator, latent_dim, choice, channels_last=True)
+        return HalfPrecision(network, torch.bfloat16) if precision == BF16 else network
+
+    return Contiguous(_change_generator(export.network, change))
+
+
+def _default_path(path: Path, settings: ExportSettings, suffix: str) -> Path:
+    """Return the path beside the generator; for a checkpoint, which may be pruned, the path in the run folder.
+
+    Precision and uint8 are part of the name unless they are the defaults: a reader of generator.onnx expects float32
+    images.
     """
     folder = path.parent.parent.parent if path.parent.parent.name == CHECKPOINTS else path.parent
     precision = "" if settings.precision == FP32 else f"_{settings.precision}"
@@ -126,64 +106,36 @@ def _beside(path: Path, settings: ExportSettings, suffix: str) -> Path:
 
 
 def _without_spectral_norm(network: nn.Module) -> nn.Module:
-    """The same function with the division by the spectral norm done once, on the weights."""
+    """Divide the weights by their spectral norm once and for all."""
     for module in network.modules():
         if parametrize.is_parametrized(module, "weight"):
             parametrize.remove_parametrizations(module, "weight")
     return network
 
 
-def _check_points(settings: ExportSettings, about: Description) -> None:
-    if about.makes_points and settings.uint8:
-        raise UserError("uint8=true: for images, and this generator makes points")
-    if about.makes_points and settings.precision != FP32:
-        # Without a greatest value there is no peak to measure noise against, and nothing to gain by half a network.
-        raise UserError(f"precision={settings.precision}: for images, and this generator makes points; expected {FP32}")
+def _check_settings(settings: ExportSettings, description: Description) -> None:
+    if description.makes_points and settings.uint8:
+        raise UserError("uint8=true: this generator makes points; expected false, as uint8 is for images")
+    if description.makes_points and settings.precision != FP32:
+        # Points are unbounded, so their peak signal-to-noise ratio is undefined.
+        raise UserError(f"precision={settings.precision}: this generator makes points; expected {FP32}")
 
 
 def load(settings: ExportSettings, suffix: str) -> Export:
-    """The generator that the settings name; `suffix` is that of the file to be written.
+    """Load the generator that the settings name; `suffix` ends the name of the file to write.
 
-    Raises UserError when there is none, or when it cannot be read.
+    Raises UserError if there is no generator or it cannot be read.
     """
     if not settings.ckpt:
         raise UserError("ckpt: expected --ckpt=, a run folder, a checkpoint folder or a generator.safetensors")
     path = generator_file.locate(settings.ckpt, settings.weights)
     source = generator_file.load(path, settings.generator)
-    _check_points(settings, source.description)
+    _check_settings(settings, source.description)
     original = source.network.float()
-    # Loaded once more: copies of a parametrised network share the classes that folding takes apart.
-    again = _without_spectral_norm(generator_file.load(path, settings.generator).network.float())
-    network = folded(again, source.description.latent_dim)
-    out = Path(settings.out) if settings.out else _beside(path, settings, suffix)
+    # The file is read again: copies of a parametrised module share the class that remove_parametrizations changes.
+    plain = _without_spectral_norm(generator_file.load(path, settings.generator).network.float())
+    network = fold_batch_norm(plain, source.description.latent_dim)
+    out = Path(settings.out) if settings.out else _default_path(path, settings, suffix)
     if settings.uint8:
         return Export(Uint8Images(network), Uint8Images(original), source, out)
     return Export(network, original, source, out)
-
-
-def _form(points: bool, uint8: bool) -> dict[str, str]:
-    if points:
-        return {"value_range": "unbounded", "layout": "nc"}
-    return {"value_range": "0,255" if uint8 else "-1,1", "layout": "nhwc" if uint8 else "nchw"}
-
-
-def metadata(source: Artifact, uint8: bool, precision: str = FP32) -> dict[str, str]:
-    """What a stranger needs to use the file, as texts."""
-    about: Description = source.description
-    values = {
-        "latent_dim": about.latent_dim,
-        "latent_distribution": about.latent_distribution,
-        "image_size": about.image_size,
-        "channels": about.channels,
-        **_form(about.makes_points, uint8),
-        "network": about.network.name,
-        "weights": about.weights,
-        "precision": precision,
-        "generator_steps": about.steps,
-        "data": about.data,
-        "description": about.description,
-        "license": about.license,
-        "package_version": about.package_version,
-        "source_sha256": source.sha256,
-    }
-    return {f"{METADATA_PREFIX}{name}": str(value) for name, value in values.items()}

@@ -1,10 +1,10 @@
-"""Graph file → images, with numpy and onnxruntime alone. This file stands by itself: copy it into any program.
+"""Sample images from an ONNX file with numpy and onnxruntime only. This file is self-contained: copy it anywhere.
 
     from export.sampler import Sampler
 
     images = Sampler("generator.onnx").sample(16, seed=0)  # uint8 [16, height, width, channels]
 
-    for batch in Sampler("generator.onnx").stream(10_000):  # as they come, in memory that does not grow
+    for batch in Sampler("generator.onnx").stream(10_000):  # in constant memory
         ...
 
 On the command line: `python -m export.sampler generator.onnx --count=64 --seed=0 --out=grid.png` (needs Pillow).
@@ -30,13 +30,13 @@ from numpy.typing import NDArray
 logger = logging.getLogger("export.sampler")
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-# Batch sizes that are tried, each twice, as the first call of a size finds its memory: on the images asked for.
-TRIED = (8, 8, 32, 32, 128, 128)
-# Values that are made uint8 at a time: they stay in the cache of a core.
+# The batch sizes to time on the first images that are requested. Each is used twice: its first call allocates memory.
+TRIED_BATCH_SIZES = (8, 8, 32, 32, 128, 128)
+# The number of values to convert to uint8 at a time: they fit into the cache of a core.
 BLOCK = 2**16
 METADATA_PREFIX = "wgan_dist."
 LATENT_STREAM = "sample.z"
-# One step of Philox's counter makes so many numbers (Salmon et al. 2011, 4x64).
+# The number of words that one step of Philox's counter produces (Salmon et al. 2011, 4x64).
 PHILOX_WORDS = 4
 POINT_LAYOUT = "nc"
 DISTRIBUTIONS = ("normal", "uniform")
@@ -46,23 +46,23 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
 class SamplerError(Exception):
-    """A graph file, provider or argument that cannot be used; the message says what is accepted."""
+    """An ONNX file, provider or argument cannot be used; the message says what is accepted."""
 
 
 def latents(
     count: int, latent_dim: int, distribution: str = "normal", seed: int = 0, start: int = 0
 ) -> NDArray[np.float32]:
-    """Latent vectors z float32 [count, latent_dim]: `normal`, N(0, 1), or `uniform`, U[-1, 1).
+    """Return latent vectors z float32 [count, latent_dim]: `normal`, N(0, 1), or `uniform`, U[-1, 1).
 
-    Those of a seed are numbered, and the same whatever is drawn beside them: this draws `start`, `start` + 1, ….
-    Philox bits under a SHA-256 key, then Box and Muller 1958: written out because it must stay the same for ever and
-    everywhere.
+    The latents of a seed are numbered: vector k is the same for any `count` and `start`. This function returns numbers
+    `start` to `start + count - 1`. It computes Philox bits under a SHA-256 key, then the transform of Box and Muller
+    (1958), written out here so that the latents never change with a library.
     """
-    skipped, before = divmod(start * latent_dim, PHILOX_WORDS)
+    steps, before = divmod(start * latent_dim, PHILOX_WORDS)
     size = before + count * latent_dim
     key = hashlib.sha256(f"{seed}/{LATENT_STREAM}/0".encode()).digest()[:16]
     philox = np.random.Philox(key=int.from_bytes(key, "little"))
-    bits = philox.advance(skipped).random_raw(size + size % 2)
+    bits = philox.advance(steps).random_raw(size + size % 2)
     unit = (bits >> np.uint64(11)) * 2.0**-53
     if distribution == "uniform":
         return (2.0 * unit[before:size] - 1.0).astype(np.float32).reshape(count, latent_dim)
@@ -72,21 +72,25 @@ def latents(
 
 
 def to_uint8(images: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Images [n, c, h, w] in [−1, 1] → uint8 [n, h, w, c] in 0…255, rounded to nearest."""
+    """Convert images [n, c, h, w] in [−1, 1] to uint8 [n, h, w, c] in 0…255, rounded to nearest."""
     n, c, h, w = images.shape
-    made = np.empty((n, h, w, c), np.uint8)
+    converted = np.empty((n, h, w, c), np.uint8)
     step = max(1, BLOCK // max(1, c * h * w))
     for start in range(0, n, step):
         levels = images[start : start + step] + np.float32(1.0)
         levels *= np.float32(127.5)
         np.rint(levels, out=levels)
         np.clip(levels, 0.0, 255.0, out=levels)
-        made[start : start + step] = levels.transpose(0, 2, 3, 1)
-    return made
+        converted[start : start + step] = levels.transpose(0, 2, 3, 1)
+    return converted
 
 
 def _has_cuda_device() -> bool:
-    """Whether the driver sees a device: onnxruntime lists its CUDA provider on machines that have none."""
+    """Ask the CUDA driver for a device.
+
+    onnxruntime lists the providers that it was built with, CUDA also on machines without a device, and to start a
+    session on CUDA there loads its libraries and prints errors.
+    """
     name = "nvcuda.dll" if os.name == "nt" else "libcuda.so.1"
     try:
         driver = ctypes.CDLL(name)
@@ -107,14 +111,14 @@ def _choose_provider(provider: str) -> str:
 
 
 def _open_session(path: Path, options: Any, provider: str) -> Any:
-    """A session on `provider`, or None if onnxruntime could not start that one and took another."""
+    """Return a session on `provider`, or None if onnxruntime could not start it and chose another one."""
     settings: dict[str, str] = {}
     if provider == PROVIDERS["cuda"]:
-        settings["use_tf32"] = "0"  # the images of a CPU, not nearly so
+        settings["use_tf32"] = "0"  # the same images as on a CPU, in full float32
         if hasattr(onnxruntime, "preload_dlls"):
-            onnxruntime.preload_dlls()  # CUDA as pip installs it is on no search path
+            onnxruntime.preload_dlls()  # CUDA libraries installed by pip are not on the search path
     try:
-        # The content, not the path: a graph then has no folder from which it could name other files as its weights.
+        # The content, not the path: the file then cannot refer to other files as its weights.
         session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=[(provider, settings)])
     except Exception as error:  # onnxruntime's own exceptions have no public common base
         raise SamplerError(f"{path}: onnxruntime cannot load it: {error}") from error
@@ -122,25 +126,26 @@ def _open_session(path: Path, options: Any, provider: str) -> Any:
 
 
 class Sampler:
-    """A generator in a graph file written by `python -m export.onnx`, ready to draw images.
+    """A generator in an ONNX file written by `python -m export.onnx`, ready to sample images.
 
-    Attributes: latent_dim, latent_distribution, image_size, channels, provider, batch_size (0 until it is known),
-    metadata (all the file says about itself, as text).
+    Attributes: latent_dim, latent_distribution, image_size, channels, makes_points, provider, batch_size (0 until it is
+    chosen), metadata (the metadata of the file, as text).
     """
 
     def __init__(
         self, path: str | os.PathLike[str], provider: str = "auto", threads: int = 0, batch_size: int = 0
     ) -> None:
-        """`provider` is auto, cpu, cuda or one of onnxruntime's names; `threads` 0 is onnxruntime's choice;
-        `batch_size` 0 tries a few on the first images asked for, and keeps to the fastest.
+        """Open the file.
 
-        Raises SamplerError for a file that is not such a graph, or a provider that is not there.
+        `provider` is auto, cpu, cuda or the name of an onnxruntime provider. With `threads` 0, onnxruntime chooses
+        their number. With `batch_size` 0, the sampler times several sizes on the first images and keeps the fastest.
+        Raises SamplerError for a file that is not such a generator, or a provider that is not available.
         """
         if batch_size < 0:
             raise SamplerError(f"batch_size={batch_size}: expected at least 0")
         self.batch_size = batch_size
-        self._tried: list[tuple[float, int]] = []
-        self._lock = threading.Lock()  # of these two: several threads may draw at once
+        self._timings: list[tuple[float, int]] = []  # (seconds per image, batch size)
+        self._lock = threading.Lock()  # guards the two above: several threads may sample at once
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         self.provider = _choose_provider(provider)
@@ -180,19 +185,19 @@ class Sampler:
         return (height, width, self.channels) if self._is_uint8 else (self.channels, height, width)
 
     def _check_graph(self) -> None:
-        """Raises ValueError unless the graph takes and gives what the metadata says."""
+        """Raise ValueError unless the inputs and outputs are those that the metadata describe."""
         if self.latent_distribution not in DISTRIBUTIONS:
             raise ValueError(f"latent_distribution={self.latent_distribution}")
-        inputs = [(each.name, each.type, each.shape[1:]) for each in self._session.get_inputs()]
-        outputs = [tuple(each.shape[1:]) for each in self._session.get_outputs()]
+        inputs = [(value.name, value.type, value.shape[1:]) for value in self._session.get_inputs()]
+        outputs = [tuple(value.shape[1:]) for value in self._session.get_outputs()]
         if inputs != [("z", "tensor(float)", [self.latent_dim])] or outputs != [self._sample_shape()]:
-            raise ValueError(f"takes {inputs} and gives {outputs}")
+            raise ValueError(f"its inputs are {inputs} and its outputs {outputs}")
         batch = self._session.get_inputs()[0].shape[0]
         if isinstance(batch, int):
             raise ValueError(f"its batch size is fixed at {batch}, expected a free one")
 
     def latents(self, count: int, seed: int = 0, start: int = 0) -> NDArray[np.float32]:
-        """z float32 [count, latent_dim] from number `start`, the same for the same seed, everywhere."""
+        """Return latent vectors z float32 [count, latent_dim] of a seed from number `start` on."""
         return latents(count, self.latent_dim, self.latent_distribution, seed, start)
 
     def _run(self, z: NDArray[np.float32]) -> NDArray[Any]:
@@ -202,7 +207,7 @@ class Sampler:
         return output
 
     def _run_bound(self, z: NDArray[np.float32], device: str) -> NDArray[Any]:
-        """The same with the output made where it is computed and copied once, when all of it is there."""
+        """Compute the output into memory of `device` and copy it once, when all of it is computed."""
         binding = self._session.io_binding()
         binding.bind_cpu_input("z", z)
         binding.bind_output(self._session.get_outputs()[0].name, device)
@@ -211,34 +216,39 @@ class Sampler:
         return output
 
     def images(self, z: NDArray[np.float32]) -> NDArray[Any]:
-        """uint8 [n, h, w, c] of the latent vectors z [n, latent_dim], in one batch; points float32 [n, 2]."""
+        """Return the images uint8 [n, h, w, c], or points float32 [n, 2], of latents z [n, latent_dim], in one batch.
+
+        Raises SamplerError for z of another shape, or if the computation fails.
+        """
         if z.ndim != 2 or z.shape[1] != self.latent_dim:
             raise SamplerError(f"z of shape {list(z.shape)}: expected [n, {self.latent_dim}]")
         try:
             output = self._run(np.ascontiguousarray(z, np.float32))
         except Exception as error:  # onnxruntime's own exceptions have no public common base
-            raise SamplerError(f"the graph cannot be computed: {error}") from error
+            raise SamplerError(f"onnxruntime cannot compute it: {error}") from error
         if output.shape != (len(z), *self._sample_shape()):
-            raise SamplerError(f"the graph gave {list(output.shape)}: expected {[len(z), *self._sample_shape()]}")
+            raise SamplerError(f"its output has shape {list(output.shape)}: expected {[len(z), *self._sample_shape()]}")
         result: NDArray[Any] = output if self._is_uint8 or self.makes_points else to_uint8(output)
         return result
 
-    def _next_size(self) -> int:
+    def _next_batch_size(self) -> int:
         with self._lock:
-            return self.batch_size or TRIED[len(self._tried)]
+            return self.batch_size or TRIED_BATCH_SIZES[len(self._timings)]
 
-    def _note(self, size: int, seconds: float) -> None:
-        """Of a batch that was tried: how long an image of it took. After the last one the size is chosen."""
+    def _record_time(self, size: int, seconds: float) -> None:
+        """Record how long a batch took; after the last batch size to try, choose the fastest."""
         with self._lock:
-            if self.batch_size or size != TRIED[len(self._tried)]:
+            if self.batch_size or size != TRIED_BATCH_SIZES[len(self._timings)]:
                 return
-            self._tried.append((seconds / size, size))
-            if len(self._tried) == len(TRIED):
-                self.batch_size = min(self._tried)[1]
+            self._timings.append((seconds / size, size))
+            if len(self._timings) == len(TRIED_BATCH_SIZES):
+                self.batch_size = min(self._timings)[1]
 
     def stream(self, count: int, seed: int = 0) -> Iterator[NDArray[Any]]:
-        """`count` images in batches as they come, uint8 [k, h, w, c], or points float32 [k, 2]; the same as `sample`
-        gives, in memory that does not grow with their number.
+        """Yield `count` images in batches, uint8 [k, h, w, c], or points float32 [k, 2].
+
+        The images are those of `sample`; the memory does not grow with their number. Raises SamplerError for a count
+        below 1 or a seed below 0.
         """
         if count < 1:
             raise SamplerError(f"count={count}: expected at least 1")
@@ -246,24 +256,25 @@ class Sampler:
             raise SamplerError(f"seed={seed}: expected at least 0")
         start = 0
         while start < count:
-            size = min(self._next_size(), count - start)
-            begun = time.perf_counter()
+            size = min(self._next_batch_size(), count - start)
+            started = time.perf_counter()
             samples = self.images(self.latents(size, seed, start))
-            self._note(size, time.perf_counter() - begun)
+            self._record_time(size, time.perf_counter() - started)
             yield samples
             start += size
 
     def sample(self, count: int, seed: int = 0) -> NDArray[Any]:
-        """`count` images, uint8 [count, h, w, c], or points float32 [count, 2] of a generator that makes these.
+        """Return `count` images uint8 [count, h, w, c], or points float32 [count, 2] from a generator of points.
 
-        The same for the same seed, and the first k for any count, as far as onnxruntime computes an image alike in
-        any batch: it may round otherwise, which at worst turns one level of 255 into the next.
+        A seed always gives the same images, and the first k of them for any count, up to rounding: onnxruntime may
+        round differently in batches of another size, which changes a value by at most one level of 255. Raises
+        SamplerError for a count below 1, a seed below 0, or more images than fit into memory.
         """
         shape = (self.channels,) if self.makes_points else (self.image_size, self.image_size, self.channels)
         try:
             samples = np.empty((max(0, count), *shape), np.float32 if self.makes_points else np.uint8)
         except (MemoryError, ValueError) as error:
-            raise SamplerError(f"count={count}: more than memory holds: {error}") from error
+            raise SamplerError(f"count={count}: too many for the memory: {error}") from error
         start = 0
         for batch in self.stream(count, seed):
             samples[start : start + len(batch)] = batch
@@ -272,7 +283,7 @@ class Sampler:
 
 
 def grid(images: NDArray[np.uint8], columns: int = 0) -> NDArray[np.uint8]:
-    """Images [n, h, w, c] side by side in one picture, 2 dark pixels apart; about square unless `columns` is given."""
+    """Arrange images [n, h, w, c] in one image, 2 black pixels apart; about square unless `columns` is given."""
     count, height, width, channels = images.shape
     columns = columns or round(count**0.5) or 1
     rows = -(-count // columns)
@@ -284,8 +295,11 @@ def grid(images: NDArray[np.uint8], columns: int = 0) -> NDArray[np.uint8]:
 
 
 @contextlib.contextmanager
-def _whole_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path that is renamed to `path` when the block ends well; raises SamplerError if it cannot."""
+def _atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path, and rename it to `path` when the block ends without an error.
+
+    Raises SamplerError if the file cannot be written.
+    """
     partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -299,29 +313,29 @@ def _whole_file(path: Path) -> Iterator[Path]:
 
 
 def write_picture(picture: NDArray[np.uint8], path: Path) -> None:
-    """One picture uint8 [h, w, c] as an image file, whole or not at all; raises SamplerError if it cannot."""
+    """Write one image uint8 [h, w, c] to a file, atomically; raise SamplerError if it cannot be written."""
     try:
         from PIL import Image
     except ImportError as error:
-        raise SamplerError("writing a picture needs Pillow: pip install pillow") from error
+        raise SamplerError("writing images needs Pillow: pip install pillow") from error
 
-    with _whole_file(path) as partial:
+    with _atomic_file(path) as partial:
         image = Image.fromarray(picture.squeeze(-1) if picture.shape[-1] == 1 else picture)
         image.save(partial, format=Image.registered_extensions()[path.suffix.lower()])
 
 
 def write_points(points: NDArray[np.float32], out: str) -> Path:
-    """Points [n, 2] as lines of text, whole or not at all; raises SamplerError if `out` is no .csv or cannot be."""
+    """Write points [n, 2] as CSV, atomically; raise SamplerError if `out` is not a .csv file or cannot be written."""
     path = Path(out)
     if path.suffix.lower() != ".csv":
         raise SamplerError(f"out={out}: this generator makes points; expected a file ending in .csv")
-    with _whole_file(path) as partial:
+    with _atomic_file(path) as partial:
         np.savetxt(partial, points, fmt="%.9g", delimiter=",")
     return path
 
 
 def write_images(images: NDArray[np.uint8], out: str) -> Iterator[Path]:
-    """A grid if `out` names a picture (as grid.png), else one file per image in the folder `out`."""
+    """Write a grid if `out` names an image file, otherwise a file per image into the folder `out`; yield the paths."""
     if Path(out).suffix.lower() in PICTURES and not out.endswith(("/", os.sep)):
         write_picture(grid(images), Path(out))
         yield Path(out)
@@ -333,17 +347,25 @@ def write_images(images: NDArray[np.uint8], out: str) -> Iterator[Path]:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m export.sampler", description="Draw images from a graph file.")
-    parser.add_argument("model", help="file written by python -m export.onnx")
-    parser.add_argument("--count", type=int, default=64, help="number of images (default 64)")
-    parser.add_argument("--seed", type=int, default=0, help="same seed, same images (default 0)")
-    parser.add_argument("--out", default="grid.png", help="grid picture, folder for single files, or .csv for points")
-    parser.add_argument("--provider", default="auto", help="auto, cpu, cuda or an onnxruntime provider")
+    parser = argparse.ArgumentParser(
+        prog="python -m export.sampler",
+        description="Sample images from an ONNX file.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("model", help="ONNX file written by python -m export.onnx")
+    parser.add_argument("--count", type=int, default=64, help="number of images")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same images")
+    parser.add_argument(
+        "--out",
+        default="grid.png",
+        help="image file for a grid, folder for single images, .csv for points",
+    )
+    parser.add_argument("--provider", default="auto", help="auto, cpu, cuda or the name of an onnxruntime provider")
     return parser.parse_args()
 
 
 def main() -> None:
-    """The command line; bad input is one line on standard error and exit status 2."""
+    """Run the command line; wrong input gives one line on standard error and exit status 2."""
     arguments = _arguments()
     try:
         sampler = Sampler(arguments.model, arguments.provider)
@@ -355,8 +377,9 @@ def main() -> None:
     except SamplerError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    kind, place = "points" if sampler.makes_points else "images", written[0] if len(written) == 1 else arguments.out
-    print(f"{arguments.count} {kind} by {sampler.provider}: {place}")
+    samples_name = "points" if sampler.makes_points else "images"
+    path = written[0] if len(written) == 1 else arguments.out
+    print(f"{arguments.count} {samples_name} by {sampler.provider}: {path}")
 
 
 if __name__ == "__main__":

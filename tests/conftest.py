@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from export.onnx import export_onnx
+from tests.exports import export_onnx
 from wgan_dist.config import Config
 from wgan_dist.data import ImageDataset, open_images
 from wgan_dist.train import train

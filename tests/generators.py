@@ -1,4 +1,4 @@
-"""Generator files of every kind, written without a training."""
+"""Generator files of every network, written without training."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from wgan_dist.utils import rng
 
 LATENT_DIM = 8
 
-# A module that tells, by a file beside it, that it was imported.
+# A module that writes a file beside itself when it is imported.
 OWN_NETWORK = """
 from pathlib import Path
 from torch import nn
@@ -38,16 +38,16 @@ class Own(nn.Module):
 
 
 def small_spec(name: str, channels: int = 3, spectral_norm: bool = False) -> NetworkSpec:
-    """A narrow network of the registry, at the least size of at least 16 that it makes."""
+    """Return a narrow network of the registry, at the smallest size from 16 that it supports."""
     sizes = GENERATORS[name].sizes
     size = POINT_SIZE if sizes is POINTS else next(size for size in sizes if size >= 16)
-    made = POINT_CHANNELS if sizes is POINTS else channels
-    return generator_spec(name, LATENT_DIM, size, made, 4, "auto", spectral_norm)
+    channels = POINT_CHANNELS if sizes is POINTS else channels
+    return generator_spec(name, LATENT_DIM, size, channels, 4, "auto", spectral_norm)
 
 
 @torch.no_grad()
-def _stir(network: nn.Module, latent_dim: int) -> None:
-    """Weights of which samples depend on the latents, and the statistics and singular vectors that go with them."""
+def _randomise(network: nn.Module, latent_dim: int) -> None:
+    """Draw weights with which samples depend on the latents, and compute their statistics and singular vectors."""
     for number, (key, parameter) in enumerate(network.named_parameters()):
         drawn = torch.as_tensor(rng.normal(0, "weights", number, tuple(parameter.shape)), dtype=torch.float32)
         if parameter.dim() > 1:
@@ -58,7 +58,7 @@ def _stir(network: nn.Module, latent_dim: int) -> None:
         layer: layer.momentum for layer in network.modules() if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d)
     }
     for layer in momenta:
-        layer.momentum = None  # the mean of all batches
+        layer.momentum = None  # average over all batches
         layer.reset_running_stats()
     for counter in range(4):
         network(torch.as_tensor(rng.normal(0, "z", counter, (64, latent_dim)), dtype=torch.float32))
@@ -67,10 +67,10 @@ def _stir(network: nn.Module, latent_dim: int) -> None:
 
 
 def write_generator(folder: Path, spec: NetworkSpec, data: str = "digits", distribution: str = "normal") -> Path:
-    """A generator file in which nothing is as it began: weights, statistics, singular vectors, attention."""
+    """Write a generator file in which no weight, statistic, singular vector or attention has its initial value."""
     network = build_generator(spec, seed=3)
-    _stir(network, spec.arguments["latent_dim"])
-    about = Description(spec, distribution, "ema", 3, 48, data, "a test", "CC0-1.0", "0")
+    _randomise(network, spec.arguments["latent_dim"])
+    description = Description(spec, distribution, "ema", 3, 48, data, "a test", "CC0-1.0", "0")
     path = folder / generator_file.EMA_FILE
-    path.write_bytes(generator_file.to_bytes(network.state_dict(), about))
+    path.write_bytes(generator_file.to_bytes(network.state_dict(), description))
     return path

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from export.onnx import export_onnx
 from export.sampler import Sampler
 from tests.conftest import TINY
+from tests.exports import export_onnx
 from tests.faults.tiny import files, last_checkpoint, weights_apart
 from tests.injections import INJECTIONS, outcomes
 from tests.processes import PYTHON, metrics, run, torchrun

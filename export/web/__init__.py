@@ -1,1 +1,1 @@
-"""A web page that draws samples in the visitor's browser."""
+"""A web page that samples from a generator in the visitor's browser."""

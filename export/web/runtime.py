@@ -1,4 +1,4 @@
-"""onnxruntime-web: which files of its npm package a page carries, and where they are had from."""
+"""The files of onnxruntime-web that the page contains, from its npm package."""
 
 import base64
 import hashlib
@@ -15,17 +15,17 @@ from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import write_bytes
 
 PACKAGE, VERSION = "onnxruntime-web", "1.30.0"
-# What npm publishes for this version as its integrity: SHA-512 of the archive, in base 64.
+# The integrity that npm publishes for this version: the SHA-512 of the archive in base64.
 INTEGRITY = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
 ARCHIVE = f"{PACKAGE}-{VERSION}.tgz"
 DOWNLOAD_SECONDS = 600
-WANTED = f"expected npm (it comes with Node.js), or --runtime=, the dist folder of {PACKAGE} {VERSION}"
+ACCEPTED = f"expected npm (it comes with Node.js), or --runtime=, the dist folder of {PACKAGE} {VERSION}"
 BANNER = re.compile(rb"ONNX Runtime Web v([0-9][0-9A-Za-z.-]*)")
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One build of the runtime: its module, the module that loads the binary, and the binary, as in dist/."""
+    """The names in dist/ of one build of the runtime: its module, the module that loads the binary, and the binary."""
 
     module: str
     loader: str
@@ -45,42 +45,43 @@ VARIANTS = {
 
 
 def _check(archive: Path, remedy: str) -> None:
+    """Raise UserError unless the archive has the SHA-512 recorded here."""
     digest = hashlib.sha512(archive.read_bytes()).digest()
     if base64.b64encode(digest).decode() != INTEGRITY:
         raise UserError(f"{archive}: its SHA-512 is not that of {PACKAGE} {VERSION}; {remedy}")
 
 
 def _pack(folder: Path) -> Path:
-    """The archive as npm has it from its registry, in `folder`."""
+    """Download the archive from the npm registry into `folder`."""
     npm = shutil.which("npm")
     if not npm:
-        raise UserError(f"{PACKAGE}: npm is not installed and there is no copy in the cache; {WANTED}")
+        raise UserError(f"{PACKAGE}: npm is not installed and there is no copy in the cache; {ACCEPTED}")
     command = [npm, "pack", f"{PACKAGE}@{VERSION}", "--silent", f"--pack-destination={folder}"]
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=DOWNLOAD_SECONDS)
+        result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=DOWNLOAD_SECONDS)
     except subprocess.TimeoutExpired:
-        raise UserError(f"{PACKAGE}: npm pack did not end within {DOWNLOAD_SECONDS} s; {WANTED}") from None
-    if done.returncode or not (folder / ARCHIVE).is_file():
-        said = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
-        raise UserError(f"{PACKAGE}: npm pack failed ({said}); {WANTED} and a network")
+        raise UserError(f"{PACKAGE}: npm pack did not finish within {DOWNLOAD_SECONDS} s; {ACCEPTED}") from None
+    if result.returncode or not (folder / ARCHIVE).is_file():
+        reason = (result.stderr.strip() or f"exit status {result.returncode}").splitlines()[-1]
+        raise UserError(f"{PACKAGE}: npm pack failed ({reason}); {ACCEPTED}; npm needs a network")
     return folder / ARCHIVE
 
 
 def _archive(cache_dir: str) -> Path:
-    """The checked archive in the cache, fetched if it is not there yet."""
+    """Return the checked archive in the cache, after downloading it if it is not there yet."""
     cached = expanded(cache_dir, f"cache_dir={cache_dir}") / ARCHIVE
     if not cached.is_file():
         with tempfile.TemporaryDirectory() as folder:
-            fetched = _pack(Path(folder))
-            _check(fetched, "nothing of it was kept")
-            write_bytes(cached, fetched.read_bytes())
-    _check(cached, "remove the file, and it is fetched again")
+            downloaded = _pack(Path(folder))
+            _check(downloaded, "the download was not kept")
+            write_bytes(cached, downloaded.read_bytes())
+    _check(cached, "delete the file to download it again")
     return cached
 
 
 def _from_archive(archive: Path, names: tuple[str, ...]) -> dict[str, bytes]:
-    with tarfile.open(archive) as opened:
-        members = {name: opened.extractfile(f"package/dist/{name}") for name in names}
+    with tarfile.open(archive) as tar:
+        members = {name: tar.extractfile(f"package/dist/{name}") for name in names}
         return {name: member.read() for name, member in members.items() if member}
 
 
@@ -95,9 +96,9 @@ def _from_folder(folder: Path, names: tuple[str, ...]) -> dict[str, bytes]:
 
 
 def read(variant: Variant, runtime: str, cache_dir: str) -> dict[str, bytes]:
-    """The files of a variant by name: from the folder `runtime` or, if that is empty, from npm's archive in the cache.
+    """Return the files of a variant by name, from the folder `runtime` or, if that is empty, from the npm package.
 
-    Raises UserError when they cannot be had, or the archive is not the one recorded here.
+    Raises UserError if they cannot be read or downloaded, or the package is not the one recorded here.
     """
     if runtime:
         return _from_folder(Path(runtime), variant.files)
@@ -105,6 +106,6 @@ def read(variant: Variant, runtime: str, cache_dir: str) -> dict[str, bytes]:
 
 
 def version(module: bytes) -> str:
-    """The version that a module of the runtime says it is."""
-    found = BANNER.search(module[:1000])
-    return found[1].decode() if found else "of unknown version"
+    """Return the version in the banner of a module of the runtime."""
+    match = BANNER.search(module[:1000])
+    return match[1].decode() if match else "of unknown version"

@@ -1,9 +1,9 @@
-"""Images per second of a generator in every form that it is exported in, at batches of 1, 8 and 64.
+"""Measure the images per second of a generator in every export format, at batch sizes 1, 8 and 64.
 
     python -m tests.benchmarks.sampling
 
-DCGAN-64 with 64 features unless --ckpt names another. Every form alone in a process of its own, by turns; from latents
-to images of whole levels for Sampler, to floats for the others.
+The generator is a DCGAN-64 with 64 features unless --ckpt names another. The formats take turns, each in its own
+process. Sampler computes uint8 images from latents, the others float images.
 """
 
 import datetime
@@ -28,15 +28,14 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from export.onnx import export_onnx
-from export.program import export_program, open_program
+from export.program_file import open_program
 from export.sampler import Sampler
-from export.torchscript import export_torchscript
+from tests.exports import export_onnx, export_program, export_torchscript
 from tests.generators import write_generator
 from tests.processes import run
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.config import command_line
-from wgan_dist.config.fields import from_flags, setting
+from wgan_dist.config.fields import setting
 from wgan_dist.models.registry import generator_spec
 
 MODULE = "tests.benchmarks.sampling"
@@ -44,7 +43,7 @@ BATCHES = (1, 8, 64)
 WARM_UP, LEAST_SECONDS = 3, 1.0
 STREAMED = 10_000
 GEMM_SIZE, GEMM_REPEATS = 2048, 20
-# Form → the exporter, its flags, and the file it writes.
+# Format → the exporter, its flags, and the file it writes.
 EXPORTS: dict[str, tuple[Callable[[dict[str, str]], None], dict[str, str], str]] = {
     "ONNX fp32": (export_onnx, {}, "fp32.onnx"),
     "ONNX int8": (export_onnx, {"precision": "int8"}, "int8.onnx"),
@@ -56,8 +55,8 @@ EXPORTS: dict[str, tuple[Callable[[dict[str, str]], None], dict[str, str], str]]
     "AOTInductor bf16": (export_program, {"compiled": "true", "precision": "bf16"}, "bf16.compiled.pt2"),
 }
 EAGER = "PyTorch eager fp32"
-# Parts of the table: kind of process, name, file.
-FORMS = [
+# The rows of the table: runtime, name, file.
+ROWS = [
     ("eager", EAGER, "generator.safetensors"),
     ("onnxruntime", "ONNX fp32, bare session.run", "fp32.onnx"),
     ("sampler", "ONNX fp32, Sampler", "fp32.onnx"),
@@ -71,20 +70,20 @@ FORMS = [
     ("program", "AOTInductor bf16", "bf16.compiled.pt2"),
 ]
 
-Draw = Callable[[NDArray[np.float32]], Any]
+Generate = Callable[[NDArray[np.float32]], Any]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the benchmark is told."""
+    """The settings of the benchmark."""
 
-    ckpt: str = setting("", "generator to export; random weights of DCGAN-64 if not given")
-    folder: str = setting("", "where the exported files are kept and found again; a temporary folder if not given")
-    rounds: int = setting(3, "how often each form has its turn", least=1)
+    ckpt: str = setting("", "generator to export; by default a DCGAN-64 with random weights")
+    folder: str = setting("", "folder to keep the exported files in for the next run; by default a temporary folder")
+    rounds: int = setting(3, "number of turns of each format", least=1)
 
 
 def _write_generator(folder: Path) -> Path:
-    """DCGAN-64 with weights drawn anew, and BatchNorm's statistics of these."""
+    """Write a DCGAN-64 with random weights, and the BatchNorm statistics of these weights."""
     return write_generator(folder, generator_spec("dcgan", 128, 64, 3, 64, "auto"))
 
 
@@ -95,53 +94,54 @@ def _export(settings: Settings, folder: Path) -> None:
     for name, (export, flags, file) in EXPORTS.items():
         if not (folder / file).is_file():
             print(f"exporting {name}", file=sys.stderr, flush=True)
-            # Weights that are drawn, not learnt, saturate tanh: the proof is of trained ones.
+            # Random weights saturate tanh, which lowers the PSNR; the default minimum is for trained weights.
             export(flags | {"ckpt": str(source), "out": str(folder / file), "psnr": "20"})
 
 
-def _drawing(kind: str, path: Path) -> Draw:
-    if kind == "sampler":
+def _open(runtime: str, path: Path) -> Generate:
+    if runtime == "sampler":
         return Sampler(path).images
-    if kind == "onnxruntime":
+    if runtime == "onnxruntime":
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         return lambda z: session.run(None, {"z": z})[0]
-    if kind == "program":
-        draw = open_program(path)[1]
-    elif kind == "torchscript":
-        draw = torch.no_grad()(torch.jit.load(str(path)))
+    if runtime == "program":
+        generate = open_program(path)[1]
+    elif runtime == "torchscript":
+        generate = torch.no_grad()(torch.jit.load(str(path)))
     else:
-        draw = torch.no_grad()(generator_file.load(path).network)
-    return lambda z: draw(torch.from_numpy(z))
+        generate = torch.no_grad()(generator_file.load(path).network)
+    return lambda z: generate(torch.from_numpy(z))
 
 
-def _images_per_second(draw: Draw, z: NDArray[np.float32]) -> float:
+def _images_per_second(generate: Generate, z: NDArray[np.float32]) -> float:
     for _ in range(WARM_UP):
-        draw(z)
+        generate(z)
     took: list[float] = []
     while sum(took) < LEAST_SECONDS:
-        begun = time.perf_counter()
-        draw(z)
-        took.append(time.perf_counter() - begun)
+        started = time.perf_counter()
+        generate(z)
+        took.append(time.perf_counter() - started)
     return len(z) / statistics.median(took)
 
 
-def measure(kind: str, path: Path, latent_dim: int) -> dict[int, float]:
-    """Images per second at each batch size, in this process."""
-    draw = _drawing(kind, path)
+def measure(runtime: str, path: Path, latent_dim: int) -> dict[int, float]:
+    """Measure the images per second at each batch size, in this process."""
+    generate = _open(runtime, path)
     z = np.random.default_rng(0).standard_normal((max(BATCHES), latent_dim), dtype=np.float32)
-    return {size: _images_per_second(draw, z[:size]) for size in BATCHES}
+    return {size: _images_per_second(generate, z[:size]) for size in BATCHES}
 
 
 def stream(path: Path) -> dict[str, float]:
-    """Of a stream of images in this process: images per second, the batch size found, and mebibytes that the peak of
-    memory grew by after the first tenth."""
+    """Stream images in this process: return images per second, the chosen batch size, and by how many MiB the peak
+    memory grew after the first tenth.
+    """
     sampler, drawn, early = Sampler(path), 0, 0
-    begun = time.perf_counter()
+    started = time.perf_counter()
     for batch in sampler.stream(STREAMED):
         drawn += len(batch)
         if drawn >= STREAMED // 10 and not early:
             early = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - started
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - early) / 1024
     return {"images_per_second": drawn / seconds, "batch_size": sampler.batch_size, "grown_mebibytes": grown}
 
@@ -151,9 +151,9 @@ def _median_seconds(call: Callable[[], Any]) -> float:
         call()
     took = []
     for _ in range(GEMM_REPEATS):
-        begun = time.perf_counter()
+        started = time.perf_counter()
         call()
-        took.append(time.perf_counter() - begun)
+        took.append(time.perf_counter() - started)
     return statistics.median(took)
 
 
@@ -171,7 +171,7 @@ def _onnx_product(weights: NDArray[Any], kind: int, operation: str, out: int) ->
 
 
 def peaks(library: str) -> dict[str, float]:
-    """Billions of operations per second in products of two square matrices, by type, in this process."""
+    """Measure the GFLOP/s of products of two square matrices, by number format, in this process."""
     n, rng = GEMM_SIZE, np.random.default_rng(0)
     floats, small = rng.standard_normal((n, n), dtype=np.float32), rng.integers(-100, 100, (n, n), np.int8)
     if library == "torch":
@@ -188,21 +188,21 @@ def peaks(library: str) -> dict[str, float]:
     return {name: 2 * n**3 / _median_seconds(call) / 1e9 for name, call in calls.items()}
 
 
-def _alone(*words: str) -> Any:
-    """What a process of its own has measured."""
+def _in_own_process(*words: str) -> Any:
+    """Run one part of this benchmark in its own process and return its result."""
     command = [sys.executable, "-W", "ignore", "-m", MODULE, *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    result = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)
+    return json.loads(result.stdout.splitlines()[-1])
 
 
 def _first_image_seconds(path: Path, rounds: int) -> float:
-    """From the start of Python to a picture on the disk."""
+    """Measure the seconds from the start of Python to an image on disk."""
     took = []
     for _ in range(rounds):
-        begun = time.perf_counter()
+        started = time.perf_counter()
         out = path.with_suffix(".png")
         run(sys.executable, "-m", "export.sampler", str(path), "--count=1", f"--out={out}", cwd=path.parent)
-        took.append(time.perf_counter() - begun)
+        took.append(time.perf_counter() - started)
     return statistics.median(took)
 
 
@@ -217,14 +217,14 @@ def _print_conditions() -> None:
     versions = f"torch {torch.__version__}, onnxruntime {onnxruntime.__version__}"
     print(f"{datetime.date.today()}, {_processor()}, {len(os.sched_getaffinity(0))} cores, {versions}")
     for library in ("torch", "onnxruntime"):
-        found = ", ".join(f"{name} {value:.0f}" for name, value in _alone("peaks", library).items())
-        print(f"products of {GEMM_SIZE}×{GEMM_SIZE} matrices by {library}, 10⁹ operations per second: {found}")
+        rates = ", ".join(f"{name} {value:.0f}" for name, value in _in_own_process("peaks", library).items())
+        print(f"products of {GEMM_SIZE}×{GEMM_SIZE} matrices by {library}, GFLOP/s: {rates}")
 
 
-def _print_table(found: dict[str, list[dict[str, float]]]) -> None:
+def _print_table(measured: dict[str, list[dict[str, float]]]) -> None:
     medians = {
-        name: {size: statistics.median(each[str(size)] for each in rounds) for size in BATCHES}
-        for name, rounds in found.items()
+        name: {size: statistics.median(rates[str(size)] for rates in rounds) for size in BATCHES}
+        for name, rounds in measured.items()
     }
     print("| images per second (times eager) | " + " | ".join(f"batch {size}" for size in BATCHES) + " |")
     print("|---|" + "---|" * len(BATCHES))
@@ -237,24 +237,23 @@ def _compare(settings: Settings, folder: Path) -> None:
     _export(settings, folder)
     latent_dim = str(generator_file.load(folder / generator_file.EMA_FILE).description.latent_dim)
     _print_conditions()
-    found: dict[str, list[dict[str, float]]] = {name: [] for _, name, _ in FORMS}
+    measured: dict[str, list[dict[str, float]]] = {name: [] for _, name, _ in ROWS}
     for turn in range(settings.rounds):
-        for kind, name, file in FORMS:
-            found[name].append(_alone("measure", kind, str(folder / file), latent_dim))
+        for runtime, name, file in ROWS:
+            measured[name].append(_in_own_process("measure", runtime, str(folder / file), latent_dim))
         print(f"round {turn + 1} of {settings.rounds}", file=sys.stderr, flush=True)
-    _print_table(found)
+    _print_table(measured)
     for file in ("fp32.onnx", "int8.onnx"):
-        told = _alone("stream", str(folder / file))
+        result = _in_own_process("stream", str(folder / file))
         print(
-            f"{file}: a stream of {STREAMED} images at {told['images_per_second']:.0f} images per second in batches of "
-            f"{told['batch_size']:.0f}; memory grew by {told['grown_mebibytes']:.1f} MiB after the first tenth"
+            f"{file}: {STREAMED} streamed images at {result['images_per_second']:.0f} images per second in batches of "
+            f"{result['batch_size']:.0f}; memory grew by {result['grown_mebibytes']:.1f} MiB after the first tenth"
         )
-        print(f"{file}: {_first_image_seconds(folder / file, 5):.2f} s from the start of Python to a picture on disk")
+        print(f"{file}: {_first_image_seconds(folder / file, 5):.2f} s from the start of Python to an image on disk")
 
 
-def benchmark(flags: dict[str, str]) -> None:
-    """Export whatever is missing, measure all, print the table."""
-    settings = from_flags(Settings, flags)
+def benchmark(settings: Settings) -> None:
+    """Export the missing files, measure every format, and print the table."""
     if settings.folder:
         Path(settings.folder).mkdir(parents=True, exist_ok=True)
         _compare(settings, Path(settings.folder))
@@ -264,7 +263,7 @@ def benchmark(flags: dict[str, str]) -> None:
 
 
 PARTS: dict[str, Callable[..., Any]] = {
-    "measure": lambda kind, path, latent_dim: measure(kind, Path(path), int(latent_dim)),
+    "measure": lambda runtime, path, latent_dim: measure(runtime, Path(path), int(latent_dim)),
     "stream": lambda path: stream(Path(path)),
     "peaks": peaks,
 }
@@ -273,4 +272,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] and sys.argv[1] in PARTS:
         print(json.dumps(PARTS[sys.argv[1]](*sys.argv[2:])))
     else:
-        command_line.run_command("tests.benchmarks.sampling:benchmark", Settings, __doc__ or "", dict)
+        command_line.run_command(f"{MODULE}:benchmark", Settings, __doc__ or "")

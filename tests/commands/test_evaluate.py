@@ -15,8 +15,7 @@ from onnxruntime.quantization import quantize_dynamic
 from PIL import Image
 from torch_fidelity import calculate_metrics
 
-from export.onnx import export_onnx
-from export.torchscript import export_torchscript
+from tests.exports import export_onnx, export_torchscript
 from tests.extractors import Projection, inception_weights, noisy, torchscript, write_images
 from tests.faults.tiny import SETTINGS
 from wgan_dist.checkpoints import generator_file

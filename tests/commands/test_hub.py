@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from export.onnx import export_onnx
 from export.sampler import Sampler, grid
+from tests.exports import export_onnx
 from tests.generators import OWN_NETWORK, small_spec, write_generator
 from tests.hub_server import hub
 from tests.processes import HANG_SECONDS, REPOSITORY

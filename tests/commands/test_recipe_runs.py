@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from export.onnx import export_onnx
 from export.sampler import Sampler, write_points
+from tests.exports import export_onnx
 from tests.processes import metrics
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.config import recipe_names

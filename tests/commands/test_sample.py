@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export.onnx import export_onnx
 from export.sampler import Sampler, grid
+from tests.exports import export_onnx
 from tests.generators import small_spec, write_generator
 from tests.processes import PYTHON, run
 from wgan_dist.checkpoints import generator_file

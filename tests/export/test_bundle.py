@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export.bundle import export_bundle
-from export.onnx import export_onnx
 from export.sampler import Sampler, grid
+from tests.exports import export_bundle, export_onnx
 from tests.generators import small_spec, write_generator
 from tests.processes import REPOSITORY, run
 from wgan_dist.utils.errors import UserError

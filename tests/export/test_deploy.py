@@ -8,20 +8,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv_transpose2d
 
-from export import network
+from export import network, settings
 from export.deploy import (
     Choice,
-    Dense4x4,
-    FourPhases,
-    FourProducts,
-    ShuffledPhases,
-    every_convolution,
-    folded,
+    DenseTranspose,
+    FourConvolutions,
+    FourMatrixProducts,
+    OneConvolution,
+    all_convolutions,
+    fold_batch_norm,
     for_cpu,
-    for_cpu_in_half,
-    phased,
+    for_cpu_bf16,
+    replace_transposed_convolutions,
 )
-from export.onnx import export_onnx
+from tests.exports import export_onnx
 from tests.generators import LATENT_DIM, small_spec, write_generator
 from tests.own_networks import OWN, own_spec
 from wgan_dist.checkpoints import generator_file
@@ -35,16 +35,18 @@ def drawn(*shape: int) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
 
-def transposed(channels: int, following: int, kernel: int = 4, bias: bool = True, **others: Any) -> nn.ConvTranspose2d:
+def transposed(
+    channels: int, out_channels: int, kernel: int = 4, bias: bool = True, **others: Any
+) -> nn.ConvTranspose2d:
     """With weights that are all different, in float64."""
-    layer = nn.ConvTranspose2d(channels, following, kernel, bias=bias, **others).double().requires_grad_(False)
+    layer = nn.ConvTranspose2d(channels, out_channels, kernel, bias=bias, **others).double().requires_grad_(False)
     layer.weight.copy_(drawn(*layer.weight.shape))
     if layer.bias is not None:
-        layer.bias.copy_(drawn(following))
+        layer.bias.copy_(drawn(out_channels))
     return layer
 
 
-@pytest.mark.parametrize("form", [FourPhases, FourProducts, ShuffledPhases])
+@pytest.mark.parametrize("form", [FourConvolutions, FourMatrixProducts, OneConvolution])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (4, 4), (3, 5)])
 def test_phases_are_the_transposed_convolution(form: type[nn.Module], bias: bool, height: int, width: int) -> None:
@@ -60,7 +62,7 @@ def test_phases_are_the_transposed_convolution(form: type[nn.Module], bias: bool
 def test_a_transposed_convolution_of_one_place_is_a_dense_layer(bias: bool) -> None:
     layer = transposed(7, 3, bias=bias)
     x = drawn(2, 7, 1, 1)
-    torch.testing.assert_close(Dense4x4(layer, nn.ReLU())(x), layer(x).relu(), rtol=0, atol=EXACT)
+    torch.testing.assert_close(DenseTranspose(layer, nn.ReLU())(x), layer(x).relu(), rtol=0, atol=EXACT)
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -71,8 +73,8 @@ def test_doubling_and_a_convolution_become_phases_too(bias: bool) -> None:
     z = drawn(2, 36)
     doubled = nn.functional.interpolate(z.unflatten(1, (4, 3, 3)), scale_factor=2.0)
     expected = nn.functional.conv2d(doubled, layer.weight, layer.bias, padding=1)
-    found = phased(network, 36)
-    assert layers(found, FourPhases) == 1
+    found = replace_transposed_convolutions(network, 36)
+    assert layers(found, FourConvolutions) == 1
     torch.testing.assert_close(found(z), expected, rtol=0, atol=EXACT)
 
 
@@ -82,9 +84,13 @@ def test_every_network_of_the_registry_is_the_same_function(name: str, tmp_path:
     network = generator_file.load(write_generator(tmp_path, small_spec(name))).network.double()
     z = drawn(5, LATENT_DIM)
     before = network(z)
-    without_norm = folded(network, LATENT_DIM)
-    choices = (every_convolution, for_cpu, for_cpu_in_half)
-    rewritten = [phased(each, LATENT_DIM, choice) for each in (without_norm, network) for choice in choices]
+    without_norm = fold_batch_norm(network, LATENT_DIM)
+    choices = (all_convolutions, for_cpu, for_cpu_bf16)
+    rewritten = [
+        replace_transposed_convolutions(each, LATENT_DIM, choice)
+        for each in (without_norm, network)
+        for choice in choices
+    ]
     for each in (without_norm, *rewritten):
         torch.testing.assert_close(each(z), before, rtol=0, atol=EXACT)
     torch.testing.assert_close(network(z), before, rtol=0, atol=0)
@@ -101,7 +107,7 @@ def layers(network: nn.Module, *kinds: type[nn.Module]) -> int:
 def test_batch_norm_is_gone_but_behind_a_sum(name: str, norms: int, tmp_path: Path) -> None:
     network = generator_file.load(write_generator(tmp_path, small_spec(name))).network
     assert layers(network, nn.BatchNorm1d, nn.BatchNorm2d) > norms
-    found = phased(folded(network, LATENT_DIM), LATENT_DIM)
+    found = replace_transposed_convolutions(fold_batch_norm(network, LATENT_DIM), LATENT_DIM)
     assert layers(found, nn.BatchNorm1d, nn.BatchNorm2d) == norms
     assert layers(found, nn.ConvTranspose2d, UpsampleConv) == 0
 
@@ -109,15 +115,19 @@ def test_batch_norm_is_gone_but_behind_a_sum(name: str, norms: int, tmp_path: Pa
 @pytest.mark.parametrize(
     ("choice", "expected"),
     [
-        (every_convolution, [FourPhases, FourPhases, FourPhases, ShuffledPhases]),
-        (for_cpu, [FourPhases, nn.ConvTranspose2d, nn.ConvTranspose2d, nn.ConvTranspose2d]),
-        (for_cpu_in_half, [FourProducts, FourProducts, FourPhases, ShuffledPhases]),
+        (all_convolutions, [FourConvolutions, FourConvolutions, FourConvolutions, OneConvolution]),
+        (for_cpu, [FourConvolutions, nn.ConvTranspose2d, nn.ConvTranspose2d, nn.ConvTranspose2d]),
+        (for_cpu_bf16, [FourMatrixProducts, FourMatrixProducts, FourConvolutions, OneConvolution]),
     ],
 )
 def test_small_maps_are_computed_otherwise_than_large_ones(choice: Choice, expected: list[type[nn.Module]]) -> None:
     network = build_generator(generator_spec("dcgan", LATENT_DIM, 64, 3, 8, "auto"), seed=0)
-    kinds = (FourPhases, FourProducts, ShuffledPhases, nn.ConvTranspose2d)
-    found = [type(each) for each in phased(network, LATENT_DIM, choice).modules() if isinstance(each, kinds)]
+    kinds = (FourConvolutions, FourMatrixProducts, OneConvolution, nn.ConvTranspose2d)
+    found = [
+        type(each)
+        for each in replace_transposed_convolutions(network, LATENT_DIM, choice).modules()
+        if isinstance(each, kinds)
+    ]
     assert found == expected
 
 
@@ -141,7 +151,7 @@ class Twice(nn.Module):
 @torch.no_grad()
 def test_what_is_used_elsewhere_too_keeps_its_values() -> None:
     network, z = Twice().eval(), drawn(2, 4)
-    found = phased(folded(network, LATENT_DIM), 4)
+    found = replace_transposed_convolutions(fold_batch_norm(network, LATENT_DIM), 4)
     torch.testing.assert_close(found(z), network(z), rtol=0, atol=EXACT)
     assert layers(found, nn.BatchNorm2d) == 2
 
@@ -159,13 +169,13 @@ def test_what_is_used_elsewhere_too_keeps_its_values() -> None:
 @torch.no_grad()
 def test_other_transposed_convolutions_stay(kernel: int, others: dict[str, Any]) -> None:
     network = nn.Sequential(nn.Unflatten(1, (4, 3, 3)), transposed(4, 6, kernel, **others)).eval()
-    found, z = phased(network, 36), drawn(2, 36)
+    found, z = replace_transposed_convolutions(network, 36), drawn(2, 36)
     assert layers(found, nn.ConvTranspose2d) == 1
     torch.testing.assert_close(found(z), network(z), rtol=0, atol=EXACT)
 
 
 class Choosing(nn.Module):
-    """A network whose path depends on its values, which fx cannot follow; and a part of it, which it can."""
+    """A network whose path depends on its values."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -175,29 +185,25 @@ class Choosing(nn.Module):
         return self.dense(z) if z.sum() > 0 else self.dense(-z)
 
 
-def test_what_cannot_be_followed_stays_and_the_rest_is_folded() -> None:
-    alone = Choosing().eval()
-    assert folded(alone, 4) is alone
-    assert phased(alone, 4) is alone
+def test_batch_norm_is_folded_beside_a_layer_whose_path_depends_on_values() -> None:
     norm = nn.BatchNorm1d(4).double()
     norm.running_mean = drawn(4)
-    within = nn.Sequential(Choosing(), nn.Linear(4, 4).double(), norm).eval()
-    found, z = folded(within, 4), drawn(3, 4)
+    network = nn.Sequential(Choosing(), nn.Linear(4, 4).double(), norm).eval()
+    found, z = fold_batch_norm(network, 4), drawn(3, 4)
     assert layers(found, nn.BatchNorm1d) == 0
-    torch.testing.assert_close(found(z), within(z), rtol=0, atol=EXACT)
+    torch.testing.assert_close(found(z), network(z), rtol=0, atol=EXACT)
 
 
 @pytest.mark.parametrize("name", OWN)
 @torch.no_grad()
 def test_a_network_of_ones_own_stays_the_same_function(name: str, tmp_path: Path) -> None:
     path = write_generator(tmp_path, own_spec(name, LATENT_DIM))
-    settings = network.ExportSettings(ckpt=str(path), generator=f"tests.own_networks:{name}")
-    export = network.load(settings, ".x")
+    export = network.load(settings.ExportSettings(ckpt=str(path), generator=f"tests.own_networks:{name}"), ".x")
     z = drawn(7, LATENT_DIM).float()
     expected = export.original(z)
-    for found in (export.network, network.with_convolutions(export), network.in_precision(export, network.FP32)):
+    for found in (export.network, network.with_convolutions(export), network.in_precision(export, settings.FP32)):
         torch.testing.assert_close(found(z), expected, rtol=0, atol=1e-5)
-    for precision in (network.BF16, network.FP16):
+    for precision in (settings.BF16, settings.FP16):
         near = network.in_precision(export, precision)(z)
         assert near.dtype == torch.float32
         assert 0 < (near - expected).abs().max() < 0.2
@@ -227,29 +233,22 @@ class Tied(nn.Module):
 
 def test_what_a_rewriting_would_change_is_not_rewritten() -> None:
     network = Tied().eval()
-    assert folded(network, 4) is network
+    assert fold_batch_norm(network, 4) is network
 
 
-class Nested(nn.Module):
-    """Parts within parts; `calls` counts how often the innermost is run."""
-
-    calls = 0
-
-    def __init__(self, depth: int) -> None:
-        super().__init__()
-        self.inner = Nested(depth - 1) if depth else None
-
-    def forward(self, z: Tensor) -> Tensor:
-        if self.inner is None:
-            Nested.calls += 1
-            return z
-        inner: Tensor = self.inner(z)
-        return inner + 1
+def test_activations_are_computed_before_the_phases_are_merged(tmp_path: Path) -> None:
+    network = generator_file.load(write_generator(tmp_path, small_spec("dcgan"))).network
+    found = replace_transposed_convolutions(fold_batch_norm(network, LATENT_DIM), LATENT_DIM)
+    activations = [type(layer.activation) for layer in found.modules() if isinstance(layer, FourConvolutions)]
+    assert activations == [nn.ReLU]
+    assert type(next(layer for layer in found.modules() if isinstance(layer, DenseTranspose)).activation) is nn.ReLU
 
 
-def test_following_a_network_takes_time_in_proportion_to_its_depth() -> None:
-    depth = 8
-    network = nn.Sequential(Nested(depth), nn.Linear(4, 4)).eval()
-    Nested.calls = 0
-    assert folded(network, 4) is not network
-    assert Nested.calls <= depth + 5
+@torch.no_grad()
+def test_batch_norm_after_an_activation_in_place_is_not_folded() -> None:
+    norm = nn.BatchNorm1d(4).double()
+    norm.running_mean, norm.running_var = drawn(4), drawn(4).square() + 0.1
+    network = nn.Sequential(nn.Linear(4, 4).double(), nn.ReLU(inplace=True), norm, nn.Linear(4, 4).double()).eval()
+    found, z = fold_batch_norm(network, 4), drawn(3, 4)
+    assert layers(found, nn.BatchNorm1d) == 1
+    torch.testing.assert_close(found(z), network(z), rtol=0, atol=EXACT)

@@ -10,8 +10,8 @@ import onnx
 import pytest
 from PIL import Image
 
-from export.onnx import export_onnx
 from export.sampler import Sampler, grid
+from tests.exports import export_onnx
 from tests.generators import small_spec, write_generator
 from tests.processes import REPOSITORY, run
 

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from export import network
-from export.onnx import export_onnx
-from export.parity import BATCHES, compare, prove
-from export.torchscript import METADATA_FILE, export_torchscript
+from export.metadata import METADATA_FILE
+from export.parity import BATCH_SIZES, check_difference, compare
+from export.settings import ExportSettings
+from tests.exports import export_onnx, export_torchscript
 from tests.generators import small_spec, write_generator
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.models.registry import GENERATORS
@@ -36,7 +37,7 @@ def test_onnx_equals_the_network_at_a_batch_it_was_not_proved_at(onnx_file: Path
     session = onnxruntime.InferenceSession(onnx_file, providers=["CPUExecutionProvider"])
     assert [(each.name, each.type, each.shape) for each in session.get_inputs()] == [("z", "tensor(float)", ["n", 8])]
     assert [(each.name, each.shape) for each in session.get_outputs()] == [("images", ["n", 1, 32, 32])]
-    assert 7 not in BATCHES
+    assert 7 not in BATCH_SIZES
     np.testing.assert_allclose(session.run(None, {"z": latents(7)})[0], network_images(run_dir, latents(7)), atol=1e-5)
 
 
@@ -86,21 +87,21 @@ def test_raw_weights_are_the_last_ones_not_the_averaged(run_dir: Path, tmp_path:
     assert np.abs(found - network_images(run_dir, latents(3), "ema")).max() > 1e-3
 
 
-@pytest.mark.parametrize("export", [export_onnx, export_torchscript])
+@pytest.mark.parametrize("name", ["onnx", "torchscript"])
 def test_beyond_tolerance_there_is_no_file(
-    export: object, run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is exported is not the network of the file: the proof has to notice."""
-    assert callable(export)
-    monkeypatch.setattr("export.parity.BATCHES", (1, 2))
+    monkeypatch.setattr("export.parity.BATCH_SIZES", (1, 2))
     original = network.load
 
     def load_and_disturb(*arguments: object) -> network.Export:
         found = original(*arguments)  # type: ignore[arg-type]
         return network.Export(Drifting(found.network), found.original, found.source, found.out)
 
-    monkeypatch.setattr(f"{export.__module__}.load", load_and_disturb)
-    with pytest.raises(UserError, match=r"not written: greatest difference .*; tolerance=0.0001"):
+    monkeypatch.setattr(f"export.{name}_file.load", load_and_disturb)
+    export = {"onnx": export_onnx, "torchscript": export_torchscript}[name]
+    with pytest.raises(UserError, match=r"not written: maximum difference .*; tolerance=0.0001"):
         export({"ckpt": str(run_dir), "out": str(tmp_path / "g.out")})
     assert list(tmp_path.iterdir()) == []
 
@@ -118,17 +119,17 @@ class Drifting(torch.nn.Module):
 
 
 def test_nan_and_wrong_shapes_are_infinitely_different(run_dir: Path) -> None:
-    export = network.load(network.ExportSettings(ckpt=str(run_dir)), ".x")
+    export = network.load(ExportSettings(ckpt=str(run_dir)), ".x")
     about = export.source.description
     shape = (about.channels, about.image_size, about.image_size)
-    assert compare(export, lambda z: np.full((len(z), *shape), np.nan, np.float32))[0] == float("inf")
-    assert compare(export, lambda z: np.zeros((1, *shape), np.float32))[0] == float("inf")
+    assert compare(export, lambda z: np.full((len(z), *shape), np.nan, np.float32)).difference == float("inf")
+    assert compare(export, lambda z: np.zeros((1, *shape), np.float32)).difference == float("inf")
     with pytest.raises(UserError, match="not written"):
-        prove(export, lambda z: np.zeros((1, *shape), np.float32), 1e-4, uint8=False)
+        check_difference(export, lambda z: np.zeros((1, *shape), np.float32), 1e-4, uint8=False)
 
 
 def test_uint8_may_differ_by_a_level_in_few_values_and_not_in_all(run_dir: Path) -> None:
-    export = network.load(network.ExportSettings(ckpt=str(run_dir), uint8=True), ".x")
+    export = network.load(ExportSettings(ckpt=str(run_dir), uint8=True), ".x")
 
     def shifted(every: int) -> Callable[[np.ndarray], np.ndarray]:
         def run(z: np.ndarray) -> np.ndarray:
@@ -139,14 +140,14 @@ def test_uint8_may_differ_by_a_level_in_few_values_and_not_in_all(run_dir: Path)
 
         return run
 
-    assert "in 0.098% of the values" in prove(export, shifted(1024), 0.0, uint8=True)
-    with pytest.raises(UserError, match="not written: greatest difference 1 levels"):
-        prove(export, shifted(1), 1e-4, uint8=True)
+    assert "in 0.098% of the values" in check_difference(export, shifted(1024), 0.0, uint8=True)
+    with pytest.raises(UserError, match="not written: maximum difference 1 levels"):
+        check_difference(export, shifted(1), 1e-4, uint8=True)
 
 
 def test_an_export_of_a_checkpoint_goes_where_pruning_does_not(run_dir: Path) -> None:
     for ckpt in (run_dir / "checkpoints/step-00000006", run_dir):
-        assert network.load(network.ExportSettings(ckpt=str(ckpt)), ".onnx").out == run_dir / "generator.onnx"
+        assert network.load(ExportSettings(ckpt=str(ckpt)), ".onnx").out == run_dir / "generator.onnx"
 
 
 @pytest.mark.parametrize(
@@ -158,7 +159,7 @@ def test_an_export_of_a_checkpoint_goes_where_pruning_does_not(run_dir: Path) ->
     ],
 )
 def test_what_is_not_float32_images_is_named_so(run_dir: Path, precision: str, uint8: bool, name: str) -> None:
-    settings = network.ExportSettings(ckpt=str(run_dir), precision=precision, uint8=uint8)
+    settings = ExportSettings(ckpt=str(run_dir), precision=precision, uint8=uint8)
     assert network.load(settings, ".onnx").out == run_dir / name
 
 
@@ -245,6 +246,6 @@ def test_points_say_that_they_are_points(tmp_path: Path) -> None:
 @pytest.mark.parametrize("export", [export_onnx, export_torchscript])
 def test_points_are_not_exported_as_levels_of_colour(export: Callable[[dict[str, str]], None], tmp_path: Path) -> None:
     path = write_generator(tmp_path, small_spec("points"))
-    with pytest.raises(UserError, match="^uint8=true: for images, and this generator makes points$"):
+    with pytest.raises(UserError, match="^uint8=true: this generator makes points; expected false"):
         export({"ckpt": str(path), "uint8": "true"})
     assert list(tmp_path.iterdir()) == [path]

@@ -12,10 +12,11 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from export import network
-from export.onnx import export_onnx
-from export.parity import prove_near
+from export.parity import check_psnr
 from export.quantize import TANH_RANGE, to_int8
 from export.sampler import Sampler
+from export.settings import ExportSettings
+from tests.exports import export_onnx
 from tests.generators import LATENT_DIM, small_spec, write_generator
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.models.registry import GENERATORS, generator_spec
@@ -112,7 +113,7 @@ def test_the_ratio_is_of_the_greatest_difference_there_could_be(
 ) -> None:
     """20 log₁₀(2 / 0.02) and 20 log₁₀(255 / 1)."""
     path = write_generator(tmp_path, small_spec("dcgan"))
-    export = network.load(network.ExportSettings(ckpt=str(path), uint8=uint8), ".x")
+    export = network.load(ExportSettings(ckpt=str(path), uint8=uint8), ".x")
 
     def off(z: np.ndarray) -> np.ndarray:
         with torch.no_grad():
@@ -121,30 +122,30 @@ def test_the_ratio_is_of_the_greatest_difference_there_could_be(
             return (images + np.float32(step)).astype(np.float32)
         return np.where(images < 255, images + 1, 254).astype(np.uint8)
 
-    words = prove_near(export, off, float(decibels) - 0.1, uint8)
-    assert words.startswith(f"PSNR {decibels} dB, greatest difference {step:.3g} ")
+    words = check_psnr(export, off, float(decibels) - 0.1, uint8)
+    assert words.startswith(f"PSNR {decibels} dB, maximum difference {step:.3g} ")
     with pytest.raises(UserError, match=rf"not written: PSNR {decibels} dB.*; psnr="):
-        prove_near(export, off, float(decibels) + 0.1, uint8)
+        check_psnr(export, off, float(decibels) + 0.1, uint8)
 
 
 def test_the_distribution_of_the_network_itself_is_told_as_its_own(tmp_path: Path) -> None:
     path = write_generator(tmp_path, small_spec("dcgan"))
-    export = network.load(network.ExportSettings(ckpt=str(path)), ".x")
+    export = network.load(ExportSettings(ckpt=str(path)), ".x")
     original, wrong = export.original, -export.original(torch.zeros(1, LATENT_DIM))
     told = []
     for run in (lambda z: original(torch.from_numpy(z)), lambda z: wrong.expand(len(z), -1, -1, -1)):
-        words = prove_near(export, lambda z, run=run: run(z).detach().numpy(), -100, False)  # type: ignore[misc]
-        told.append([float(each) for each in re.findall(r"network ([\d.e+-]+), of its own ([\d.e+-]+)", words)[0]])
+        words = check_psnr(export, lambda z, run=run: run(z).detach().numpy(), -100, False)  # type: ignore[misc]
+        told.append([float(each) for each in re.findall(r"images[^:;]*: ([\d.e+-]+)", words)])
     assert told[0][0] == told[0][1] > 0
     assert told[1][1] == told[0][1]
     assert told[1][0] > 2 * told[1][1]
 
 
 def test_nothing_is_near_what_is_no_number(tmp_path: Path) -> None:
-    export = network.load(network.ExportSettings(ckpt=str(write_generator(tmp_path, small_spec("dcgan")))), ".x")
+    export = network.load(ExportSettings(ckpt=str(write_generator(tmp_path, small_spec("dcgan")))), ".x")
     for value, count in ((np.nan, 3), (0.0, 1)):
         with pytest.raises(UserError, match="not written: PSNR -inf dB"):
-            prove_near(export, lambda z, v=value, c=count: np.full((len(z), c, 16, 16), v, np.float32), -100, False)  # type: ignore[misc]
+            check_psnr(export, lambda z, v=value, c=count: np.full((len(z), c, 16, 16), v, np.float32), -100, False)  # type: ignore[misc]
 
 
 def test_below_the_ratio_there_is_no_file(run_dir: Path, tmp_path: Path) -> None:
@@ -156,7 +157,7 @@ def test_below_the_ratio_there_is_no_file(run_dir: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize("precision", ["int8", "fp16"])
 def test_points_have_no_peak_to_be_measured_against(precision: str, tmp_path: Path) -> None:
     path = write_generator(tmp_path, small_spec("points"))
-    with pytest.raises(UserError, match=f"^precision={precision}: for images, and this generator makes points"):
+    with pytest.raises(UserError, match=f"^precision={precision}: this generator makes points; expected fp32"):
         export_onnx({"ckpt": str(path), "precision": precision})
     assert list(tmp_path.iterdir()) == [path]
 
@@ -177,7 +178,7 @@ def test_a_network_of_one_layer_has_nothing_to_quantise() -> None:
         helper.make_node("MatMul", ["z", "weights"], ["x"], "only"),
         helper.make_node("Tanh", ["x"], ["y"]),
     )
-    with pytest.raises(UserError, match="^precision=int8: behind its first layer"):
+    with pytest.raises(UserError, match="^precision=int8: this network has no layer with weights after its first"):
         to_int8(model, np.ones((8, 4), np.float32))
 
 

@@ -15,8 +15,18 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from hypothesis.strategies import floats, integers, sampled_from
 from PIL import Image
 
-from export.onnx import export_onnx
-from export.sampler import TRIED, Sampler, SamplerError, grid, latents, to_uint8, write_images, write_points
+from export.sampler import (
+    TRIED_BATCH_SIZES,
+    Sampler,
+    SamplerError,
+    _has_cuda_device,
+    grid,
+    latents,
+    to_uint8,
+    write_images,
+    write_points,
+)
+from tests.exports import export_onnx
 from tests.generators import small_spec, write_generator
 from tests.processes import REPOSITORY, run
 from wgan_dist.checkpoints import generator_file
@@ -98,12 +108,12 @@ def test_latents_can_be_drawn_from_any_number_on(
 
 def test_a_stream_is_the_sample_in_parts_of_sizes_that_are_tried_and_then_kept(onnx_file: Path) -> None:
     sampler = Sampler(onnx_file)
-    count = 2 * sum(TRIED)
+    count = 2 * sum(TRIED_BATCH_SIZES)
     batches = list(sampler.stream(count, seed=5))
     sizes = [len(batch) for batch in batches]
-    assert tuple(sizes[: len(TRIED)]) == TRIED
-    assert sampler.batch_size in TRIED
-    assert set(sizes[len(TRIED) : -1]) == {sampler.batch_size}
+    assert tuple(sizes[: len(TRIED_BATCH_SIZES)]) == TRIED_BATCH_SIZES
+    assert sampler.batch_size in TRIED_BATCH_SIZES
+    assert set(sizes[len(TRIED_BATCH_SIZES) : -1]) == {sampler.batch_size}
     drawn = np.concatenate(batches)
     assert len(drawn) == count
     whole = Sampler(onnx_file, batch_size=count).sample(count, seed=5)
@@ -113,10 +123,10 @@ def test_a_stream_is_the_sample_in_parts_of_sizes_that_are_tried_and_then_kept(o
 
 def test_the_size_that_was_fastest_per_image_is_kept(onnx_file: Path) -> None:
     sampler = Sampler(onnx_file)
-    for size, seconds in zip(TRIED, (9.0, 0.8, 9.0, 1.6, 9.0, 12.8), strict=True):
+    for size, seconds in zip(TRIED_BATCH_SIZES, (9.0, 0.8, 9.0, 1.6, 9.0, 12.8), strict=True):
         assert sampler.batch_size == 0
-        sampler._note(size - 1, 0.0)  # of a batch that was cut short
-        sampler._note(size, seconds)
+        sampler._record_time(size - 1, 0.0)  # of a batch that was cut short
+        sampler._record_time(size, seconds)
     assert sampler.batch_size == 32
 
 
@@ -125,8 +135,8 @@ def test_threads_that_begin_together_agree_on_a_size(onnx_file: Path) -> None:
 
     def search(sampler: Sampler, start: threading.Barrier) -> None:
         start.wait()
-        for _ in range(4 * len(TRIED)):
-            sampler._note(sampler._next_size(), 1.0)
+        for _ in range(4 * len(TRIED_BATCH_SIZES)):
+            sampler._record_time(sampler._next_batch_size(), 1.0)
 
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
@@ -136,8 +146,8 @@ def test_threads_that_begin_together_agree_on_a_size(onnx_file: Path) -> None:
                 sampler, start = Sampler(onnx_file, "cpu", threads=1), threading.Barrier(8)
                 for each in [pool.submit(search, sampler, start) for _ in range(8)]:
                     each.result()
-                assert len(sampler._tried) == len(TRIED)
-                assert sampler.batch_size in TRIED
+                assert len(sampler._timings) == len(TRIED_BATCH_SIZES)
+                assert sampler.batch_size in TRIED_BATCH_SIZES
     finally:
         sys.setswitchinterval(interval)
 
@@ -170,6 +180,11 @@ def test_grid_places_images_row_by_row() -> None:
     assert picture[4:6, 5:8, 0].tolist() == [[4, 4, 4]] * 2
     assert (picture[2:4] == 0).all()
     assert (picture[:, 3:5] == 0).all()
+
+
+def test_the_driver_finds_a_device_where_torch_does() -> None:
+    """The probe calls libcuda by ctypes, which torch is independent of."""
+    assert _has_cuda_device() == torch.cuda.is_available()
 
 
 @pytest.mark.parametrize("provider", ["cuda", "CUDAExecutionProvider", "nonsense"])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from export import timing
-from export.torchscript import export_torchscript
+from tests.exports import export_torchscript
 from tests.generators import small_spec, write_generator
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.models.inference import generate, sample_latents

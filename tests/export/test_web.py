@@ -10,9 +10,8 @@ from pathlib import Path
 import onnx
 import pytest
 
-from export.onnx import export_onnx
 from export.web import runtime as web_runtime
-from export.web.__main__ import export_web
+from tests.exports import export_onnx, export_web
 from tests.generators import small_spec, write_generator
 from tests.processes import REPOSITORY, run
 from wgan_dist.checkpoints import generator_file
@@ -80,7 +79,7 @@ def test_an_onnx_file_is_taken_as_it_is_and_its_words_are_no_markup(
     export_web({"ckpt": str(graph), "out": str(tmp_path / "p"), "runtime": str(runtime)})
     assert (tmp_path / "p" / "generator.onnx").read_bytes() == graph.read_bytes()
     text = (tmp_path / "p" / "index.html").read_text()
-    assert "<title>Cats &lt;b&gt;&amp;, drawn by" in text
+    assert "<title>Cats &lt;b&gt;&amp; from a" in text
     assert "{{ 7 * 6 }}" in text
     assert "<script>alert" not in text
     assert "16 × 16, RGB" in text
@@ -99,8 +98,8 @@ def test_a_file_that_says_only_how_to_draw_is_enough(generator: Path, runtime: P
     onnx.save(model, graph)
     export_web({"ckpt": str(graph), "out": str(tmp_path / "p"), "runtime": str(runtime)})
     text = (tmp_path / "p" / "index.html").read_text()
-    assert "<title>Generated images, drawn by" in text
-    assert "<dt>Learnt from</dt><dd>not stated</dd>" in text
+    assert "<title>Generated images from a" in text
+    assert "<dt>Trained on</dt><dd>not stated</dd>" in text
     assert "unknown generator steps" in text
     assert "SHA-256" not in text
 
@@ -148,7 +147,7 @@ def test_what_cannot_be_a_page_is_named_and_leaves_nothing(generator: Path, runt
     stranger.write_text("not a graph")
     before = sorted(tmp_path.iterdir())
     for given, reason in (
-        ({"ckpt": str(points)}, "makes points; expected one of images"),
+        ({"ckpt": str(points)}, "makes points; expected a generator of images"),
         ({"ckpt": str(stranger)}, r"^ckpt=.*stranger\.onnx: onnxruntime cannot load it"),
         ({"ckpt": "missing.onnx"}, r"^ckpt=missing\.onnx: cannot be read"),
         ({"ckpt": ""}, "--ckpt="),

@@ -14,8 +14,8 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from export.sampler import Sampler, grid, latents
-from export.web.__main__ import export_web
 from tests.browser import PHONE, PROJECTOR, Visit, served, visit
+from tests.exports import export_web
 from tests.generators import small_spec, write_generator
 from wgan_dist.sampling import interpolate
 
@@ -386,7 +386,7 @@ def test_a_seed_typed_and_taken_back_does_not_end_the_drawing(site: str) -> None
     [
         ("ort-wasm-simd-threaded.wasm", "ort-wasm-simd-threaded.wasm could not be loaded"),
         ("generator.onnx", "generator.onnx could not be loaded"),
-        ("ort.wasm.min.js", "It said:"),
+        ("ort.wasm.min.js", "The error:"),
         ("worker.js", "could not be loaded"),
         ("page.js", "could not be loaded"),
     ],
@@ -396,7 +396,8 @@ def test_people_are_told_when_it_cannot_start(blocked: str, words: str, site: st
         page = found.page
         page.context.route(f"**/{blocked}", lambda route: route.abort())
         page.goto(site)
-        expect(page.get_by_role("alert")).to_contain_text("This page cannot draw here.", timeout=READY_MILLISECONDS)
+        alert = page.get_by_role("alert")
+        expect(alert).to_contain_text("This page cannot generate images here.", timeout=READY_MILLISECONDS)
         assert words in page.locator("#problem-words").inner_text()
         assert not page.locator("#loading").is_visible()
         assert page.locator("main :enabled").count() == 0

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from huggingface_hub import ModelCard
 
-from export.onnx import export_onnx
 from export.sampler import Sampler
+from tests.exports import export_onnx
 from tests.generators import small_spec, write_generator
 from tests.processes import PYTHON, run
 from tests.runs import write_evaluation, write_run, write_sample

@@ -1,4 +1,4 @@
-"""Images in a fresh environment that holds numpy and onnxruntime alone."""
+"""Sampling in a fresh environment with numpy and onnxruntime only."""
 
 import hashlib
 import subprocess
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from export.bundle import export_bundle
 from export.sampler import Sampler
+from tests.exports import export_bundle
 from tests.generators import small_spec, write_generator
 from tests.processes import REPOSITORY
 
@@ -26,7 +26,7 @@ print(images.shape, hashlib.sha256(images.tobytes()).hexdigest())
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of that environment."""
+    """Return the interpreter of that environment."""
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, with_pip=True)
     python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
@@ -36,23 +36,23 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def program(tmp_path: Path) -> Path:
-    """A program's folder with a bundle in it."""
+    """Return the folder of a program with a bundle in it."""
     generator = write_generator(tmp_path, small_spec("dcgan"))
     export_bundle({"ckpt": str(generator), "out": str(tmp_path / "program" / "cats")})
     return tmp_path / "program"
 
 
 def draw(python: str | Path, code: str, folder: Path) -> "subprocess.CompletedProcess[str]":
-    # Without PYTHONPATH, which would bring this package in.
+    # Without PYTHONPATH, which would make this package importable.
     return subprocess.run([python, "-c", code], cwd=folder, env={"PATH": ""}, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize("module", ["torch", "wgan_dist", "onnx", "PIL"])
-def test_it_has_none_of_what_training_needs(module: str, python: Path, tmp_path: Path) -> None:
+def test_the_environment_has_no_training_dependencies(module: str, python: Path, tmp_path: Path) -> None:
     assert f"No module named '{module}'" in draw(python, f"import {module}", tmp_path).stderr
 
 
-def test_the_sampler_alone_in_a_folder_draws_the_same(python: Path, program: Path, tmp_path: Path) -> None:
+def test_the_sampler_alone_in_a_folder_samples_the_same_images(python: Path, program: Path, tmp_path: Path) -> None:
     (tmp_path / "alone").mkdir()
     (tmp_path / "alone" / "sampler.py").write_bytes((REPOSITORY / "export" / "sampler.py").read_bytes())
     graph = program / "cats" / "generator.onnx"
@@ -63,7 +63,7 @@ def test_the_sampler_alone_in_a_folder_draws_the_same(python: Path, program: Pat
     assert done.stdout == f"{expected.shape} {hashlib.sha256(expected.tobytes()).hexdigest()}\n", done.stderr
 
 
-def test_a_bundle_draws_the_same(python: Path, program: Path) -> None:
+def test_a_bundle_samples_the_same_images(python: Path, program: Path) -> None:
     expected = Sampler(program / "cats" / "generator.onnx", provider="cpu").sample(40, seed=7)
     done = draw(python, DRAW, program)
     assert done.stdout == f"{expected.shape} {hashlib.sha256(expected.tobytes()).hexdigest()}\n", done.stderr
@@ -71,7 +71,7 @@ def test_a_bundle_draws_the_same(python: Path, program: Path) -> None:
     assert done.stdout == "(16, 16, 16, 3) uint8\n", done.stderr
 
 
-def test_a_bundle_names_what_it_needs(python: Path, program: Path) -> None:
-    """requirements.txt is what that environment was made with, and it satisfies it."""
+def test_a_bundle_names_its_requirements(python: Path, program: Path) -> None:
+    """requirements.txt names what that environment contains."""
     command = [str(python), "-m", "pip", "install", "--quiet", "--dry-run", "--no-index", "-r", "cats/requirements.txt"]
     subprocess.run(command, cwd=program, check=True)

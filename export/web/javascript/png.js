@@ -1,7 +1,7 @@
-/* One picture as a PNG file, pixel for pixel: a canvas would change what lies under transparency. */
+/* Encodes an image as PNG without loss: a canvas would change the colours of transparent pixels. */
 
 const SIGNATURE = [137, 80, 78, 71, 13, 10, 26, 10];
-const COLOUR_TYPES = { 1: 0, 2: 4, 3: 2, 4: 6 }; // by channels: grey, grey and alpha, RGB, RGBA
+const COLOUR_TYPES = { 1: 0, 2: 4, 3: 2, 4: 6 }; // by number of channels: grey, grey and alpha, RGB, RGBA
 
 function crc32(bytes) {
   let sum = -1;
@@ -30,18 +30,18 @@ function header({ width, height, channels }) {
   return new Uint8Array(view.buffer);
 }
 
-async function deflated(bytes) {
+async function deflate(bytes) {
   const stream = new Blob([bytes]).stream().pipeThrough(new CompressionStream("deflate"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-/** A picture {height, width, channels, data} → the bytes of a PNG file, as a Blob. */
-export async function png(picture) {
-  const { height, width, channels, data } = picture, stride = width * channels;
-  const rows = new Uint8Array(height * (stride + 1)); // each row after the number of its filter, 0 for none
+/** Return an image {height, width, channels, data} as a PNG file in a Blob. */
+export async function png(image) {
+  const { height, width, channels, data } = image, stride = width * channels;
+  const rows = new Uint8Array(height * (stride + 1)); // each row begins with the number of its filter, 0 for none
   for (let row = 0; row < height; row++) {
     rows.set(data.subarray(row * stride, (row + 1) * stride), row * (stride + 1) + 1);
   }
-  const chunks = [chunk("IHDR", header(picture)), chunk("IDAT", await deflated(rows)), chunk("IEND", [])];
+  const chunks = [chunk("IHDR", header(image)), chunk("IDAT", await deflate(rows)), chunk("IEND", [])];
   return new Blob([Uint8Array.from(SIGNATURE), ...chunks], { type: "image/png" });
 }

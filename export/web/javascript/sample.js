@@ -1,4 +1,4 @@
-/* Images from a generator in Node.js:  node sample.js generator.onnx 16 0 grid.png  (file, count, seed, picture) */
+/* Samples images from an ONNX file in Node.js:  node sample.js generator.onnx 16 0 grid.png  (file, count, seed, out) */
 
 import { readFile, writeFile } from "node:fs/promises";
 import ort from "onnxruntime-node";
@@ -8,7 +8,7 @@ import { grid, Sampler, SamplerError } from "./sampler.js";
 
 const [file, count = "16", seed = "0", out = "grid.png"] = process.argv.slice(2);
 if (!file) {
-  console.error("usage: node sample.js generator.onnx [count] [seed] [picture.png]");
+  console.error("usage: node sample.js generator.onnx [count] [seed] [grid.png]");
   process.exit(2);
 }
 try {
@@ -17,7 +17,7 @@ try {
   await writeFile(out, new Uint8Array(await (await png(grid(images))).arrayBuffer()));
   console.log(`${images.count} images: ${out}`);
 } catch (error) {
-  if (!(error instanceof SamplerError || error.syscall)) throw error; // a bug keeps its trace
+  if (!(error instanceof SamplerError || error.syscall)) throw error; // a bug: keep the stack trace
   console.error(`error: ${error.message.replace(/\s+/g, " ")}`);
   process.exitCode = 2;
 }

@@ -1,70 +1,72 @@
-/* Generator files written by `python -m export.onnx`, in a browser or in Node.js: a port of export/sampler.py. */
+/* Samples images from ONNX files of `python -m export.onnx`, in a browser or Node.js: a port of export/sampler.py. */
 
 import { latents, SamplerError } from "./latents.js";
 
 export { SamplerError };
 
 const PREFIX = "wgan_dist.";
-const METADATA_FIELD = 14; // metadata_props of ONNX's ModelProto
+const METADATA_FIELD = 14; // the field metadata_props of ModelProto in the ONNX format
 const POINTS_LAYOUT = "nc";
 const BATCH_SIZE = 32;
 const GAP = 2;
 
-/** The length-delimited fields of a protocol buffer, as [number, bytes]. */
+/** Yield the length-delimited fields of a protocol buffer as [number, bytes]. */
 function* fields(bytes) {
-  let at = 0;
+  let position = 0;
   const varint = () => {
     let value = 0, scale = 1, byte;
     do {
-      byte = bytes[at++];
+      byte = bytes[position++];
       value += (byte & 127) * scale;
       scale *= 128;
     } while (byte & 128);
     return value;
   };
-  while (at < bytes.length) {
-    const tag = varint(), kind = tag & 7;
-    if (kind === 0) varint();
-    else if (kind === 1 || kind === 5) at += kind === 1 ? 8 : 4;
-    else if (kind === 2) {
+  while (position < bytes.length) {
+    const tag = varint(), wireType = tag & 7;
+    if (wireType === 0) varint();
+    else if (wireType === 1 || wireType === 5) position += wireType === 1 ? 8 : 4;
+    else if (wireType === 2) {
       const length = varint();
-      yield [tag >>> 3, bytes.subarray(at, at + length)];
-      at += length;
+      yield [tag >>> 3, bytes.subarray(position, position + length)];
+      position += length;
     } else throw new SamplerError("not an ONNX file");
   }
 }
 
-/** What a generator file says about itself, as texts by name; onnxruntime does not hand it out in JavaScript. */
+/** Return the metadata of an ONNX file as text by name. onnxruntime does not provide it in JavaScript. */
 export function readMetadata(bytes) {
-  const text = new TextDecoder(), found = {};
+  const text = new TextDecoder(), metadata = {};
   for (const [number, content] of fields(bytes)) {
     if (number !== METADATA_FIELD) continue;
     const { 1: name = [], 2: value = [] } = Object.fromEntries(fields(content));
     const key = text.decode(Uint8Array.from(name));
-    if (key.startsWith(PREFIX)) found[key.slice(PREFIX.length)] = text.decode(Uint8Array.from(value));
+    if (key.startsWith(PREFIX)) metadata[key.slice(PREFIX.length)] = text.decode(Uint8Array.from(value));
   }
-  if (!found.latent_dim) throw new SamplerError("not a generator written by export.onnx");
-  if (found.layout === POINTS_LAYOUT) throw new SamplerError("this generator makes points; expected one of images");
-  return found;
+  if (!metadata.latent_dim) throw new SamplerError("not a generator written by export.onnx");
+  if (metadata.layout === POINTS_LAYOUT) {
+    throw new SamplerError("this generator makes points; expected a generator of images");
+  }
+  return metadata;
 }
 
-/** Floats [n, c, h, w] in [−1, 1] → levels [n, h, w, c] in 0…255, rounded to nearest in the steps of export.sampler. */
-function toLevels(floats, { count, height, width, channels }) {
-  // A clamped array rounds halves to even, as numpy does.
-  const levels = new Uint8ClampedArray(floats.length), area = height * width;
+/** Convert floats [n, c, h, w] in [−1, 1] to [n, h, w, c] in 0…255, with the same rounding as export/sampler.py. */
+function toUint8(floats, { count, height, width, channels }) {
+  // A clamped array rounds halves to even, like numpy.
+  const converted = new Uint8ClampedArray(floats.length), area = height * width;
   for (let image = 0; image < count; image++) {
     for (let channel = 0; channel < channels; channel++) {
       const plane = (image * channels + channel) * area;
       let to = image * channels * area + channel;
       for (let i = 0; i < area; i++, to += channels) {
-        levels[to] = Math.fround(Math.fround(floats[plane + i] + 1) * 127.5);
+        converted[to] = Math.fround(Math.fround(floats[plane + i] + 1) * 127.5);
       }
     }
   }
-  return levels;
+  return converted;
 }
 
-/** A generator ready to draw. Images are {count, height, width, channels, data}, data [n · h · w · c] in 0…255. */
+/** A generator ready to sample. Images are {count, height, width, channels, data}, data [n · h · w · c] in 0…255. */
 export class Sampler {
   constructor(ort, session, metadata) {
     this.ort = ort;
@@ -76,7 +78,7 @@ export class Sampler {
     this.channels = Number(metadata.channels);
   }
 
-  /** `ort` is onnxruntime-web or onnxruntime-node, `bytes` the file's content, `options` those of its session. */
+  /** Open a file: `ort` is onnxruntime-web or onnxruntime-node, `bytes` the content, `options` the session options. */
   static async open(ort, bytes, options = {}) {
     const metadata = readMetadata(bytes);
     const session = await ort.InferenceSession.create(bytes, options).catch((error) => {
@@ -89,17 +91,17 @@ export class Sampler {
     return latents(count, this.latentDim, this.distribution, seed);
   }
 
-  /** The images of the latent vectors z, a Float32Array [n · latentDim], in one batch. */
+  /** Return the images of latent vectors z, a Float32Array [n · latentDim], as one batch. */
   async images(z) {
     const count = z.length / this.latentDim, size = this.imageSize;
     const input = new this.ort.Tensor("float32", z, [count, this.latentDim]);
     const { data } = (await this.session.run({ z: input }))[this.session.outputNames[0]];
     const images = { count, height: size, width: size, channels: this.channels };
-    if (data.length !== count * size * size * this.channels) throw new SamplerError("the graph gave another shape");
-    return { ...images, data: data instanceof Uint8Array ? new Uint8ClampedArray(data) : toLevels(data, images) };
+    if (data.length !== count * size * size * this.channels) throw new SamplerError("the output has an unexpected shape");
+    return { ...images, data: data instanceof Uint8Array ? new Uint8ClampedArray(data) : toUint8(data, images) };
   }
 
-  /** `count` images of a seed: the same ones everywhere, and the first k for any count. */
+  /** Return `count` images. A seed gives the same images everywhere, and the first k of them for any count. */
   async sample(count, seed = 0) {
     const z = this.latents(count, seed), step = BATCH_SIZE * this.latentDim, parts = [];
     for (let start = 0; start < z.length; start += step) parts.push(await this.images(z.slice(start, start + step)));
@@ -107,24 +109,24 @@ export class Sampler {
   }
 }
 
-/** Several batches of images as one. */
+/** Join several batches of images into one. */
 export function joined(parts) {
   const data = new Uint8ClampedArray(parts.reduce((sum, part) => sum + part.data.length, 0));
-  let at = 0;
+  let position = 0;
   for (const part of parts) {
-    data.set(part.data, at);
-    at += part.data.length;
+    data.set(part.data, position);
+    position += part.data.length;
   }
   return { ...parts[0], count: parts.reduce((sum, part) => sum + part.count, 0), data };
 }
 
-/** Image number i of several, alone. */
+/** Return image number i as a batch of one. */
 export function one(images, i) {
   const size = images.height * images.width * images.channels;
   return { ...images, count: 1, data: images.data.slice(i * size, (i + 1) * size) };
 }
 
-/** Images side by side in one picture, 2 dark pixels apart and about square, as export.sampler's grid. */
+/** Arrange images in one image, 2 black pixels apart and about square, like the grid of export/sampler.py. */
 export function grid(images) {
   const { count, height, width, channels, data } = images;
   const columns = Math.round(Math.sqrt(count)) || 1, rows = Math.ceil(count / columns);

@@ -1,14 +1,14 @@
-/* The page: what its controls ask of the worker, and where the images go. */
+/* The page: passes the values of its controls to the worker, and shows the images. */
 
 import { between, latents, moved } from "./latents.js";
 import { png } from "./png.js";
 import { grid, joined, one } from "./sampler.js";
 
-const BATCH_SIZE = 4; // few, so that images appear one after another and a new seed need not wait long
-const DIRECTIONS_SEED = 1234; // any will do: the directions are two latents of it
-const SEEDS = 1_000_000; // what chance chooses from; any number may be typed
-const CROSSING_MILLISECONDS = 4000;
-const SMALL = 128; // sharp squares up to this size, smooth above
+const BATCH_SIZE = 4; // small, so that images appear one after another and a new seed can start soon
+const DIRECTIONS_SEED = 1234; // arbitrary: the two directions are two latents of this seed
+const SEEDS = 1_000_000; // the random seeds are below this; the visitor may type any number
+const CROSSING_MILLISECONDS = 4000; // from one seed to the other
+const SMALL = 128; // images up to this size are enlarged with sharp pixels, larger ones smoothly
 const PROVIDERS = { wasm: "your processor (WebAssembly)", webgpu: "your graphics card (WebGPU)" };
 
 const $ = (id) => document.getElementById(id);
@@ -17,7 +17,7 @@ const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
 
 const worker = new Worker("worker.js", { type: "module" });
 const waiting = new Map();
-let calls = 0, network, asked, drawn, chosen = 0;
+let calls = 0, network, requested, drawn, chosen = 0;
 
 function call(name, ...values) {
   return new Promise((resolve, reject) => {
@@ -35,7 +35,7 @@ worker.onmessage = ({ data: { id, result, error, progress } }) => {
 };
 worker.onerror = (event) => {
   event.preventDefault();
-  fail(new Error(event.message ?? "a part of it could not be loaded"));
+  fail(new Error(event.message ?? "a part of the page could not be loaded"));
 };
 
 function showProgress({ received, total }) {
@@ -46,11 +46,11 @@ function showProgress({ received, total }) {
 }
 
 function fail(error) {
-  for (const each of controls()) each.disabled = true;
-  showProblem(`Try again, or with a browser of 2023 or later. It said: ${error.message}`);
+  for (const control of controls()) control.disabled = true;
+  showProblem(`Try again, or use a browser from 2023 or later. The error: ${error.message}`);
 }
 
-/** Run `work` with the newest values only: what comes while it is busy waits, and the last replaces those before. */
+/** Return a function that calls `work` with the latest values: of the calls while it is busy, only the last is made. */
 function latest(work) {
   let running = false, next = null;
   return async (...values) => {
@@ -59,9 +59,9 @@ function latest(work) {
     running = true;
     try {
       while (next) {
-        const now = next;
+        const current = next;
         next = null;
-        await work(...now);
+        await work(...current);
       }
     } catch (error) {
       fail(error);
@@ -71,7 +71,7 @@ function latest(work) {
   };
 }
 
-/** Levels of any number of channels as a canvas takes them. */
+/** Convert an image with any number of channels to the RGBA pixels of a canvas. */
 function rgba({ width, height, channels, data }) {
   const pixels = new ImageData(width, height), grey = channels < 3, opaque = channels % 2;
   for (let from = 0, to = 0; to < pixels.data.length; from += channels, to += 4) {
@@ -90,9 +90,9 @@ function paint(canvas, image) {
   canvas.getContext("2d").putImageData(rgba(image), 0, 0);
 }
 
-async function save(picture, name) {
+async function save(image, name) {
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(await png(picture));
+  link.href = URL.createObjectURL(await png(image));
   link.download = name;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
@@ -100,7 +100,7 @@ async function save(picture, name) {
 
 /* The grid. */
 
-/** An empty place of the grid: a radio button, so that arrow keys go from image to image. */
+/** Return an empty cell of the grid: a radio button, so that arrow keys move from image to image. */
 function cell(number, count) {
   const label = document.createElement("label"), input = document.createElement("input");
   Object.assign(input, { type: "radio", name: "image", value: number, checked: number === chosen });
@@ -116,7 +116,7 @@ function layOut(count) {
   if (cells.length === count) return;
   if (chosen >= count) chosen = 0;
   $("grid").disabled = true; // until there are images to choose from
-  for (const each of cells) each.remove();
+  for (const old of cells) old.remove();
   $("grid").append(...Array.from({ length: count }, (_, number) => cell(number, count)));
 }
 
@@ -128,24 +128,24 @@ function choose(number) {
 }
 
 function showTime(milliseconds, count) {
-  const each = milliseconds / count, words = `${each.toFixed(each < 10 ? 1 : 0)} ms`;
-  $("time").textContent = words;
-  $("status").textContent = `${count} ${count === 1 ? "image" : "images"} of seed ${drawn.seed}, ${words} each`;
+  const perImage = milliseconds / count, time = `${perImage.toFixed(perImage < 10 ? 1 : 0)} ms`;
+  $("time").textContent = time;
+  $("status").textContent = `${count} ${count === 1 ? "image" : "images"} of seed ${drawn.seed}, ${time} each`;
 }
 
 const draw = latest(async (seed, count) => {
   layOut(count);
   $("grid").setAttribute("aria-busy", "true");
-  $("status").textContent = `Drawing seed ${seed}…`;
+  $("status").textContent = `Generating the images of seed ${seed}…`;
   const z = await call("latents", count, seed), step = BATCH_SIZE * network.latentDim, parts = [];
   const canvases = $("grid").querySelectorAll("canvas");
   let milliseconds = 0, shown = 0;
   for (let start = 0; start < z.length; start += step) {
-    const made = await call("images", z.slice(start, start + step));
-    milliseconds += made.milliseconds;
-    parts.push(made.images);
-    for (let i = 0; i < made.images.count; i++) paint(canvases[shown++], one(made.images, i));
-    if (asked !== `${seed} ${count}`) return; // another one was asked for meanwhile
+    const result = await call("images", z.slice(start, start + step));
+    milliseconds += result.milliseconds;
+    parts.push(result.images);
+    for (let i = 0; i < result.images.count; i++) paint(canvases[shown++], one(result.images, i));
+    if (requested !== `${seed} ${count}`) return; // the visitor has requested others meanwhile
   }
   drawn = { seed, z, images: joined(parts) };
   $("grid").disabled = false;
@@ -158,7 +158,7 @@ const draw = latest(async (seed, count) => {
   showTime(milliseconds, count);
 });
 
-/** A valid seed as it is written in decimal, or null with the browser's own words at the field. */
+/** Return the seed of a field in decimal; if it is invalid, show the browser's message at the field and return null. */
 function seedOf(id) {
   if (!$(id).reportValidity()) return null;
   return ($(id).value = BigInt($(id).value).toString());
@@ -167,7 +167,7 @@ function seedOf(id) {
 async function redraw() {
   const seed = seedOf("seed"), count = Number($("count").value);
   if (seed === null) return;
-  asked = `${seed} ${count}`;
+  requested = `${seed} ${count}`;
   await draw(seed, count);
 }
 
@@ -213,11 +213,11 @@ async function play() {
   playing = true;
   $("play").textContent = "Stop";
   $("play").setAttribute("aria-pressed", "true");
-  const begun = performance.now() - (Number($("share").value) / 100) * CROSSING_MILLISECONDS;
+  const started = performance.now() - (Number($("share").value) / 100) * CROSSING_MILLISECONDS;
   while (playing) {
-    const crossings = (await new Promise(requestAnimationFrame) - begun) / CROSSING_MILLISECONDS;
-    const way = ((crossings % 2) + 2) % 2;
-    $("share").value = 100 * (way < 1 ? way : 2 - way); // there and back
+    const crossings = (await new Promise(requestAnimationFrame) - started) / CROSSING_MILLISECONDS;
+    const phase = ((crossings % 2) + 2) % 2;
+    $("share").value = 100 * (phase < 1 ? phase : 2 - phase); // to the second seed and back
     await showBlended();
   }
 }
@@ -245,11 +245,12 @@ function listen() {
   addEventListener("hashchange", () => { readAddress(); redraw(); });
 }
 
-/** Seed and count from the address, as #seed=7&count=16, so that a link shows the same images. */
+/** Read seed and count from the address, as in #seed=7&count=16, so that a link shows the same images. */
 function readAddress() {
-  const given = new URLSearchParams(location.hash.slice(1));
-  if (/^[0-9]{1,40}$/.test(given.get("seed") ?? "")) $("seed").value = given.get("seed");
-  if ([...$("count").options].some((each) => each.value === given.get("count"))) $("count").value = given.get("count");
+  const parameters = new URLSearchParams(location.hash.slice(1));
+  if (/^[0-9]{1,40}$/.test(parameters.get("seed") ?? "")) $("seed").value = parameters.get("seed");
+  const count = parameters.get("count");
+  if ([...$("count").options].some((option) => option.value === count)) $("count").value = count;
 }
 
 async function begin() {
@@ -263,7 +264,7 @@ async function begin() {
   listen();
   await redraw();
   await chooseEnds();
-  if ($("problem").hidden) for (const each of controls()) each.disabled = false;
+  if ($("problem").hidden) for (const control of controls()) control.disabled = false;
 }
 
 begin().catch(fail);

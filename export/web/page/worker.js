@@ -1,14 +1,14 @@
-/* The generator, in a thread of its own so that the page stays quick: loads what page.json lists, answers calls. */
+/* Runs the generator in its own thread, so that the page stays responsive: loads the files of page.json, takes calls. */
 
 import { Sampler } from "./sampler.js";
 
-const CHECKED_IMAGES = 2, CHECKED_LEVELS = 2;
+const CHECKED_IMAGES = 2, CHECKED_LEVELS = 2; // a graphics card must agree on these images to these levels of 255
 let sampler, provider;
 
 const report = (received, total) => postMessage({ progress: { received, total } });
 
-/** A file's bytes; `heard` is told of each piece. */
-async function download(name, heard) {
+/** Return the bytes of a file; `onReceive` is called with the length of each piece. */
+async function download(name, onReceive) {
   const response = await fetch(name).catch(() => null);
   if (!response?.ok) throw new Error(`${name} could not be loaded${response ? `: status ${response.status}` : ""}`);
   const pieces = [];
@@ -16,7 +16,7 @@ async function download(name, heard) {
     const { done, value } = await reader.read();
     if (done) return new Uint8Array(await new Blob(pieces).arrayBuffer());
     pieces.push(value);
-    heard(value.length);
+    onReceive(value.length);
   }
 }
 
@@ -31,51 +31,51 @@ async function hasGraphicsCard() {
 
 const address = (name) => new URL(name, import.meta.url).href;
 
-/** The runtime of a variant, and the generator's bytes. */
-async function load(about, { module, loader, binary, bytes }) {
+/** Return the runtime of a variant, and the bytes of the generator. */
+async function load(manifest, { module, loader, binary, bytes }) {
   let received = 0;
-  const heard = (more) => report((received += more), about.bytes + bytes);
-  report(0, about.bytes + bytes);
+  const onReceive = (more) => report((received += more), manifest.bytes + bytes);
+  report(0, manifest.bytes + bytes);
   const [graph, wasmBinary, ort] = await Promise.all([
-    download(about.graph, heard), download(binary, heard), import(address(module)),
+    download(manifest.graph, onReceive), download(binary, onReceive), import(address(module)),
   ]);
   Object.assign(ort.env.wasm, { numThreads: 1, wasmBinary, wasmPaths: { mjs: address(loader), wasm: address(binary) } });
   ort.env.logLevel = "error";
   return [ort, graph];
 }
 
-const open = (ort, graph, on) => Sampler.open(ort, graph, { executionProviders: [on], logSeverityLevel: 3 });
+const open = (ort, graph, name) => Sampler.open(ort, graph, { executionProviders: [name], logSeverityLevel: 3 });
 
-/** Throws unless a graphics card draws what the processor draws: drivers have been wrong before. */
-async function check(found, reference) {
+/** Throw unless a graphics card computes the images of the processor: some drivers compute wrong results. */
+async function check(candidate, reference) {
   const z = reference.latents(CHECKED_IMAGES);
-  const [ours, theirs] = [await found.images(z), await reference.images(z)];
-  if (ours.data.some((level, i) => Math.abs(level - theirs.data[i]) > CHECKED_LEVELS)) {
-    throw new Error("the graphics card draws other images");
+  const [images, expected] = [await candidate.images(z), await reference.images(z)];
+  if (images.data.some((level, i) => Math.abs(level - expected.data[i]) > CHECKED_LEVELS)) {
+    throw new Error("the graphics card computes different images");
   }
 }
 
-async function start(about, name) {
-  const [ort, graph] = await load(about, about.runtimes[name]);
-  const found = await open(ort, graph, name);
-  if (name !== "wasm") await check(found, await open(ort, graph, "wasm"));
-  [sampler, provider] = [found, name];
+async function start(manifest, name) {
+  const [ort, graph] = await load(manifest, manifest.runtimes[name]);
+  const candidate = await open(ort, graph, name);
+  if (name !== "wasm") await check(candidate, await open(ort, graph, "wasm"));
+  [sampler, provider] = [candidate, name];
 }
 
 const calls = {
   async open() {
-    const about = JSON.parse(new TextDecoder().decode(await download("page.json", () => {})));
+    const manifest = JSON.parse(new TextDecoder().decode(await download("page.json", () => {})));
     let started = false;
-    if (about.runtimes.webgpu && (await hasGraphicsCard())) {
-      started = await start(about, "webgpu").then(() => true, () => false);
+    if (manifest.runtimes.webgpu && (await hasGraphicsCard())) {
+      started = await start(manifest, "webgpu").then(() => true, () => false);
     }
-    if (!started) await start(about, "wasm");
+    if (!started) await start(manifest, "wasm");
     return { provider, latentDim: sampler.latentDim, distribution: sampler.distribution };
   },
   latents: (count, seed) => sampler.latents(count, seed),
   async images(z) {
-    const begun = performance.now(), images = await sampler.images(z);
-    return { images, milliseconds: performance.now() - begun };
+    const started = performance.now(), images = await sampler.images(z);
+    return { images, milliseconds: performance.now() - started };
   },
 };
 
@@ -87,7 +87,7 @@ async function answer({ id, name, values }) {
   }
 }
 
-// One after another: a session on a graphics card that is run twice at once ends neither.
+// Calls run one after another: two concurrent runs of a session on a graphics card never finish.
 let last = Promise.resolve();
 onmessage = ({ data }) => {
   last = last.then(() => answer(data));

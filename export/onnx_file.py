@@ -1,0 +1,76 @@
+"""Write a generator as one ONNX file."""
+
+import contextlib
+import io
+import logging
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+
+from export.metadata import metadata
+from export.network import Export, in_precision, load, with_convolutions
+from export.parity import Runner, write_checked
+from export.quantize import to_int8
+from export.settings import FP16, INT8, OnnxSettings
+from wgan_dist.utils import rng
+
+CALIBRATION_LATENTS = 256
+
+
+def to_onnx(export: Export, settings: OnnxSettings) -> onnx.ModelProto:
+    """Convert the network to an ONNX model with metadata and any batch size; int8 is converted as fp32."""
+    description = export.source.description
+    network = in_precision(export, FP16) if settings.precision == FP16 else with_convolutions(export)
+    # The exporter prints its stages to standard output. Errors are raised.
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            network,
+            (torch.zeros(2, description.latent_dim),),
+            input_names=["z"],
+            output_names=["points" if description.makes_points else "images"],
+            dynamic_shapes=({0: torch.export.Dim("n")},),
+            opset_version=settings.opset,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    model: onnx.ModelProto = program.model_proto
+    onnx.helper.set_model_props(model, metadata(export.source, settings.uint8, settings.precision))
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _calibration_latents(export: Export) -> np.ndarray:
+    description = export.source.description
+    shape = (CALIBRATION_LATENTS, description.latent_dim)
+    return rng.latent(description.latent_distribution, 0, "calibration.z", 0, shape).astype(np.float32)
+
+
+def _open_onnx(path: Path) -> Runner:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # onnxruntime warns that a CPU has no fp16 kernels, which is expected
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return lambda z: session.run(None, {"z": z})[0]
+
+
+def write_onnx(settings: OnnxSettings) -> tuple[Path, str]:
+    """Write the ONNX file that the settings describe; return its path and how near it is to the network, in words.
+
+    Raises UserError, and leaves no file, if there is no generator or the file is not near enough to it.
+    """
+    export = load(settings, ".onnx")
+    model = to_onnx(export, settings)
+    if settings.precision == INT8:
+        model = to_int8(model, _calibration_latents(export))
+    return export.out, write_checked(export, model.SerializeToString(deterministic=True), _open_onnx, settings)
+
+
+def export_onnx(settings: OnnxSettings) -> None:
+    """Write an ONNX file and print how near it is to the network."""
+    print("{}: {}".format(*write_onnx(settings)))
