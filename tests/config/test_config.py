@@ -21,8 +21,10 @@ from wgan_dist.config import (
     recipe_names,
     to_yaml,
 )
+from wgan_dist.config.config import LOSSES, PENALTIES
 from wgan_dist.config.fields import help_text
 from wgan_dist.config.recipe_files import RECIPES
+from wgan_dist.losses import modules
 from wgan_dist.utils.errors import UserError
 
 PUBLIC = """
@@ -153,6 +155,11 @@ def test_every_help_is_a_sentence_below_a_heading() -> None:
     assert all(field.metadata["help"][0].isupper() or field.name == "channels" for field in settings_of_config)
     assert all(field.metadata["help"].endswith(".") for field in settings_of_config)
     assert settings_of_config[0].metadata["group"]
+
+
+def test_the_choices_of_losses_and_penalties_are_those_that_exist() -> None:
+    assert tuple(modules.LOSSES) == LOSSES
+    assert {*modules.PENALTIES, "clip", "none"} == set(PENALTIES)
 
 
 def test_flags_come_before_the_recipe_and_the_recipe_before_the_defaults(tmp_path: Path) -> None:
