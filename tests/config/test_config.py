@@ -24,7 +24,7 @@ from wgan_dist.config import (
 from wgan_dist.config.config import LOSSES, PENALTIES
 from wgan_dist.config.fields import help_text
 from wgan_dist.config.recipe_files import RECIPES
-from wgan_dist.losses import modules
+from wgan_dist.losses import adversarial, gradient_penalty
 from wgan_dist.utils.errors import UserError
 
 PUBLIC = """
@@ -158,8 +158,8 @@ def test_every_help_is_a_sentence_below_a_heading() -> None:
 
 
 def test_the_choices_of_losses_and_penalties_are_those_that_exist() -> None:
-    assert tuple(modules.LOSSES) == LOSSES
-    assert {*modules.PENALTIES, "clip", "none"} == set(PENALTIES)
+    assert tuple(adversarial.LOSSES) == LOSSES
+    assert {*gradient_penalty.PENALTIES, "clip", "none"} == set(PENALTIES)
 
 
 def test_flags_come_before_the_recipe_and_the_recipe_before_the_defaults(tmp_path: Path) -> None:
