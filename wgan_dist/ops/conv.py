@@ -12,9 +12,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import Function
 from torch.nn.grad import conv2d_weight
 
-from wgan_dist.ops.double_backward import TwiceDifferentiable, needs_weight_gradients, opaque_to_compile
+from wgan_dist.ops.double_backward import needs_weight_gradients, require_eager
 
 Pair = Sequence[int]
 # On a CPU one matrix product is faster than a convolution whose smaller map has at most this many positions; the
@@ -122,20 +123,13 @@ def _bias_grad(gradient: Tensor) -> Tensor:
     return gradient.sum((0, 2, 3))
 
 
-class _Bilinear(TwiceDifferentiable):
-    """Base of functions of two tensors, stride, padding, and further arguments."""
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs[:2])
-        ctx.stride_and_padding = inputs[2:4]
-
-
-class _Conv(_Bilinear):
+class _Conv(Function):
     """Convolution of x [n, c, *size] with a weight [o, c, *kernel], to [n, o, *positions]."""
 
     @staticmethod
-    def forward(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, bias: Tensor | None) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: Pair, padding: Pair, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.stride_and_padding = stride, padding
         return _conv(x, weight, bias, stride, padding)
 
     @staticmethod
@@ -143,8 +137,8 @@ class _Conv(_Bilinear):
         (gradient,), (x, weight), needed = gradients, ctx.saved_tensors, ctx.needs_input_grad
         weights_needed, geometry = needs_weight_gradients(), ctx.stride_and_padding
         return (
-            _ConvTranspose.call(gradient, weight, *geometry, None, tuple(x.shape[2:])) if needed[0] else None,
-            _ConvWeightGrad.call(x, gradient, *geometry, tuple(weight.shape[2:]))
+            _ConvTranspose.apply(gradient, weight, *geometry, None, tuple(x.shape[2:])) if needed[0] else None,
+            _ConvWeightGrad.apply(x, gradient, *geometry, tuple(weight.shape[2:]))
             if needed[1] and weights_needed
             else None,
             None,
@@ -153,11 +147,15 @@ class _Conv(_Bilinear):
         )
 
 
-class _ConvTranspose(_Bilinear):
+class _ConvTranspose(Function):
     """Transposed convolution of x [n, o, *positions] with a weight [o, c, *kernel], to [n, c, *size]."""
 
     @staticmethod
-    def forward(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, bias: Tensor | None, size: Pair) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, stride: Pair, padding: Pair, bias: Tensor | None, size: Pair
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.stride_and_padding = stride, padding
         return _conv_transpose(x, weight, bias, stride, padding, size)
 
     @staticmethod
@@ -165,8 +163,8 @@ class _ConvTranspose(_Bilinear):
         (gradient,), (x, weight), needed = gradients, ctx.saved_tensors, ctx.needs_input_grad
         weights_needed, geometry = needs_weight_gradients(), ctx.stride_and_padding
         return (
-            _Conv.call(gradient, weight, *geometry, None) if needed[0] else None,
-            _ConvWeightGrad.call(gradient, x, *geometry, tuple(weight.shape[2:]))
+            _Conv.apply(gradient, weight, *geometry, None) if needed[0] else None,
+            _ConvWeightGrad.apply(gradient, x, *geometry, tuple(weight.shape[2:]))
             if needed[1] and weights_needed
             else None,
             None,
@@ -176,12 +174,14 @@ class _ConvTranspose(_Bilinear):
         )
 
 
-class _ConvWeightGrad(_Bilinear):
+class _ConvWeightGrad(Function):
     """Gradient of the weight [o, c, *kernel] of a convolution, from its input x [n, c, *size] and the gradient of its
     output [n, o, *positions]."""
 
     @staticmethod
-    def forward(x: Tensor, gradient: Tensor, stride: Pair, padding: Pair, kernel: Pair) -> Tensor:
+    def forward(ctx: Any, x: Tensor, gradient: Tensor, stride: Pair, padding: Pair, kernel: Pair) -> Tensor:
+        ctx.save_for_backward(x, gradient)
+        ctx.stride_and_padding = stride, padding
         return _conv_weight_grad(x, gradient, stride, padding, kernel)
 
     @staticmethod
@@ -189,8 +189,8 @@ class _ConvWeightGrad(_Bilinear):
         (weight_gradient,), (x, gradient), needed = gradients, ctx.saved_tensors, ctx.needs_input_grad
         geometry, size = ctx.stride_and_padding, tuple(x.shape[2:])
         return (
-            _ConvTranspose.call(gradient, weight_gradient, *geometry, None, size) if needed[0] else None,
-            _Conv.call(x, weight_gradient, *geometry, None) if needed[1] else None,
+            _ConvTranspose.apply(gradient, weight_gradient, *geometry, None, size) if needed[0] else None,
+            _Conv.apply(x, weight_gradient, *geometry, None) if needed[1] else None,
             None,
             None,
             None,
@@ -207,19 +207,19 @@ def _autocast(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, T
     return x, weight, bias.to(half) if bias is not None and bias.dtype == torch.float32 else bias
 
 
-@opaque_to_compile
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair) -> Tensor:
     """Return `torch.nn.functional.conv2d` of x [n, c, h, w] with a weight [out_channels, c, *kernel]."""
+    require_eager("conv2d")
     x, weight, bias = _autocast(x, weight, bias)
-    return _Conv.call(x, weight, tuple(stride), tuple(padding), bias)
+    return _Conv.apply(x, weight, tuple(stride), tuple(padding), bias)
 
 
-@opaque_to_compile
 def conv_transpose2d(
     x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair, output_padding: Pair = (0, 0)
 ) -> Tensor:
     """Return `torch.nn.functional.conv_transpose2d` of x [n, c, h, w] with a weight [c, out_channels, *kernel]."""
+    require_eager("conv_transpose2d")
     smallest = _conv_transpose_size(x.shape[2:], weight.shape[2:], stride, padding)
     size = tuple(map(sum, zip(smallest, output_padding, strict=True)))
     x, weight, bias = _autocast(x, weight, bias)
-    return _ConvTranspose.call(x, weight, tuple(stride), tuple(padding), bias, size)
+    return _ConvTranspose.apply(x, weight, tuple(stride), tuple(padding), bias, size)

@@ -9,15 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from wgan_dist.ops.double_backward import (
-    TwiceDifferentiable,
-    eager_on_cpu,
-    like_first,
-    needs_weight_gradients,
-    opaque_to_compile,
-)
+from wgan_dist.ops.double_backward import needs_weight_gradients, require_eager
 
 POSITIONS = (2, 3)
 SAMPLES_AND_POSITIONS = (0, 2, 3)
@@ -52,19 +47,12 @@ def _projected(gradient: Tensor, centred: Tensor, r: Tensor, weight: Tensor, mea
     return torch.addcmul(-scale * mean, gradient, scale).addcmul_(centred, -scale * r * slope)
 
 
-def _empty_normalised(x: Tensor, weight: Tensor, *_: object) -> tuple[Tensor, Tensor, Tensor]:
-    precise = torch.empty_like(x, dtype=weight.dtype)
-    return torch.empty_like(x), precise, precise.new_empty(*x.shape[:2], 1, 1)
-
-
-@eager_on_cpu(_empty_normalised)
 def _normalised(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
     """Return y, x − μ and r."""
     centred, r = _centred(x, weight, epsilon)
     return torch.addcmul(_per_map(bias), centred, r * _per_map(weight)).to(x.dtype), centred, r
 
 
-@eager_on_cpu(like_first)
 def _input_grad(gradient: Tensor, centred: Tensor, r: Tensor, weight: Tensor) -> Tensor:
     """Return w · r · (u − mean(u) − x̂ · mean(u x̂)) of the gradient u (Ioffe and Szegedy 2015, section 3).
 
@@ -73,11 +61,6 @@ def _input_grad(gradient: Tensor, centred: Tensor, r: Tensor, weight: Tensor) ->
     return _projected(gradient, centred, r, weight, *_means(gradient, centred, r))
 
 
-def _empty_grads(gradient: Tensor, centred: Tensor, r: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.empty_like(gradient), torch.empty_like(weight), torch.empty_like(weight)
-
-
-@eager_on_cpu(_empty_grads)
 def _all_grads(gradient: Tensor, centred: Tensor, r: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of x, weight and bias; the last two are sums of means that the first needs."""
     mean, slope = _means(gradient, centred, r)
@@ -86,11 +69,6 @@ def _all_grads(gradient: Tensor, centred: Tensor, r: Tensor, weight: Tensor) -> 
     return _projected(gradient, centred, r, weight, mean, slope), weight_grad, bias_grad
 
 
-def _empty_second_grads(u: Tensor, v: Tensor, centred: Tensor, r: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(u), torch.empty_like(weight)
-
-
-@eager_on_cpu(_empty_second_grads)
 def _second_grads(u: Tensor, v: Tensor, centred: Tensor, r: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Return the derivatives of v · _input_grad(u) with respect to x and the weight.
 
@@ -105,7 +83,7 @@ def _second_grads(u: Tensor, v: Tensor, centred: Tensor, r: Tensor, weight: Tens
     return x_grad, (r * both).sum(SAMPLES_AND_POSITIONS) * _position_count(u)
 
 
-class _InstanceNorm(TwiceDifferentiable):
+class _InstanceNorm(Function):
     """Returns y, x − μ and r.
 
     The second output stands for x in the double backward, so that x need not be kept: a gradient of it is one of x, and
@@ -113,16 +91,13 @@ class _InstanceNorm(TwiceDifferentiable):
     """
 
     @staticmethod
-    def forward(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
-        return _normalised(x, weight, bias, epsilon)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-        x, weight, _, ctx.epsilon = inputs
-        ctx.dtype = x.dtype
-        ctx.mark_non_differentiable(output[2])
-        ctx.save_for_backward(weight, *output[1:])
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
+        y, centred, r = _normalised(x, weight, bias, epsilon)
+        ctx.dtype, ctx.epsilon = x.dtype, epsilon
+        ctx.mark_non_differentiable(r)
+        ctx.save_for_backward(weight, centred, r)
         ctx.set_materialize_grads(False)
+        return y, centred, r
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -135,7 +110,7 @@ class _InstanceNorm(TwiceDifferentiable):
             input_grad, weight_grad, bias_grad = _all_grads(precise, centred, r, weight)
             input_grad = input_grad.to(ctx.dtype)
             return input_grad if x_grad is None else x_grad + input_grad, weight_grad, bias_grad, None
-        input_grad = _InputGrad.call(gradient, weight, centred, r)
+        input_grad = _InputGrad.apply(gradient, weight, centred, r)
         x_grad = input_grad if x_grad is None else x_grad + input_grad
         if not needs_weight_gradients():
             return x_grad, None, None, None
@@ -144,16 +119,13 @@ class _InstanceNorm(TwiceDifferentiable):
         return x_grad, weight_grad, precise.sum(SAMPLES_AND_POSITIONS), None
 
 
-class _InputGrad(TwiceDifferentiable):
+class _InputGrad(Function):
     """The gradient of x; its own derivative with respect to `centred` is that with respect to x."""
 
     @staticmethod
-    def forward(gradient: Tensor, weight: Tensor, centred: Tensor, r: Tensor) -> Tensor:
+    def forward(ctx: Any, gradient: Tensor, weight: Tensor, centred: Tensor, r: Tensor) -> Tensor:
+        ctx.save_for_backward(gradient, weight, centred, r)
         return _input_grad(gradient.to(weight.dtype), centred, r, weight).to(gradient.dtype)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
 
     @staticmethod
     @once_differentiable
@@ -164,10 +136,10 @@ class _InputGrad(TwiceDifferentiable):
         return _input_grad(v, centred, r, weight).to(gradient.dtype), weight_grad, x_grad, None
 
 
-@opaque_to_compile
 def instance_norm(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> Tensor:
     """Normalise each map of x [n, c, h, w]; returns the shape and dtype of x, computed in the weight's precision.
 
     Differentiable twice with respect to x, weight [c] and bias [c]; a third derivative raises RuntimeError.
     """
-    return _InstanceNorm.call(x, weight, bias, epsilon)[0]
+    require_eager("instance_norm")
+    return _InstanceNorm.apply(x, weight, bias, epsilon)[0]

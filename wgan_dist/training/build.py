@@ -19,7 +19,6 @@ from wgan_dist.models.fast_layers import use_fast_ops, without_second_derivative
 from wgan_dist.models.from_config import network_specs
 from wgan_dist.models.layers import has_batchnorm
 from wgan_dist.models.registry import NetworkSpec, build_critic, build_generator, is_own_class
-from wgan_dist.ops import double_backward
 from wgan_dist.training.ema import EMAGenerator
 from wgan_dist.training.grad_scaler import GradScaler
 from wgan_dist.training.steps import GAN, TrainableNetwork
@@ -65,10 +64,12 @@ def _build_networks(config: Config, device: torch.device, shape: tuple[int, ...]
     generator, critic = map(distributed.convert_sync_batchnorm, (generator, critic))
     if config.fast_ops and config.penalty in PENALTIES:
         critic = without_second_derivatives(critic)
-    # Custom networks compute as they are written: they may look at memory that fast operations lay out otherwise.
-    if config.fast_ops and not is_own_class(config.generator):
+    # The compiler generates its own kernels. Custom networks compute as they are written: they may look at memory that
+    # fast operations lay out otherwise.
+    fast_ops = config.fast_ops and not config.compile
+    if fast_ops and not is_own_class(config.generator):
         generator = use_fast_ops(generator)
-    if config.fast_ops and not is_own_class(config.critic):
+    if fast_ops and not is_own_class(config.critic):
         critic = use_fast_ops(critic)
     return generator, critic
 
@@ -114,7 +115,10 @@ class _CUDAGraphsLoss(nn.Module):
 def _wrap(config: Config, accelerator: Accelerator, loss: nn.Module) -> nn.Module:
     wrapped = loss
     if config.compile:
-        wrapped = double_backward.compiled(loss, config.cuda_graphs)
+        # A CPU ignores CUDA graphs. Without dynamic=False the compiler treats shapes as dynamic from the
+        # second run in one process on.
+        mode = "reduce-overhead" if config.cuda_graphs else "default"
+        wrapped = torch.compile(loss, fullgraph=True, dynamic=False, mode=mode)  # type: ignore[assignment]
     if config.cuda_graphs:
         wrapped = _CUDAGraphsLoss(wrapped)
     return accelerator.prepare(wrapped)
