@@ -1,4 +1,4 @@
-"""Generators of one's own, each with something that a rewriting of known layers may stumble over."""
+"""Custom generators, each with a property that code which rewrites known layers may get wrong."""
 
 from typing import Any
 
@@ -10,9 +10,7 @@ from wgan_dist.models.registry import NetworkSpec
 
 
 class _Own(nn.Module):
-    """Latents to images of 16 × 16 pixels; between is what a network does in its own way, [n, 16, 8, 8] →
-    [n, 8, 8, 8].
-    """
+    """Maps latents to images of 16 × 16 pixels; subclasses differ in `between`, [n, 16, 8, 8] → [n, 8, 8, 8]."""
 
     def __init__(self, latent_dim: int, channels: int, **_: Any) -> None:
         super().__init__()
@@ -23,7 +21,7 @@ class _Own(nn.Module):
         self.build(latent_dim)
 
     def build(self, latent_dim: int) -> None:
-        """Layers that are other than those above."""
+        """Replace some of the layers above."""
 
     def between(self, x: Tensor, z: Tensor) -> Tensor:
         return F.relu(self.norm(self.conv(x)))
@@ -90,11 +88,11 @@ class HookOfSpectralNorm(_Own):
 
 class HookOfValues(_Own):
     def build(self, latent_dim: int) -> None:
-        self.conv.register_forward_hook(lambda layer, given, made: made * 2)
+        self.conv.register_forward_hook(lambda layer, inputs, output: output * 2)
 
 
 class _Scaled(nn.ConvTranspose2d):
-    """With its own weights, and checks that cannot be followed."""
+    """A convolution with its own weights, and checks that a tracer cannot follow."""
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         if x.shape[1] != self.in_channels:
@@ -128,8 +126,8 @@ class ByName(_Own):
 
 class Masked(_Own):
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Tensor:
-        found = super().forward(z)
-        return found if mask is None else found * mask
+        images = super().forward(z)
+        return images if mask is None else images * mask
 
 
 class ManyLatents(_Own):
@@ -141,8 +139,8 @@ class ManyLatents(_Own):
 
 class LooksAtItsMemory(_Own):
     def between(self, x: Tensor, z: Tensor) -> Tensor:
-        made = self.norm(self.conv(x))
-        return F.relu(made.view(z.shape[0], -1)).view(made.shape)
+        maps = self.norm(self.conv(x))
+        return F.relu(maps.view(z.shape[0], -1)).view(maps.shape)
 
 
 class FiveDimensions(_Own):
@@ -153,7 +151,7 @@ class FiveDimensions(_Own):
         return F.relu(F.conv2d(x, self.kernels[0], padding=1))
 
 
-OWN = tuple(each.__name__ for each in _Own.__subclasses__())
+OWN = tuple(network.__name__ for network in _Own.__subclasses__())
 
 
 def own_spec(name: str, latent_dim: int) -> NetworkSpec:

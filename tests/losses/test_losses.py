@@ -1,4 +1,4 @@
-"""Losses and penalties against closed forms, finite differences and a second way to compute them."""
+"""Losses and penalties against closed forms, finite differences and a second implementation."""
 
 import copy
 import math
@@ -65,12 +65,12 @@ WEIGHTS = st.lists(st.floats(-10, 10, allow_subnormal=False), min_size=12, max_s
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
-    """Uniform in [−1, 1), as images are."""
+    """Draw uniformly from [−1, 1), the range of images."""
     return 2.0 * torch.rand(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) - 1.0
 
 
 def linear_critic(weight: Tensor) -> nn.Module:
-    """w·x + 1 over all values of a sample."""
+    """Return the critic w·x + 1 over all values of a sample."""
     layer = nn.Linear(weight.numel(), 1).double()
     with torch.no_grad():
         layer.weight.copy_(weight.reshape(1, -1))
@@ -79,7 +79,7 @@ def linear_critic(weight: Tensor) -> nn.Module:
 
 
 def shape_of(kind: Kind) -> tuple[int, ...]:
-    """Of one sample."""
+    """Return the shape of one sample."""
     size, channels = SIZES.get(kind[0], (16, 3))
     return (2,) if kind[0] == "points" else (channels, size, size)
 
@@ -90,7 +90,7 @@ def make_critic(kind: Kind, seed: int = 0) -> nn.Module:
 
 
 def critic_of_norm(kind: Kind, target: float, seed: int = 0) -> nn.Module:
-    """A critic in float64 whose input gradients have norms around `target`, and whose attention attends."""
+    """Return a critic in float64 whose input gradients have norms around `target`, and whose attention is not zero."""
     critic = make_critic(kind, seed).double()
     for attention in critic.modules():
         if isinstance(attention, SelfAttention2d):
@@ -106,17 +106,17 @@ def critic_of_norm(kind: Kind, target: float, seed: int = 0) -> nn.Module:
 
 
 def batch(count: int = 6, shape: tuple[int, ...] = (3, 16, 16)) -> tuple[Tensor, Tensor, Tensor]:
-    """real, fake, alpha."""
+    """Return real, fake and alpha."""
     return draw(count, *shape, seed=1), draw(count, *shape, seed=2), draw(count, seed=3).abs()
 
 
 def draws_of(penalty: Penalty, count: int, shape: tuple[int, ...]) -> Tensor:
-    """What a penalty draws: α, or a noise shaped as the samples."""
+    """Return what a penalty draws: α, or noise shaped as the samples."""
     return 0.5 * draw(count, *shape, seed=3) if penalty.draws == "noise" else draw(count, seed=3).abs()
 
 
 def masks_of(critic: nn.Module, count: int) -> CriticMasks:
-    """Masks for every dropout layer of a critic, of its three inputs."""
+    """Return masks for every dropout layer of a critic and each of its three inputs."""
 
     def masks(seed: int) -> list[Tensor]:
         return [(draw(count, *shape, seed=seed) > -0.4) / 0.7 for _, shape in getattr(critic, "dropouts", ())]
@@ -133,7 +133,7 @@ def score(critic: nn.Module, samples: Tensor, masks: Masks) -> Tensor:
 
 
 def penalty_by_autograd(name: str, critic: nn.Module, points: Tensor, masks: Masks = ()) -> Tensor:
-    """The textbook formulation: autograd.grad with create_graph."""
+    """Return a penalty in the textbook formulation: autograd.grad with create_graph."""
     points = points.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(score(critic, points, masks).sum(), points, create_graph=True)
     squares = (gradient.flatten(1) ** 2).sum(1) + GRADIENT_NORM_EPSILON
@@ -144,7 +144,7 @@ def penalty_by_autograd(name: str, critic: nn.Module, points: Tensor, masks: Mas
 
 
 def points_by_hand(name: str, real: Tensor, fake: Tensor, drawn: Tensor) -> Tensor:
-    """Where each penalty is measured."""
+    """Return the points at which each penalty takes the gradient."""
     if name == "r1":
         return real
     if name == "dragan":
@@ -154,7 +154,7 @@ def points_by_hand(name: str, real: Tensor, fake: Tensor, drawn: Tensor) -> Tens
 
 
 class Squares(nn.Module):
-    """D(x) = Σ x²/2 has the gradient x: the norm says where it was taken."""
+    """D(x) = Σ x²/2, whose gradient x shows where it was taken."""
 
     def forward(self, images: Tensor) -> Tensor:
         return images.flatten(1).square().sum(1) / 2
@@ -409,11 +409,11 @@ def test_clipping_is_clamping_every_weight(values: list[float], bound: float) ->
 
 
 def normalised(samples: Tensor) -> Tensor:
-    """BatchNorm of [n, k] without a scale or shift, written out."""
+    """Return the BatchNorm of [n, k] without scale and shift, written out."""
     return (samples - samples.mean(0)) / (samples.var(0, correction=0) + 1e-5).sqrt()
 
 
-def test_a_critic_with_batchnorm_is_passed_real_and_generated_samples_apart() -> None:
+def test_a_critic_with_batchnorm_gets_real_and_generated_samples_in_separate_batches() -> None:
     linear = nn.Linear(12, 1).double()
     critic = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(12, affine=False).double(), linear, nn.Flatten(0))
     real, fake = draw(5, *SHAPE, seed=1), draw(5, *SHAPE, seed=2) + 3.0
@@ -460,7 +460,7 @@ def test_a_critic_is_passed_all_samples_at_once_unless_they_mix(
 
 
 class Dropping(nn.Module):
-    """w·(m·x) with the mask m, or w·x without."""
+    """The critic w·(m·x) with a mask m, or w·x without one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -493,7 +493,7 @@ def test_the_generator_meets_the_critic_under_its_masks() -> None:
     assert loss.item() == pytest.approx(-((mask * z) @ critic.weight).mean().item(), rel=1e-12)
 
 
-def test_a_frozen_critic_with_spectral_norm_gives_the_generator_its_normalised_weights() -> None:
+def test_a_detached_critic_with_spectral_norm_gives_the_generator_its_normalised_weights() -> None:
     critic = make_critic(("dcgan", "none", True)).double()
     twin, images = copy.deepcopy(critic), draw(4, 3, 16, 16)
     torch.testing.assert_close(detached_critic(critic)(images, ()), twin(images), rtol=1e-12, atol=0)
@@ -506,7 +506,7 @@ ROUNDING = {"resnet": 4, "upsample": 2}
 
 
 def steep_critic() -> nn.Module:
-    """Orthogonal layers times 2^6.75 four times, then 2^-6.75 four times: ‖∇‖ = 3, and 3·2^-27 half-way back.
+    """Return orthogonal layers times 2^6.75 four times, then 2^-6.75 four times: ‖∇‖ = 3, and 3·2^-27 half-way back.
 
     Half of the smallest number of half precision, 2^-24, is more than that.
     """
@@ -522,7 +522,7 @@ def steep_critic() -> nn.Module:
 
 
 def small_batch() -> tuple[Tensor, Tensor, Tensor]:
-    """real, fake, alpha of 8 values each, small enough that the activations of steep_critic fit half precision."""
+    """Return real, fake and alpha of 8 values each, so small that steep_critic's activations fit half precision."""
     real, fake = (2.0**-13 * draw(16, 8, seed=seed).float() for seed in (1, 2))
     return real, fake, draw(16, seed=3).abs().float()
 

@@ -1,4 +1,4 @@
-"""Settings → the descriptions of both networks."""
+"""Settings are translated into the specifications of both networks."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Networks against published parameter counts, layers written out by hand, and the promises the objectives rely on."""
+"""Networks against published parameter counts, layers written out by hand, and what the losses rely on."""
 
 import math
 from collections.abc import Iterator
@@ -29,12 +29,12 @@ from wgan_dist.utils.errors import UserError
 
 LATENT_DIM = 6
 Case = tuple[str, str, int, int]
-# The attention of larger images looks from each of 16,384 places at each: gigabytes, and nothing new.
+# The attention of larger images looks from each of 16,384 positions at each: gigabytes, and nothing new.
 LARGEST_ATTENTIVE = 64
 
 
 def sizes_of(name: str, network: Network) -> list[int]:
-    """Every size of a network that has few, and examples of one that takes any."""
+    """Return every size of a network that has few, and examples of one that supports any."""
     if network.sizes is POINTS:
         return [POINT_SIZE]
     largest = LARGEST_ATTENTIVE if name == "sagan" else 256
@@ -42,7 +42,7 @@ def sizes_of(name: str, network: Network) -> list[int]:
 
 
 def cases(registry: dict[str, Network]) -> list[Case]:
-    """(name, norm, size, channels) over a registry: every size at 3 channels, other channels at one size."""
+    """Return (name, norm, size, channels) over a registry: every size at 3 channels, other channels at one size."""
     found = []
     for name, network in registry.items():
         sizes = sizes_of(name, network)
@@ -53,7 +53,7 @@ def cases(registry: dict[str, Network]) -> list[Case]:
 
 
 def examples(registry: dict[str, Network]) -> list[Case]:
-    """One case of each network, with its own norm."""
+    """Return one case of each network, with its default norm."""
     return list({case[0]: case for case in reversed(cases(registry))}.values())
 
 
@@ -194,9 +194,9 @@ def test_the_mlp_critic_is_three_matrices_with_leaky_relu_and_a_linear_end() -> 
 
 
 def batch_normed(x: Tensor, scale: Tensor, shift: Tensor, epsilon: float = 1e-5) -> Tensor:
-    """x [n, c, …] by the batch's statistics, written out."""
-    places = [0, *range(2, x.dim())]
-    variance, mean = torch.var_mean(x, places, correction=0, keepdim=True)
+    """Return the BatchNorm of x [n, c, …] in training, written out."""
+    positions = [0, *range(2, x.dim())]
+    variance, mean = torch.var_mean(x, positions, correction=0, keepdim=True)
     shape = (1, -1, *[1] * (x.dim() - 2))
     return (x - mean) / (variance + epsilon).sqrt() * scale.view(shape) + shift.view(shape)
 
@@ -231,7 +231,7 @@ def test_the_original_dcgan_pair_is_the_published_stack_of_layers() -> None:
 
 
 def attention_shapes(network: nn.Module, given: Tensor) -> list[tuple[int, ...]]:
-    """What the attentions of a network are given, in order, without the batch."""
+    """Return the input shapes of a network's attentions, in order, without the batch."""
     shapes: list[tuple[int, ...]] = []
     for layer in network.modules():
         if isinstance(layer, SelfAttention2d):
@@ -247,9 +247,9 @@ def test_self_attention_follows_the_third_and_the_fourth_layer_of_both_networks(
 
 
 def is_of_attention(network: nn.Module, key: str) -> bool:
-    """Whether an entry of the state belongs to an attention."""
-    places = [name for name, layer in network.named_modules() if isinstance(layer, SelfAttention2d)]
-    return any(key.startswith(f"{place}.") for place in places)
+    """Return whether an entry of the state belongs to an attention."""
+    positions = [name for name, layer in network.named_modules() if isinstance(layer, SelfAttention2d)]
+    return any(key.startswith(f"{place}.") for place in positions)
 
 
 def test_untrained_self_attention_passes_its_input_on() -> None:
@@ -276,24 +276,25 @@ def test_attention_looks_through_an_eighth_of_the_channels(channels: int, inner:
 
 
 def at(layer: nn.Conv2d, column: Tensor) -> Tensor:
-    """A 1×1 convolution at one place: [c] → [c']."""
+    """Return a 1×1 convolution at one position: [c] → [c']."""
     assert layer.bias is not None
     return (layer.weight[:, :, 0, 0] @ column + layer.bias).detach()
 
 
-def test_attention_is_the_papers_sum_over_places() -> None:
-    # Zhang et al. 2019, eq. 1-3, place by place: β_ji = exp s_ij / Σ_i exp s_ij, s_ij = f(x_i)ᵀ g(x_j).
+def test_attention_is_the_papers_sum_over_positions() -> None:
+    # Zhang et al. 2019, eq. 1-3, position by position: β_ji = exp s_ij / Σ_i exp s_ij, s_ij = f(x_i)ᵀ g(x_j).
     layer, x = make_attention(16, 0.7), 3.0 * draw(2, 16, 3, 2)
-    places = [(row, column) for row in range(3) for column in range(2)]
+    positions = [(row, column) for row in range(3) for column in range(2)]
     expected = torch.empty_like(x)
     for n in range(2):
-        for here in places:
-            query = at(layer.g, x[n, :, *here])
-            scores = [math.exp(float(at(layer.f, x[n, :, *place]) @ query)) for place in places]
-            weighed = [
-                score / sum(scores) * at(layer.h, x[n, :, *place]) for score, place in zip(scores, places, strict=True)
+        for position in positions:
+            query = at(layer.g, x[n, :, *position])
+            scores = [math.exp(float(at(layer.f, x[n, :, *other]) @ query)) for other in positions]
+            weighted = [
+                score / sum(scores) * at(layer.h, x[n, :, *other])
+                for score, other in zip(scores, positions, strict=True)
             ]
-            expected[n, :, *here] = 0.7 * at(layer.v, torch.stack(weighed).sum(0)) + x[n, :, *here]
+            expected[n, :, *position] = 0.7 * at(layer.v, torch.stack(weighted).sum(0)) + x[n, :, *position]
     torch.testing.assert_close(layer(x), expected, rtol=1e-10, atol=1e-12)
 
 
@@ -304,7 +305,7 @@ def test_attention_has_a_double_backward() -> None:
 
 
 class SoftmaxTypes(TorchDispatchMode):
-    """The dtypes that softmaxes are computed in."""
+    """Records the dtypes that softmaxes are computed in."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -324,7 +325,7 @@ def test_attention_weighs_in_full_precision_under_autocast() -> None:
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """TensorFlow's "same": as many outputs as ⌈size / stride⌉, the odd one of the zeros after."""
+    """Return TensorFlow's "same" padding: ⌈size / stride⌉ outputs, an odd zero goes after."""
     total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
 
@@ -367,7 +368,7 @@ def test_the_upsample_generator_is_the_published_stack_cropped(size: int) -> Non
 
 
 def up_block(x: Tensor, weights: Iterator[Tensor], bias: bool) -> Tensor:
-    """A generator's block with BatchNorm, as published: its shortcut doubles, then convolves."""
+    """Return a generator's block with BatchNorm as published: its shortcut upsamples, then convolves."""
     h = batch_normed(x, next(weights), next(weights)).relu()
     h = F.conv2d(doubled(h), next(weights), next(weights) if bias else None, 1, 1)
     h = batch_normed(h, next(weights), next(weights)).relu()
@@ -380,9 +381,9 @@ def test_the_resnet_generator_is_the_published_stack_of_blocks(size: int, widths
     generator, z = make_generator("resnet", "batch", size, 3), draw(3, LATENT_DIM)
     weights = iter(generator.parameters())
     x = (z @ next(weights).T + next(weights)).reshape(3, 4 * widths[0], 4, 4)
-    for following in widths[1:]:
+    for out_multiple in widths[1:]:
         x = up_block(x, weights, bias=size == 32)
-        assert x.shape[1] == 4 * following
+        assert x.shape[1] == 4 * out_multiple
     x = batch_normed(x, next(weights), next(weights)).relu()
     expected = torch.tanh(F.conv2d(x, next(weights), next(weights), 1, 1))
     torch.testing.assert_close(generator(z), expected, rtol=1e-8, atol=1e-12)
@@ -392,7 +393,7 @@ def test_the_resnet_generator_is_the_published_stack_of_blocks(size: int, widths
 def down_block(
     x: Tensor, weights: Iterator[Tensor], first: bool = False, halve: bool = True, bias: bool = True
 ) -> Tensor:
-    """A critic's block without norm, as published: its shortcut convolves, then takes the mean."""
+    """Return a critic's block without norm as published: its shortcut convolves, then pools."""
     h = F.conv2d(x if first else x.relu(), next(weights), next(weights) if bias else None, 1, 1)
     h = F.conv2d(h.relu(), next(weights), next(weights), 1, 1)
     return halved(h) + halved(F.conv2d(x, next(weights), next(weights))) if halve else h + x
@@ -415,9 +416,9 @@ def test_the_deeper_critics_halve_down_to_four_by_four(size: int, widths: list[i
     weights = iter(critic.parameters())
     x = F.conv2d(images, next(weights), next(weights), 1, 1)
     assert x.shape[1] == 4 * widths[0]
-    for following in widths[1:]:
+    for out_multiple in widths[1:]:
         x = down_block(x, weights, bias=False)
-        assert x.shape[1] == 4 * following
+        assert x.shape[1] == 4 * out_multiple
     assert x.shape[2:] == (4, 4)
     expected = (x.reshape(2, -1) @ next(weights).T + next(weights))[:, 0]
     torch.testing.assert_close(critic(images), expected, rtol=1e-9, atol=1e-13)
@@ -437,12 +438,12 @@ def test_a_critics_blocks_normalise_before_each_convolution(block: nn.Module) ->
 
 
 def gains(network: nn.Module) -> Iterator[tuple[str, float, float]]:
-    """Name, deviation of the weights over Glorot's √(2 / (in + out)), and five standard errors of it, of each layer."""
+    """Yield each layer's name, deviation of the weights over Glorot's √(2 / (in + out)), and five standard errors."""
     for name, layer in network.named_modules():
         if isinstance(layer, (nn.Conv2d, nn.Linear)):
             weight = layer.weight.detach()
-            places = weight[0, 0].numel()
-            glorot = math.sqrt(2 / (places * (weight.shape[0] + weight.shape[1])))
+            positions = weight[0, 0].numel()
+            glorot = math.sqrt(2 / (positions * (weight.shape[0] + weight.shape[1])))
             # Of a uniform distribution: σ √(0.8 / 4n).
             yield name, weight.std().item() / glorot, 5 * math.sqrt(0.2 / weight.numel())
             assert layer.bias is None or not layer.bias.any()
@@ -495,7 +496,7 @@ def normalised_layers(network: nn.Module) -> dict[str, nn.Module]:
 
 
 def largest_singular_value(layer: nn.Module) -> float:
-    """Of the weight that the layer computes with, as a matrix from inputs to outputs."""
+    """Return that of the weight the layer computes with, as a matrix from inputs to outputs."""
     weight = layer.weight
     assert isinstance(weight, Tensor)
     weight = weight.detach()
@@ -587,7 +588,7 @@ def test_nothing_bounds_a_critics_scores(name: str, norm: str, size: int, channe
 
 
 def attend(network: nn.Module) -> nn.Module:
-    """The network with its attentions at work, which start by passing their input on."""
+    """Set γ of all attentions, which starts at 0, and return the network."""
     for layer in network.modules():
         if isinstance(layer, SelfAttention2d):
             nn.init.constant_(layer.gamma, 0.5)
@@ -595,7 +596,7 @@ def attend(network: nn.Module) -> nn.Module:
 
 
 def unreached(network: nn.Module) -> list[str]:
-    """Parameters without a gradient; the keys' bias of an attention shifts all its softmax's inputs, for nothing."""
+    """Return the parameters without a gradient, except the keys' bias of an attention, which softmax cancels."""
     parameters = [(key, each) for key, each in network.named_parameters() if not key.endswith(".f.bias")]
     return [key for key, each in parameters if each.grad is None or not each.grad.any()]
 
@@ -752,13 +753,13 @@ class NotANetwork:
 
 @pytest.fixture
 def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The name of an importable module with networks of one's own."""
+    """Return the name of an importable module with custom networks."""
     (tmp_path / "own_networks.py").write_text(OWN_NETWORKS)
     monkeypatch.syspath_prepend(tmp_path)
     return "own_networks"
 
 
-def test_a_class_of_ones_own_gets_the_settings_and_the_seed(own_module: str) -> None:
+def test_a_custom_class_gets_the_settings_and_the_seed(own_module: str) -> None:
     spec = generator_spec(f"{own_module}:Own", 100, 48, 3, None, "auto")
     network = build_generator(spec, 5)
     assert network.arguments == (100, 48, 3, None, "auto")

@@ -24,7 +24,8 @@ def larger_side(stride: int, padding: int, kernel: int, positions: int, output_p
     return (positions - 1) * stride - 2 * padding + kernel + output_padding
 
 
-@pytest.mark.parametrize("geometry", GEOMETRIES)
+# In float64 the number of positions changes nothing but the time that this takes.
+@pytest.mark.parametrize("geometry", [geometry for geometry in GEOMETRIES if geometry[3] <= 4])
 @pytest.mark.parametrize("biased", [True, False])
 def test_derivatives_of_both_orders_are_those_of_finite_differences(
     geometry: tuple[int, int, int, int], biased: bool

@@ -1,11 +1,13 @@
 """Networks that do not fit their batches, their constraint or their samples are refused before anything is trained."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.worlds import CASES, World
 from wgan_dist.checkpoints.generator_file import EMA_FILE
 from wgan_dist.train import train
 from wgan_dist.utils.errors import UserError
@@ -99,3 +101,11 @@ def test_a_network_of_ones_own_computes_as_it_is_written(tiny: dict[str, str], t
     given = {name: value for name, value in tiny.items() if name != "critic_features"}
     train(given | own | {"run_dir": str(tmp_path / "run")})
     assert (tmp_path / "run" / EMA_FILE).is_file()
+
+
+@pytest.mark.parametrize("fast_ops", [True, False])
+def test_fast_ops_chooses_the_operations_of_both_networks(fast_ops: bool) -> None:
+    world = World(replace(CASES["gp-instance-1"], fast_ops=fast_ops))
+    torchs_own = (nn.Conv2d, nn.ConvTranspose2d, nn.InstanceNorm2d, nn.LeakyReLU)
+    for network in (world.players.generator.network, world.players.critic.network):
+        assert any(isinstance(module, torchs_own) for module in network.modules()) is not fast_ops

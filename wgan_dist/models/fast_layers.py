@@ -10,60 +10,29 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wgan_dist.models.layers import (
-    ConvDownsample,
-    InstanceNorm2d,
-    UpsampleConv,
-    downsample_kernel,
-    upsample_kernel,
-)
+from wgan_dist.models.layers import ConvDownsample, InstanceNorm2d, UpsampleConv, downsample_kernel, upsample_kernel
 from wgan_dist.ops.conv import conv2d, conv_transpose2d
 from wgan_dist.ops.instance_norm import instance_norm
 
 
 class _FastLayer(nn.Module):
-    """Base of layers that share the parameters of a layer they replace, under the same names."""
+    """A layer that computes operation(input, weight, bias, *arguments) with the parameters of the layer it replaces."""
 
-    def __init__(self, layer: Any) -> None:
+    def __init__(self, layer: Any, operation: Callable[..., Tensor], *arguments: Any) -> None:
         super().__init__()
         self.weight, self.bias = layer.weight, layer.bias
-
-
-class _FastConv2d(_FastLayer):
-    def __init__(self, layer: nn.Conv2d) -> None:
-        super().__init__(layer)
-        self.geometry: Any = (layer.stride, layer.padding)
+        self.operation, self.arguments = operation, arguments
 
     def forward(self, input: Tensor) -> Tensor:
-        return conv2d(input, self.weight, self.bias, *self.geometry)
+        return self.operation(input, self.weight, self.bias, *self.arguments)
 
 
-class _FastConvTranspose2d(_FastLayer):
-    def __init__(self, layer: nn.ConvTranspose2d) -> None:
-        super().__init__(layer)
-        self.geometry: Any = (layer.stride, layer.padding, layer.output_padding)
-
-    def forward(self, input: Tensor) -> Tensor:
-        return conv_transpose2d(input, self.weight, self.bias, *self.geometry)
+def _conv_downsample(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return conv2d(x, downsample_kernel(weight), bias, (2, 2), (1, 1))
 
 
-class _FastConvDownsample(_FastLayer):
-    def forward(self, input: Tensor) -> Tensor:
-        return conv2d(input, downsample_kernel(self.weight), self.bias, (2, 2), (1, 1))
-
-
-class _FastUpsampleConv(_FastLayer):
-    def forward(self, input: Tensor) -> Tensor:
-        return conv_transpose2d(input, upsample_kernel(self.weight), self.bias, (2, 2), (1, 1))
-
-
-class _FastInstanceNorm2d(_FastLayer):
-    def __init__(self, layer: InstanceNorm2d) -> None:
-        super().__init__(layer)
-        self.eps = layer.eps
-
-    def forward(self, input: Tensor) -> Tensor:
-        return instance_norm(input, self.weight, self.bias, self.eps)
+def _upsample_conv(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return conv_transpose2d(x, upsample_kernel(weight), bias, (2, 2), (1, 1))
 
 
 class _MaskedReLU(nn.Module):
@@ -88,14 +57,15 @@ class _MaskedLeakyReLU(nn.Module):
         return torch.ops.aten.leaky_relu_backward(input, input.detach(), self.negative_slope, False)
 
 
-FAST_LAYERS: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
-    nn.Conv2d: _FastConv2d,
-    nn.ConvTranspose2d: _FastConvTranspose2d,
-    ConvDownsample: _FastConvDownsample,
-    UpsampleConv: _FastUpsampleConv,
-    InstanceNorm2d: _FastInstanceNorm2d,
+Replacements = dict[type[nn.Module], Callable[[Any], nn.Module]]
+FAST_LAYERS: Replacements = {
+    nn.Conv2d: lambda conv: _FastLayer(conv, conv2d, conv.stride, conv.padding),
+    nn.ConvTranspose2d: lambda conv: _FastLayer(conv, conv_transpose2d, conv.stride, conv.padding, conv.output_padding),
+    ConvDownsample: lambda conv: _FastLayer(conv, _conv_downsample),
+    UpsampleConv: lambda conv: _FastLayer(conv, _upsample_conv),
+    InstanceNorm2d: lambda norm: _FastLayer(norm, instance_norm, norm.eps),
 }
-MASKED_ACTIVATIONS: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
+MASKED_ACTIVATIONS: Replacements = {
     nn.ReLU: lambda layer: _MaskedReLU(),
     nn.LeakyReLU: lambda layer: _MaskedLeakyReLU(layer.negative_slope),
 }
@@ -117,7 +87,7 @@ def _is_supported(layer: nn.Module) -> bool:
     )
 
 
-def _replace_layers(network: nn.Module, replacements: dict[type[nn.Module], Callable[[Any], nn.Module]]) -> None:
+def _replace_layers(network: nn.Module, replacements: Replacements) -> None:
     for name, child in network.named_children():
         if type(child) in replacements and _is_supported(child):
             setattr(network, name, replacements[type(child)](child))

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from wgan_dist.models.layers import Critic, leaky_relu
 
 # From the implementation that MLPBatchNormGenerator reproduces.
-BATCHNORM_EPSILON = 0.8
+BN_EPSILON = 0.8
 
 
 class MLPGenerator(nn.Module):
@@ -37,8 +37,7 @@ class MLPBatchNormGenerator(nn.Module):
         widths = [features, 2 * features, 4 * features, 8 * features]
         layers: list[nn.Module] = [nn.Linear(latent_dim, features), leaky_relu()]
         for in_features, out_features in zip(widths, widths[1:], strict=False):
-            norm_1d = nn.BatchNorm1d(out_features, BATCHNORM_EPSILON)
-            layers += [nn.Linear(in_features, out_features), norm_1d, leaky_relu()]
+            layers += [nn.Linear(in_features, out_features), nn.BatchNorm1d(out_features, BN_EPSILON), leaky_relu()]
         self.body = nn.Sequential(*layers, nn.Linear(widths[-1], math.prod(self.shape)), nn.Tanh())
 
     def forward(self, z: Tensor) -> Tensor:

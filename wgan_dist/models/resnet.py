@@ -15,11 +15,7 @@ CIFAR_SIZE = 32
 
 
 def _conv3x3(
-    in_channels: int,
-    out_channels: int,
-    gain: float = HE_GAIN,
-    bias: bool = True,
-    layer: type[nn.Conv2d] = nn.Conv2d,
+    in_channels: int, out_channels: int, gain: float = HE_GAIN, bias: bool = True, layer: type[nn.Conv2d] = nn.Conv2d
 ) -> nn.Conv2d:
     return init_glorot(layer(in_channels, out_channels, 3, 1, 1, bias=bias), gain)
 
