@@ -107,5 +107,5 @@ def test_a_network_of_ones_own_computes_as_it_is_written(tiny: dict[str, str], t
 def test_fast_ops_chooses_the_operations_of_both_networks(fast_ops: bool) -> None:
     world = World(replace(CASES["gp-instance-1"], fast_ops=fast_ops))
     torchs_own = (nn.Conv2d, nn.ConvTranspose2d, nn.InstanceNorm2d, nn.LeakyReLU)
-    for network in (world.players.generator.network, world.players.critic.network):
+    for network in (world.gan.generator.network, world.gan.critic.network):
         assert any(isinstance(module, torchs_own) for module in network.modules()) is not fast_ops
