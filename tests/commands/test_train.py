@@ -117,7 +117,7 @@ def test_users_own_command_makes_the_run_folder(tiny: dict[str, str], tmp_path: 
     assert re.search(first, done.stdout)
     lines = [line for line in done.stdout.splitlines() if line.startswith("step ")]
     assert [line.split()[1] for line in lines] == ["2/6", "4/6", "6/6"]
-    assert all(word in lines[-1] for word in ("W ", "penalty ", "|∇D| ", "img/s ", "left"))
+    assert all(word in lines[-1] for word in ("W ", "penalty ", "|∇D| ", "img/s ", "remaining"))
     assert "\x1b" not in done.stdout
     assert "\r" not in done.stdout
 
