@@ -228,8 +228,12 @@ class _Calls:
         return [call for call in self._calls if _is_plain(call.layer, *types)]
 
     def next(self, call: _Call, *types: type[nn.Module]) -> _Call | None:
-        """Return the call that reads the output of `call`, if there is exactly one and its layer is of `types`."""
-        readers = [other for other in self._calls if other.input is call.output]
+        """Return the call that reads the output of `call`, if there is exactly one and its layer is of `types`.
+
+        An Identity, which a folded BatchNorm leaves behind, passes the same tensor on and is no reader.
+        """
+        others = (other for other in self._calls if not isinstance(other.layer, nn.Identity))
+        readers = [other for other in others if other.input is call.output]
         return readers[0] if len(readers) == 1 and _is_plain(readers[0].layer, *types) else None
 
     def replace(self, call: _Call, layer: nn.Module) -> None:

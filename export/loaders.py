@@ -4,14 +4,13 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import torch
 from torch import Tensor
 
-from export.metadata import without_prefix
+from export.metadata import metadata, without_prefix
 from export.program_file import open_program
 from export.sampler import POINT_LAYOUT, Sampler, SamplerError, latents
 from export.settings import BF16, FP32
@@ -55,7 +54,7 @@ class _Generator:
     """An opened generator: its file format, metadata, number format, and a function from latents to samples."""
 
     file_format: str
-    metadata: Mapping[str, Any]
+    metadata: Mapping[str, str]
     precision: str | None
     generate: Callable[[Tensor], Tensor]
 
@@ -63,18 +62,8 @@ class _Generator:
 def _open_safetensors(path: Path, own_class: str) -> _Generator:
     loaded = generator_file.load(path, own_class)
     precision = str(next(loaded.network.parameters()).dtype).removeprefix("torch.")
-    description = loaded.description
-    metadata = {
-        "weights": description.weights,
-        "generator_steps": description.steps,
-        "data": description.data,
-        "latent_dim": description.latent_dim,
-        "latent_distribution": description.latent_distribution,
-        "image_size": description.image_size,
-        "channels": description.channels,
-        "layout": POINT_LAYOUT if description.makes_points else "nchw",
-    }
-    return _Generator("safetensors", metadata, precision, torch.no_grad()(loaded.network.float()))
+    about = without_prefix(metadata(loaded, uint8=False, precision=precision))
+    return _Generator("safetensors", about, precision, torch.no_grad()(loaded.network.float()))
 
 
 def _as_nchw(samples: Tensor) -> Tensor:
@@ -89,9 +78,9 @@ def _open_torch(path: Path) -> _Generator:
         stored, generate = open_file(path)
     except UserError as error:
         raise UserError(f"ckpt={error}") from error
-    metadata = without_prefix(stored)
-    precision = PRECISIONS.get(metadata.get("precision", ""))
-    return _Generator(file_format, metadata, precision, lambda z: _as_nchw(generate(z)))
+    about = without_prefix(stored)
+    precision = PRECISIONS.get(about.get("precision", ""))
+    return _Generator(file_format, about, precision, lambda z: _as_nchw(generate(z)))
 
 
 def _onnx_precision(path: Path) -> str:
@@ -136,11 +125,11 @@ def open_generator(path: Path, own_class: str, count: int, seed: int) -> Subject
     if not path.is_file():
         raise UserError(f"ckpt={path}: there is no such file")
     generator = _open(path, own_class)
-    metadata = generator.metadata
+    about = generator.metadata
     try:
-        latent_dim, channels, size = (int(metadata[name]) for name in ("latent_dim", "channels", "image_size"))
-        z = torch.from_numpy(latents(count, latent_dim, metadata["latent_distribution"], seed))
-        weights, step, data = metadata["weights"], int(metadata["generator_steps"]), metadata["data"]
+        latent_dim, channels, size = (int(about[name]) for name in ("latent_dim", "channels", "image_size"))
+        z = torch.from_numpy(latents(count, latent_dim, about["latent_distribution"], seed))
+        weights, step, data = about["weights"], int(about["generator_steps"]), about["data"]
     except (KeyError, ValueError) as error:
         raise UserError(f"ckpt={path}: not a generator of wgan_dist: {error}") from error
     return Subject(
@@ -151,7 +140,7 @@ def open_generator(path: Path, own_class: str, count: int, seed: int) -> Subject
         step=step,
         precision=generator.precision,
         data=data,
-        shape=(channels,) if metadata.get("layout") == POINT_LAYOUT else (channels, size, size),
+        shape=(channels,) if about.get("layout") == POINT_LAYOUT else (channels, size, size),
         draw=lambda indices: generator.generate(z[indices]),
     )
 

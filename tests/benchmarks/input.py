@@ -16,7 +16,7 @@ from PIL import Image
 from wgan_dist import distributed
 from wgan_dist.config import Config, command_line, load_config
 from wgan_dist.data.datasets import ImageDataset, open_images
-from wgan_dist.data.samplers import Order, ShareSampler, as_inputs, micro_batches
+from wgan_dist.data.samplers import GlobalBatchOrder, RankSampler, micro_batches, to_network_inputs
 
 FILES, SIDE, BATCHES = 2_000, 256, 2_000
 
@@ -38,13 +38,13 @@ def timed_open(config: Config, folder: Path) -> tuple[ImageDataset, float]:
 
 def batches_per_second(config: Config, images: ImageDataset) -> float:
     """Return the number of batches a second, converted to float32 in [−1, 1]."""
-    order = Order(config.seed, len(images), config.batch_size)
+    order = GlobalBatchOrder(config.seed, len(images), config.batch_size)
     rank_slices = distributed.micro_batch_slices(config.batch_size, config.accumulation, distributed.world())
-    values = micro_batches(images.values, ShareSampler(order, 0, rank_slices), config.workers, pin_memory=False)
+    values = micro_batches(images.values, RankSampler(order, 0, rank_slices), config.workers, pin_memory=False)
     next(values)
     started = time.perf_counter()
     for _ in range(BATCHES):
-        as_inputs(next(values), torch.float32)
+        to_network_inputs(next(values), torch.float32)
     return BATCHES / (time.perf_counter() - started)
 
 

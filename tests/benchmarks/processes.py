@@ -32,21 +32,20 @@ def _steps(launcher: tuple[str, ...], threads: str, flags: dict[str, str], folde
 
 def measure(flags: dict[str, str]) -> None:
     """Print the times of both and their ratio."""
-    found: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
+    records: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
     with tempfile.TemporaryDirectory() as scratch:
         for turn in range(TURNS):
             for kind, (launcher, threads) in KINDS.items():
-                found[kind] += _steps(launcher, threads, flags, Path(scratch) / f"{turn}-{threads}")
+                records[kind] += _steps(launcher, threads, flags, Path(scratch) / f"{turn}-{threads}")
                 print(f"turn {turn + 1} of {TURNS}: {kind}", file=sys.stderr, flush=True)
-    medians = {kind: statistics.median(record["seconds"] for record in records) for kind, records in found.items()}
+    medians = {kind: statistics.median(record["seconds"] for record in records) for kind, records in records.items()}
     for kind, seconds in medians.items():
-        every = [record["seconds"] for record in found[kind]]
-        print(
-            f"{kind}: {seconds:.3g} s per generator step (median of {len(every)}, {min(every):.3g} to {max(every):.3g})"
-        )
+        samples = [record["seconds"] for record in records[kind]]
+        spread = f"median of {len(samples)}, {min(samples):.3g} to {max(samples):.3g}"
+        print(f"{kind}: {seconds:.3g} s per generator step ({spread})")
     one, two = medians.values()
     print(f"throughput of two processes relative to one: {one / two:.2f}")
-    last = found["two processes, one thread"]
+    last = records["two processes, one thread"]
     size, milliseconds, share = (
         statistics.median(record[f"communication_{name}"] for record in last) for name in ("bytes", "ms", "share")
     )

@@ -1,12 +1,12 @@
 """Predict what communication costs with more processes: `python -m tests.benchmarks.scale_out`.
 
-Prints, for two recipes on assumed GPUs and networks, at how many GPUs communication reaches a tenth of a step. With
-`check` it holds the model against 1, 2 and 4 processes on as many hosts of this machine (network namespaces, which need
-root) whose cables are limited with tc.
+Print, for two recipes on assumed GPUs and networks, from how many GPUs on communication takes a tenth of a step. With
+`check`, compare the model with 1, 2 and 4 processes on as many hosts of this machine (network namespaces, which need
+root) whose links are limited by tc.
 
-The model: a step computes for FLOPs / speed seconds, then communicates; nothing overlaps, where DDP overlaps a part.
-A ring of n processes all-reduces B bytes in 2(n − 1)/n · B / bandwidth + 2(n − 1) · latency (Patarasuk and Yuan 2009)
-and gathers B of each in (n − 1) · (B / bandwidth + latency).
+In the model a step computes for FLOPs / speed seconds and then communicates; nothing overlaps, although DDP overlaps a
+part. A ring of n processes all-reduces B bytes in 2(n − 1)/n · B / bandwidth + 2(n − 1) · latency (Patarasuk and Yuan
+2009), and gathers B bytes of each process in (n − 1) · (B / bandwidth + latency).
 """
 
 import contextlib
@@ -113,9 +113,9 @@ def _matrices_flops(a_shape: torch.Size, b_shape: torch.Size, *_: object, **__: 
 
 
 class _Flops(TorchDispatchMode):
-    """Adds up the multiplications and additions of convolutions and matrix products, by torch's own formulas.
+    """Count the multiplications and additions of convolutions and matrix products, by torch's own formulas.
 
-    Torch's FlopCounterMode sorts them by module, for which it hooks into backward passes as torch.func.grad forbids.
+    Torch's FlopCounterMode counts per module, by hooks on the backward pass that torch.func.grad does not allow.
     """
 
     def __init__(self) -> None:
@@ -171,7 +171,7 @@ def _counted(
 def count(config: Config, accelerator: Accelerator, channels: int) -> Work:
     """Return what one process does in a generator step and its critic iterations, at the batch sizes of `config`.
 
-    Real steps on noise, at a small batch: FLOPs are proportional to it, and all else does not depend on it.
+    It does real steps on noise with a small batch: FLOPs are proportional to the batch, the rest does not depend on it.
     """
     shape, device, dtype = (channels, config.image_size, config.image_size), accelerator.device, DTYPES[config.dtype]
     gan = build_gan(config, accelerator, shape)
@@ -207,20 +207,20 @@ def count(config: Config, accelerator: Accelerator, channels: int) -> Work:
 # --- the prediction for GPUs ---
 
 RECIPES = ("catfaces64", "resnet128")
-# All assumed: what a GPU sustains, in FLOP/s, and what joins GPUs, each way.
+# Assumptions: FLOP/s that a GPU sustains, and the connection of GPUs in each direction.
 SPEEDS = {"float32, 15": 15e12, "bf16, 150": 150e12}
 LINKS = {"25 GB/s": Link(25e9, 10e-6), "100 GB/s": Link(100e9, 10e-6), "NVLink, 450 GB/s": Link(450e9, 3e-6)}
 
 
 def _gpus(work: Work, speed: float, link: Link, strong: bool) -> str:
-    found = reaches(SHARE, lambda n: work.flops / speed / (n if strong else 1), work, link)
-    return f"{found:,}" if found else f"> {MOST:,}"
+    gpus = reaches(SHARE, lambda n: work.flops / speed / (n if strong else 1), work, link)
+    return f"{gpus:,}" if gpus else f"> {MOST:,}"
 
 
 def predict() -> None:
     """Print for each recipe from how many GPUs on communication takes a tenth of the step.
 
-    First with the recipe's batch on every GPU, then with the recipe's batch shared among all.
+    The first number is for the recipe's batch on every GPU, the second for that batch divided among all.
     """
     accelerator = distributed.start(None)
     print("| recipe | TFLOP a step | gradients, MB a step | collectives | TFLOP/s | " + " | ".join(LINKS) + " |")
@@ -230,12 +230,12 @@ def predict() -> None:
         work = count(config, accelerator, 3)
         collectives = len(work.gradients + work.sums + work.gathers)
         for name, speed in SPEEDS.items():
-            found = " | ".join(
+            cells = " | ".join(
                 " / ".join(_gpus(work, speed, link, s) for s in (False, True)) for link in LINKS.values()
             )
             print(
                 f"| {recipe}, batch {config.batch_size} | {work.flops / 1e12:.3g} | {work.gradient_bytes / 1e6:.0f} "
-                f"| {collectives} | {name} | {found} |"
+                f"| {collectives} | {name} | {cells} |"
             )
 
 
@@ -311,18 +311,18 @@ def work() -> None:
         with _apart():
             step_apart()
 
-    found = {}
+    medians: dict[int, dict[str, float]] = {}
     for rate in MEGABITS:
         limit_here(rate)
-        found[rate] = {"small": _all_reduce(SMALL, 50), "large": _all_reduce(LARGE, 5)}
-        # One after the other: what else the machine does meets both alike.
+        medians[rate] = {"small": _all_reduce(SMALL, 50), "large": _all_reduce(LARGE, 5)}
+        # In turn, so that other load on the machine affects both alike.
         pairs = [(_seconds_of_slowest(apart), _seconds_of_slowest(together)) for _ in range(WARM_UP + STEPS)]
         compute, step = zip(*pairs[WARM_UP:], strict=True)
         spent = [whole - part for part, whole in pairs[WARM_UP:]]
-        medians = {"compute": compute, "step": step, "spent": spent}
-        found[rate] |= {name: statistics.median(seconds) for name, seconds in medians.items()}
+        samples = {"compute": compute, "step": step, "spent": spent}
+        medians[rate] |= {name: statistics.median(seconds) for name, seconds in samples.items()}
     if distributed.world().is_main:
-        print(json.dumps(found))
+        print(json.dumps(medians))
     distributed.leave()
     distributed.end()
 
@@ -348,7 +348,7 @@ def _measure(processes: int) -> dict[str, dict[str, float]]:
 
 def _link(pairs: list[dict[str, float]]) -> Link:
     """Return the speed and latency of a link, measured by all-reduces between two processes."""
-    small, large = (statistics.median(each[name] for each in pairs) for name in ("small", "large"))
+    small, large = (statistics.median(pair[name] for pair in pairs) for name in ("small", "large"))
     return Link(LARGE * FLOAT / (large - small), small / 2)
 
 
@@ -361,16 +361,19 @@ def check() -> None:
     print("| cable | processes | compute | communicate, predicted | measured | step, predicted | measured | ratio |")
     print("|---|---|---|---|---|---|---|---|")
     for rate in MEGABITS:
-        link = _link([each[2][str(rate)] for each in rounds])
+        link = _link([measured[2][str(rate)] for measured in rounds])
         for processes in PROCESSES:
-            found = [each[processes][str(rate)] for each in rounds]
+            samples = [measured[processes][str(rate)] for measured in rounds]
             agreements = config.n_critic * all_reduce_seconds(8, processes, link)
-            _say(f"{rate} Mbit/s", link, processes, communication_seconds(counted, processes, link) + agreements, found)
+            communication = communication_seconds(counted, processes, link) + agreements
+            _print_row(f"{rate} Mbit/s", link, processes, communication, samples)
 
 
-def _say(cable: str, link: Link, processes: int, communication: float, found: list[dict[str, float]]) -> None:
-    compute, spent, step = (statistics.median(each[name] for each in found) for name in ("compute", "spent", "step"))
-    predicted, steps = compute + communication, [each["step"] for each in found]
+def _print_row(cable: str, link: Link, processes: int, communication: float, samples: list[dict[str, float]]) -> None:
+    compute, spent, step = (
+        statistics.median(sample[name] for sample in samples) for name in ("compute", "spent", "step")
+    )
+    predicted, steps = compute + communication, [sample["step"] for sample in samples]
     print(
         f"| {cable}: {link.bandwidth / 1e6:.1f} MB/s, {link.latency * 1e6:.0f} µs | {processes} | {compute:.2f} s "
         f"| {communication:.2f} s | {spent:.2f} s | {predicted:.2f} s | {step:.2f} s ({min(steps):.2f} to "

@@ -54,7 +54,7 @@ def free_ports(count: int) -> list[int]:
     """Return ports that no process listens on."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [each.getsockname()[1] for each in sockets]
+        return [listener.getsockname()[1] for listener in sockets]
 
 
 def wait_until(true: Callable[[], bool], what: str, seconds: float = HANG_SECONDS) -> None:
@@ -85,9 +85,9 @@ class Slurm:
 
     def job(self, number: str, field: str) -> str:
         """Return a field of `scontrol show job`, such as JobState or Restarts."""
-        found = re.search(rf"\b{field}=(\S*)", self.command("scontrol", "show", "job", number))
-        assert found, field
-        return found[1]
+        match = re.search(rf"\b{field}=(\S*)", self.command("scontrol", "show", "job", number))
+        assert match, field
+        return match[1]
 
     def wait_for(self, number: str, state: str) -> None:
         """Wait until the job has this state. Raises TimeoutError if it does not reach it."""
@@ -98,8 +98,8 @@ def _write_configuration(folder: Path) -> None:
     host = socket.gethostname().split(".")[0]
     port, *node_ports = free_ports(1 + len(NODES))
     nodes = [
-        NODE.format(name=name, host=host, port=each, cpus=CPUS, gpus=len(GPUS))
-        for name, each in zip(NODES, node_ports, strict=True)
+        NODE.format(name=name, host=host, port=node_port, cpus=CPUS, gpus=len(GPUS))
+        for name, node_port in zip(NODES, node_ports, strict=True)
     ]
     text = CONFIGURATION.format(host=host, port=port, folder=folder)
     before, partition = text.split("PartitionName", 1)

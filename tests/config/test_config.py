@@ -14,14 +14,17 @@ from wgan_dist.config import (
     RECIPE_NOTES,
     Config,
     as_dict,
+    changed_settings,
     differences,
     in_steps,
     load_config,
     recipe_names,
     to_yaml,
 )
+from wgan_dist.config.config import LOSSES, PENALTIES
 from wgan_dist.config.fields import help_text
 from wgan_dist.config.recipe_files import RECIPES
+from wgan_dist.losses import adversarial, gradient_penalty
 from wgan_dist.utils.errors import UserError
 
 PUBLIC = """
@@ -84,6 +87,7 @@ OTHER: dict[str, Any] = {
     "deterministic": True,
     "max_skipped": 7,
     "threads": 1,
+    "fast_ops": False,
     "compile": True,
     "cuda_graphs": True,
     "timeout": 10,
@@ -107,7 +111,8 @@ OTHER: dict[str, Any] = {
 }
 # The settings that a resumed run may change.
 FREE = """
-recipe run_dir resume init_from max_steps dry_run data cache_dir skip_bad_images workers threads timeout log_every
+fast_ops recipe run_dir resume init_from max_steps dry_run data cache_dir skip_bad_images workers threads timeout
+log_every
 sample_every deterministic cuda_graphs max_skipped grid_images evaluate_every metrics evaluation_images
 feature_extractor inception_weights best_metric early_stop patience checkpoint_every keep_checkpoints
 weight_histograms trackers description license profile
@@ -150,6 +155,11 @@ def test_every_help_is_a_sentence_below_a_heading() -> None:
     assert all(field.metadata["help"][0].isupper() or field.name == "channels" for field in settings_of_config)
     assert all(field.metadata["help"].endswith(".") for field in settings_of_config)
     assert settings_of_config[0].metadata["group"]
+
+
+def test_the_choices_of_losses_and_penalties_are_those_that_exist() -> None:
+    assert tuple(adversarial.LOSSES) == LOSSES
+    assert {*gradient_penalty.PENALTIES, "clip", "none"} == set(PENALTIES)
 
 
 def test_flags_come_before_the_recipe_and_the_recipe_before_the_defaults(tmp_path: Path) -> None:

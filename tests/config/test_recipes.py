@@ -12,7 +12,7 @@ from tests.processes import PYTHON, REPOSITORY, run
 from wgan_dist.config import RECIPE_NOTES, Config, load_config, read_recipe, recipe_names
 from wgan_dist.config.command_line import read_flags
 from wgan_dist.config.recipe_listing import list_recipes, print_recipes, show_recipe
-from wgan_dist.data.samplers import Order
+from wgan_dist.data.samplers import GlobalBatchOrder
 from wgan_dist.models.from_config import network_specs
 from wgan_dist.models.registry import build_critic, build_generator
 from wgan_dist.recipes import RecipesSettings, recipe_to_show
@@ -110,7 +110,7 @@ IMAGES = {"catfaces/": 15_500, "cifar10": 50_000, "mnist": 60_000, "fashion_mnis
 
 def schedule_of(config: Config) -> Schedule:
     images = IMAGES.get(config.data[0], 100_000)
-    return make_schedule(config, Order(0, images, config.batch_size).batches_per_epoch)
+    return make_schedule(config, GlobalBatchOrder(0, images, config.batch_size).batches_per_epoch)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from wgan_dist import distributed
 from wgan_dist.config import load_config
 from wgan_dist.data.datasets import ImageDataset, open_images
 from wgan_dist.data.holdout import split_holdout
-from wgan_dist.data.samplers import as_inputs
+from wgan_dist.data.samplers import to_network_inputs
 from wgan_dist.training.run import build_run
 from wgan_dist.utils.errors import UserError
 
@@ -56,7 +56,9 @@ def test_training_sees_all_images_but_those_held_out(cache_dir: Path) -> None:
     parts = split_holdout(digits.pixels, 0.5)
 
     def inputs(rows: NDArray[np.int64]) -> set[bytes]:
-        return {image.numpy().tobytes() for image in as_inputs(torch.from_numpy(digits.pixels[rows]), torch.float32)}
+        return {
+            image.numpy().tobytes() for image in to_network_inputs(torch.from_numpy(digits.pixels[rows]), torch.float32)
+        }
 
     assert not shown & inputs(parts.held_out)
     assert shown <= inputs(parts.training)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from wgan_dist.data.datasets import ImageDataset
-from wgan_dist.data.samplers import Order, ShareSampler, as_inputs, micro_batches, mirrored
+from wgan_dist.data.samplers import GlobalBatchOrder, RankSampler, flip_horizontally, micro_batches, to_network_inputs
 from wgan_dist.distributed import World, micro_batch_slices
 from wgan_dist.utils.images import from_uint8
 
@@ -17,7 +17,7 @@ SEEDS = st.integers(0, 2**63 - 1)
 WHOLE = [slice(None)]
 
 
-def batch_of(order: Order, number: int) -> list[int]:
+def batch_of(order: GlobalBatchOrder, number: int) -> list[int]:
     return [int(index) for index in order.permutation(number)[order.batch_slice(number)]]
 
 
@@ -33,7 +33,7 @@ def test_an_epoch_shows_each_image_at_most_once_and_drops_an_incomplete_batch(
     seed: int, sizes: tuple[int, int], epoch: int
 ) -> None:
     size, batch_size = sizes
-    order = Order(seed, size, batch_size)
+    order = GlobalBatchOrder(seed, size, batch_size)
     assert order.batches_per_epoch == size // batch_size
     first = epoch * order.batches_per_epoch
     batches = [batch_of(order, first + number) for number in range(order.batches_per_epoch)]
@@ -44,12 +44,12 @@ def test_an_epoch_shows_each_image_at_most_once_and_drops_an_incomplete_batch(
 
 
 def test_images_that_an_epoch_drops_are_shown_by_others() -> None:
-    order = Order(seed=0, size=10, batch_size=4)
+    order = GlobalBatchOrder(seed=0, size=10, batch_size=4)
     assert {index for number in range(20) for index in batch_of(order, number)} == set(range(10))
 
 
 def test_epochs_and_seeds_differ() -> None:
-    orders = [Order(seed, size=40, batch_size=10) for seed in (0, 1)]
+    orders = [GlobalBatchOrder(seed, size=40, batch_size=10) for seed in (0, 1)]
     epochs = {
         tuple(sum((batch_of(order, 4 * epoch + k) for k in range(4)), [])) for order in orders for epoch in (0, 1)
     }
@@ -58,7 +58,7 @@ def test_epochs_and_seeds_differ() -> None:
 
 @given(SEEDS, SIZES, st.lists(st.integers(0, 200), min_size=2, max_size=5))
 def test_a_batch_depends_on_its_number_only(seed: int, sizes: tuple[int, int], numbers: list[int]) -> None:
-    forwards, backwards = Order(seed, *sizes), Order(seed, *sizes)
+    forwards, backwards = GlobalBatchOrder(seed, *sizes), GlobalBatchOrder(seed, *sizes)
     expected = [batch_of(forwards, number) for number in numbers]
     assert [batch_of(backwards, number) for number in reversed(numbers)][::-1] == expected
 
@@ -66,8 +66,8 @@ def test_a_batch_depends_on_its_number_only(seed: int, sizes: tuple[int, int], n
 @settings(deadline=None)
 @given(SEEDS, SIZES, st.integers(0, 100))
 def test_a_sampler_that_starts_later_continues_the_same_sequence(seed: int, sizes: tuple[int, int], start: int) -> None:
-    order = Order(seed, *sizes)
-    fresh, resumed = ShareSampler(order, 0, WHOLE), ShareSampler(order, start, WHOLE)
+    order = GlobalBatchOrder(seed, *sizes)
+    fresh, resumed = RankSampler(order, 0, WHOLE), RankSampler(order, start, WHOLE)
     for number, (old, new) in enumerate(zip(islice(fresh, start, start + 5), resumed, strict=False), start):
         assert old.tolist() == new.tolist() == batch_of(order, number)
 
@@ -75,9 +75,9 @@ def test_a_sampler_that_starts_later_continues_the_same_sequence(seed: int, size
 @pytest.mark.parametrize("accumulation", [1, 2])
 @pytest.mark.parametrize("processes", [1, 2, 4])
 def test_the_shares_of_all_ranks_make_the_global_batch(processes: int, accumulation: int) -> None:
-    order, batches = Order(seed=3, size=50, batch_size=16), 7  # beyond the second epoch
+    order, batches = GlobalBatchOrder(seed=3, size=50, batch_size=16), 7  # beyond the second epoch
     samplers = [
-        iter(ShareSampler(order, 0, micro_batch_slices(16, accumulation, World(rank, processes))))
+        iter(RankSampler(order, 0, micro_batch_slices(16, accumulation, World(rank, processes))))
         for rank in range(processes)
     ]
     for number in range(batches):
@@ -87,17 +87,15 @@ def test_the_shares_of_all_ranks_make_the_global_batch(processes: int, accumulat
 
 
 def test_a_sampler_of_some_rows_yields_only_these_in_the_same_order() -> None:
-    order, rows = Order(seed=0, size=6, batch_size=3), np.array([1, 4, 5, 7, 8, 9])
-    for some, places in zip(
-        islice(ShareSampler(order, 0, WHOLE, rows), 6), ShareSampler(order, 0, WHOLE), strict=False
-    ):
+    order, rows = GlobalBatchOrder(seed=0, size=6, batch_size=3), np.array([1, 4, 5, 7, 8, 9])
+    for some, places in zip(islice(RankSampler(order, 0, WHOLE, rows), 6), RankSampler(order, 0, WHOLE), strict=False):
         assert some.tolist() == rows[places].tolist()
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_micro_batches_follow_the_sampler(workers: int) -> None:
-    order = Order(seed=0, size=20, batch_size=8)
-    sampler = ShareSampler(order, 1, micro_batch_slices(8, 2, World(1, 2)))
+    order = GlobalBatchOrder(seed=0, size=20, batch_size=8)
+    sampler = RankSampler(order, 1, micro_batch_slices(8, 2, World(1, 2)))
     found = list(islice(micro_batches(numbered(20).values, sampler, workers, pin_memory=False), 12))
     # With eight images in two micro-batches on two ranks, the second rank has 2, 3 and 6, 7.
     batches = [batch_of(order, number) for number in range(1, 7)]
@@ -120,9 +118,9 @@ def test_uint8_is_mapped_to_minus_one_to_one(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_micro_batches_of_points_are_unchanged_rows(workers: int) -> None:
-    order = Order(seed=0, size=20, batch_size=8)
+    order = GlobalBatchOrder(seed=0, size=20, batch_size=8)
     points = np.random.default_rng(0).normal(scale=100.0, size=(20, 2)).astype(np.float32)
-    found = list(islice(micro_batches(points, ShareSampler(order, 1, WHOLE), workers, pin_memory=False), 3))
+    found = list(islice(micro_batches(points, RankSampler(order, 1, WHOLE), workers, pin_memory=False), 3))
     for number, rows in enumerate(found, 1):
         assert rows.dtype == torch.float32
         assert (rows.numpy() == points[batch_of(order, number)]).all()
@@ -131,15 +129,15 @@ def test_micro_batches_of_points_are_unchanged_rows(workers: int) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_inputs_are_scaled_pixels_or_unchanged_points(dtype: torch.dtype) -> None:
     pixels, points = torch.tensor([0, 255], dtype=torch.uint8), torch.tensor([[-3.5, 260.0]])
-    assert as_inputs(pixels, dtype).tolist() == [-1.0, 1.0]
-    assert as_inputs(points, dtype).tolist() == [[-3.5, 260.0]]
-    assert as_inputs(pixels, dtype).dtype == as_inputs(points, dtype).dtype == dtype
+    assert to_network_inputs(pixels, dtype).tolist() == [-1.0, 1.0]
+    assert to_network_inputs(points, dtype).tolist() == [[-3.5, 260.0]]
+    assert to_network_inputs(pixels, dtype).dtype == to_network_inputs(points, dtype).dtype == dtype
 
 
 def test_mirroring_equals_numpy() -> None:
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (5, 3, 4, 6), np.uint8))
     which = torch.tensor([True, False, False, True, True])
-    found = mirrored(images, which).numpy()
+    found = flip_horizontally(images, which).numpy()
     for number, flipped in enumerate(which.tolist()):
         expected = np.fliplr(images[number].numpy().transpose(1, 2, 0)) if flipped else None
         kept = images[number].numpy() if expected is None else expected.transpose(2, 0, 1)

@@ -36,7 +36,7 @@ from wgan_dist.utils.errors import LostError
 def lose(): raise LostError('who')
 command_line.guarded(lose)
 """
-    environment = os.environ | {"LOCAL_RANK": "1"}  # other errors are told by the first alone
+    environment = os.environ | {"LOCAL_RANK": "1"}  # for other errors the main process alone prints the message
     done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=REPOSITORY, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (EXIT_LOST, "", "error: who\n")
     assert EXIT_LOST == 69
@@ -61,11 +61,12 @@ def test_the_time_out_is_that_of_every_wait_whatever_the_libraries_defaults(tmp_
 
 def workers(launcher: int) -> dict[str, int]:
     """Return the process ids of the launcher's workers by rank."""
-    found = {}
+    pids = {}
     for child in Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split():
-        variables = dict(each.split("=", 1) for each in Path(f"/proc/{child}/environ").read_text().split("\0") if each)
-        found[variables["RANK"]] = int(child)
-    return found
+        variables = Path(f"/proc/{child}/environ").read_text().split("\0")
+        rank = next(variable.removeprefix("RANK=") for variable in variables if variable.startswith("RANK="))
+        pids[rank] = int(child)
+    return pids
 
 
 @pytest.mark.faults

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import HANG_SECONDS, PYTHON, REPOSITORY, run, torchrun
+from tests.processes import HANG_SECONDS, PYTHON, REPOSITORY, TORCHRUN_2, run, torchrun
 from tests.worlds import CASES, greatest_difference
 
 MODULE = ("-m", "tests.worlds")
@@ -30,8 +30,8 @@ def test_gradients_and_terms_are_those_of_one_process_and_ranks_stay_equal(
     assert len(CASES) == 38
     run(*PYTHON, *MODULE, "one", dtype, cwd=tmp_path)
     run(*torchrun(processes), *MODULE, "many", dtype, cwd=tmp_path)
-    found, where = greatest_difference(tmp_path / "one", tmp_path / "many")
-    assert found <= TOLERANCE[dtype], where
+    difference, where = greatest_difference(tmp_path / "one", tmp_path / "many")
+    assert difference <= TOLERANCE[dtype], where
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,6 @@ class Mutant:
     name: str
     edits: tuple[Edit, ...]
     case: str = "gp-instance-1"
-    launcher: tuple[str, ...] = torchrun(2)
 
 
 def one_edit(name: str, file: str, text: str, mistake: str, case: str = "gp-instance-1") -> Mutant:
@@ -158,12 +157,12 @@ def plant(mutant: Mutant, folder: Path) -> None:
         path.write_text(text.replace(edit.text, edit.mistake))
 
 
-def agrees(folder: Path, case: str, launcher: tuple[str, ...] = torchrun(2)) -> bool:
+def agrees(folder: Path, case: str) -> bool:
     """Return whether two processes of the package in `folder` agree with each other and with the correct single one."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), str(REPOSITORY)])}
     run(*PYTHON, *MODULE, "one", "float64", case, cwd=folder)
     done = subprocess.run(
-        [*launcher, *MODULE, "two", "float64", case],
+        [*TORCHRUN_2, *MODULE, "two", "float64", case],
         cwd=folder,
         env=environment,
         capture_output=True,
@@ -184,4 +183,4 @@ def test_the_check_of_mutants_passes_what_is_right(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.name for mutant in MUTANTS])
 def test_a_known_mistake_shows(mutant: Mutant, tmp_path: Path) -> None:
     plant(mutant, tmp_path)
-    assert not agrees(tmp_path, mutant.case, mutant.launcher)
+    assert not agrees(tmp_path, mutant.case)

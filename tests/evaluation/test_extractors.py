@@ -119,7 +119,7 @@ def test_images_become_rgb_as_pillow_makes_them() -> None:
     assert as_rgb(rgba.reshape(1, 4, 1, 1)).flatten().tolist() == [0, 1, 2]
 
 
-class Order:
+class GlobalBatchOrder:
     """A pickle that runs a program."""
 
     def __init__(self, path: Path) -> None:
@@ -130,7 +130,7 @@ class Order:
 
 
 def test_inceptions_weights_are_tensors_and_no_program(tmp_path: Path) -> None:
-    torch.save({"weights": Order(tmp_path / "done")}, tmp_path / "order.pth")
+    torch.save({"weights": GlobalBatchOrder(tmp_path / "done")}, tmp_path / "order.pth")
     torch.save({"conv.weight": torch.ones(3)}, tmp_path / "others.pth")
     (tmp_path / "rubbish.pth").write_bytes(b"rubbish")
     for name in ("order", "others", "rubbish"):

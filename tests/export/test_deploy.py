@@ -234,3 +234,21 @@ class Tied(nn.Module):
 def test_what_a_rewriting_would_change_is_not_rewritten() -> None:
     network = Tied().eval()
     assert fold_batch_norm(network, 4) is network
+
+
+def test_activations_are_computed_before_the_phases_are_merged(tmp_path: Path) -> None:
+    network = generator_file.load(write_generator(tmp_path, small_spec("dcgan"))).network
+    found = replace_transposed_convolutions(fold_batch_norm(network, LATENT_DIM), LATENT_DIM)
+    activations = [type(layer.activation) for layer in found.modules() if isinstance(layer, FourConvolutions)]
+    assert activations == [nn.ReLU]
+    assert type(next(layer for layer in found.modules() if isinstance(layer, DenseTranspose)).activation) is nn.ReLU
+
+
+@torch.no_grad()
+def test_batch_norm_after_an_activation_in_place_is_not_folded() -> None:
+    norm = nn.BatchNorm1d(4).double()
+    norm.running_mean, norm.running_var = drawn(4), drawn(4).square() + 0.1
+    network = nn.Sequential(nn.Linear(4, 4).double(), nn.ReLU(inplace=True), norm, nn.Linear(4, 4).double()).eval()
+    found, z = fold_batch_norm(network, 4), drawn(3, 4)
+    assert layers(found, nn.BatchNorm1d) == 1
+    torch.testing.assert_close(found(z), network(z), rtol=0, atol=EXACT)

@@ -38,8 +38,8 @@ def _is_refused(generator: Path) -> bool:
 
 def _falls_back(checkpoints: Path, older: Path) -> bool:
     with contextlib.redirect_stderr(io.StringIO()) as said:
-        found = manifest.newest_checkpoint(checkpoints, set_aside=False)
-    return found == older and "damaged" in said.getvalue()
+        newest = manifest.newest_checkpoint(checkpoints, set_aside=False)
+    return newest == older and "damaged" in said.getvalue()
 
 
 def rows(scratch: Path, cache_dir: Path) -> Row:

@@ -39,7 +39,7 @@ def wrong_with(status: int | None, log: Path, run_dir: Path, error: int, harmles
 
 def one_process(scratch: Path, cache_dir: Path) -> Row:
     """Inject each error at each call of a run that resumes and saves."""
-    names = ", ".join(errno.errorcode[each] for each in ERRORS)
+    names = ", ".join(errno.errorcode[number] for number in ERRORS)
     row = Row(f"{names} at each open, write, fsync, rename, mkdir of a run that saves")
     with Server(scratch) as server:
         begun, _, trace = begin(server, scratch, cache_dir)

@@ -43,14 +43,14 @@ def _memory(process: int) -> int:
 
 def _watch(server: Server, process: int) -> list[tuple[float, int, int]]:
     """Sample (seconds, bytes, open files) several times a second until the process has ended."""
-    began, found = time.monotonic(), []
+    began, samples = time.monotonic(), []
     while server.wait(process, 0.25) is None:
         try:
             files = len(list(Path(f"/proc/{process}/fd").iterdir()))
-            found.append((time.monotonic() - began, _memory(process), files))
+            samples.append((time.monotonic() - began, _memory(process), files))
         except (OSError, IndexError):
             continue  # it ended meanwhile
-    return found
+    return samples
 
 
 def _median(values: list[float]) -> float:
@@ -65,8 +65,8 @@ def rows(scratch: Path, cache_dir: Path) -> Row:
         seen = _watch(server, server.start(arguments, scratch / "log"))
     warm = seen[int(len(seen) * WARM) :]
     tenth = max(1, len(warm) // 10)
-    before, after = (_median([float(each[1]) for each in part]) for part in (warm[:tenth], warm[-tenth:]))
-    handles = {_median([float(each[2]) for each in part]) for part in (warm[:tenth], warm[-tenth:])}
+    before, after = (_median([float(sample[1]) for sample in part]) for part in (warm[:tenth], warm[-tenth:]))
+    handles = {_median([float(sample[2]) for sample in part]) for part in (warm[:tenth], warm[-tenth:])}
     row.expect((run_dir / CHECKPOINTS / f"step-{STEPS:08d}").is_dir(), "the run came to its end")
     row.expect(after <= before * (1 + DRIFT), f"memory grew from {before / 2**20:.1f} to {after / 2**20:.1f} MiB")
     row.expect(len(handles) == 1, f"open files {handles}")

@@ -23,14 +23,14 @@ GO_ON = ["--resume", "--max_steps=3"]
 
 def complete(run_dir: Path) -> list[tuple[int, int]]:
     """Verify all checkpoints and return their positions; raises UserError if one is damaged or none exists."""
-    found = []
+    positions = []
     for folder in (run_dir / CHECKPOINTS).glob("*"):
         if position := checkpoint_position(folder.name):
             manifest.read_folder(folder)
-            found.append(position)
-    if not found:
+            positions.append(position)
+    if not positions:
         raise UserError("no checkpoint is left")
-    return sorted(found)
+    return sorted(positions)
 
 
 def begin(server: Server, scratch: Path, cache_dir: Path) -> tuple[Path, Path, list[str]]:
@@ -99,6 +99,6 @@ def at_random(scratch: Path, cache_dir: Path) -> Row:
         steps = newest[0] + 5
         server.run([f"--run_dir={run_dir}", "--resume", f"--max_steps={steps}"], scratch / "log")
         server.run([*flags(settings | {"max_steps": str(steps)}), f"--run_dir={straight}"], scratch / "log-straight")
-    row.expect(not (found := differences(run_dir, straight)), f"the end differs: {found}")
+    row.expect(not (differing := differences(run_dir, straight)), f"the end differs: {differing}")
     row.note = f"{steps} generator steps, a checkpoint each; the end equal in every byte to a run left alone"
     return row

@@ -88,7 +88,7 @@ def watched(at: int | None) -> Iterator[list[str]]:
             signal.raise_signal(signal.SIGTERM)
         check(self, state)
 
-    before = {each: signal.getsignal(each) for each in signals.STOPPING}
+    before = {number: signal.getsignal(number) for number in signals.STOPPING}
     signals.listen()
     module.critic_step, StopSignal.check_stop_signal = watching, signalling  # type: ignore[method-assign]
     try:
@@ -127,14 +127,14 @@ def check(point: Point, scratch: Path, cache_dir: Path) -> list[str]:
     all_batches = attempt(settings | straight, None)
     first = attempt(settings | halved, point.at)
     second = attempt(halved | {"resume": "true"}, None)
-    found = differences(scratch / "halved", scratch / "straight")
+    differing = differences(scratch / "halved", scratch / "straight")
     if len(first) != point.at:
-        found.append(f"stopped after {len(first)} critic iterations")
+        differing.append(f"stopped after {len(first)} critic iterations")
     if first + second != all_batches or len(second) < BATCHES:
-        found.append("batches")
+        differing.append("batches")
     if point.settings is SKIPS and not _skipped(scratch / "straight"):
-        found.append("no step was skipped")
-    return found
+        differing.append("no step was skipped")
+    return differing
 
 
 def _skipped(run_dir: Path) -> bool:
@@ -150,9 +150,9 @@ def check_two(point: Point, scratch: Path, cache_dir: Path) -> list[str]:
     # torchrun itself ends with 1, whatever its processes end with, and says what that was.
     stopped = run(*module, str(point.at), *flags(settings), "--run_dir=halved", cwd=scratch, fails=1)
     run(*TORCHRUN_2, "-m", "wgan_dist.train", "--run_dir=halved", "--resume", cwd=scratch)
-    found = differences(scratch / "halved", scratch / "straight")
+    differing = differences(scratch / "halved", scratch / "straight")
     ended = re.findall(r"exitcode *: (-?[0-9]+)", stopped.stderr)
-    return found if set(ended) == {str(EXIT_STOPPED)} else [*found, f"exit statuses {ended}"]
+    return differing if set(ended) == {str(EXIT_STOPPED)} else [*differing, f"exit statuses {ended}"]
 
 
 def rows(scratch: Path, cache_dir: Path) -> Row:
@@ -161,8 +161,8 @@ def rows(scratch: Path, cache_dir: Path) -> Row:
     for number, point in enumerate([*POINTS, *TWO_PROCESSES]):
         folder = scratch / str(number)
         folder.mkdir()
-        found = (check_two if point in TWO_PROCESSES else check)(point, folder, cache_dir)
-        row.expect(not found, f"{point.name}: {', '.join(found)}")
+        differing = (check_two if point in TWO_PROCESSES else check)(point, folder, cache_dir)
+        row.expect(not differing, f"{point.name}: {', '.join(differing)}")
     return row
 
 

@@ -53,16 +53,16 @@ def _await_training(log: Path) -> bool:
 
 def _saved_where_it_says(run_dir: Path, log: Path) -> str:
     """Return what is wrong with the newest checkpoint, which must have the position that the last line states."""
-    found = re.search(
+    match = re.search(
         r"stopped by SIG[A-Z0-9]+ after step (\d+)(?: and (\d+) critic iterations)?; all is saved", log.read_text()
     )
-    if not found:
+    if not match:
         return f"said {log.read_text().splitlines()[-1:]}"
     try:
         newest = complete(run_dir)[-1]
     except UserError as error:
         return str(error)
-    return "" if newest == (int(found[1]), int(found[2] or 0)) else f"the newest checkpoint is {newest}"
+    return "" if newest == (int(match[1]), int(match[2] or 0)) else f"the newest checkpoint is {newest}"
 
 
 def _repeat(
@@ -72,21 +72,21 @@ def _repeat(
     arguments = [*flags(SETTINGS | {"max_steps": "1000000", "cache_dir": str(cache_dir)}), f"--run_dir={run_dir}"]
     slow = {"FAULT_BELOW": str(run_dir / CHECKPOINTS), "FAULT_SLOW": "50"} if kind == "again" else {}
     if processes == 1:
-        pids, heard = [server.start(arguments, log, **slow)], log
+        pids, main_log = [server.start(arguments, log, **slow)], log
     else:
-        pids, heard = start_two(server, arguments, log, slow), Path(f"{log}-0")
-    ready = _await_training(heard)
+        pids, main_log = start_two(server, arguments, log, slow), Path(f"{log}-0")
+    ready = _await_training(main_log)
     time.sleep(chance.uniform(0, 0.5))
-    told = [chance.choice(pids)] if kind == "one" else pids
+    signalled = [chance.choice(pids)] if kind == "one" else pids
     number = chance.choice(STOPPING)
-    for pid in told:
+    for pid in signalled:
         os.kill(pid, number)
     if kind == "again":
         for _ in range(5):
             time.sleep(0.06)
             os.kill(chance.choice(pids), chance.choice(STOPPING))
     statuses = [server.wait(pid) for pid in pids]
-    wrong = _saved_where_it_says(run_dir, heard)
+    wrong = _saved_where_it_says(run_dir, main_log)
     fine = ready and set(statuses) == {EXIT_STOPPED} and not wrong
     row.expect(fine, f"{kind} of {processes}, {number.name}: {statuses} {wrong}")
 
@@ -113,15 +113,15 @@ def rows(scratch: Path, cache_dir: Path) -> Row:
 
 def _workers(run_dir: Path) -> list[int]:
     """Return the processes whose command line names this run, without launchers."""
-    found = []
+    workers = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
         except OSError:
             continue
         if f"--run_dir={run_dir}" in words and not any("launch" in word or "distributed.run" in word for word in words):
-            found.append(int(folder.name))
-    return found
+            workers.append(int(folder.name))
+    return workers
 
 
 def launcher(row: Row, scratch: Path, cache_dir: Path, name: str, number: signal.Signals) -> str:

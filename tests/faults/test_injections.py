@@ -15,8 +15,8 @@ def test_an_inf_on_one_process_is_one_skipped_update_on_all(processes: int, tmp_
     assert len(found_by_injection) == len(INJECTIONS)
     for ranks in found_by_injection:
         assert len(ranks) == processes
-        for found in ranks:
-            about = {name: found.pop(name) for name in ("case", "precision", "player", "gradient")}
+        for outcome in ranks:
+            about = {name: outcome.pop(name) for name in ("case", "precision", "player", "gradient")}
             halved = 2.0 if about["precision"] == "fp16" else 1.0
             expected = {"untouched": True, "skipped": 1, "scale_halved": halved, "learned_after": True, "finite": True}
-            assert found == expected, about
+            assert outcome == expected, about

@@ -73,7 +73,7 @@ def curves(run_dir: Path) -> dict[str, list[tuple[int, Any]]]:
     texts = {
         tag: [(e.step, LENGTH.sub("", str(e.tensor_proto))) for e in events.Tensors(tag)] for tag in tags["tensors"]
     }
-    return {tag: found for tag, found in (scalars | images | texts).items() if not tag.startswith(CLOCKED)}
+    return {tag: points for tag, points in (scalars | images | texts).items() if not tag.startswith(CLOCKED)}
 
 
 def last_checkpoint(run_dir: Path) -> Path:
@@ -83,16 +83,16 @@ def last_checkpoint(run_dir: Path) -> Path:
 
 def weights_apart(run_dir: Path, other: Path) -> float:
     """Return the greatest difference between the last weights of two float64 runs of equal length."""
-    ours, theirs = last_checkpoint(run_dir), last_checkpoint(other)
-    assert ours.name == theirs.name
-    pairs = [(load_file(ours / name), load_file(theirs / name)) for name in (EMA_FILE, RAW_FILE, CRITIC_FILE)]
+    ours, others = last_checkpoint(run_dir), last_checkpoint(other)
+    assert ours.name == others.name
+    pairs = [(load_file(ours / name), load_file(others / name)) for name in (EMA_FILE, RAW_FILE, CRITIC_FILE)]
     return max(float((a[key] - b[key]).abs().max()) for a, b in pairs for key in a)
 
 
 def assert_same_run(run_dir: Path, other: Path) -> None:
     """Assert that records and weights of two float64 runs agree up to the order of sums."""
-    for record, theirs in zip(records(run_dir), records(other), strict=True):
-        assert record == pytest.approx(theirs, rel=1e-9, abs=1e-12)
+    for record, others in zip(records(run_dir), records(other), strict=True):
+        assert record == pytest.approx(others, rel=1e-9, abs=1e-12)
     assert weights_apart(run_dir, other) < 1e-9
 
 
@@ -109,4 +109,4 @@ def differences(run_dir: Path, straight: Path) -> list[str]:
         "TensorBoard": (curves(run_dir), curves(straight)),
         "pictures": (files(run_dir / "samples"), files(straight / "samples")),
     }
-    return [name for name, (ours, theirs) in ends.items() if ours != theirs]
+    return [name for name, (ours, others) in ends.items() if ours != others]

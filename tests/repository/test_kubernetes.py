@@ -104,13 +104,13 @@ def start_pods(folder: Path, settings: dict[str, str]) -> list["subprocess.Popen
     for rank, replica in enumerate(("Master", "Worker")):
         container = REPLICAS[replica]["template"]["spec"]["containers"][0]
         mount = container["volumeMounts"][0]["mountPath"]
-        given = {each["name"]: each["value"] for each in container["env"]}
+        variables = {variable["name"]: variable["value"] for variable in container["env"]}
         assert container["command"][0] == "python"
         arguments = [word.replace(f"{mount}/", f"{folder}/") for word in container["args"]] + flags(settings)
         processes.append(
             subprocess.Popen(
                 [*PYTHON, *container["command"][1:], *arguments],
-                env=os.environ | {"PYTHONPATH": str(REPOSITORY)} | world | given | {"RANK": str(rank)},
+                env=os.environ | {"PYTHONPATH": str(REPOSITORY)} | world | variables | {"RANK": str(rank)},
                 stdout=(folder / f"{rank}.log").open("w"),
                 stderr=subprocess.STDOUT,
                 text=True,

@@ -66,9 +66,9 @@ def test_misuse_ends_in_one_line(script: str, arguments: list[str], environment:
 
 def test_programs_that_cannot_be_installed_are_named(tmp_path: Path) -> None:
     """Without apt-get, or without root."""
-    found = shutil.which("id")
-    assert found
-    (tmp_path / "id").symlink_to(found)
+    program = shutil.which("id")
+    assert program
+    (tmp_path / "id").symlink_to(program)
     command = ["/bin/bash", "-euc", ". launch/cluster_tools.sh; echo went on"]
     done = subprocess.run(command, cwd=REPOSITORY, env={"PATH": str(tmp_path)}, capture_output=True, text=True)
     expected = r"needs root|needs programs that are not installed; Debian .* slurm-client"
@@ -102,9 +102,9 @@ def test_dry_runs_print_the_command() -> None:
 
 def said_processes(text: str) -> tuple[int, int]:
     """Return the numbers of processes, and of threads of each, that the first line states."""
-    found = re.match(r"(\d+) process(?:es)? on cpu \((\d+) CPU thread", text)
-    assert found, text
-    return int(found[1]), int(found[2])
+    match = re.match(r"(\d+) process(?:es)? on cpu \((\d+) CPU thread", text)
+    assert match, text
+    return int(match[1]), int(match[2])
 
 
 @pytest.mark.parametrize("processes", [pytest.param(1, marks=pytest.mark.slow), 2])
@@ -140,11 +140,11 @@ def test_sigusr1_to_the_script_stops_and_saves(script: list[str], tmp_path: Path
 
 def test_the_configuration_of_accelerate_is_sound() -> None:
     """One process in full precision; accelerate refuses unknown keys when it starts."""
-    found = yaml.safe_load(CONFIGURATION.read_text(encoding="utf-8"))
-    assert found["distributed_type"] == "MULTI_GPU"
-    assert found["num_processes"] == 1
-    assert found["mixed_precision"] == "no"
-    assert found["use_cpu"] is False
+    configuration = yaml.safe_load(CONFIGURATION.read_text(encoding="utf-8"))
+    assert configuration["distributed_type"] == "MULTI_GPU"
+    assert configuration["num_processes"] == 1
+    assert configuration["mixed_precision"] == "no"
+    assert configuration["use_cpu"] is False
 
 
 def test_the_configuration_works_unchanged_without_a_gpu(tmp_path: Path, cache_dir: Path) -> None:

@@ -34,8 +34,8 @@ def environment(**more: str) -> dict[str, str]:
 
 def test_a_dry_run_prints_the_command() -> None:
     command = ("bash", SCRIPT, "--run_dir", "my runs/a")
-    asked = environment(DRY_RUN="1", NODES="3", PROCESSES="4", RESTARTS="1", HEAD="node-1:1234")
-    done = subprocess.run(command, env=asked, capture_output=True, text=True, check=True)
+    variables = environment(DRY_RUN="1", NODES="3", PROCESSES="4", RESTARTS="1", HEAD="node-1:1234")
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
     words = shlex.split(done.stdout)
     launcher = words[words.index("torchrun") + 1 : words.index("-m")]
     assert dict(zip(launcher[::2], launcher[1::2], strict=True)) == {
@@ -109,15 +109,15 @@ def launched(machines: list[Host], settings: dict[str, str], folder: Path, **mor
     try:
         yield started
     finally:
-        for each in started:
-            each.process.kill()
-            each.process.wait()
+        for launcher in started:
+            launcher.process.kill()
+            launcher.process.wait()
 
 
 def await_checkpoint(run_dir: Path, there: list[Launched]) -> None:
     deadline = time.monotonic() + HANG_SECONDS
     while not any((run_dir / CHECKPOINTS).glob("step-*")):
-        ended = [each for each in there if each.process.poll() is not None]
+        ended = [launcher for launcher in there if launcher.process.poll() is not None]
         assert not ended, f"{ended[0].host.name}:\n{ended[0].said()}"
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -153,8 +153,8 @@ def test_two_hosts_train_the_network_that_one_process_does(
 ) -> None:
     settings |= {"dtype": "float64", "max_steps": "20", "log_every": "1"}
     with launched(two_hosts, settings, tmp_path) as both:
-        assert [each.wait() for each in both] == [0, 0], [each.said() for each in both]
-        assert "2 processes on cpu" in "".join(each.said() for each in both)
+        assert [launcher.wait() for launcher in both] == [0, 0], [launcher.said() for launcher in both]
+        assert "2 processes on cpu" in "".join(launcher.said() for launcher in both)
     alone = [*flags(settings), f"--run_dir={tmp_path / 'alone'}"]
     run(*PYTHON, "-m", "wgan_dist.train", *alone, cwd=tmp_path)
     assert_same_run(tmp_path / "run", tmp_path / "alone")
@@ -167,9 +167,9 @@ def test_a_host_that_is_cut_off_ends_the_run_in_time_and_it_goes_on(
     with launched(two_hosts, settings, tmp_path, RESTARTS="0") as both:
         await_checkpoint(tmp_path / "run", both)
         two_hosts[1].pull_cable()
-        assert [each.wait(TIMEOUT + GRACE) for each in both] == [1, 1]
+        assert [launcher.wait(TIMEOUT + GRACE) for launcher in both] == [1, 1]
         assert [host.processes() for host in two_hosts] == [[], []]
-        said = "".join(each.said() for each in both)
+        said = "".join(launcher.said() for launcher in both)
     for rank in (0, 1):
         assert f"error: rank {rank} of 2 lost the others in " in said
     assert go_on_and_compare(tmp_path / "run", settings, tmp_path) == []
@@ -198,8 +198,8 @@ def test_after_a_kill_all_hosts_start_again_by_themselves(
     with launched(two_hosts, settings, tmp_path, RESTARTS="1") as both:
         await_checkpoint(tmp_path / "run", both)
         os.kill(both[1].training(), signal.SIGKILL)
-        assert [each.wait() for each in both] == [0, 0], [each.said() for each in both]
-        said = "".join(each.said() for each in both)
+        assert [launcher.wait() for launcher in both] == [0, 0], [launcher.said() for launcher in both]
+        said = "".join(launcher.said() for launcher in both)
     assert "lost the others in " in said
     assert f"{tmp_path / 'run'}: step " in said  # it began again from a checkpoint
     straight = tmp_path / "straight"

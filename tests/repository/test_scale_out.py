@@ -33,7 +33,7 @@ def play_ring(processes: int, link: Link) -> tuple[int, float]:
             receiver = (rank + 1) % processes
             sums[receiver][part] = sums[receiver][part] + value if turn < processes - 1 else value
         seconds += size / link.bandwidth + link.latency
-    assert len({total for each in sums for total in each}) == 1
+    assert len({total for row in sums for total in row}) == 1
     return sums[0][0], seconds
 
 
@@ -58,13 +58,13 @@ def test_where_communication_reaches_a_share_has_a_closed_form_without_latency(s
     """2 (n − 1) / n · r = s / (1 − s), where r is the time of the gradients over that of the computation."""
     work, link = Work(1.0, (1_000_000,), (), ()), Link(1e6, 0.0)
     part = share / (1 - share) / (2 * ratio)
-    found = reaches(share, lambda n: 1 / ratio, work, link)
+    processes = reaches(share, lambda n: 1 / ratio, work, link)
     if part >= 1:
-        assert found is None
+        assert processes is None
     else:
         exact = max(2.0, 1 / (1 - part))
-        assert found is not None
-        assert math.floor(exact * (1 - 1e-9)) <= found <= math.ceil(exact * 1.001 + 1e-6)
+        assert processes is not None
+        assert math.floor(exact * (1 - 1e-9)) <= processes <= math.ceil(exact * 1.001 + 1e-6)
 
 
 @given(parameters=st.integers(1, 50_000_000))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wgan_dist.config import Config
-from wgan_dist.data.samplers import Order
+from wgan_dist.data.samplers import GlobalBatchOrder
 from wgan_dist.training.schedule import (
     critic_iterations_at,
     is_due,
@@ -48,7 +48,7 @@ def test_the_constant_rate_is_exactly_its_base() -> None:
 def test_an_epoch_has_as_many_generator_steps_as_the_systems_count(
     images: int, batch_size: int, n_critic: int, real_batch_per: str, steps: int
 ) -> None:
-    batches = Order(0, images, batch_size).batches_per_epoch
+    batches = GlobalBatchOrder(0, images, batch_size).batches_per_epoch
     assert steps_per_epoch(batches, n_critic, real_batch_per) == steps
 
 

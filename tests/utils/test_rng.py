@@ -99,7 +99,7 @@ def test_the_first_rows_do_not_depend_on_the_count(
 @DRAWS
 def test_every_argument_changes_every_draw(draw: Draw) -> None:
     arguments = [(0, "z", 0), (1, "z", 0), (0, "alpha", 0), (0, "z", 1), (1, "z", 1), (10, "z", 0), (0, "z", 10)]
-    drawn = np.stack([draw(*each, (100,)) for each in arguments])
+    drawn = np.stack([draw(*draw_arguments, (100,)) for draw_arguments in arguments])
     assert len(np.unique(drawn)) == drawn.size
 
 
@@ -185,7 +185,7 @@ def test_training_and_the_exported_sampler_draw_the_committed_latents(case: dict
     distribution, seed, shape = case["distribution"], case["seed"], (count, case["latent_dim"])
     expected = np.array(case["latents"][:count], np.float32)
     ours = rng.latent(distribution, seed, "sample.z", 0, shape).astype(np.float32)
-    theirs = sampler.latents(*shape, distribution, seed)
+    exported = sampler.latents(*shape, distribution, seed)
     assert (ours == expected).all()
-    assert (theirs == expected).all()
-    assert theirs.dtype == np.float32
+    assert (exported == expected).all()
+    assert exported.dtype == np.float32

@@ -17,7 +17,7 @@ Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Order:
+class GlobalBatchOrder:
     """The endless sequence of global batches: a new permutation in each epoch, without the incomplete last batch.
 
     It is a pure function of the seed and the batch number, so that every rank can compute any batch, also after a
@@ -43,7 +43,7 @@ class Order:
         return slice(start, start + self.batch_size)
 
 
-class ShareSampler(Sampler[Indices]):
+class RankSampler(Sampler[Indices]):
     """A sampler of this rank's share of each global batch, one micro-batch at a time, without end.
 
     Args:
@@ -53,7 +53,9 @@ class ShareSampler(Sampler[Indices]):
         rows: The samples [order.size] that are put in order, by default all.
     """
 
-    def __init__(self, order: Order, start: int, rank_slices: list[slice], rows: Indices | None = None) -> None:
+    def __init__(
+        self, order: GlobalBatchOrder, start: int, rank_slices: list[slice], rows: Indices | None = None
+    ) -> None:
         self.order, self.start, self.rank_slices = order, start, rank_slices
         self.rows = np.arange(order.size) if rows is None else rows
 
@@ -81,7 +83,7 @@ def _start_worker(worker: int) -> None:
     signals.ignore()
 
 
-def micro_batches(values: NDArray[Any], sampler: ShareSampler, workers: int, pin_memory: bool) -> Iterator[Tensor]:
+def micro_batches(values: NDArray[Any], sampler: RankSampler, workers: int, pin_memory: bool) -> Iterator[Tensor]:
     """Yield the rows of `values` that the sampler chooses, [micro-batch size / ranks, …], without end."""
     loader = DataLoader(
         _Rows(values),
@@ -94,11 +96,11 @@ def micro_batches(values: NDArray[Any], sampler: ShareSampler, workers: int, pin
     return iter(loader)
 
 
-def as_inputs(values: Tensor, dtype: torch.dtype) -> Tensor:
+def to_network_inputs(values: Tensor, dtype: torch.dtype) -> Tensor:
     """Return samples as the critic takes them: pixels in [−1, 1], points unchanged."""
     return from_uint8(values, dtype) if values.dtype == torch.uint8 else values.to(dtype)
 
 
-def mirrored(images: Tensor, is_mirrored: Tensor) -> Tensor:
+def flip_horizontally(images: Tensor, is_mirrored: Tensor) -> Tensor:
     """Return images [n, c, h, w], with left and right exchanged where `is_mirrored` [n] is True."""
     return torch.where(is_mirrored.view(-1, 1, 1, 1), images.flip(-1), images)

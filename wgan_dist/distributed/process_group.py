@@ -104,6 +104,11 @@ def barrier() -> None:
         dist.barrier(_host_group)
 
 
+def _destroy_process_groups() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
 def leave() -> None:
     """Wait until every process has finished; the process groups are destroyed when the interpreter exits.
 
@@ -111,8 +116,8 @@ def leave() -> None:
     """
     if world().size > 1:
         barrier()
-        atexit.unregister(dist.destroy_process_group)
-        atexit.register(dist.destroy_process_group)
+        atexit.unregister(_destroy_process_groups)
+        atexit.register(_destroy_process_groups)
 
 
 def _innermost_functions(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wgan_dist import distributed
-from wgan_dist.data.samplers import as_inputs
+from wgan_dist.data.samplers import to_network_inputs
 from wgan_dist.evaluation.generated_set import Score, batches
 
 NAMES = ("wasserstein_train", "wasserstein_holdout")
@@ -34,7 +34,9 @@ class CriticWasserstein:
         share = list(batches(distributed.rank_slice(len(self))))
         columns = []
         for rows in (self.training, self.held_out):
-            scores = [score(as_inputs(torch.from_numpy(self.values[rows[batch]]), torch.float64)) for batch in share]
+            scores = [
+                score(to_network_inputs(torch.from_numpy(self.values[rows[batch]]), torch.float64)) for batch in share
+            ]
             columns.append(torch.cat([torch.zeros(0), *(part.cpu() for part in scores)]).double())
         return torch.stack(columns, dim=1)
 

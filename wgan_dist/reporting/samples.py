@@ -14,7 +14,7 @@ from wgan_dist.checkpoints.manifest import checkpoint_folders, newest_checkpoint
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS
 from wgan_dist.data.datasets import ImageDataset, open_images, open_points
 from wgan_dist.data.holdout import split_holdout
-from wgan_dist.data.samplers import as_inputs
+from wgan_dist.data.samplers import to_network_inputs
 from wgan_dist.data.synthetic import are_points
 from wgan_dist.evaluation.metrics.neighbours import nearest
 from wgan_dist.models.inference import generate, sample_latents
@@ -56,7 +56,7 @@ def _draw(generator: Artifact, count: int, seed: int) -> NDArray[Any]:
 def _grid_png(images: NDArray[np.uint8], columns: int = 0) -> bytes:
     """Return a grid of images [n, h, w, c] as a PNG."""
     nchw = torch.from_numpy(images.transpose(0, 3, 1, 2))
-    return to_png(to_image(grid(as_inputs(nchw, torch.float32), columns)))
+    return to_png(to_image(grid(to_network_inputs(nchw, torch.float32), columns)))
 
 
 def final_picture(run: RunData, generator: Artifact, count: int, seed: int, folder: str) -> Picture:

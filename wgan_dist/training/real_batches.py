@@ -6,7 +6,7 @@ from typing import Any
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wgan_dist.data.samplers import Order, ShareSampler, as_inputs, micro_batches, mirrored
+from wgan_dist.data.samplers import GlobalBatchOrder, RankSampler, flip_horizontally, micro_batches, to_network_inputs
 from wgan_dist.training.noise import NoiseSource
 from wgan_dist.utils.profiler import phase
 
@@ -17,7 +17,7 @@ class RealBatches:
     def __init__(
         self,
         values: NDArray[Any],
-        order: Order,
+        order: GlobalBatchOrder,
         rows: NDArray[Any],
         noise: NoiseSource,
         fresh_per_critic_iteration: bool,
@@ -53,15 +53,15 @@ class RealBatches:
 
     def _read_from(self, first: int) -> Generator[list[Tensor]]:
         slices, device = self.noise.slices, self.noise.device
-        sampler = ShareSampler(self.order, first, slices, self.rows)
+        sampler = RankSampler(self.order, first, slices, self.rows)
         loader = micro_batches(self.values, sampler, self.workers, pin_memory=device.type == "cuda")
         number = first
         while True:
             parts = [next(loader).to(device, non_blocking=True) for _ in slices]
             if self.flip:
                 flips = self.noise.flips("critic.flip", number)
-                parts = [mirrored(part, which) for part, which in zip(parts, flips, strict=True)]
-            yield [as_inputs(part, self.noise.dtype) for part in parts]
+                parts = [flip_horizontally(part, which) for part, which in zip(parts, flips, strict=True)]
+            yield [to_network_inputs(part, self.noise.dtype) for part in parts]
             number += 1
 
     def close(self) -> None:

@@ -24,7 +24,7 @@ from wgan_dist.config.command_line import print_now
 from wgan_dist.data.datasets import Dataset, ImageDataset, PointDataset, open_images, open_points
 from wgan_dist.data.decoding import progress_reporter
 from wgan_dist.data.holdout import Split, split_holdout
-from wgan_dist.data.samplers import Order
+from wgan_dist.data.samplers import GlobalBatchOrder
 from wgan_dist.data.synthetic import are_points
 from wgan_dist.evaluation.evaluator import Evaluator, make_evaluator
 from wgan_dist.losses.gradient_penalty import PENALTIES
@@ -121,7 +121,7 @@ def build_run(config: Config, accelerator: Accelerator, data: Dataset) -> Traini
         UserError: For settings that do not fit the data, the networks or the number of processes.
     """
     parts = split_holdout(data.values, config.holdout)
-    order = Order(config.seed, len(parts.training), config.batch_size)
+    order = GlobalBatchOrder(config.seed, len(parts.training), config.batch_size)
     if not order.batches_per_epoch:
         samples = "points" if isinstance(data, PointDataset) else "images"
         raise UserError(

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wgan_dist.data.samplers import as_inputs
+from wgan_dist.data.samplers import to_network_inputs
 from wgan_dist.utils.errors import UserError
 
 # The numbers of references that are compared at a time, which bounds memory for any size of the data set.
@@ -26,7 +26,7 @@ class Neighbours:
 
 def _flat(values: Tensor) -> Tensor:
     """Return float32 rows; pixels become values in [−1, 1]."""
-    return as_inputs(values, torch.float32).flatten(1)
+    return to_network_inputs(values, torch.float32).flatten(1)
 
 
 def _references(values: NDArray[Any], rows: NDArray[np.int64], device: torch.device) -> Tensor:
