@@ -94,7 +94,7 @@ def test_dry_run_checks_everything_and_writes_nothing(tiny: dict[str, str], tmp_
     assert done.stdout.startswith(
         "1 process on cpu (1 CPU thread each), float32\n1,797 images of digits; recipe=digits "
     )
-    last = r"dry run: fresh weights; settings, data and networks fit: critic of [\d,]+ parameters, generator of [\d,]+"
+    last = r"dry run: new weights; settings, data and networks fit: critic of [\d,]+ parameters, generator of [\d,]+"
     assert re.match(last, done.stdout.splitlines()[-1])
     assert list(tmp_path.iterdir()) == []
     done = run(*TRAIN, *as_flags(tiny), "--dry_run", "--image_size=48", cwd=tmp_path, fails=2)
@@ -117,7 +117,7 @@ def test_users_own_command_makes_the_run_folder(tiny: dict[str, str], tmp_path: 
     assert re.search(first, done.stdout)
     lines = [line for line in done.stdout.splitlines() if line.startswith("step ")]
     assert [line.split()[1] for line in lines] == ["2/6", "4/6", "6/6"]
-    assert all(word in lines[-1] for word in ("W ", "penalty ", "|∇D| ", "img/s ", "left"))
+    assert all(word in lines[-1] for word in ("W ", "penalty ", "|∇D| ", "img/s ", "remaining"))
     assert "\x1b" not in done.stdout
     assert "\r" not in done.stdout
 
@@ -156,7 +156,7 @@ def test_resume_auto_begins_where_there_is_none_and_goes_on_where_there_is(
     tiny: dict[str, str], tmp_path: Path
 ) -> None:
     flags = [*as_flags(tiny), "--run_dir=run", "--resume=auto"]
-    assert "fresh weights" in run(*TRAIN, *flags, cwd=tmp_path).stdout
+    assert "new weights" in run(*TRAIN, *flags, cwd=tmp_path).stdout
     assert "step 6 of run/checkpoints/step-00000006" in run(*TRAIN, *flags, "--max_steps=8", cwd=tmp_path).stdout
     assert is_run(tmp_path / "run")
 

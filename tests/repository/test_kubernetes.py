@@ -133,5 +133,5 @@ def test_an_evicted_pod_stops_all_and_all_go_on(tmp_path: Path, digits: ImageDat
     assert stopped
     pods = start_pods(tmp_path, settings | {"max_steps": str(int(stopped[1]) + 2)})
     assert [pod.wait(HANG_SECONDS) for pod in pods] == [0, 0]
-    assert "fresh weights" not in log.read_text()
+    assert "new weights" not in log.read_text()
     assert (tmp_path / "runs/cats/generator.safetensors").exists()

@@ -96,7 +96,7 @@ class MetricLogger:
 
     def graph(self, generator: nn.Module, z: Tensor) -> None:
         """Write the generator's graph to TensorBoard; a network that cannot be traced gives a warning instead."""
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.no_grad():  # the tracer cannot read functions with their own backward
             warnings.filterwarnings("ignore", message=".*torch.jit.*")  # TensorBoard has no other way
             warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
             try:
