@@ -1,5 +1,6 @@
 """Several processes train the network that one process does, and end on the same errors."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,23 @@ def test_compiled_objectives_compute_what_eager_ones_do(
     pairs = zip(metrics(tmp_path / "eager"), metrics(tmp_path / "compiled"), strict=True)
     for record, other in pairs:
         assert record == pytest.approx(other, rel=tolerance, abs=tolerance)
+
+
+FIT_TWICE = """
+import json, sys
+from wgan_dist import fit
+
+for name in ("first", "second"):
+    print("returned", fit(**json.loads(sys.argv[1]), run_dir=name))
+"""
+
+
+def test_fit_returns_in_every_process_and_may_be_called_again(tiny: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "fit_twice.py").write_text(FIT_TWICE)
+    stdout = run(*TORCHRUN_2, "fit_twice.py", json.dumps(tiny | {"max_steps": "2"}), cwd=tmp_path).stdout
+    assert [stdout.count(f"returned {name}") for name in ("first", "second")] == [2, 2]
+    first, second = ((tmp_path / name / "generator.safetensors").read_bytes() for name in ("first", "second"))
+    assert first == second
 
 
 def test_every_process_ends_on_an_error_of_the_first(tiny: dict[str, str], tmp_path: Path) -> None:

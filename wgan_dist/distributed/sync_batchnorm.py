@@ -45,7 +45,8 @@ class _GlobalBatchNorm(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         x, weight, mean, variance = ctx.saved_tensors
         inverse_std = (variance + ctx.eps).rsqrt()
-        # CPU kernels ignore mean and inverse_std; CUDA kernels abort without them.
+        # No public function has the kernels' backward. On CPU it ignores the second mean and inverse_std; on CUDA it
+        # aborts without them.
         grad_x, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
             grad_outputs[0], x, weight, mean, variance, mean, inverse_std, False, ctx.eps, [True, True, True]
         )
