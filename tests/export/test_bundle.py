@@ -1,4 +1,4 @@
-"""A bundle is whole, checks itself, and draws in programs that know nothing of this package."""
+"""A bundle is complete, has checksums, and samples in programs that do not use this package."""
 
 import shutil
 import subprocess
@@ -29,8 +29,8 @@ FILES = [
 
 @pytest.fixture
 def generator(tmp_path: Path) -> Path:
-    (tmp_path / "of").mkdir()
-    return write_generator(tmp_path / "of", small_spec("dcgan"))
+    (tmp_path / "source").mkdir()
+    return write_generator(tmp_path / "source", small_spec("dcgan"))
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def bundle(generator: Path, tmp_path: Path) -> Path:
     return tmp_path / "app" / "cats"
 
 
-def test_it_holds_what_a_program_needs(bundle: Path, generator: Path) -> None:
+def test_a_bundle_contains_what_a_program_needs(bundle: Path, generator: Path) -> None:
     assert sorted(path.name for path in bundle.iterdir()) == FILES
     assert (bundle / "sampler.py").read_bytes() == (REPOSITORY / "export" / "sampler.py").read_bytes()
     assert (bundle / "LICENSE.sampler").read_bytes() == (REPOSITORY / "LICENSE").read_bytes()
@@ -50,7 +50,7 @@ def test_it_holds_what_a_program_needs(bundle: Path, generator: Path) -> None:
         assert (np.asarray(picture) == grid(Sampler(bundle / "generator.onnx").sample(64))).all()
 
 
-def test_its_checksums_find_a_changed_file(bundle: Path) -> None:
+def test_the_checksums_detect_a_changed_file(bundle: Path) -> None:
     check = ["sha256sum", "-c", "--strict", "--quiet", "SHA256SUMS"]
     assert subprocess.run(check, cwd=bundle).returncode == 0
     for name in sorted(set(FILES) - {"SHA256SUMS"}):
@@ -60,8 +60,8 @@ def test_its_checksums_find_a_changed_file(bundle: Path) -> None:
         (bundle / name).write_bytes(content)
 
 
-def test_a_program_takes_it_whole(bundle: Path, tmp_path: Path) -> None:
-    """Moved into a program of another place, started from a third folder."""
+def test_a_program_can_include_the_folder_as_it_is(bundle: Path, tmp_path: Path) -> None:
+    """The bundle is moved into another program, which is started from a third folder."""
     vendored = tmp_path / "program" / "vendor"
     shutil.move(bundle, vendored)
     (tmp_path / "elsewhere").mkdir()
@@ -70,27 +70,27 @@ def test_a_program_takes_it_whole(bundle: Path, tmp_path: Path) -> None:
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
-def test_it_tells_of_the_run(run_dir: Path, tmp_path: Path) -> None:
+def test_the_model_card_describes_the_run(run_dir: Path, tmp_path: Path) -> None:
     export_bundle({"ckpt": str(run_dir), "out": str(tmp_path / "bundle")})
     card = (tmp_path / "bundle" / "README.md").read_text()
     assert card.startswith("---\n")
     assert "grid.png" in card
 
 
-def test_of_a_graph_there_is_no_card(generator: Path, tmp_path: Path) -> None:
+def test_an_onnx_file_gets_no_model_card(generator: Path, tmp_path: Path) -> None:
     export_onnx({"ckpt": str(generator)})
     export_bundle({"ckpt": str(generator.with_suffix(".onnx")), "out": str(tmp_path / "bundle")})
     assert sorted(path.name for path in (tmp_path / "bundle").iterdir()) == sorted(set(FILES) - {"README.md"})
 
 
-def test_it_may_hold_whole_numbers(generator: Path, tmp_path: Path) -> None:
+def test_a_bundle_can_contain_int8(generator: Path, tmp_path: Path) -> None:
     export_bundle({"ckpt": str(generator), "out": str(tmp_path / "bundle"), "precision": "int8"})
     export_onnx({"ckpt": str(generator), "precision": "int8"})
     graph = generator.with_name("generator_int8.onnx").read_bytes()
     assert (tmp_path / "bundle" / "generator.onnx").read_bytes() == graph
 
 
-def test_an_older_bundle_is_replaced_and_nothing_else(bundle: Path, generator: Path, tmp_path: Path) -> None:
+def test_only_an_unchanged_bundle_is_replaced(bundle: Path, generator: Path, tmp_path: Path) -> None:
     export_bundle({"ckpt": str(generator), "out": str(bundle)})
     (bundle / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match="exists and would be lost"):
@@ -99,8 +99,8 @@ def test_an_older_bundle_is_replaced_and_nothing_else(bundle: Path, generator: P
     assert sorted(path.name for path in bundle.iterdir()) == sorted([*FILES, "notes.txt"])
 
 
-def test_a_page_is_no_bundle(generator: Path, tmp_path: Path) -> None:
-    """Both have checksums; what one command wrote the other does not replace."""
+def test_a_page_is_not_replaced_by_a_bundle(generator: Path, tmp_path: Path) -> None:
+    """Both have checksums, but one command does not replace the folder of the other."""
     folder = tmp_path / "page"
     folder.mkdir()
     (folder / "page.json").write_text("{}")

@@ -1,4 +1,4 @@
-"""Networks written otherwise compute the same, in float64 to its rounding."""
+"""Rewritten networks compute the same function, in float64 up to rounding."""
 
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ def drawn(*shape: int) -> Tensor:
 def transposed(
     channels: int, out_channels: int, kernel: int = 4, bias: bool = True, **others: Any
 ) -> nn.ConvTranspose2d:
-    """With weights that are all different, in float64."""
+    """Return a transposed convolution with random weights in float64."""
     layer = nn.ConvTranspose2d(channels, out_channels, kernel, bias=bias, **others).double().requires_grad_(False)
     layer.weight.copy_(drawn(*layer.weight.shape))
     if layer.bias is not None:
@@ -59,7 +59,7 @@ def test_phases_are_the_transposed_convolution(form: type[nn.Module], bias: bool
 
 
 @pytest.mark.parametrize("bias", [True, False])
-def test_a_transposed_convolution_of_one_place_is_a_dense_layer(bias: bool) -> None:
+def test_a_transposed_convolution_of_one_position_is_a_dense_layer(bias: bool) -> None:
     layer = transposed(7, 3, bias=bias)
     x = drawn(2, 7, 1, 1)
     torch.testing.assert_close(DenseTranspose(layer, nn.ReLU())(x), layer(x).relu(), rtol=0, atol=EXACT)
@@ -67,7 +67,7 @@ def test_a_transposed_convolution_of_one_place_is_a_dense_layer(bias: bool) -> N
 
 @pytest.mark.parametrize("bias", [True, False])
 @torch.no_grad()
-def test_doubling_and_a_convolution_become_phases_too(bias: bool) -> None:
+def test_upsampling_convolutions_are_replaced_too(bias: bool) -> None:
     layer = UpsampleConv(4, 6, 3, 1, 1, bias=bias).double()
     network = nn.Sequential(nn.Unflatten(1, (4, 3, 3)), layer).eval()
     z = drawn(2, 36)
@@ -104,7 +104,7 @@ def layers(network: nn.Module, *kinds: type[nn.Module]) -> int:
     ("name", "norms"),
     [("dcgan", 0), ("dcgan_original", 0), ("sagan", 0), ("upsample", 0), ("mlp_bn", 0), ("resnet", 4)],
 )
-def test_batch_norm_is_gone_but_behind_a_sum(name: str, norms: int, tmp_path: Path) -> None:
+def test_batch_norm_is_folded_except_after_a_sum(name: str, norms: int, tmp_path: Path) -> None:
     network = generator_file.load(write_generator(tmp_path, small_spec(name))).network
     assert layers(network, nn.BatchNorm1d, nn.BatchNorm2d) > norms
     found = replace_transposed_convolutions(fold_batch_norm(network, LATENT_DIM), LATENT_DIM)
@@ -120,7 +120,7 @@ def test_batch_norm_is_gone_but_behind_a_sum(name: str, norms: int, tmp_path: Pa
         (for_cpu_bf16, [FourMatrixProducts, FourMatrixProducts, FourConvolutions, OneConvolution]),
     ],
 )
-def test_small_maps_are_computed_otherwise_than_large_ones(choice: Choice, expected: list[type[nn.Module]]) -> None:
+def test_the_replacement_depends_on_the_size_of_the_input(choice: Choice, expected: list[type[nn.Module]]) -> None:
     network = build_generator(generator_spec("dcgan", LATENT_DIM, 64, 3, 8, "auto"), seed=0)
     kinds = (FourConvolutions, FourMatrixProducts, OneConvolution, nn.ConvTranspose2d)
     found = [
@@ -132,7 +132,7 @@ def test_small_maps_are_computed_otherwise_than_large_ones(choice: Choice, expec
 
 
 class Twice(nn.Module):
-    """A layer whose values are used with BatchNorm and without, and one that is called twice."""
+    """A network with a layer whose output is used with and without BatchNorm, and one that is called twice."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -149,7 +149,7 @@ class Twice(nn.Module):
 
 
 @torch.no_grad()
-def test_what_is_used_elsewhere_too_keeps_its_values() -> None:
+def test_outputs_that_are_used_twice_are_not_changed() -> None:
     network, z = Twice().eval(), drawn(2, 4)
     found = replace_transposed_convolutions(fold_batch_norm(network, LATENT_DIM), 4)
     torch.testing.assert_close(found(z), network(z), rtol=0, atol=EXACT)
@@ -167,7 +167,7 @@ def test_what_is_used_elsewhere_too_keeps_its_values() -> None:
     ],
 )
 @torch.no_grad()
-def test_other_transposed_convolutions_stay(kernel: int, others: dict[str, Any]) -> None:
+def test_transposed_convolutions_of_other_geometry_are_kept(kernel: int, others: dict[str, Any]) -> None:
     network = nn.Sequential(nn.Unflatten(1, (4, 3, 3)), transposed(4, 6, kernel, **others)).eval()
     found, z = replace_transposed_convolutions(network, 36), drawn(2, 36)
     assert layers(found, nn.ConvTranspose2d) == 1
@@ -196,7 +196,7 @@ def test_batch_norm_is_folded_beside_a_layer_whose_path_depends_on_values() -> N
 
 @pytest.mark.parametrize("name", OWN)
 @torch.no_grad()
-def test_a_network_of_ones_own_stays_the_same_function(name: str, tmp_path: Path) -> None:
+def test_a_custom_network_keeps_its_function(name: str, tmp_path: Path) -> None:
     path = write_generator(tmp_path, own_spec(name, LATENT_DIM))
     export = network.load(settings.ExportSettings(ckpt=str(path), generator=f"tests.own_networks:{name}"), ".x")
     z = drawn(7, LATENT_DIM).float()
@@ -212,14 +212,14 @@ def test_a_network_of_ones_own_stays_the_same_function(name: str, tmp_path: Path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OWN)
-def test_a_network_of_ones_own_is_exported(name: str, tmp_path: Path) -> None:
+def test_a_custom_network_is_exported(name: str, tmp_path: Path) -> None:
     path = write_generator(tmp_path, own_spec(name, LATENT_DIM))
     export_onnx({"ckpt": str(path), "generator": f"tests.own_networks:{name}", "tolerance": "1e-5"})
     assert path.with_suffix(".onnx").is_file()
 
 
 class Tied(nn.Module):
-    """Weights of a layer that are used behind its back: to fold into them changes what else they do."""
+    """A network that uses the weights of a layer a second time: folding BatchNorm into them changes its function."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -231,7 +231,7 @@ class Tied(nn.Module):
         return nn.functional.linear(normed, self.dense.weight)
 
 
-def test_what_a_rewriting_would_change_is_not_rewritten() -> None:
+def test_a_network_that_rewriting_changes_is_not_rewritten() -> None:
     network = Tied().eval()
     assert fold_batch_norm(network, 4) is network
 

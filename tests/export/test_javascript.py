@@ -1,4 +1,4 @@
-"""The sampler in JavaScript, in Node.js: number for number what export/sampler.py gives."""
+"""The JavaScript sampler in Node.js computes the same numbers as export/sampler.py."""
 
 import base64
 import hashlib
@@ -24,7 +24,7 @@ from wgan_dist.sampling import interpolate
 
 pytestmark = pytest.mark.browser
 
-# Answers each line, [name, arguments], with a line: what the function of that name gives.
+# Reads lines [name, arguments], and answers each with the result of the function of that name.
 ANSWERS = """
 import { createInterface } from "node:readline";
 import { readFile } from "node:fs/promises";
@@ -54,7 +54,7 @@ for await (const line of createInterface({ input: process.stdin })) {
 
 
 class Node:
-    """A running Node.js that calls the sampler's functions."""
+    """A Node.js process that calls the functions of the sampler."""
 
     def __init__(self) -> None:
         node = shutil.which("node") or pytest.fail("no Node.js found: install it (Debian: apt-get install nodejs)")
@@ -83,19 +83,19 @@ KINDS = st.sampled_from(["normal", "uniform"])
 
 
 @pytest.mark.parametrize("seed", ["-5", -5, "", "x", 2.5, "0x10", None])
-def test_what_is_no_seed_is_refused(seed: object, node: Node) -> None:
+def test_an_invalid_seed_is_refused(seed: object, node: Node) -> None:
     words = "null" if seed is None else seed
     assert node("latents", 2, 3, "normal", seed)["error"] == f"seed={words}: expected a whole number of at least 0"
 
 
 @pytest.mark.parametrize("count", [0, -1, 2.5, "abc", ""])
-def test_what_is_no_count_is_refused(count: object, node: Node) -> None:
+def test_an_invalid_count_is_refused(count: object, node: Node) -> None:
     assert node("latents", count, 3)["error"] == f"count={count}: expected a whole number of at least 1"
 
 
 @settings(max_examples=200, deadline=None)
 @given(seed=SEEDS, count=st.integers(1, 7), latent_dim=st.integers(1, 65), kind=KINDS)
-def test_latents_are_pythons(node: Node, seed: int, count: int, latent_dim: int, kind: str) -> None:
+def test_latents_equal_those_of_python(node: Node, seed: int, count: int, latent_dim: int, kind: str) -> None:
     found = np.array(node("latents", count, latent_dim, kind, str(seed)), np.float32)
     expected = latents(count, latent_dim, kind, seed).ravel()
     # The logarithm and the cosine may differ in the last digit of a double, and rounding to float32 at a tie.
@@ -103,12 +103,12 @@ def test_latents_are_pythons(node: Node, seed: int, count: int, latent_dim: int,
     assert (found != expected).mean() <= (0.01 if kind == "normal" else 0)
 
 
-def test_many_latents_are_pythons_bit_for_bit(node: Node) -> None:
+def test_many_latents_equal_those_of_python_bit_for_bit(node: Node) -> None:
     found = np.array(node("latents", 1000, 128, "normal", 0), np.float32)
     assert (found != latents(1000, 128, "normal", 0).ravel()).sum() <= 3
 
 
-def test_sha256_is_the_standards_at_every_length(node: Node) -> None:
+def test_sha256_equals_hashlib_at_every_length(node: Node) -> None:
     for length in range(200):
         message = bytes(7 * each % 256 for each in range(length))
         assert node("sha256", base64.b64encode(message).decode()) == hashlib.sha256(message).hexdigest(), length
@@ -116,15 +116,13 @@ def test_sha256_is_the_standards_at_every_length(node: Node) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(seed=SEEDS, share=st.floats(0, 1), latent_dim=st.integers(3, 40), kind=KINDS)
-def test_the_way_between_two_latents_is_pythons(
-    node: Node, seed: int, share: float, latent_dim: int, kind: str
-) -> None:
+def test_interpolation_equals_that_of_python(node: Node, seed: int, share: float, latent_dim: int, kind: str) -> None:
     start, end = latents(2, latent_dim, kind, seed)
     found = node("between", start.tolist(), end.tolist(), share, kind)
     np.testing.assert_allclose(found, interpolate(start, end, share, kind), rtol=1e-4, atol=1e-5)
 
 
-def test_moved_latents_are_distributed_as_latents(node: Node) -> None:
+def test_moved_latents_have_the_distribution_of_latents(node: Node) -> None:
     size, grid_of_shares = 20_000, (-1.0, -0.6, 0.0, 0.3, 1.0)
     for kind in ("normal", "uniform"):
         z, *ways = latents(3, size, kind, 5).tolist()
@@ -146,13 +144,13 @@ def sent(images: NDArray[np.uint8]) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 7, 16, 20])
-def test_a_grid_is_pythons(count: int, node: Node) -> None:
+def test_a_grid_equals_that_of_python(count: int, node: Node) -> None:
     images = np.random.default_rng(count).integers(0, 256, (count, 4, 5, 3), np.uint8)
     assert base64.b64decode(node("grid", sent(images))) == grid(images).tobytes()
 
 
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (2, "LA"), (3, "RGB"), (4, "RGBA")])
-def test_a_png_holds_every_pixel(channels: int, mode: str, node: Node) -> None:
+def test_a_png_contains_every_pixel(channels: int, mode: str, node: Node) -> None:
     picture = np.random.default_rng(channels).integers(0, 256, (1, 6, 9, channels), np.uint8)
     file = base64.b64decode(node("png", sent(picture)))
     with Image.open(io.BytesIO(file)) as found:
@@ -161,7 +159,7 @@ def test_a_png_holds_every_pixel(channels: int, mode: str, node: Node) -> None:
         assert (np.asarray(found).reshape(picture[0].shape) == picture[0]).all()
 
 
-def test_metadata_are_those_that_onnxruntime_reads(onnx_file: Path, node: Node, tmp_path: Path) -> None:
+def test_metadata_equal_those_that_onnxruntime_reads(onnx_file: Path, node: Node, tmp_path: Path) -> None:
     model = onnx.load(onnx_file)
     about = {each.key: each.value for each in model.metadata_props}
     onnx.helper.set_model_props(model, about | {"wgan_dist.description": "Katzen, süß " * 30, "other": "x"})
@@ -169,7 +167,7 @@ def test_metadata_are_those_that_onnxruntime_reads(onnx_file: Path, node: Node, 
     assert node("metadata", str(tmp_path / "g.onnx")) == Sampler(tmp_path / "g.onnx").metadata
 
 
-def test_files_that_are_no_generators_are_refused(onnx_file: Path, node: Node, tmp_path: Path) -> None:
+def test_files_that_are_not_generators_are_refused(onnx_file: Path, node: Node, tmp_path: Path) -> None:
     model = onnx.load(onnx_file)
     onnx.helper.set_model_props(model, {"wgan_dist.latent_dim": "8", "wgan_dist.layout": "nc"})
     onnx.save(model, tmp_path / "points.onnx")

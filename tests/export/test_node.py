@@ -1,4 +1,4 @@
-"""The example for Node.js, installed and run as its users do."""
+"""The Node.js example, installed and run as a user does."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture(scope="module")
 def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """export/web/javascript/ with its dependency installed."""
+    """Copy export/web/javascript/ and install its dependency."""
     folder = tmp_path_factory.mktemp("node") / "javascript"
     shutil.copytree(REPOSITORY / "export" / "web" / "javascript", folder)
     npm = shutil.which("npm") or pytest.fail("no npm found: install it (Debian: apt-get install npm)")
@@ -35,7 +35,7 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("channels", "distribution", "uint8"), [(3, "normal", "false"), (1, "uniform", "false"), (4, "normal", "true")]
 )
-def test_it_draws_what_python_draws(
+def test_node_samples_the_images_of_python(
     channels: int, distribution: str, uint8: str, example: Path, tmp_path: Path
 ) -> None:
     generator = write_generator(tmp_path, small_spec("dcgan", channels), "digits", distribution)
@@ -52,7 +52,7 @@ def test_it_draws_what_python_draws(
     assert (difference > 0).mean() <= 1e-3
 
 
-def test_it_says_how_it_is_called(example: Path, tmp_path: Path) -> None:
+def test_without_arguments_it_prints_its_usage(example: Path, tmp_path: Path) -> None:
     assert run("node", str(example / "sample.js"), cwd=tmp_path, fails=2).stderr.startswith("usage: node sample.js")
 
 
@@ -70,7 +70,7 @@ def test_it_says_how_it_is_called(example: Path, tmp_path: Path) -> None:
         (["strange.onnx"], "onnxruntime cannot load it: "),
     ],
 )
-def test_what_cannot_be_drawn_is_one_line_and_status_2(
+def test_an_error_is_one_line_and_status_2(
     arguments: list[str], words: str, example: Path, onnx_file: Path, tmp_path: Path
 ) -> None:
     shutil.copy(onnx_file, tmp_path / "g.onnx")

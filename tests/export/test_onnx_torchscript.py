@@ -1,4 +1,4 @@
-"""Exports equal the network, say what they are, and leave nothing behind when they fail."""
+"""ONNX and TorchScript exports equal the network, carry metadata, and leave no file when they fail."""
 
 import json
 from collections import Counter
@@ -33,7 +33,7 @@ def latents(count: int) -> np.ndarray:
     return np.random.default_rng(0).standard_normal((count, 8), dtype=np.float32)
 
 
-def test_onnx_equals_the_network_at_a_batch_it_was_not_proved_at(onnx_file: Path, run_dir: Path) -> None:
+def test_onnx_equals_the_network_at_a_batch_size_that_was_not_checked(onnx_file: Path, run_dir: Path) -> None:
     session = onnxruntime.InferenceSession(onnx_file, providers=["CPUExecutionProvider"])
     assert [(each.name, each.type, each.shape) for each in session.get_inputs()] == [("z", "tensor(float)", ["n", 8])]
     assert [(each.name, each.shape) for each in session.get_outputs()] == [("images", ["n", 1, 32, 32])]
@@ -41,7 +41,7 @@ def test_onnx_equals_the_network_at_a_batch_it_was_not_proved_at(onnx_file: Path
     np.testing.assert_allclose(session.run(None, {"z": latents(7)})[0], network_images(run_dir, latents(7)), atol=1e-5)
 
 
-def test_onnx_is_one_file_that_describes_itself(onnx_file: Path, run_dir: Path) -> None:
+def test_onnx_is_one_file_with_metadata(onnx_file: Path, run_dir: Path) -> None:
     assert list(onnx_file.parent.iterdir()) == [onnx_file]
     about = {each.key: each.value for each in onnx.load(onnx_file).metadata_props}
     source = generator_file.load(run_dir / generator_file.EMA_FILE)
@@ -69,7 +69,7 @@ def test_uint8_output_is_the_rounded_float_output(run_dir: Path, tmp_path: Path)
     assert np.abs(found - expected.transpose(0, 2, 3, 1)).max() <= 0.5 + 1e-3
 
 
-def test_torchscript_equals_the_network_and_describes_itself(run_dir: Path, tmp_path: Path) -> None:
+def test_torchscript_equals_the_network_and_has_metadata(run_dir: Path, tmp_path: Path) -> None:
     export_torchscript({"ckpt": str(run_dir), "out": str(tmp_path / "g.pt")})
     extra = {METADATA_FILE: ""}
     script = torch.jit.load(str(tmp_path / "g.pt"), _extra_files=extra)
@@ -79,7 +79,7 @@ def test_torchscript_equals_the_network_and_describes_itself(run_dir: Path, tmp_
     assert json.loads(extra[METADATA_FILE])["wgan_dist.latent_dim"] == "8"
 
 
-def test_raw_weights_are_the_last_ones_not_the_averaged(run_dir: Path, tmp_path: Path) -> None:
+def test_raw_weights_are_the_last_ones_not_the_averages(run_dir: Path, tmp_path: Path) -> None:
     export_onnx({"ckpt": str(run_dir), "out": str(tmp_path / "raw.onnx"), "weights": "raw"})
     session = onnxruntime.InferenceSession(tmp_path / "raw.onnx", providers=["CPUExecutionProvider"])
     found = session.run(None, {"z": latents(3)})[0]
@@ -91,7 +91,7 @@ def test_raw_weights_are_the_last_ones_not_the_averaged(run_dir: Path, tmp_path:
 def test_beyond_tolerance_there_is_no_file(
     name: str, run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is exported is not the network of the file: the proof has to notice."""
+    """The exported network is not that of the file, which the parity check detects."""
     monkeypatch.setattr("export.parity.BATCH_SIZES", (1, 2))
     original = network.load
 
@@ -107,7 +107,7 @@ def test_beyond_tolerance_there_is_no_file(
 
 
 class Drifting(torch.nn.Module):
-    """A network that is off by 1e-3 from the one it stands for."""
+    """A network with an error of 1e-3."""
 
     def __init__(self, inner: torch.nn.Module) -> None:
         super().__init__()
@@ -128,7 +128,7 @@ def test_nan_and_wrong_shapes_are_infinitely_different(run_dir: Path) -> None:
         check_difference(export, lambda z: np.zeros((1, *shape), np.float32), 1e-4, uint8=False)
 
 
-def test_uint8_may_differ_by_a_level_in_few_values_and_not_in_all(run_dir: Path) -> None:
+def test_uint8_images_may_differ_by_one_level_in_few_values_only(run_dir: Path) -> None:
     export = network.load(ExportSettings(ckpt=str(run_dir), uint8=True), ".x")
 
     def shifted(every: int) -> Callable[[np.ndarray], np.ndarray]:
@@ -145,7 +145,7 @@ def test_uint8_may_differ_by_a_level_in_few_values_and_not_in_all(run_dir: Path)
         check_difference(export, shifted(1), 1e-4, uint8=True)
 
 
-def test_an_export_of_a_checkpoint_goes_where_pruning_does_not(run_dir: Path) -> None:
+def test_an_export_of_a_checkpoint_goes_into_the_run_folder(run_dir: Path) -> None:
     for ckpt in (run_dir / "checkpoints/step-00000006", run_dir):
         assert network.load(ExportSettings(ckpt=str(ckpt)), ".onnx").out == run_dir / "generator.onnx"
 
@@ -158,12 +158,12 @@ def test_an_export_of_a_checkpoint_goes_where_pruning_does_not(run_dir: Path) ->
         ("fp16", True, "generator_fp16_uint8.onnx"),
     ],
 )
-def test_what_is_not_float32_images_is_named_so(run_dir: Path, precision: str, uint8: bool, name: str) -> None:
+def test_the_default_name_contains_precision_and_uint8(run_dir: Path, precision: str, uint8: bool, name: str) -> None:
     settings = ExportSettings(ckpt=str(run_dir), precision=precision, uint8=uint8)
     assert network.load(settings, ".onnx").out == run_dir / name
 
 
-def test_missing_and_unreadable_sources_are_named(tmp_path: Path) -> None:
+def test_missing_and_unreadable_generators_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--ckpt="):
         export_onnx({})
     with pytest.raises(UserError, match="no/run"):
@@ -174,14 +174,14 @@ def test_missing_and_unreadable_sources_are_named(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["g.safetensors"]
 
 
-def of_network(path: Path, z: np.ndarray) -> np.ndarray:
-    """What the generator of a file makes, spectral norm and all."""
+def network_samples(path: Path, z: np.ndarray) -> np.ndarray:
+    """Return the samples of the generator in a file, computed with its spectral norm."""
     with torch.no_grad():
         samples: np.ndarray = generator_file.load(path).network(torch.from_numpy(z)).numpy()
     return samples
 
 
-def of_onnx(path: Path, z: np.ndarray) -> np.ndarray:
+def onnx_samples(path: Path, z: np.ndarray) -> np.ndarray:
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     samples: np.ndarray = session.run(None, {"z": z})[0]
     return samples
@@ -190,12 +190,12 @@ def of_onnx(path: Path, z: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("name", GENERATORS)
 def test_every_network_of_the_registry_is_exported_with_its_spectral_norm(name: str, tmp_path: Path) -> None:
     path = write_generator(tmp_path, small_spec(name, spectral_norm=True))
-    expected = of_network(path, latents(7))
+    expected = network_samples(path, latents(7))
     assert expected.std() > 0.01
     for export, suffix in ((export_onnx, "onnx"), (export_torchscript, "pt")):
         export({"ckpt": str(path), "out": str(tmp_path / f"g.{suffix}")})
     script = torch.jit.load(str(tmp_path / "g.pt"))
-    np.testing.assert_allclose(of_onnx(tmp_path / "g.onnx", latents(7)), expected, atol=2e-5)
+    np.testing.assert_allclose(onnx_samples(tmp_path / "g.onnx", latents(7)), expected, atol=2e-5)
     np.testing.assert_allclose(script(torch.from_numpy(latents(7))).numpy(), expected, atol=2e-5)
 
 
@@ -207,7 +207,7 @@ def script_operations(path: Path) -> Counter[str]:
     return Counter(node.kind() for node in torch.jit.load(str(path)).inlined_graph.nodes())
 
 
-def test_a_graph_computes_no_spectral_norm(tmp_path: Path) -> None:
+def test_an_export_computes_no_spectral_norm(tmp_path: Path) -> None:
     for each in (False, True):
         (tmp_path / str(each)).mkdir()
         path = write_generator(tmp_path / str(each), small_spec("sagan", spectral_norm=each))
@@ -220,14 +220,14 @@ def test_a_graph_computes_no_spectral_norm(tmp_path: Path) -> None:
     assert sizes[1] == pytest.approx(sizes[0], rel=0.01)
 
 
-def test_an_export_leaves_the_generator_of_the_file_normalised(tmp_path: Path) -> None:
+def test_an_export_does_not_change_the_generator_file(tmp_path: Path) -> None:
     path = write_generator(tmp_path, small_spec("sagan", spectral_norm=True))
     content = path.read_bytes()
     export_onnx({"ckpt": str(path)})
     assert path.read_bytes() == content
 
 
-def test_points_say_that_they_are_points(tmp_path: Path) -> None:
+def test_the_metadata_say_that_samples_are_points(tmp_path: Path) -> None:
     path = write_generator(tmp_path, small_spec("points"), "8gaussians")
     export_onnx({"ckpt": str(path)})
     export_torchscript({"ckpt": str(path)})
@@ -244,7 +244,7 @@ def test_points_say_that_they_are_points(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("export", [export_onnx, export_torchscript])
-def test_points_are_not_exported_as_levels_of_colour(export: Callable[[dict[str, str]], None], tmp_path: Path) -> None:
+def test_points_are_not_exported_as_uint8(export: Callable[[dict[str, str]], None], tmp_path: Path) -> None:
     path = write_generator(tmp_path, small_spec("points"))
     with pytest.raises(UserError, match="^uint8=true: this generator makes points; expected false"):
         export({"ckpt": str(path), "uint8": "true"})

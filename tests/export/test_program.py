@@ -1,4 +1,4 @@
-"""Exported programs and compiled packages equal the network, say what they are, and are read again."""
+"""Exported programs and compiled packages equal the network, carry metadata, and can be opened again."""
 
 import inspect
 from pathlib import Path
@@ -21,7 +21,7 @@ def latents(count: int) -> torch.Tensor:
 
 
 @torch.no_grad()
-def of_network(path: Path, z: torch.Tensor) -> np.ndarray:
+def network_samples(path: Path, z: torch.Tensor) -> np.ndarray:
     samples: np.ndarray = generator_file.load(path).network(z).numpy()
     return samples
 
@@ -31,18 +31,18 @@ def decibels(found: np.ndarray, expected: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("name", GENERATORS)
-def test_a_program_equals_the_network_at_a_batch_it_was_not_proved_at(name: str, tmp_path: Path) -> None:
+def test_a_program_equals_the_network_at_a_batch_size_that_was_not_checked(name: str, tmp_path: Path) -> None:
     path = write_generator(tmp_path, small_spec(name, spectral_norm=True))
     export_program({"ckpt": str(path)})
     assert sorted(each.name for each in tmp_path.iterdir()) == ["generator.pt2", "generator.safetensors"]
     about, draw = open_program(tmp_path / "generator.pt2")
-    np.testing.assert_allclose(draw(latents(7)).numpy(), of_network(path, latents(7)), atol=2e-5)
+    np.testing.assert_allclose(draw(latents(7)).numpy(), network_samples(path, latents(7)), atol=2e-5)
     assert about["wgan_dist.source_sha256"] == generator_file.load(path).sha256
     assert about["wgan_dist.precision"] == "fp32"
 
 
 @pytest.mark.parametrize(("export", "suffix"), [(export_program, "pt2"), (export_torchscript, "pt")])
-def test_bfloat16_is_near_and_says_so(export: object, suffix: str, tmp_path: Path) -> None:
+def test_bfloat16_is_near_the_network_and_in_the_metadata(export: object, suffix: str, tmp_path: Path) -> None:
     assert callable(export)
     path = write_generator(tmp_path, small_spec("dcgan"))
     out = tmp_path / f"g.{suffix}"
@@ -55,7 +55,7 @@ def test_bfloat16_is_near_and_says_so(export: object, suffix: str, tmp_path: Pat
     assert 35 < decibels(found, expected) < 80  # nearer would not be bfloat16
 
 
-def test_levels_in_bfloat16_are_rounded_from_floats(tmp_path: Path) -> None:
+def test_uint8_images_in_bfloat16_are_rounded_from_float_images(tmp_path: Path) -> None:
     path = write_generator(tmp_path, small_spec("dcgan"))
     drawn = []
     for levels in ("false", "true"):
@@ -69,7 +69,7 @@ def test_levels_in_bfloat16_are_rounded_from_floats(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("uint8", ["false", "true"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_bare_memory_holds_images_in_the_order_of_their_shape(precision: str, uint8: str, tmp_path: Path) -> None:
+def test_the_output_is_contiguous_in_memory(precision: str, uint8: str, tmp_path: Path) -> None:
     path = write_generator(tmp_path, small_spec("dcgan"))
     flags = {"ckpt": str(path), "precision": precision, "uint8": uint8}
     export_program(flags | {"out": str(tmp_path / "g.pt2")})
@@ -87,13 +87,13 @@ def test_a_compiled_package_equals_the_network(precision: str, tmp_path: Path) -
     out = tmp_path / ("generator.compiled.pt2" if precision == "fp32" else "generator_bf16.compiled.pt2")
     assert is_compiled(out)
     about, draw = open_program(out)
-    found, expected = draw(latents(7)).numpy(), of_network(path, latents(7))
+    found, expected = draw(latents(7)).numpy(), network_samples(path, latents(7))
     assert decibels(found, expected) > (90 if precision == "fp32" else 35)
     assert about["wgan_dist.precision"] == precision
     assert open_generator(out, "", 3, seed=0).draw(slice(3)).shape == (3, 3, 16, 16)
 
 
-def test_without_a_compiler_there_is_no_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_compiler_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_generator(tmp_path, small_spec("dcgan"))
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(UserError, match=r"^compiled=true: needs a C\+\+ compiler, but no-such-compiler is not"):
@@ -101,7 +101,7 @@ def test_without_a_compiler_there_is_no_package(tmp_path: Path, monkeypatch: pyt
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_names_and_files_that_torch_does_not_read_are_refused(tmp_path: Path) -> None:
+def test_names_and_files_that_torch_cannot_read_are_refused(tmp_path: Path) -> None:
     path = write_generator(tmp_path, small_spec("points"))
     with pytest.raises(UserError, match=r"g\.pt: expected a file ending in \.pt2"):
         export_program({"ckpt": str(path), "out": str(tmp_path / "g.pt")})

@@ -1,4 +1,4 @@
-"""Graphs of lower precision compute in it, stay near the network, and are refused where they do not."""
+"""ONNX files in int8 and fp16 compute in that format, and are refused if they are not near the network."""
 
 import re
 from collections import Counter
@@ -28,7 +28,7 @@ def latents(count: int) -> np.ndarray:
 
 
 def optimised(path: Path) -> onnx.ModelProto:
-    """The graph as onnxruntime computes it on a CPU."""
+    """Return the graph that onnxruntime computes on a CPU, after its optimisations."""
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(path.with_suffix(".optimised"))
     options.log_severity_level = 3
@@ -38,13 +38,13 @@ def optimised(path: Path) -> onnx.ModelProto:
 
 @pytest.fixture(scope="module")
 def int8_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A DCGAN in whole numbers, beside the generator it came from."""
+    """Export a DCGAN as int8, beside its generator file."""
     path = write_generator(tmp_path_factory.mktemp("int8"), small_spec("dcgan"))
     export_onnx({"ckpt": str(path), "precision": "int8", "psnr": "20"})
     return path.with_name("generator_int8.onnx")
 
 
-def test_all_but_the_first_layer_is_computed_in_whole_numbers(int8_file: Path) -> None:
+def test_all_layers_but_the_first_compute_in_integers(int8_file: Path) -> None:
     found = optimised(int8_file)
     kinds = Counter(node.op_type for node in found.graph.node)
     assert kinds["QLinearConv"] == 5  # four phases of the second layer, and the last at once
@@ -64,7 +64,7 @@ def test_moving_values_does_not_round_them(int8_file: Path) -> None:
         assert (len(scales), len(zeros)) == (1, 1)
 
 
-def test_steps_before_tanh_are_no_wider_than_its_slope(tmp_path: Path) -> None:
+def test_the_range_before_tanh_is_limited(tmp_path: Path) -> None:
     path = write_generator(tmp_path, small_spec("dcgan"))
     loaded = generator_file.load(path)
     state = loaded.network.state_dict()
@@ -81,7 +81,9 @@ def test_steps_before_tanh_are_no_wider_than_its_slope(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("precision", ["int8", "fp16"])
 @pytest.mark.parametrize("name", [name for name in GENERATORS if name != "points"])
-def test_every_network_of_images_is_near_in_every_precision(name: str, precision: str, tmp_path: Path) -> None:
+def test_every_image_generator_is_near_the_network_in_every_precision(
+    name: str, precision: str, tmp_path: Path
+) -> None:
     path = write_generator(tmp_path, small_spec(name))
     export_onnx({"ckpt": str(path), "precision": precision, "psnr": "30"})
     out = tmp_path / f"generator_{precision}.onnx"
@@ -98,7 +100,7 @@ def test_every_network_of_images_is_near_in_every_precision(name: str, precision
     assert (TensorProto.FLOAT16 if precision == "fp16" else TensorProto.INT8) in heavy
 
 
-def test_levels_come_from_whole_numbers_too(int8_file: Path, tmp_path: Path) -> None:
+def test_uint8_images_are_computed_in_integers_too(int8_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "levels.onnx"
     export_onnx({"ckpt": str(int8_file.parent), "out": str(out), "precision": "int8", "uint8": "true", "psnr": "20"})
     assert "QLinearConv" in {node.op_type for node in optimised(out).graph.node}
@@ -108,7 +110,7 @@ def test_levels_come_from_whole_numbers_too(int8_file: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(("uint8", "step", "decibels"), [(False, 0.02, "40.0"), (True, 1, "48.1")])
-def test_the_ratio_is_of_the_greatest_difference_there_could_be(
+def test_the_psnr_is_relative_to_the_range_of_the_images(
     uint8: bool, step: float, decibels: str, tmp_path: Path
 ) -> None:
     """20 log₁₀(2 / 0.02) and 20 log₁₀(255 / 1)."""
@@ -128,34 +130,34 @@ def test_the_ratio_is_of_the_greatest_difference_there_could_be(
         check_psnr(export, off, float(decibels) + 0.1, uint8)
 
 
-def test_the_distribution_of_the_network_itself_is_told_as_its_own(tmp_path: Path) -> None:
+def test_the_distribution_is_compared_with_that_of_the_network(tmp_path: Path) -> None:
     path = write_generator(tmp_path, small_spec("dcgan"))
     export = network.load(ExportSettings(ckpt=str(path)), ".x")
     original, wrong = export.original, -export.original(torch.zeros(1, LATENT_DIM))
-    told = []
+    distances = []
     for run in (lambda z: original(torch.from_numpy(z)), lambda z: wrong.expand(len(z), -1, -1, -1)):
         words = check_psnr(export, lambda z, run=run: run(z).detach().numpy(), -100, False)  # type: ignore[misc]
-        told.append([float(each) for each in re.findall(r"images[^:;]*: ([\d.e+-]+)", words)])
-    assert told[0][0] == told[0][1] > 0
-    assert told[1][1] == told[0][1]
-    assert told[1][0] > 2 * told[1][1]
+        distances.append([float(number) for number in re.findall(r"images[^:;]*: ([\d.e+-]+)", words)])
+    assert distances[0][0] == distances[0][1] > 0
+    assert distances[1][1] == distances[0][1]
+    assert distances[1][0] > 2 * distances[1][1]
 
 
-def test_nothing_is_near_what_is_no_number(tmp_path: Path) -> None:
+def test_nan_and_wrong_shapes_have_no_psnr(tmp_path: Path) -> None:
     export = network.load(ExportSettings(ckpt=str(write_generator(tmp_path, small_spec("dcgan")))), ".x")
     for value, count in ((np.nan, 3), (0.0, 1)):
         with pytest.raises(UserError, match="not written: PSNR -inf dB"):
             check_psnr(export, lambda z, v=value, c=count: np.full((len(z), c, 16, 16), v, np.float32), -100, False)  # type: ignore[misc]
 
 
-def test_below_the_ratio_there_is_no_file(run_dir: Path, tmp_path: Path) -> None:
+def test_below_the_minimum_psnr_there_is_no_file(run_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"not written: PSNR \d\d\.\d dB, .*; psnr=99$"):
         export_onnx({"ckpt": str(run_dir), "out": str(tmp_path / "g.onnx"), "precision": "int8", "psnr": "99"})
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("precision", ["int8", "fp16"])
-def test_points_have_no_peak_to_be_measured_against(precision: str, tmp_path: Path) -> None:
+def test_points_are_exported_in_fp32_only(precision: str, tmp_path: Path) -> None:
     path = write_generator(tmp_path, small_spec("points"))
     with pytest.raises(UserError, match=f"^precision={precision}: this generator makes points; expected fp32"):
         export_onnx({"ckpt": str(path), "precision": precision})
@@ -172,7 +174,7 @@ def graph_of(weights: dict[str, np.ndarray], *nodes: onnx.NodeProto) -> onnx.Mod
     return helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
 
 
-def test_a_network_of_one_layer_has_nothing_to_quantise() -> None:
+def test_a_network_of_one_layer_cannot_be_quantised() -> None:
     model = graph_of(
         {"weights": np.ones((4, 3), np.float32)},
         helper.make_node("MatMul", ["z", "weights"], ["x"], "only"),
@@ -182,8 +184,8 @@ def test_a_network_of_one_layer_has_nothing_to_quantise() -> None:
         to_int8(model, np.ones((8, 4), np.float32))
 
 
-def test_what_is_only_as_many_as_the_latents_is_quantised() -> None:
-    """A learnt constant, spread over the batch, is not the latents themselves."""
+def test_values_that_only_share_the_batch_size_with_the_latents_are_quantised() -> None:
+    """A learnt constant that is expanded to the batch size does not depend on the latents."""
     model = graph_of(
         {"weights": np.ones((4, 3), np.float32), "more": np.ones((4, 3), np.float32), "learnt": np.ones(4, np.float32)},
         helper.make_node("Shape", ["z"], ["shape"]),
@@ -193,20 +195,20 @@ def test_what_is_only_as_many_as_the_latents_is_quantised() -> None:
         helper.make_node("Add", ["x", "first"], ["y"]),
     )
     found = to_int8(model, latents(8)[:, :4])
-    assert {name: found_in_whole_numbers(found, name) for name in ("quantised", "first")} == {
+    assert {name: quantised_factors(found, name) for name in ("quantised", "first")} == {
         "quantised": [True, True],
         "first": [False, False],
     }
 
 
-def found_in_whole_numbers(model: onnx.ModelProto, name: str) -> list[bool]:
-    """Whether each factor of a product comes as whole numbers."""
+def quantised_factors(model: onnx.ModelProto, name: str) -> list[bool]:
+    """Return for each factor of a product whether it is quantised."""
     makers = {output: node.op_type for node in model.graph.node for output in node.output}
     product = next(node for node in model.graph.node if node.name == name)
     return [makers.get(each) == "DequantizeLinear" for each in product.input[:2]]
 
 
-def test_scores_and_shares_of_attention_are_not_rounded(tmp_path: Path) -> None:
+def test_attention_weights_are_not_quantised(tmp_path: Path) -> None:
     path = write_generator(tmp_path, small_spec("sagan"))
     export_onnx({"ckpt": str(path), "precision": "int8", "psnr": "20"})
     kinds = Counter(node.op_type for node in optimised(tmp_path / "generator_int8.onnx").graph.node)
@@ -215,7 +217,7 @@ def test_scores_and_shares_of_attention_are_not_rounded(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_attention_of_its_real_width_is_near_without_being_told_how(tmp_path: Path) -> None:
+def test_attention_of_the_usual_width_is_near_with_default_settings(tmp_path: Path) -> None:
     path = write_generator(tmp_path, generator_spec("sagan", 64, 64, 3, 16, "auto", False))
     export_onnx({"ckpt": str(path), "precision": "int8"})
     assert (tmp_path / "generator_int8.onnx").is_file()

@@ -1,4 +1,4 @@
-"""The sampler draws what the network draws, without torch, and refuses what it cannot use."""
+"""The sampler computes the network's images without torch, and refuses files that it cannot use."""
 
 import subprocess
 import sys
@@ -55,7 +55,7 @@ def test_the_first_images_of_a_seed_do_not_depend_on_the_count(onnx_file: Path) 
     assert (sampler.sample(7, seed=3) != sampler.sample(7, seed=4)).any()
 
 
-def test_it_draws_without_torch_and_without_the_package(onnx_file: Path, tmp_path: Path) -> None:
+def test_it_samples_without_torch_and_without_the_package(onnx_file: Path, tmp_path: Path) -> None:
     (tmp_path / "sampler.py").write_text((REPOSITORY / "export/sampler.py").read_text())
     code = WITHOUT_TORCH + f"from sampler import Sampler; print(Sampler({str(onnx_file)!r}).sample(3, seed=1).sum())"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
@@ -80,7 +80,7 @@ def test_single_files_hold_the_images_in_order(onnx_file: Path, tmp_path: Path) 
     )
 
 
-def test_levels_are_rounded_to_nearest_and_kept_in_range() -> None:
+def test_uint8_values_are_rounded_to_nearest_and_clipped() -> None:
     values = np.array([-1.5, -1.0, 0.0, 1 / 127.5 - 1 + 1e-6, 1.0, 2.0], np.float32).reshape(1, 1, 1, 6)
     assert to_uint8(values).ravel().tolist() == [0, 0, 128, 1, 255, 255]
 
@@ -89,7 +89,7 @@ def test_levels_are_rounded_to_nearest_and_kept_in_range() -> None:
     arrays(np.float32, array_shapes(min_dims=4, max_dims=4, max_side=9), elements=floats(-2, 2, width=32)),
     integers(1, 40),
 )
-def test_levels_are_those_of_the_formula_whatever_the_block(images: np.ndarray, block: int) -> None:
+def test_uint8_values_do_not_depend_on_the_block_size(images: np.ndarray, block: int) -> None:
     expected = np.rint((images + 1.0) * 127.5).clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("export.sampler.BLOCK", block)
@@ -99,14 +99,12 @@ def test_levels_are_those_of_the_formula_whatever_the_block(images: np.ndarray, 
 
 
 @given(integers(1, 9), integers(1, 9), integers(0, 30), sampled_from(["normal", "uniform"]), integers(0, 9))
-def test_latents_can_be_drawn_from_any_number_on(
-    count: int, latent_dim: int, start: int, distribution: str, seed: int
-) -> None:
+def test_latents_can_start_at_any_number(count: int, latent_dim: int, start: int, distribution: str, seed: int) -> None:
     every = latents(start + count, latent_dim, distribution, seed)
     np.testing.assert_array_equal(latents(count, latent_dim, distribution, seed, start), every[start:])
 
 
-def test_a_stream_is_the_sample_in_parts_of_sizes_that_are_tried_and_then_kept(onnx_file: Path) -> None:
+def test_a_stream_tries_batch_sizes_and_keeps_one(onnx_file: Path) -> None:
     sampler = Sampler(onnx_file)
     count = 2 * sum(TRIED_BATCH_SIZES)
     batches = list(sampler.stream(count, seed=5))
@@ -121,17 +119,17 @@ def test_a_stream_is_the_sample_in_parts_of_sizes_that_are_tried_and_then_kept(o
     assert (drawn == whole).mean() > 0.999
 
 
-def test_the_size_that_was_fastest_per_image_is_kept(onnx_file: Path) -> None:
+def test_the_fastest_batch_size_per_image_is_kept(onnx_file: Path) -> None:
     sampler = Sampler(onnx_file)
     for size, seconds in zip(TRIED_BATCH_SIZES, (9.0, 0.8, 9.0, 1.6, 9.0, 12.8), strict=True):
         assert sampler.batch_size == 0
-        sampler._record_time(size - 1, 0.0)  # of a batch that was cut short
+        sampler._record_time(size - 1, 0.0)  # a last batch that is smaller
         sampler._record_time(size, seconds)
     assert sampler.batch_size == 32
 
 
-def test_threads_that_begin_together_agree_on_a_size(onnx_file: Path) -> None:
-    """What lies between the batches of their streams, in threads that take turns as often as they can."""
+def test_threads_that_start_together_agree_on_a_batch_size(onnx_file: Path) -> None:
+    """The threads run what a stream does between batches, and switch as often as possible."""
 
     def search(sampler: Sampler, start: threading.Barrier) -> None:
         start.wait()
@@ -152,21 +150,21 @@ def test_threads_that_begin_together_agree_on_a_size(onnx_file: Path) -> None:
         sys.setswitchinterval(interval)
 
 
-def test_a_stream_takes_no_memory_for_what_is_to_come(onnx_file: Path) -> None:
+def test_a_stream_allocates_no_memory_for_later_images(onnx_file: Path) -> None:
     stream = Sampler(onnx_file, batch_size=3).stream(10**15, seed=2)
     found = [next(stream) for _ in range(2)]
     assert [batch.shape for batch in found] == [(3, 32, 32, 1)] * 2
     np.testing.assert_array_equal(np.concatenate(found), Sampler(onnx_file).sample(6, seed=2))
 
 
-def test_a_batch_size_is_kept_to_and_bounded(onnx_file: Path) -> None:
+def test_a_given_batch_size_is_used_and_checked(onnx_file: Path) -> None:
     assert [len(batch) for batch in Sampler(onnx_file, batch_size=5).stream(12)] == [5, 5, 2]
     with pytest.raises(SamplerError, match="^batch_size=-1: expected at least 0$"):
         Sampler(onnx_file, batch_size=-1)
 
 
 def test_outputs_bound_to_a_device_are_the_same(onnx_file: Path) -> None:
-    """The way of the CUDA provider, on the CPU."""
+    """The code path of the CUDA provider, on the CPU."""
     sampler = Sampler(onnx_file)
     z = sampler.latents(5, seed=1)
     np.testing.assert_array_equal(sampler._run_bound(z, "cpu"), sampler._run(z))
@@ -211,7 +209,7 @@ def test_a_folder_may_have_a_dot_in_its_name(tmp_path: Path) -> None:
     assert list(write_images(images, f"{tmp_path}/grid.JPG")) == [tmp_path / "grid.JPG"]
 
 
-def test_files_that_are_not_its_graphs_are_refused(onnx_file: Path, tmp_path: Path) -> None:
+def test_files_that_are_not_generators_are_refused(onnx_file: Path, tmp_path: Path) -> None:
     text = tmp_path / "text.onnx"
     text.write_text("not a graph")
     stranger = onnx.load(onnx_file)
@@ -226,7 +224,7 @@ def test_files_that_are_not_its_graphs_are_refused(onnx_file: Path, tmp_path: Pa
             Sampler(path)
 
 
-def test_what_another_program_made_of_its_graph_is_refused(onnx_file: Path, tmp_path: Path) -> None:
+def test_files_changed_by_other_programs_are_refused(onnx_file: Path, tmp_path: Path) -> None:
     model = onnx.load(onnx_file)
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_value = 1
@@ -239,7 +237,7 @@ def test_what_another_program_made_of_its_graph_is_refused(onnx_file: Path, tmp_
             Sampler(tmp_path / f"{name}.onnx")
 
 
-def test_bad_command_line_is_one_line_and_status_2(onnx_file: Path, tmp_path: Path) -> None:
+def test_a_wrong_argument_is_one_line_and_status_2(onnx_file: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for arguments in (["missing.onnx"], [str(onnx_file), "--count=0"], [str(onnx_file), "--out=file/grid.png"]):
         done = run(sys.executable, "-m", "export.sampler", *arguments, cwd=tmp_path, fails=2)
@@ -250,13 +248,13 @@ def test_bad_command_line_is_one_line_and_status_2(onnx_file: Path, tmp_path: Pa
 
 @pytest.fixture(scope="module")
 def points_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A generator of points as a graph, beside the file it came from."""
+    """Export a generator of points, beside its generator file."""
     path = write_generator(tmp_path_factory.mktemp("points"), small_spec("points"), "8gaussians")
     export_onnx({"ckpt": str(path)})
     return path.with_suffix(".onnx")
 
 
-def test_points_are_the_networks_and_the_first_of_a_seed_do_not_depend_on_the_count(points_file: Path) -> None:
+def test_points_equal_the_network_and_do_not_depend_on_the_count(points_file: Path) -> None:
     sampler = Sampler(points_file)
     assert sampler.makes_points
     points = sampler.sample(70, seed=5)
@@ -269,7 +267,7 @@ def test_points_are_the_networks_and_the_first_of_a_seed_do_not_depend_on_the_co
     np.testing.assert_allclose(sampler.sample(7, seed=5), points[:7], rtol=1e-5, atol=1e-6)
 
 
-def test_a_table_of_points_holds_every_digit_of_them(tmp_path: Path) -> None:
+def test_a_csv_file_contains_every_digit_of_the_points(tmp_path: Path) -> None:
     points = np.array([[1 / 3, -2e-38], [3.4e38, 0.1]], np.float32)
     path = write_points(points, str(tmp_path / "folder" / "points.CSV"))
     assert path.read_text().count("\n") == 2
@@ -288,7 +286,7 @@ def test_command_line_without_torch_writes_the_points_as_text(points_file: Path,
 @pytest.mark.parametrize(
     ("out", "reason"), [("points.png", "points; expected a file ending in .csv"), ("file/p.csv", "cannot be written")]
 )
-def test_where_points_cannot_go_is_one_line_and_status_2(
+def test_a_wrong_path_for_points_is_one_line_and_status_2(
     out: str, reason: str, points_file: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()

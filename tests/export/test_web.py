@@ -1,4 +1,4 @@
-"""The page's folder: what is in it, what it says, and that it never costs anyone a file; test_web_page draws."""
+"""The folder of the page: its files, its texts, and that no other file is lost. test_web_page.py opens it."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ from wgan_dist.utils.errors import UserError
 
 @pytest.fixture(scope="module")
 def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with files of the runtime's names, which is all that writing a page asks of it."""
+    """Write a folder with files named like those of the runtime, which is all that writing a page needs."""
     folder = tmp_path_factory.mktemp("dist")
     for variant in web_runtime.VARIANTS.values():
         for name in variant.files:
@@ -38,7 +38,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_the_folder_lists_and_sums_its_files(generator: Path, runtime: Path, tmp_path: Path) -> None:
+def test_the_folder_lists_its_files_with_checksums(generator: Path, runtime: Path, tmp_path: Path) -> None:
     page = tmp_path / "a" / "page"
     export_web({"ckpt": str(generator), "out": str(page), "runtime": str(runtime)})
     subprocess.run(["sha256sum", "-c", "--strict", "SHA256SUMS"], cwd=page, check=True, capture_output=True)
@@ -55,14 +55,14 @@ def test_the_folder_lists_and_sums_its_files(generator: Path, runtime: Path, tmp
     assert [path.name for path in page.parent.iterdir()] == ["page"]
 
 
-def test_without_webgpu_its_runtime_stays_away(generator: Path, runtime: Path, tmp_path: Path) -> None:
+def test_without_webgpu_its_runtime_is_left_out(generator: Path, runtime: Path, tmp_path: Path) -> None:
     export_web({"ckpt": str(generator), "out": str(tmp_path / "p"), "runtime": str(runtime), "webgpu": "false"})
     assert list(json.loads((tmp_path / "p" / "page.json").read_text())["runtimes"]) == ["wasm"]
     assert [path.name for path in (tmp_path / "p").glob("*.wasm")] == ["ort-wasm-simd-threaded.wasm"]
 
 
-def described(path: Path, **texts: str) -> Path:
-    """An ONNX file that says other things about itself."""
+def with_metadata(path: Path, **texts: str) -> Path:
+    """Change the metadata of an ONNX file."""
     model = onnx.load(path)
     about = {each.key: each.value for each in model.metadata_props} | {f"wgan_dist.{k}": v for k, v in texts.items()}
     onnx.helper.set_model_props(model, about)
@@ -70,12 +70,10 @@ def described(path: Path, **texts: str) -> Path:
     return path
 
 
-def test_an_onnx_file_is_taken_as_it_is_and_its_words_are_no_markup(
-    generator: Path, runtime: Path, tmp_path: Path
-) -> None:
+def test_an_onnx_file_is_copied_and_its_texts_are_escaped(generator: Path, runtime: Path, tmp_path: Path) -> None:
     graph = generator.with_name("any name.onnx")
     export_onnx({"ckpt": str(generator), "out": str(graph)})
-    described(graph, description="cats <b>&", license='"><script>alert(1)</script>', data="{{ 7 * 6 }}")
+    with_metadata(graph, description="cats <b>&", license='"><script>alert(1)</script>', data="{{ 7 * 6 }}")
     export_web({"ckpt": str(graph), "out": str(tmp_path / "p"), "runtime": str(runtime)})
     assert (tmp_path / "p" / "generator.onnx").read_bytes() == graph.read_bytes()
     text = (tmp_path / "p" / "index.html").read_text()
@@ -86,7 +84,7 @@ def test_an_onnx_file_is_taken_as_it_is_and_its_words_are_no_markup(
     assert "onnxruntime-web 9.8.7-test" in text
 
 
-def test_a_file_that_says_only_how_to_draw_is_enough(generator: Path, runtime: Path, tmp_path: Path) -> None:
+def test_only_the_metadata_for_sampling_are_required(generator: Path, runtime: Path, tmp_path: Path) -> None:
     graph = generator.with_suffix(".onnx")
     export_onnx({"ckpt": str(generator)})
     model = onnx.load(graph)
@@ -104,7 +102,7 @@ def test_a_file_that_says_only_how_to_draw_is_enough(generator: Path, runtime: P
     assert "SHA-256" not in text
 
 
-def test_a_page_that_nobody_changed_is_replaced(generator: Path, runtime: Path, tmp_path: Path) -> None:
+def test_an_unchanged_page_is_replaced(generator: Path, runtime: Path, tmp_path: Path) -> None:
     settings = {"ckpt": str(generator), "out": str(tmp_path / "p"), "runtime": str(runtime)}
     (tmp_path / "p").mkdir()
     export_web(settings)
@@ -117,7 +115,7 @@ def test_a_page_that_nobody_changed_is_replaced(generator: Path, runtime: Path, 
 
 
 @pytest.mark.parametrize("change", ["a file more", "a file changed", "a folder more", "not a page", "a file"])
-def test_whatever_else_is_there_is_kept(change: str, generator: Path, runtime: Path, tmp_path: Path) -> None:
+def test_other_files_are_never_replaced(change: str, generator: Path, runtime: Path, tmp_path: Path) -> None:
     page = tmp_path / "p"
     settings = {"ckpt": str(generator), "out": str(page), "runtime": str(runtime)}
     if change == "a file":
@@ -140,7 +138,7 @@ def test_whatever_else_is_there_is_kept(change: str, generator: Path, runtime: P
     assert sorted(path.name for path in tmp_path.iterdir()) == ["of", "p"]
 
 
-def test_what_cannot_be_a_page_is_named_and_leaves_nothing(generator: Path, runtime: Path, tmp_path: Path) -> None:
+def test_errors_are_named_and_leave_no_file(generator: Path, runtime: Path, tmp_path: Path) -> None:
     (tmp_path / "points").mkdir()
     points = write_generator(tmp_path / "points", small_spec("points"), "8gaussians")
     stranger = tmp_path / "stranger.onnx"
@@ -159,7 +157,7 @@ def test_what_cannot_be_a_page_is_named_and_leaves_nothing(generator: Path, runt
         assert sorted(tmp_path.iterdir()) == before
 
 
-def test_npms_package_is_checked_and_its_absence_is_one_line(
+def test_the_npm_package_is_checked_and_its_absence_is_one_line(
     generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = ["-m", "export.web", f"--ckpt={generator}", "--out=p", "--cache_dir=cache"]
@@ -176,7 +174,7 @@ def test_npms_package_is_checked_and_its_absence_is_one_line(
     assert not (tmp_path / "p").exists()
 
 
-def test_what_npm_gives_instead_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_package_from_npm_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     npm = tmp_path / "npm"
     npm.write_text(f'#!/bin/sh\nfor last; do :; done\necho other > "${{last#*=}}/{web_runtime.ARCHIVE}"\n')
     npm.chmod(0o755)
@@ -196,7 +194,7 @@ def test_every_file_of_the_page_is_installed_with_it() -> None:
     assert {path for path in others if "__pycache__" not in path.parts} <= installed
 
 
-def test_a_run_folder_says_what_its_network_is(run_dir: Path, runtime: Path, tmp_path: Path) -> None:
+def test_the_page_describes_the_network_of_a_run(run_dir: Path, runtime: Path, tmp_path: Path) -> None:
     export_web({"ckpt": str(run_dir), "out": str(tmp_path / "p"), "runtime": str(runtime)})
     text = (tmp_path / "p" / "index.html").read_text()
     source = generator_file.load(run_dir / generator_file.EMA_FILE)

@@ -1,4 +1,4 @@
-"""The page in a browser, from a plain server's sub-folder: it draws what Python draws, for every hand and eye."""
+"""The page in a browser, served from a sub-folder: it shows the images of Python, and is accessible."""
 
 import base64
 import io
@@ -43,7 +43,7 @@ PIXELS = "(canvases) => canvases.map((each) => each.toDataURL())"
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where npm's package is kept between these tests."""
+    """Return the folder that keeps the npm package between these tests."""
     return tmp_path_factory.mktemp("npm")
 
 
@@ -52,7 +52,7 @@ Writer = Callable[..., Path]
 
 @pytest.fixture(scope="module")
 def write_page(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Writer:
-    """Makes the page of an untrained generator of 16×16, below an otherwise empty folder."""
+    """Return a function that writes the page of an untrained 16×16 generator into an otherwise empty folder."""
 
     def write(channels: int = 3, distribution: str = "normal") -> Path:
         folder = tmp_path_factory.mktemp("site")
@@ -72,7 +72,7 @@ def page_folder(write_page: Writer) -> Path:
 
 @pytest.fixture(scope="module")
 def site(page_folder: Path) -> Iterator[str]:
-    """The address of the page."""
+    """Serve the page and return its address."""
     with served(page_folder.parent.parent) as server:
         yield f"{server}sub/page/"
 
@@ -83,7 +83,7 @@ def sampler(page_folder: Path) -> Sampler:
 
 
 def wait_for(page: Page, seed: int | str, count: int = 16) -> None:
-    """Until that many images of a seed are drawn and everything can be used."""
+    """Wait until the images of a seed are shown and all controls are enabled."""
     images = "image" if count == 1 else "images"
     expect(page.locator("#status")).to_contain_text(f"{count} {images} of seed {seed},", timeout=READY_MILLISECONDS)
     expect(page.locator("#play")).to_be_enabled()
@@ -91,7 +91,7 @@ def wait_for(page: Page, seed: int | str, count: int = 16) -> None:
 
 @contextmanager
 def opened(site: str, size: tuple[int, int] = PROJECTOR, dark: bool = False, address: str = "") -> Iterator[Visit]:
-    """The page, ready; in the end it must have asked nothing of other servers and complained of nothing."""
+    """Open the page and wait until it is ready; then check that it requested nothing else and reported no error."""
     with visit(site + address, size, dark) as found:
         expect(found.page.locator("#play")).to_be_enabled(timeout=READY_MILLISECONDS)
         yield found
@@ -107,13 +107,13 @@ def visited(site: str, request: pytest.FixtureRequest) -> Iterator[Visit]:
 
 
 def pixels(page: Page, canvases: str = "#grid canvas") -> NDArray[np.uint8]:
-    """Of every such canvas, [n, h, w, 4]."""
+    """Return the pixels [n, h, w, 4] of the selected canvases."""
     files = [base64.b64decode(each.partition(",")[2]) for each in page.locator(canvases).evaluate_all(PIXELS)]
     return np.stack([np.asarray(Image.open(io.BytesIO(each)).convert("RGBA")) for each in files])
 
 
 def assert_same(found: NDArray[np.uint8], expected: NDArray[np.uint8]) -> None:
-    """Images within a level, in one value of a thousand: another onnxruntime adds in another order."""
+    """Check that images differ by at most one level, in at most one value of a thousand: the order of sums differs."""
     assert found.shape == expected.shape
     difference = np.abs(found.astype(int) - expected.astype(int))
     assert difference.max() <= 1
@@ -121,7 +121,7 @@ def assert_same(found: NDArray[np.uint8], expected: NDArray[np.uint8]) -> None:
 
 
 def saved(page: Page, button: str) -> tuple[str, NDArray[np.uint8]]:
-    """The name and the pixels of the file that a button saves."""
+    """Click a button that saves a file, and return its name and pixels."""
     with page.expect_download() as download:
         page.locator(button).click()
     with Image.open(download.value.path()) as picture:
@@ -299,7 +299,7 @@ def test_words_stand_out_from_what_is_behind_them(visited: Visit) -> None:
 
 
 def contrast(first: str, second: str) -> float:
-    """Of two colours as browsers write them: WCAG 2, 1.4.3."""
+    """Return the contrast of two colours in the notation of browsers (WCAG 2, 1.4.3)."""
 
     def luminance(colour: str) -> float:
         levels = np.array([int(each) / 255 for each in colour.removeprefix("rgb(").removesuffix(")").split(", ")])
@@ -329,7 +329,7 @@ def test_transparency_and_uniform_latents(write_page: Writer) -> None:
 
 @contextmanager
 def opened_slowly(site: str) -> Iterator[Page]:
-    """The page where each batch of images takes 0.4 s longer; nothing may be complained of in the end."""
+    """Open the page with each batch of images 0.4 s slower; check at the end that it reported no error."""
     with visit("about:blank", PROJECTOR) as found:
         found.page.add_init_script(SLOW)
         found.page.goto(site)
@@ -416,7 +416,7 @@ def test_without_scripts_it_says_that_it_needs_them(site: str) -> None:
 
 @pytest.fixture
 def page_for_software(page_folder: Path, tmp_path: Path) -> Path:
-    """The page, taking for a graphics card what computes as one on the processor."""
+    """Return a page that accepts a software renderer as a graphics card."""
     shutil.copytree(page_folder, tmp_path / "page")
     edit(tmp_path / "page", "isFallbackAdapter", "isNoSuchThing")
     return tmp_path / "page"
@@ -429,7 +429,7 @@ def edit(folder: Path, old: str, new: str) -> None:
 
 
 def drawn_on(folder: Path, sampler: Sampler) -> str:
-    """What draws where there is WebGPU, once it has drawn the right images."""
+    """Open the page with WebGPU, check its images, and return the name of the provider."""
     with served(folder) as site, visit(site, PROJECTOR, flags=SOFTWARE_GPU) as found:
         wait_for(found.page, 0)
         assert_same(pixels(found.page)[..., :3], sampler.sample(16, seed=0))
