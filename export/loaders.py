@@ -31,7 +31,7 @@ PRECISIONS = {FP32: "float32", BF16: "bfloat16"}
 
 
 @dataclass(frozen=True)
-class Subject:
+class LoadedSamples:
     """Samples to evaluate, with the description of their source.
 
     `draw(indices)` returns images [n, c, h, w], as uint8 or in [−1, 1], or points [n, 2]; `shape` is that of one
@@ -116,7 +116,7 @@ def _open(path: Path, own_class: str) -> _Generator:
     return _open_safetensors(path, own_class)
 
 
-def open_generator(path: Path, own_class: str, count: int, seed: int) -> Subject:
+def open_generator(path: Path, own_class: str, count: int, seed: int) -> LoadedSamples:
     """Open a .safetensors, .pt (TorchScript), .pt2 (program) or .onnx file, to draw at most `count` samples of `seed`.
 
     The latents are those of `python -m wgan_dist.sample`, the same for every format. `own_class` names the module:Class
@@ -132,7 +132,7 @@ def open_generator(path: Path, own_class: str, count: int, seed: int) -> Subject
         weights, step, data = about["weights"], int(about["generator_steps"]), about["data"]
     except (KeyError, ValueError) as error:
         raise UserError(f"ckpt={path}: not a generator of wgan_dist: {error}") from error
-    return Subject(
+    return LoadedSamples(
         source=path.name,
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         kind=generator.file_format,
@@ -165,14 +165,14 @@ def _common_size(folder: str, cache_dir: Path) -> int:
 
 def open_folder(
     folder: str, background: str, cache_dir: str, channels: int | None = None
-) -> tuple[Subject, ImageDataset]:
+) -> tuple[LoadedSamples, ImageDataset]:
     """Open the images of a folder at their own size; `channels` None means grey if all of them are grey.
 
     Raises UserError for images that are unreadable, not square or of mixed sizes.
     """
     size = _common_size(folder, expand_home(cache_dir, f"cache_dir={cache_dir}"))
     images = open_images((folder,), size, channels, background, False, cache_dir)
-    subject = Subject(
+    subject = LoadedSamples(
         source=images.name,
         sha256=images.fingerprint,
         kind="folder",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from export.loaders import Subject, open_folder, open_generator
+from export.loaders import LoadedSamples, open_folder, open_generator
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS, EVALUATIONS
 from wgan_dist.config import Config, is_run, load_config
@@ -69,7 +69,7 @@ def _make_evaluator(settings: EvaluateSettings, config: Config, shape: tuple[int
     return make_evaluator(config, data, Split(training, training[:0]), device, settings.real_count)
 
 
-def _measure(samples: Subject, evaluator: Evaluator) -> Result:
+def _measure(samples: LoadedSamples, evaluator: Evaluator) -> Result:
     about = {name: value for name, value in vars(samples).items() if name not in ("shape", "draw")}
     return make_result(about, evaluator.measure(samples.draw), evaluator)
 

@@ -17,7 +17,7 @@ from wgan_dist.models.inference import generate, sample_latents
 from wgan_dist.sample import SampleSettings
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import atomic_file
-from wgan_dist.utils.images import labelled, plane, to_image, write_gif
+from wgan_dist.utils.images import labelled, to_image, write_gif
 
 FRAME_MILLISECONDS = 80
 GRID_IMAGES, ROW_IMAGES = 64, 8
@@ -84,7 +84,7 @@ def _write_points(points: NDArray[np.float32], data: str, out: str) -> str:
         return str(write_points(points, out))
     real = open_points(data).values[: len(points)] if are_points((data,)) else points
     with atomic_file(out) as partial:
-        to_image(plane(real, points)).save(partial, "PNG")
+        to_image(plot_points(real, points)).save(partial, "PNG")
     return out
 
 

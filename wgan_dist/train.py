@@ -73,7 +73,7 @@ def train_and_exit(config: Config) -> None:
 
 def main() -> None:
     """Run the command line, which owns the signals and threads of its process."""
-    signals.listen()
+    signals.install_handlers()
     threading.excepthook = _report_in_thread
     command_line.run_command("wgan_dist.train:train_and_exit", Config, USAGE, load_config)
 

@@ -89,7 +89,7 @@ def watched(at: int | None) -> Iterator[list[str]]:
         check(self, state)
 
     before = {number: signal.getsignal(number) for number in signals.STOPPING}
-    signals.listen()
+    signals.install_handlers()
     module.critic_step, StopSignal.check_stop_signal = watching, signalling  # type: ignore[method-assign]
     try:
         yield seen

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wgan_dist.utils.images import plane
+from wgan_dist.utils.images import plot_points
 
 # matplotlib's colours of the real points, of the generated ones, and of paths at 70 % over white.
 ORANGE, BLUE, GREEN = (255, 127, 14), (31, 119, 180), (107, 189, 107)
@@ -31,6 +31,6 @@ def to_pixels(real: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the 2 × 3 matrix from (x, y, 1) to column and row, found by drawing the extremes of `real` alone."""
     low, high = real.min(axis=0), real.max(axis=0)
     marks = np.array([[low[0], low[1]], [high[0], low[1]], [low[0], high[1]]], np.float32)
-    centres = [centre(coloured(plane(real, mark[None]), BLUE)) for mark in marks]
+    centres = [centre(coloured(plot_points(real, mark[None]), BLUE)) for mark in marks]
     solved: NDArray[np.float64] = np.linalg.solve(np.column_stack([marks, np.ones(3)]), np.stack(centres)).T
     return solved

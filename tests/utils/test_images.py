@@ -10,7 +10,7 @@ from torchvision.utils import make_grid, save_image
 
 from export import sampler
 from tests.utils.drawings import BLUE, CORNERS, ORANGE, centre, coloured, to_pixels
-from wgan_dist.utils.images import GAP, from_uint8, grid, plane, to_image, to_uint8
+from wgan_dist.utils.images import GAP, from_uint8, grid, to_image, to_uint8
 
 
 def test_levels_are_rounded_to_the_nearest_and_clipped() -> None:
@@ -64,7 +64,7 @@ def test_generated_points_are_blue_at_their_positions_among_the_real_ones() -> N
     assert matrix[1, 1] == pytest.approx(-matrix[0, 0], rel=0.01)
     assert [matrix[0, 1], matrix[1, 0]] == pytest.approx([0, 0], abs=1)
     for position in ([0.5, 0.75], [1.9, 0.1], [1.0, 0.5]):
-        picture = plane(CORNERS, np.array([position], np.float32))
+        picture = plot_points(CORNERS, np.array([position], np.float32))
         assert picture.shape == (3, 600, 600)
         assert picture.dtype == torch.uint8
         assert centre(coloured(picture, BLUE)) == pytest.approx(matrix @ [*position, 1], abs=1.5)
@@ -74,6 +74,6 @@ def test_generated_points_are_blue_at_their_positions_among_the_real_ones() -> N
 
 
 def test_generated_points_far_away_do_not_shrink_the_plane() -> None:
-    near = plane(CORNERS, np.array([[1.0, 0.5]], np.float32))
-    far = plane(CORNERS, np.array([[1.0, 0.5], [1000.0, 1000.0], [3.4e38, 0.0]], np.float32))
+    near = plot_points(CORNERS, np.array([[1.0, 0.5]], np.float32))
+    far = plot_points(CORNERS, np.array([[1.0, 0.5], [1000.0, 1000.0], [3.4e38, 0.0]], np.float32))
     assert (coloured(near, BLUE) == coloured(far, BLUE)).all()

@@ -19,7 +19,7 @@ from wgan_dist.utils.errors import Stopped
 @pytest.fixture
 def listening() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in signals.STOPPING}
-    signals.listen()
+    signals.install_handlers()
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -30,11 +30,11 @@ def listening() -> Iterator[None]:
 def test_before_training_a_signal_raises_and_in_training_it_sets_a_flag(number: signal.Signals) -> None:
     with pytest.raises(Stopped, match=f"stopped by {number.name} before training began; there was nothing to save"):
         signal.raise_signal(number)
-    signals.listen()
-    assert signals.requested() == 0
-    signals.wait_for_boundary()
+    signals.install_handlers()
+    assert signals.requested_signal() == 0
+    signals.defer_stop_signals()
     signal.raise_signal(number)
-    assert signals.requested() == number
+    assert signals.requested_signal() == number
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path, cache_dir: Path) -> None:

@@ -21,7 +21,7 @@ from wgan_dist.models.inference import generate, sample_latents
 from wgan_dist.reporting.image_files import Picture, to_png
 from wgan_dist.reporting.run_data import RunData
 from wgan_dist.utils.errors import UserError
-from wgan_dist.utils.images import grid, plane, to_image
+from wgan_dist.utils.images import grid, to_image
 
 # The number of points in a drawing of the plane. The number of images in a grid is an option of the report.
 POINTS = 1000
@@ -68,7 +68,7 @@ def final_picture(run: RunData, generator: Artifact, count: int, seed: int, fold
     points = _draw(generator, POINTS, seed)
     real = open_points(run.config.data[0]).values[:POINTS] if are_points(run.config.data) else points
     alt = f"{POINTS:,} points by {run.name} over real points, after {description.steps:,} generator steps"
-    return Picture(path, to_png(to_image(plane(real, points))), alt)
+    return Picture(path, to_png(to_image(plot_points(real, points))), alt)
 
 
 def data_fingerprint(run: RunData) -> str | None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wgan_dist.utils.files import atomic_file
-from wgan_dist.utils.images import Contours, bounds, grid, plane
+from wgan_dist.utils.images import Contours, bounds, grid
 
 POINTS_DRAWN, PATHS_DRAWN = 1000, 20
 CONTOUR_RESOLUTION = 100
@@ -47,7 +47,7 @@ class PointSampleGrid:
         fake = samples.float().nan_to_num().cpu().numpy()
         with atomic_file(self.folder / f"step-{step:08d}-{weights}.npy") as partial, partial.open("wb") as file:
             np.save(file, fake, allow_pickle=False)
-        return plane(self.real[: self.count], fake, self._contours(samples, critic), self._paths(weights, step))
+        return plot_points(self.real[: self.count], fake, self._contours(samples, critic), self._paths(weights, step))
 
     def _contours(self, samples: Tensor, critic: Callable[[Tensor], Tensor]) -> Contours:
         low, high = bounds(self.real)

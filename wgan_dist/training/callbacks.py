@@ -121,10 +121,10 @@ class StopSignal(Callback):
         self.manager = manager
 
     def on_train_begin(self, state: TrainState) -> None:
-        signals.wait_for_boundary()
+        signals.defer_stop_signals()
 
     def check_stop_signal(self, state: TrainState) -> None:
-        request = distributed.all_reduce_max(FAILED if self.manager.writer.failed else signals.requested())
+        request = distributed.all_reduce_max(FAILED if self.manager.writer.failed else signals.requested_signal())
         if request == FAILED:
             distributed.run_on_all_ranks(self.manager.writer.check)
         elif request:

@@ -71,7 +71,7 @@ def bounds(points: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np
     return points.min(axis=0) - MARGIN, points.max(axis=0) + MARGIN
 
 
-def plane(
+def plot_points(
     real: NDArray[np.float32],
     fake: NDArray[np.float32],
     contours: Contours | None = None,

@@ -24,19 +24,19 @@ def _receive(number: int, frame: FrameType | None) -> None:
         raise Stopped(f"stopped by {name(number)} before training began; there was nothing to save")
 
 
-def listen() -> None:
-    """Let SIGTERM, SIGINT and SIGUSR1 raise Stopped, from now on until `wait_for_boundary`."""
+def install_handlers() -> None:
+    """Let SIGTERM, SIGINT and SIGUSR1 raise Stopped, from now on until `defer_stop_signals`."""
     _request.number, _request.is_deferred = 0, False
     for number in STOPPING:
         signal.signal(number, _receive)
 
 
-def wait_for_boundary() -> None:
-    """Let signals only set the flag that `requested` reads, from now on; forget what an earlier run received."""
+def defer_stop_signals() -> None:
+    """Let signals only set the flag that `requested_signal` reads, from now on; forget what an earlier run received."""
     _request.number, _request.is_deferred = 0, True
 
 
-def requested() -> int:
+def requested_signal() -> int:
     """Return the number of the last signal that asked this process to stop, 0 if there was none."""
     return _request.number
 
