@@ -17,7 +17,7 @@ from wgan_dist.models.inference import generate, sample_latents
 from wgan_dist.sample import SampleSettings
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import atomic_file
-from wgan_dist.utils.images import labelled, to_image, write_gif
+from wgan_dist.utils.images import labelled, plot_points, to_image, write_gif
 
 FRAME_MILLISECONDS = 80
 GRID_IMAGES, ROW_IMAGES = 64, 8

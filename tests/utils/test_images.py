@@ -10,7 +10,7 @@ from torchvision.utils import make_grid, save_image
 
 from export import sampler
 from tests.utils.drawings import BLUE, CORNERS, ORANGE, centre, coloured, to_pixels
-from wgan_dist.utils.images import GAP, from_uint8, grid, to_image, to_uint8
+from wgan_dist.utils.images import GAP, from_uint8, grid, plot_points, to_image, to_uint8
 
 
 def test_levels_are_rounded_to_the_nearest_and_clipped() -> None:

@@ -21,7 +21,7 @@ from wgan_dist.models.inference import generate, sample_latents
 from wgan_dist.reporting.image_files import Picture, to_png
 from wgan_dist.reporting.run_data import RunData
 from wgan_dist.utils.errors import UserError
-from wgan_dist.utils.images import grid, to_image
+from wgan_dist.utils.images import grid, plot_points, to_image
 
 # The number of points in a drawing of the plane. The number of images in a grid is an option of the report.
 POINTS = 1000

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wgan_dist.utils.files import atomic_file
-from wgan_dist.utils.images import Contours, bounds, grid
+from wgan_dist.utils.images import Contours, bounds, grid, plot_points
 
 POINTS_DRAWN, PATHS_DRAWN = 1000, 20
 CONTOUR_RESOLUTION = 100
