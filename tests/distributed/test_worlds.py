@@ -56,7 +56,7 @@ def one_edit(name: str, file: str, text: str, mistake: str, case: str = "gp-inst
     return Mutant(name, (Edit(file, text, mistake),), case)
 
 
-BACKWARD = "            engine.backward(loss / count * player.guard.factor(loss))\n"
+BACKWARD = "                trained.scaler.scale_loss(loss / count).backward()\n"
 MUTANTS = [
     one_edit(
         "static_graph",
@@ -68,8 +68,8 @@ MUTANTS = [
     one_edit(
         "the wrapped module's inside is called",
         "training/steps.py",
-        "loss, named = player.objective(*batch)",
-        'loss, named = getattr(player.objective, "module", player.objective)(*batch)',
+        "loss, metrics = trained.loss(*micro_batch)",
+        'loss, metrics = getattr(trained.loss, "module", trained.loss)(*micro_batch)',
     ),
     Mutant(
         "the penalty goes backward by itself",
@@ -82,8 +82,8 @@ MUTANTS = [
             Edit(
                 "training/steps.py",
                 BACKWARD,
-                '            left = getattr(getattr(player.objective, "module", player.objective), "left", None)\n'
-                "            _ = left is None or left.backward(retain_graph=True)\n" + BACKWARD,
+                '                left = getattr(getattr(trained.loss, "module", trained.loss), "left", None)\n'
+                "                _ = left is None or left.backward(retain_graph=True)\n" + BACKWARD,
             ),
         ),
     ),
@@ -100,13 +100,13 @@ MUTANTS = [
             ),
             Edit(
                 "training/build.py",
-                "    generator_wrapped, critic_wrapped =",
-                "    generator_objective.held = critic\n    generator_wrapped, critic_wrapped =",
+                "    wrapped = [_wrap(",
+                "    generator_loss.held = critic\n    wrapped = [_wrap(",
             ),
         ),
     ),
     one_edit(
-        "terms are a process's own",
+        "metrics are a process's own",
         "distributed/collectives.py",
         "    total = values.clone()\n    dist.all_reduce(total)\n    return total / world().size\n",
         "    return values\n",
@@ -126,15 +126,15 @@ MUTANTS = [
     ),
     one_edit(
         "every process draws the same noise",
-        "training/steps.py",
-        "whole[share].to(",
-        "whole[: share.stop - share.start].to(",
+        "training/noise.py",
+        "whole[rows].to(",
+        "whole[: rows.stop - rows.start].to(",
     ),
     one_edit(
         "dropout masks are a process's own",
-        "training/steps.py",
+        "training/noise.py",
         'rng.keep(self.seed, f"{stream}.{number}", counter,',
-        'rng.keep(self.seed + self.shares[0].start, f"{stream}.{number}", counter,',
+        'rng.keep(self.seed + self.slices[0].start, f"{stream}.{number}", counter,',
         "dropout-gp-2",
     ),
     one_edit(
