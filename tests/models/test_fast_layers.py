@@ -237,3 +237,16 @@ def test_a_compiled_critic_has_the_gradients_of_the_fast_one(dtype: torch.dtype,
         gradients.append([parameter.grad for parameter in critic.parameters() if parameter.grad is not None])
     for compiled, eager in zip(*gradients, strict=True):
         assert (compiled - eager).norm() <= rounding * eager.norm()
+
+
+@pytest.mark.slow
+def test_a_compiler_does_not_trace_layers_whose_derivatives_it_computes_wrongly() -> None:
+    layer = use_fast_ops(nn.Sequential(nn.Conv2d(3, 2, 4, 2, 1)))
+    x = draw(2, 3, 8, 8, dtype=torch.float32)
+    with pytest.raises(Exception, match="fast operations cannot be compiled"):
+        torch.compile(layer, fullgraph=True)(x)
+    # Without fullgraph the layer runs as it is.
+    given = x.clone().requires_grad_()
+    torch.compile(layer)(given).sum().backward()
+    assert given.grad is not None
+    torch.testing.assert_close(given.grad, input_gradient(layer, x), rtol=1e-4, atol=1e-5)

@@ -24,6 +24,10 @@ class _FastLayer(nn.Module):
         self.operation, self.arguments = operation, arguments
 
     def forward(self, input: Tensor) -> Tensor:
+        # The derivatives that torch.compile finds in a Function in Python are wrong (torch 2.14); without fullgraph it
+        # runs the layer as it is. A compiled run has no fast layers.
+        if torch.compiler.is_compiling():
+            raise RuntimeError("fast operations cannot be compiled: set fast_ops=false or compile=true")
         return self.operation(input, self.weight, self.bias, *self.arguments)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn.grad import conv2d_weight
 
-from wgan_dist.ops.double_backward import needs_weight_gradients, require_eager
+from wgan_dist.ops.double_backward import INPUT_GRADIENT_ONLY
 
 Pair = Sequence[int]
 # On a CPU one matrix product is faster than a convolution whose smaller map has at most this many positions; the
@@ -135,7 +135,7 @@ class _Conv(Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,), (x, weight), needed = gradients, ctx.saved_tensors, ctx.needs_input_grad
-        weights_needed, geometry = needs_weight_gradients(), ctx.stride_and_padding
+        weights_needed, geometry = not INPUT_GRADIENT_ONLY.is_set(), ctx.stride_and_padding
         return (
             _ConvTranspose.apply(gradient, weight, *geometry, None, tuple(x.shape[2:])) if needed[0] else None,
             _ConvWeightGrad.apply(x, gradient, *geometry, tuple(weight.shape[2:]))
@@ -161,7 +161,7 @@ class _ConvTranspose(Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,), (x, weight), needed = gradients, ctx.saved_tensors, ctx.needs_input_grad
-        weights_needed, geometry = needs_weight_gradients(), ctx.stride_and_padding
+        weights_needed, geometry = not INPUT_GRADIENT_ONLY.is_set(), ctx.stride_and_padding
         return (
             _Conv.apply(gradient, weight, *geometry, None) if needed[0] else None,
             _ConvWeightGrad.apply(gradient, x, *geometry, tuple(weight.shape[2:]))
@@ -209,7 +209,6 @@ def _autocast(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, T
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair) -> Tensor:
     """Return `torch.nn.functional.conv2d` of x [n, c, h, w] with a weight [out_channels, c, *kernel]."""
-    require_eager("conv2d")
     x, weight, bias = _autocast(x, weight, bias)
     return _Conv.apply(x, weight, tuple(stride), tuple(padding), bias)
 
@@ -218,7 +217,6 @@ def conv_transpose2d(
     x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair, output_padding: Pair = (0, 0)
 ) -> Tensor:
     """Return `torch.nn.functional.conv_transpose2d` of x [n, c, h, w] with a weight [c, out_channels, *kernel]."""
-    require_eager("conv_transpose2d")
     smallest = _conv_transpose_size(x.shape[2:], weight.shape[2:], stride, padding)
     size = tuple(map(sum, zip(smallest, output_padding, strict=True)))
     x, weight, bias = _autocast(x, weight, bias)

@@ -1,43 +1,28 @@
 """The gradient of a function with respect to its input, differentiable again: the inner gradient of a penalty."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
-_input_gradient_only = False
+# Set while the backward pass of an input gradient runs: the gradients of weights are not used then. Autograd tells this
+# to its own operations, but not to a Function in Python. The flag holds for the whole process, since CUDA's backward
+# runs on threads of its own.
+INPUT_GRADIENT_ONLY = threading.Event()
 
 
 @contextmanager
 def input_gradient_only() -> Iterator[None]:
-    """Skip the gradients of weights in the backward pass that runs inside.
-
-    Autograd tells its own operations which gradients are used, but not a Function in Python. The flag is global to the
-    process, since CUDA's backward runs on threads of its own; entering it twice raises RuntimeError.
-    """
-    global _input_gradient_only  # noqa: PLW0603
-    if _input_gradient_only:
+    """Skip the gradients of weights in the backward pass that runs inside; entering it twice raises RuntimeError."""
+    if INPUT_GRADIENT_ONLY.is_set():
         raise RuntimeError("input_gradient_only: another input gradient is being computed in this process")
-    _input_gradient_only = True
+    INPUT_GRADIENT_ONLY.set()
     try:
         yield
     finally:
-        _input_gradient_only = False
-
-
-def needs_weight_gradients() -> bool:
-    """Return False inside of `input_gradient_only`."""
-    return not _input_gradient_only
-
-
-def require_eager(operation: str) -> None:
-    """Raise RuntimeError under torch.compile, whose derivatives of a Function in Python are wrong (torch 2.14).
-
-    A compiled step uses torch's own operations instead.
-    """
-    if torch.compiler.is_compiling():
-        raise RuntimeError(f"{operation} cannot be compiled: set fast_ops=false or compile=true of wgan_dist.train")
+        INPUT_GRADIENT_ONLY.clear()
 
 
 def input_gradient(function: Callable[[Tensor], Tensor], inputs: Tensor, scale: Tensor | None = None) -> Tensor:

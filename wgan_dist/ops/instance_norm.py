@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from wgan_dist.ops.double_backward import needs_weight_gradients, require_eager
+from wgan_dist.ops.double_backward import INPUT_GRADIENT_ONLY
 
 POSITIONS = (2, 3)
 SAMPLES_AND_POSITIONS = (0, 2, 3)
@@ -112,7 +112,7 @@ class _InstanceNorm(Function):
             return input_grad if x_grad is None else x_grad + input_grad, weight_grad, bias_grad, None
         input_grad = _InputGrad.apply(gradient, weight, centred, r)
         x_grad = input_grad if x_grad is None else x_grad + input_grad
-        if not needs_weight_gradients():
+        if INPUT_GRADIENT_ONLY.is_set():
             return x_grad, None, None, None
         centred, r = _centred(centred, weight, ctx.epsilon)  # the saved r is not differentiable
         weight_grad = (precise * centred * r).sum(SAMPLES_AND_POSITIONS)
@@ -141,5 +141,4 @@ def instance_norm(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> Te
 
     Differentiable twice with respect to x, weight [c] and bias [c]; a third derivative raises RuntimeError.
     """
-    require_eager("instance_norm")
     return _InstanceNorm.apply(x, weight, bias, epsilon)[0]

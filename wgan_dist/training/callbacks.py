@@ -308,9 +308,7 @@ class DivergenceCheck(Callback):
         self.gan, self.schedule, self.max_skipped, self.manager = gan, schedule, max_skipped, manager
 
     def on_step_end(self, state: TrainState, result: StepResult) -> None:
-        schedule = self.schedule
-        cadences = (schedule.log, schedule.evaluate, schedule.checkpoint)
-        if state.step != schedule.max_steps and not any(is_due(state.step, every) for every in cadences):
+        if not self.schedule.is_recorded(state.step):
             return
         for name, network in self.gan.networks().items():
             skipped = network.scaler.state().skipped_in_a_row
@@ -319,7 +317,7 @@ class DivergenceCheck(Callback):
                 raise UserError(
                     f"training has diverged: {skipped} updates of the {name} in a row, up to step {state.step}, were "
                     f"skipped because their gradients were not finite (max_skipped={self.max_skipped}); the weights "
-                    f"before them are saved. Lower {name}_lr={schedule.learning_rates(state.step)[name]:g}"
+                    f"before them are saved. Lower {name}_lr={self.schedule.learning_rates(state.step)[name]:g}"
                 )
 
 
@@ -356,9 +354,10 @@ class EarlyStop(Callback):
         self._first_step = state.step
 
     def should_stop(self, state: TrainState) -> bool:
-        rule, every = self.early_stopping, self.early_stopping.every
-        evaluated = state.step == self._first_step or is_due(state.step, every)
-        if rule.rule == "no" or state.critic_iteration or not evaluated:
+        rule = self.early_stopping
+        if rule.rule == "no" or state.critic_iteration:
+            return False
+        if state.step != self._first_step and not is_due(state.step, rule.every):
             return False
         metrics_file = self.run_dir / METRICS_FILE
         reason = distributed.broadcast_from_main(lambda: rule.reason(state.step, state.best, metrics_file))

@@ -52,6 +52,12 @@ class Schedule:
         """Return the number of critic iterations of generator step `step`."""
         return critic_iterations_at(step, self.critic_iterations, self.critic_warmup)
 
+    def is_recorded(self, step: int) -> bool:
+        """Return whether metrics, an evaluation or a checkpoint are due at `step`, or the run ends."""
+        return step == self.max_steps or any(
+            is_due(step, every) for every in (self.log, self.evaluate, self.checkpoint)
+        )
+
     def learning_rates(self, step: int) -> dict[str, float]:
         """Return the learning rates of generator step `step` by network."""
         return {
