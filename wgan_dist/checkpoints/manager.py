@@ -1,4 +1,4 @@
-"""When and where checkpoints are written: in the background, the newest kept, generator files published."""
+"""The checkpoint manager: writes in the background, keeps the newest, and publishes generator files."""
 
 from collections.abc import Callable
 from pathlib import Path

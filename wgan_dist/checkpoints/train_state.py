@@ -1,4 +1,4 @@
-"""Where a run is: plain values, which a checkpoint saves and restores."""
+"""The state of a run as plain values, which a checkpoint saves and restores."""
 
 from dataclasses import dataclass
 

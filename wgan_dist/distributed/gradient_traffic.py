@@ -1,4 +1,4 @@
-"""How much data the processes exchange to average gradients, and how long it takes."""
+"""The traffic of gradient averaging: how much data the processes exchange, and how long it takes."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What a launcher (torchrun, accelerate, SLURM) says in the environment of the processes that it starts."""
+"""The environment variables with which launchers (torchrun, accelerate, SLURM) describe the processes they start."""
 
 import os
 

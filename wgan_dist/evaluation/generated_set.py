@@ -28,7 +28,7 @@ def batches(part: slice) -> Iterator[slice]:
 
 @dataclass(frozen=True)
 class GeneratedSet:
-    """What metrics need to know of generated images.
+    """The properties of generated images that metrics need.
 
     `pixels` uint8 [p, c, h, w] are the first 1,024 images and `scores` float64 [s] the critic's scores of the first
     ones; `features` [n, d] are of all, by extractor and layer. `is_finite` [processes] is false where a process has

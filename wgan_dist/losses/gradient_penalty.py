@@ -69,5 +69,5 @@ PENALTIES = {
 @torch.no_grad()
 def clip_weights(parameters: list[Tensor], bound: float) -> None:
     """Clamp every weight to [−bound, bound], in place (Arjovsky et al. 2017, algorithm 1)."""
-    torch._foreach_clamp_min_(parameters, -bound)
-    torch._foreach_clamp_max_(parameters, bound)
+    for parameter in parameters:
+        parameter.clamp_(-bound, bound)

@@ -37,7 +37,7 @@ class DrawnChart:
 
 @dataclass(frozen=True)
 class RunSection:
-    """What a report shows of one run. Where a text stands in place of a picture, it says why there is none.
+    """The contents of a report on one run. Where a text stands in place of a picture, it says why there is none.
 
     Attributes:
         run: The content of the run folder.

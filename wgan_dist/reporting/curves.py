@@ -53,7 +53,7 @@ LINE_STYLES = ("-", "--", ":")
 
 @dataclass(frozen=True)
 class Chart:
-    """What a chart shows.
+    """The description of a chart.
 
     Attributes:
         name: The name of its files, and the key of its metric in a record unless there are `labels`.

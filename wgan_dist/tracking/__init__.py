@@ -1,1 +1,1 @@
-"""What a run records while it trains: metrics, TensorBoard, other trackers, the progress line and sample grids."""
+"""The records of a run while it trains: metrics, TensorBoard, other trackers, the progress line and sample grids."""

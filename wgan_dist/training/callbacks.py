@@ -1,4 +1,4 @@
-"""What happens around the training loop, in one written order.
+"""Callbacks of the training loop: stopping, evaluation, logging, samples and checkpoints, in one written order.
 
 At the end of each step: evaluate → log → sample → check → checkpoint. Every process runs every callback; only the
 first process writes.

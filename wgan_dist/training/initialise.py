@@ -1,4 +1,4 @@
-"""Where a run begins: with new weights, where a checkpoint ends, or with the weights of another run."""
+"""The beginning of a run: resume from a checkpoint, or start from the weights of another run or a generator file."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""When things happen in a run, as pure functions of the generator step: there is nothing to save."""
+"""The schedule of a run, as pure functions of the generator step: there is nothing to save."""
 
 from dataclasses import dataclass
 

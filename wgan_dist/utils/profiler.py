@@ -1,4 +1,4 @@
-"""Where the time of a training step goes: named phases, a trace of a few steps, and a table of the phases."""
+"""A profiler of training steps: named phases, a trace of a few steps, and a table of the phases."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
