@@ -1,5 +1,6 @@
 """Settings and the shape of a sample → both networks, wrapped for distribution, with their losses and optimizers."""
 
+import copy
 import os
 import shutil
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from wgan_dist.losses.modules import CriticLoss, GeneratorLoss, Metrics, detache
 from wgan_dist.models.fast_layers import use_fast_ops, without_second_derivatives
 from wgan_dist.models.from_config import network_specs
 from wgan_dist.models.layers import has_batchnorm
-from wgan_dist.models.registry import NetworkSpec, build_critic, build_generator, is_own_class
+from wgan_dist.models.registry import build_critic, build_generator, is_own_class
 from wgan_dist.training.ema import EMAGenerator
 from wgan_dist.training.grad_scaler import GradScaler
 from wgan_dist.training.steps import GAN, TrainableNetwork
@@ -39,6 +40,9 @@ def build_gan(config: Config, accelerator: Accelerator, sample_shape: tuple[int,
     if config.compile:
         _check_compiler(accelerator.device)
     generator, critic = _build_networks(config, accelerator.device, sample_shape)
+    # The average computes by torch's own operations, which every tracer and exporter knows.
+    ema_network = copy.deepcopy(generator)
+    generator, critic = _use_fast_ops(config, generator, critic)
     loss, penalty = LOSSES[config.loss], PENALTIES.get(config.penalty)
     critic_loss = CriticLoss(critic, loss, penalty, config.gp_weight)
     generator_loss = GeneratorLoss(generator, detached_critic(critic), loss)
@@ -48,7 +52,7 @@ def build_gan(config: Config, accelerator: Accelerator, sample_shape: tuple[int,
     return GAN(
         generator=_trainable(config, generator, wrapped[0], config.generator_lr, buffers, accelerator.device),
         critic=_trainable(config, critic, wrapped[1], config.critic_lr, buffers, accelerator.device),
-        ema=EMAGenerator(generator, config.ema_decay),
+        ema=EMAGenerator(generator, config.ema_decay, ema_network),
         accelerator=accelerator,
         autocast_dtype=HALF_DTYPES.get(config.mixed_precision),
         clip_value=config.clip_value if config.penalty == "clip" else None,
@@ -62,6 +66,10 @@ def _build_networks(config: Config, device: torch.device, shape: tuple[int, ...]
     critic = build_critic(critic_spec, config.seed).to(device, dtype)
     _check_networks(config, generator, critic, torch.zeros(2, *shape, device=device, dtype=dtype))
     generator, critic = map(distributed.convert_sync_batchnorm, (generator, critic))
+    return generator, critic
+
+
+def _use_fast_ops(config: Config, generator: nn.Module, critic: nn.Module) -> tuple[nn.Module, nn.Module]:
     if config.fast_ops and config.penalty in PENALTIES:
         critic = without_second_derivatives(critic)
     # The compiler generates its own kernels. Custom networks compute as they are written: they may look at memory that
@@ -72,11 +80,6 @@ def _build_networks(config: Config, device: torch.device, shape: tuple[int, ...]
     if fast_ops and not is_own_class(config.critic):
         critic = use_fast_ops(critic)
     return generator, critic
-
-
-def generator_spec_of(config: Config, sample_shape: tuple[int, ...]) -> NetworkSpec:
-    """Return the description of the generator of a run."""
-    return network_specs(config, sample_shape[0])[0]
 
 
 def _trainable(

@@ -23,12 +23,15 @@ class EMAGenerator:
     Integers, and the singular vectors of spectral norm, are copied instead.
     """
 
-    def __init__(self, generator: nn.Module, decay: float) -> None:
+    def __init__(self, generator: nn.Module, decay: float, network: nn.Module | None = None) -> None:
+        """Average `generator` into `network`, by default a copy of it, whose parameters have the same order."""
         self.decay = decay
-        self.network = copy.deepcopy(generator).eval().requires_grad_(False)
+        self.network = (network or copy.deepcopy(generator)).eval().requires_grad_(False)
         # A tensor used in two places comes once from parameters() and buffers(), and must move once.
         ours, sources = ([*network.parameters(), *network.buffers()] for network in (self.network, generator))
         pairs = list(zip(ours, (tensor.detach() for tensor in sources), strict=True))
+        for average, source in pairs:  # the same layout in memory, over which averaging passes side by side
+            average.data = torch.empty_like(source).copy_(average)
         copied = _parametrization_buffers(self.network)
         # Both sides share memory with the networks, so the lists are made once.
         averaged = [pair for pair in pairs if pair[0].is_floating_point() and id(pair[0]) not in copied]
