@@ -1,7 +1,4 @@
-"""Measure how long a generator file takes to draw an image, in a process of its own.
-
-`python -m export.timing FILE CLASS` is that process: it prints the milliseconds per image at each batch size as JSON.
-"""
+"""Measure how long a generator file takes to draw an image, in a process of its own."""
 
 import json
 import os
@@ -57,9 +54,14 @@ def measure(path: Path, own_class: str) -> dict[int, float]:
     return {batch_size: milliseconds_per_image(draw, batch_size) for batch_size in BATCH_SIZES}
 
 
+def print_times() -> None:
+    """Print what `measure` returns as JSON, for the file and the class in the arguments of this process."""
+    command_line.guarded(lambda: print(json.dumps(measure(Path(sys.argv[1]), sys.argv[2]))))
+
+
 def time_file(path: Path, own_class: str) -> Timing:
     """Time a generator file in a process of its own, on the CPU."""
-    command = [sys.executable, "-m", __name__, str(path), own_class]
+    command = [sys.executable, "-c", f"from {__name__} import print_times; print_times()", str(path), own_class]
     size = path.stat().st_size
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}  # onnxruntime would use a GPU, torch would not
     try:
@@ -73,7 +75,3 @@ def time_file(path: Path, own_class: str) -> Timing:
         return Timing(path.name, size, {}, lines[-1].removeprefix("error: "))
     milliseconds = json.loads(done.stdout.splitlines()[-1])
     return Timing(path.name, size, {int(batch_size): float(value) for batch_size, value in milliseconds.items()})
-
-
-if __name__ == "__main__":
-    command_line.guarded(lambda: print(json.dumps(measure(Path(sys.argv[1]), sys.argv[2]))))

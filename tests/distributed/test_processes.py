@@ -102,7 +102,8 @@ import json, sys
 from wgan_dist import fit
 
 for name in ("first", "second"):
-    print("returned", fit(**json.loads(sys.argv[1]), run_dir=name))
+    run_dir = fit(**json.loads(sys.argv[1]), run_dir=name)
+    print(f"returned {run_dir}", flush=True)
 """
 
 

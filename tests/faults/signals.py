@@ -54,7 +54,8 @@ def _await_training(log: Path) -> bool:
 def _saved_where_it_says(run_dir: Path, log: Path) -> str:
     """Return what is wrong with the newest checkpoint, which must have the position that the last line states."""
     match = re.search(
-        r"stopped by SIG[A-Z0-9]+ after step (\d+)(?: and (\d+) critic iterations)?; all is saved", log.read_text()
+        r"stopped by SIG[A-Z0-9]+ after step (\d+)(?: and (\d+) critic iterations)?; everything is saved",
+        log.read_text(),
     )
     if not match:
         return f"said {log.read_text().splitlines()[-1:]}"

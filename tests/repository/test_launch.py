@@ -135,7 +135,7 @@ def test_sigusr1_to_the_script_stops_and_saves(script: list[str], tmp_path: Path
     wait_until(lambda: "first step" in (tmp_path / "log").read_text(), "training")
     process.send_signal(signal.SIGUSR1)
     assert process.wait(HANG_SECONDS) == 1  # the launchers' own status; SIGUSR1 would kill one that does not handle it
-    assert re.search(r"stopped by SIGUSR1 after step \d+.*; all is saved", (tmp_path / "log").read_text())
+    assert re.search(r"stopped by SIGUSR1 after step \d+.*; everything is saved", (tmp_path / "log").read_text())
 
 
 def test_the_configuration_of_accelerate_is_sound() -> None:

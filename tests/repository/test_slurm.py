@@ -105,7 +105,7 @@ def test_a_cancelled_job_saves_and_is_not_queued_again(
     wait_until(lambda: not cluster.command("squeue", "--noheader"), "an empty queue")
     assert job.field("JobState") == "CANCELLED"
     assert job.field("Restarts") == "0"
-    assert re.search(r"stopped by SIGTERM after step \d+.*; all is saved", job.said())
+    assert re.search(r"stopped by SIGTERM after step \d+.*; everything is saved", job.said())
 
 
 def test_the_time_limit_stops_it_in_time(cluster: Slurm, settings: dict[str, str], tmp_path: Path) -> None:

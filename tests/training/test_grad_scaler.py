@@ -102,6 +102,7 @@ def test_buffers_keep_their_values_with_a_broken_update_and_take_new_ones_with_a
     statistics, count = torch.tensor([1.0, 2.0]), torch.tensor(7)
     layer, _, guard = make("adam", buffers=(statistics, count))
     for broken, expected in ((True, ([1.0, 2.0], 7)), (False, ([2.0, 4.0], 8))):
+        guard.optimizer.zero_grad()
         guard.save_buffers()
         loss = loss_of(layer, 0, broken)
         statistics.mul_(2)

@@ -41,16 +41,3 @@ def test_any_other_end_of_the_process_is_the_interpreters_own(tmp_path: Path) ->
     """Check that the test above would see a teardown."""
     stdout = run(*PYTHON, "-c", SCRIPT.replace("END", "sys.exit(3)"), cwd=tmp_path, fails=3).stdout
     assert stdout == "pool\nthread\nexit handler\ntorn down\n"
-
-
-def test_a_tensorboard_writer_loses_nothing(tmp_path: Path) -> None:
-    script = """
-from wgan_dist.utils.process import exit_without_teardown
-from torch.utils.tensorboard import SummaryWriter
-writer = SummaryWriter("events")
-writer.add_scalar("critic_loss", 0.5, 7)
-exit_without_teardown()
-"""
-    run(*PYTHON, "-c", script, cwd=tmp_path)
-    (events,) = (tmp_path / "events").iterdir()
-    assert b"critic_loss" in events.read_bytes()

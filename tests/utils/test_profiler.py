@@ -58,7 +58,7 @@ def test_a_recorded_run_leaves_a_trace_and_a_table(tiny: dict[str, str], tmp_pat
     expected = {
         "step / noise",
         "step / data",
-        "step / critic / generated images",
+        "step / critic / generated samples",
         "step / critic / forward / inner gradient",
         "step / generator / backward",
     }

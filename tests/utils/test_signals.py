@@ -54,7 +54,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path, cache_dir: Path) -> 
     _, said = process.communicate(timeout=HANG_SECONDS)
     assert process.returncode == EXIT_STOPPED == 75
     assert said.startswith("stopped by SIGINT after step ")
-    assert said.endswith("all is saved. To go on: the same command with --run_dir=run --resume\n")
+    assert said.endswith("everything is saved. To resume: the same command with --run_dir=run --resume\n")
     words = said.replace(";", "").split()
     step, iteration = int(words[5]), int(words[7]) if words[6] == "and" else 0
     newest = manifest.newest_checkpoint(tmp_path / "run" / CHECKPOINTS, set_aside=False)
