@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from wgan_dist.checkpoints.manifest import prune, write_folder
+from wgan_dist.checkpoints.checkpoint_folders import prune
+from wgan_dist.checkpoints.manifest import write_folder
 
 
 def save_files(folder: Path, files: dict[str, bytes], keep: int = 99) -> None:

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from wgan_dist.checkpoints.train_state import TrainState
+from wgan_dist.training.build_run import TrainingRun
 from wgan_dist.training.callbacks import Callbacks
-from wgan_dist.training.run import TrainingRun
 from wgan_dist.training.trainer import Trainer
 
 

@@ -40,8 +40,8 @@ from wgan_dist.distributed import collectives, process_group, sync_batchnorm
 from wgan_dist.losses.gradient_penalty import PENALTIES
 from wgan_dist.models.layers import Critic
 from wgan_dist.training.build import DTYPES, build_gan
+from wgan_dist.training.build_run import build_run
 from wgan_dist.training.noise import NoiseSource, TrainingNoise
-from wgan_dist.training.run import build_run
 from wgan_dist.training.steps import critic_step, generator_step
 
 MODULE = "tests.benchmarks.scale_out"

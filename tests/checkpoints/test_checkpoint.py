@@ -19,8 +19,9 @@ from torch.optim import Optimizer
 from tests.checkpoint_files import save_files
 from wgan_dist.checkpoints import safetensors_io
 from wgan_dist.checkpoints.checkpoint import LoadedCheckpoint, TrainingObjects, take_snapshot, write_checkpoint
+from wgan_dist.checkpoints.checkpoint_folders import newest_checkpoint
 from wgan_dist.checkpoints.generator_file import EMA_FILE, RAW_FILE, Description
-from wgan_dist.checkpoints.manifest import newest_checkpoint, read_folder, write_folder
+from wgan_dist.checkpoints.manifest import read_folder, write_folder
 from wgan_dist.checkpoints.optimizer_state import load_optimizer_state, optimizer_state
 from wgan_dist.checkpoints.run_dir import checkpoint_name
 from wgan_dist.checkpoints.train_state import TrainState
@@ -260,7 +261,7 @@ def test_an_optimizer_continues_bit_for_bit(
     optimizer.param_groups[0]["lr"] = 1 / 3000  # as a decaying rate leaves it
     resumed = copy.deepcopy(network)
     continued = make(list(resumed.parameters()))
-    load_optimizer_state(continued, *through_files(optimizer))
+    load_optimizer_state(continued, *through_files(optimizer), "here")
     for each, its in ((network, optimizer), (resumed, continued)):
         steps(each, its, range(3, 6))
     assert equal(resumed, network)
@@ -271,7 +272,7 @@ def test_an_optimizer_continues_bit_for_bit(
 def test_an_optimizer_that_never_stepped_comes_back(make: Callable[[list[nn.Parameter]], Optimizer]) -> None:
     network, twin = make_network(torch.float32), make_network(torch.float32)
     continued = make(list(twin.parameters()))
-    load_optimizer_state(continued, *through_files(make(list(network.parameters()))))
+    load_optimizer_state(continued, *through_files(make(list(network.parameters()))), "here")
     steps(network, make(list(network.parameters())), range(2))
     steps(twin, continued, range(2))
     assert equal(twin, network)

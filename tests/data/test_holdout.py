@@ -13,7 +13,7 @@ from wgan_dist.config import load_config
 from wgan_dist.data.datasets import ImageDataset, open_images
 from wgan_dist.data.holdout import split_holdout
 from wgan_dist.data.samplers import to_network_inputs
-from wgan_dist.training.run import build_run
+from wgan_dist.training.build_run import build_run
 from wgan_dist.utils.errors import UserError
 
 

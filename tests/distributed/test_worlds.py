@@ -100,8 +100,8 @@ MUTANTS = [
             ),
             Edit(
                 "training/build.py",
-                "    wrapped = [_wrap(",
-                "    generator_loss.held = critic\n    wrapped = [_wrap(",
+                "    wrapped_generator_loss = _wrap(",
+                "    generator_loss.held = critic\n    wrapped_generator_loss = _wrap(",
             ),
         ),
     ),

@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.faults import Row
 from tests.faults.resume import attempt
 from tests.faults.tiny import SETTINGS
-from wgan_dist.checkpoints import generator_file, manifest
+from wgan_dist.checkpoints import checkpoint_folders, generator_file, manifest
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS
 from wgan_dist.utils.errors import UserError
 
@@ -38,7 +38,7 @@ def _is_refused(generator: Path) -> bool:
 
 def _falls_back(checkpoints: Path, older: Path) -> bool:
     with contextlib.redirect_stderr(io.StringIO()) as said:
-        newest = manifest.newest_checkpoint(checkpoints, set_aside=False)
+        newest = checkpoint_folders.newest_checkpoint(checkpoints, set_aside=False)
     return newest == older and "damaged" in said.getvalue()
 
 

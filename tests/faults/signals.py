@@ -20,9 +20,10 @@ from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.signals import STOPPING
 
 ALONE, ONE_OF_TWO, BOTH, AGAIN = 12, 12, 12, 8
+ACCELERATE_ALONE = "accelerate, one process"
 LAUNCHERS = {
     "torchrun": (*TORCHRUN_2, "--signals-to-handle=SIGTERM,SIGINT,SIGUSR1"),
-    "accelerate, one process": ACCELERATE,
+    ACCELERATE_ALONE: ACCELERATE,
     "accelerate, two": ACCELERATE_2,
 }
 TRAIN = "wgan_dist.train"
@@ -107,7 +108,14 @@ def rows(scratch: Path, cache_dir: Path) -> Row:
         ):
             for _ in range(count):
                 _repeat(server, row, scratch, cache_dir, processes, kind, chance)
-    ends = [launcher(row, scratch, cache_dir, name, number) for name in LAUNCHERS for number in STOPPING]
+    # accelerate starts one process without torchrun, and dies of SIGUSR1 itself.
+    cases = [
+        (name, number)
+        for name in LAUNCHERS
+        for number in STOPPING
+        if (name, number) != (ACCELERATE_ALONE, signal.SIGUSR1)
+    ]
+    ends = [launcher(row, scratch, cache_dir, name, number) for name, number in cases]
     row.note = "launchers ended with " + ", ".join(sorted(set(ends)))
     return row
 
@@ -134,7 +142,12 @@ def launcher(row: Row, scratch: Path, cache_dir: Path, name: str, number: signal
             [*LAUNCHERS[name], "-m", TRAIN, *arguments],
             stdout=out,
             stderr=out,
-            env=os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
+            env=os.environ
+            | {
+                "PYTHONPATH": str(REPOSITORY),
+                "OMP_NUM_THREADS": "1",
+                "PET_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGUSR1",
+            },
         )
     ready = _await_training(log)
     workers = _workers(run_dir)

@@ -1,4 +1,4 @@
-"""Skipped updates: exactly those that are not finite, on every process alike, without reading from the device."""
+"""Skipped updates: exactly those that are not finite, on every process alike; fused optimizers read nothing from the device."""
 
 import math
 from dataclasses import replace
@@ -116,11 +116,11 @@ def test_buffers_keep_their_values_with_a_broken_update_and_take_new_ones_with_a
 @settings(deadline=None, max_examples=10)
 @given(st.lists(st.booleans(), max_size=30), st.sampled_from(sorted(OPTIMIZERS)))
 def test_scale_and_weights_go_as_torchs_own_scaler_would(pattern: list[bool], name: str) -> None:
-    layer, _, guard = make(name)
     theirs, optimizer, _ = make(name)
     scaler = torch.amp.GradScaler("cpu", growth_interval=4)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "GROWTH_INTERVAL", 4)
+        layer, _, guard = make(name)
         for number, broken in enumerate(pattern):
             take(layer, guard, number, broken)
             optimizer.zero_grad()
@@ -134,6 +134,18 @@ def test_scale_and_weights_go_as_torchs_own_scaler_would(pattern: list[bool], na
     assert state.skipped == sum(pattern)
     assert state.skipped_in_a_row == (pattern[::-1].index(False) if False in pattern else len(pattern))
     assert all(map(torch.equal, layer.parameters(), theirs.parameters()))
+
+
+def test_a_scale_that_nothing_helps_stays_a_number_and_the_run_can_go_on() -> None:
+    layer, optimizer, guard = make("adam")
+    for number in range(200):
+        take(layer, guard, number, True)
+    before = everything(layer, optimizer)
+    take(layer, guard, 0, False)
+    expected = GradScalerState(skipped=200, skipped_in_a_row=0, scale=2.0**-10, growth_tracker=1)
+    assert guard.state() == expected
+    assert all(bool(value.isfinite().all()) for value in everything(layer, optimizer))
+    assert not all(map(torch.equal, layer.parameters(), before[:2]))
 
 
 def test_a_state_goes_on_where_it_was() -> None:

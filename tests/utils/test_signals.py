@@ -9,7 +9,7 @@ import pytest
 
 from tests.faults.tiny import SETTINGS, flags
 from tests.processes import HANG_SECONDS, PYTHON, REPOSITORY
-from wgan_dist.checkpoints import manifest
+from wgan_dist.checkpoints import checkpoint_folders
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS, checkpoint_name
 from wgan_dist.config.command_line import EXIT_STOPPED
 from wgan_dist.utils import signals
@@ -57,5 +57,5 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path, cache_dir: Path) -> 
     assert said.endswith("everything is saved. To resume: the same command with --run_dir=run --resume\n")
     words = said.replace(";", "").split()
     step, iteration = int(words[5]), int(words[7]) if words[6] == "and" else 0
-    newest = manifest.newest_checkpoint(tmp_path / "run" / CHECKPOINTS, set_aside=False)
+    newest = checkpoint_folders.newest_checkpoint(tmp_path / "run" / CHECKPOINTS, set_aside=False)
     assert newest.name == checkpoint_name(step, iteration)

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from wgan_dist import __version__
 from wgan_dist.checkpoints import generator_file, safetensors_io, state_file
 from wgan_dist.checkpoints.generator_file import EMA_FILE, RAW_FILE, Description
 from wgan_dist.checkpoints.manifest import read_folder, write_folder
@@ -33,7 +32,10 @@ class HasGradScalerState(Protocol):
 
 @dataclass(frozen=True)
 class TrainingObjects:
-    """The objects whose values a checkpoint saves and restores; optimizers and scalers by network name."""
+    """The objects whose values a checkpoint saves and restores; optimizers and scalers by network name.
+
+    The training package builds them; this package does not import it.
+    """
 
     generator: nn.Module
     ema_generator: nn.Module
@@ -77,7 +79,7 @@ def take_snapshot(
         name=checkpoint_name(state.step, state.critic_iteration),
         generators={file: (copy(network.state_dict()), descriptions[file]) for file, network in networks.items()},
         tensors=tensors,
-        state=state_file.to_bytes(saved, __version__),
+        state=state_file.to_bytes(saved),
     )
 
 
@@ -124,7 +126,8 @@ class LoadedCheckpoint:
         self.restore_networks(objects)
         safetensors_io.load_into(objects.ema_generator, self._file(EMA_FILE), str(self.folder))
         for name, optimizer in objects.optimizers.items():
-            tensors = safetensors_io.from_bytes(self._file(optimizer_file(name)), str(self.folder))
-            load_optimizer_state(optimizer, tensors, saved.optimizer_groups[name])
+            source = f"{self.folder}: {optimizer_file(name)}"
+            tensors = safetensors_io.from_bytes(self._file(optimizer_file(name)), source)
+            load_optimizer_state(optimizer, tensors, saved.optimizer_groups[name], source)
         for name, scaler in objects.grad_scalers.items():
             scaler.load(saved.grad_scalers[name])

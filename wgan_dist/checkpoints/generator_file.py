@@ -89,7 +89,7 @@ def _latest_raw(folder: Path) -> Path:
 
 
 def locate(ckpt: str, weights: str) -> Path:
-    """Return the generator file of a run folder, checkpoint folder or file; `weights` is ema or raw.
+    """Return the generator file of a run folder, checkpoint folder or file; `weights` is ema or raw, for folders.
 
     Raises:
         UserError: If there is none.

@@ -7,18 +7,18 @@ from wgan_dist import distributed
 from wgan_dist.checkpoints import best
 from wgan_dist.checkpoints.background_writer import BackgroundWriter
 from wgan_dist.checkpoints.checkpoint import Snapshot, write_checkpoint
+from wgan_dist.checkpoints.checkpoint_folders import prune
 from wgan_dist.checkpoints.generator_file import EMA_FILE
-from wgan_dist.checkpoints.manifest import prune
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS, checkpoint_name
 from wgan_dist.checkpoints.train_state import Best, TrainState
 from wgan_dist.utils.files import copy_file
 
 
 class CheckpointManager:
-    """Write the checkpoints of a run and publish its generator files.
+    """Write the checkpoints of a run and publish its generator files; `Checkpointing` decides when.
 
     Every process calls its methods; the first one writes. Training waits for the copy of all values to host memory
-    and not for the disk. An error of the background is kept until all processes ask for it with `check`.
+    and not for the disk. `finish` and `writer.check` raise an error of the background.
     """
 
     def __init__(
@@ -43,15 +43,15 @@ class CheckpointManager:
         self.run_dir, self.keep, self.writer = run_dir, keep, writer
         self.snapshot, self.check_weights, self.sync_records = snapshot, check_weights, sync_records
         self.is_main = distributed.world().is_main
-        self.saved: tuple[int, int] | None = None
+        self.saved_position: tuple[int, int] | None = None
 
     def mark_saved(self, state: TrainState) -> None:
         """Note that the checkpoint of this state exists already."""
-        self.saved = (state.step, state.critic_iteration)
+        self.saved_position = (state.step, state.critic_iteration)
 
     def save(self, state: TrainState) -> None:
         """Save the run, unless it is saved at this point already; return before the disk has it."""
-        if self.saved == (state.step, state.critic_iteration):
+        if self.saved_position == (state.step, state.critic_iteration):
             return
         self.check_weights(state)
         self.mark_saved(state)
@@ -83,8 +83,8 @@ class CheckpointManager:
     def publish_again(self, state: TrainState) -> None:
         """Publish the generators of a resumed run again: a kill may have come between checkpoint and publication."""
         checkpoints, chosen = self.run_dir / CHECKPOINTS, state.best
-        if self.saved:
-            copy_file(checkpoints / checkpoint_name(*self.saved) / EMA_FILE, self.run_dir / EMA_FILE)
+        if self.saved_position:
+            copy_file(checkpoints / checkpoint_name(*self.saved_position) / EMA_FILE, self.run_dir / EMA_FILE)
         # The best checkpoint may be gone where a damaged one was left for an older; then it was published before.
         if chosen and (checkpoints / chosen.checkpoint).is_dir():
             best.publish(self.run_dir, chosen)

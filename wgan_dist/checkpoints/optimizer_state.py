@@ -20,8 +20,10 @@ def optimizer_state(optimizer: Optimizer) -> tuple[dict[str, Tensor], list[dict[
     return tensors, state["param_groups"]
 
 
-def load_optimizer_state(optimizer: Optimizer, tensors: dict[str, Tensor], groups: list[dict[str, Any]]) -> None:
-    """Restore what `optimizer_state` returned, after the groups went through JSON.
+def load_optimizer_state(
+    optimizer: Optimizer, tensors: dict[str, Tensor], groups: list[dict[str, Any]], source: str
+) -> None:
+    """Restore what `optimizer_state` returned, after the groups went through JSON; `source` names it in errors.
 
     Raises:
         UserError: If it is not the state of such an optimizer.
@@ -34,11 +36,11 @@ def load_optimizer_state(optimizer: Optimizer, tensors: dict[str, Tensor], group
         groups = [{key: tuple(value) if key == "betas" else value for key, value in group.items()} for group in groups]
         optimizer.load_state_dict({"state": state, "param_groups": groups})
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise UserError(f"the state of an optimizer of other networks, or damaged: {error}") from error
-    _match_parameters(optimizer)
+        raise UserError(f"{source}: the state of an optimizer of other networks, or damaged: {error}") from error
+    _match_parameters(optimizer, source)
 
 
-def _match_parameters(optimizer: Optimizer) -> None:
+def _match_parameters(optimizer: Optimizer, source: str) -> None:
     """Check shapes, and give each value the memory layout of its parameter.
 
     Fused kernels pass over a parameter and its state side by side and check neither.
@@ -48,5 +50,5 @@ def _match_parameters(optimizer: Optimizer) -> None:
             if key == "step":
                 continue
             if value.shape != parameter.shape:
-                raise UserError(f"the state of an optimizer of other networks: {key} {list(value.shape)}")
+                raise UserError(f"{source}: the state of an optimizer of other networks: {key} {list(value.shape)}")
             values[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from wgan_dist import __version__
+from wgan_dist.checkpoints.run_dir import checkpoint_position
 from wgan_dist.checkpoints.train_state import Best, GradScalerState, TrainState
 from wgan_dist.utils.errors import UserError
 
@@ -33,9 +35,9 @@ class SavedState:
     optimizer_groups: dict[str, list[dict[str, Any]]]
 
 
-def to_bytes(saved: SavedState, package_version: str) -> bytes:
+def to_bytes(saved: SavedState) -> bytes:
     """Return the content of state.json."""
-    values = {"format_version": FORMAT_VERSION, "package_version": package_version} | dataclasses.asdict(saved)
+    values = {"format_version": FORMAT_VERSION, "package_version": __version__} | dataclasses.asdict(saved)
     return json.dumps(values, indent=1).encode()
 
 
@@ -53,9 +55,16 @@ def _grad_scaler(values: dict[str, Any]) -> GradScalerState:
     return GradScalerState(scale=scale, **counts)
 
 
+def _best(values: dict[str, Any]) -> Best:
+    best = Best(**values | {"value": float(values["value"]), "step": _count(values["step"])})
+    if not math.isfinite(best.value) or checkpoint_position(best.checkpoint) is None:
+        raise ValueError(f"{best} is no best checkpoint")
+    return best
+
+
 def _train_state(values: dict[str, Any]) -> TrainState:
     counters = {name: _count(values[name]) for name in ("step", "critic_iteration", "total_critic_iterations")}
-    return TrainState(**counters, best=Best(**values["best"]) if values["best"] else None)
+    return TrainState(**counters, best=_best(values["best"]) if values["best"] else None)
 
 
 def from_bytes(content: bytes, source: str) -> SavedState:

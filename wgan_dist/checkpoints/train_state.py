@@ -48,6 +48,10 @@ class TrainState:
     total_critic_iterations: int = 0
     best: Best | None = None
 
+    def seen_images(self, batch_size: int) -> int:
+        """Return how many real images the critic has seen over all processes, repetitions counted."""
+        return self.total_critic_iterations * batch_size
+
     def finish_critic_iteration(self) -> None:
         """Count one critic iteration."""
         self.critic_iteration += 1

@@ -112,6 +112,7 @@ def guarded(command: Callable[[], None]) -> None:
         _print_once(str(stopped))
         exit_without_teardown(EXIT_STOPPED)
     except LostError as lost:
+        signals.ignore()  # the launcher's must not interrupt the exit
         print(f"error: {lost}", file=sys.stderr)
         exit_without_teardown(EXIT_LOST)
     except KeyboardInterrupt:

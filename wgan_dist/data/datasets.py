@@ -96,7 +96,7 @@ def open_images(
     background: str,
     skip_bad_images: bool,
     cache_dir: str,
-    progress: ProgressCallback = lambda done, total: None,
+    progress: ProgressCallback | None = None,
 ) -> ImageDataset:
     """Return the images of all sources in `data`, in this order; decode them unless they are cached.
 
@@ -115,7 +115,7 @@ def open_images(
     folder = expand_home(cache_dir, f"cache_dir={cache_dir}")
     sources = [open_source(value, folder) for value in data]
     cache = PixelCache(folder, sources, image_size, channels, background, skip_bad_images)
-    pixels, fingerprint, errors = cache.load(progress)
+    pixels, fingerprint, errors = cache.load(progress or (lambda done, total: None))
     check_unreadable(errors, skip_bad_images)
     if not len(pixels):
         raise UserError(f"data={','.join(data)}: no readable image")

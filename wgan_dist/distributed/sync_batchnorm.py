@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import batch_norm
 
 from wgan_dist.distributed.process_group import world
+from wgan_dist.utils.errors import UserError
 
 
 def _all_gather(values: Tensor) -> Tensor:
@@ -88,11 +89,18 @@ def convert_sync_batchnorm(network: nn.Module) -> nn.Module:
     """Replace every BatchNorm inside `network` by a SyncBatchNorm of the same parameters and buffers; return `network`.
 
     One process alone keeps torch's own layers, which compute the same.
+
+    Raises:
+        UserError: For a BatchNorm of a custom network without weights, running statistics or momentum.
     """
     if world().size == 1:
         return network
     for name, child in network.named_children():
-        if isinstance(child, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)):
+        if isinstance(child, nn.modules.batchnorm._BatchNorm):
+            if not child.affine or not child.track_running_stats or child.momentum is None:
+                raise UserError(
+                    f"{name}: BatchNorm over several processes needs affine=True, track_running_stats=True and a momentum"
+                )
             converted = SyncBatchNorm(child.num_features, child.eps, child.momentum)
             for key, value in [*child.named_parameters(), *child.named_buffers()]:
                 setattr(converted, key, value)

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.checkpoints.checkpoint import LoadedCheckpoint
+from wgan_dist.checkpoints.checkpoint_folders import checkpoint_folders, newest_checkpoint
 from wgan_dist.checkpoints.generator_file import Artifact
-from wgan_dist.checkpoints.manifest import checkpoint_folders, newest_checkpoint
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS
 from wgan_dist.data.datasets import ImageDataset, open_images, open_points
 from wgan_dist.data.holdout import split_holdout

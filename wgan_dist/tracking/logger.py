@@ -64,7 +64,7 @@ class MetricLogger:
     """Records metrics, sample grids and weight histograms of a run. Only the first process has one."""
 
     def __init__(self, run_dir: Path, config: Config, step: int, total_steps: int, fresh: bool) -> None:
-        """Open the files of a run after generator step `step`; `fresh` if the networks have not been trained yet.
+        """Open the files of a run after generator step `step`; `fresh` unless the run is resumed.
 
         Raises:
             UserError: If metrics.jsonl is damaged or a tracker cannot be started.
@@ -96,7 +96,10 @@ class MetricLogger:
 
     def graph(self, generator: nn.Module, z: Tensor) -> None:
         """Write the generator's graph to TensorBoard; a network that cannot be traced gives a warning instead."""
-        with warnings.catch_warnings(), torch.no_grad():  # the tracer cannot read functions with their own backward
+        with (
+            warnings.catch_warnings(),
+            torch.no_grad(),
+        ):  # a custom generator may contain a Function, which the tracer cannot read
             warnings.filterwarnings("ignore", message=".*torch.jit.*")  # TensorBoard has no other way
             warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
             try:

@@ -46,12 +46,15 @@ def build_gan(config: Config, accelerator: Accelerator, sample_shape: tuple[int,
     loss, penalty = LOSSES[config.loss], PENALTIES.get(config.penalty)
     critic_loss = CriticLoss(critic, loss, penalty, config.gp_weight)
     generator_loss = GeneratorLoss(generator, detached_critic(critic), loss)
-    wrapped = [_wrap(config, accelerator, module) for module in (generator_loss, critic_loss)]
+    wrapped_generator_loss = _wrap(config, accelerator, generator_loss)
+    wrapped_critic_loss = _wrap(config, accelerator, critic_loss)
     # The forward of each loss runs both networks. Wrapping replaces buffers, so they are listed after it.
     buffers = [*generator.buffers(), *critic.buffers()]
     return GAN(
-        generator=_trainable(config, generator, wrapped[0], config.generator_lr, buffers, accelerator.device),
-        critic=_trainable(config, critic, wrapped[1], config.critic_lr, buffers, accelerator.device),
+        generator=_trainable(
+            config, generator, wrapped_generator_loss, config.generator_lr, buffers, accelerator.device
+        ),
+        critic=_trainable(config, critic, wrapped_critic_loss, config.critic_lr, buffers, accelerator.device),
         ema=EMAGenerator(generator, config.ema_decay, ema_network),
         accelerator=accelerator,
         autocast_dtype=HALF_DTYPES.get(config.mixed_precision),
@@ -72,8 +75,8 @@ def _build_networks(config: Config, device: torch.device, shape: tuple[int, ...]
 def _use_fast_ops(config: Config, generator: nn.Module, critic: nn.Module) -> tuple[nn.Module, nn.Module]:
     if config.fast_ops and config.penalty in PENALTIES:
         critic = without_second_derivatives(critic)
-    # The compiler generates its own kernels. Custom networks compute as they are written: they may look at memory that
-    # fast operations lay out otherwise.
+    # The compiler generates its own kernels. Custom networks keep their convolutions and their memory layout, at which
+    # they may look.
     fast_ops = config.fast_ops and not config.compile
     if fast_ops and not is_own_class(config.generator):
         generator = use_fast_ops(generator)

@@ -1,12 +1,12 @@
 """Callbacks of the training loop: stopping, evaluation, logging, samples and checkpoints, in one written order.
 
-At the end of each step: evaluate → log → sample → check → checkpoint. Every process runs every callback; only the
-first process writes.
+At the end of each step: evaluate → log → sample → check → checkpoint. Every process runs every callback. The
+first process writes, and each one its own profile.
 """
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,10 @@ class Callbacks:
 
     @contextmanager
     def active(self, state: TrainState) -> Iterator[None]:
-        """Begin, and end when the block does."""
+        """Call on_train_begin, run the block, then on_train_end in the reverse order; always close.
+
+        The order is reversed because the last checkpoint flushes the records before the logger closes.
+        """
         with ExitStack() as stack:
             for callback in self.callbacks:
                 stack.callback(callback.close)
@@ -142,24 +145,23 @@ class Profiling(Callback):
 
     def __init__(self, run_dir: Path, steps: int) -> None:
         self.run_dir, self.steps = run_dir, steps
-        self._stack = ExitStack()
-        self._step: AbstractContextManager[Any] | None = None
+        self._recording, self._step = ExitStack(), ExitStack()
+        self._after_step: Callable[[], None] = lambda: None
 
     def on_train_begin(self, state: TrainState) -> None:
         recording = profiler.recording(self.run_dir, self.steps, distributed.world().rank)
-        self._after_step = self._stack.enter_context(recording)
+        self._after_step = self._recording.enter_context(recording)
 
     def on_step_begin(self, state: TrainState) -> None:
-        self._step = profiler.phase(profiler.STEP)
-        self._step.__enter__()
+        self._step.enter_context(profiler.phase(profiler.STEP))
 
     def on_step_end(self, state: TrainState, result: StepResult) -> None:
-        if self._step:
-            self._step.__exit__(None, None, None)
+        self._step.close()
         self._after_step()
 
     def close(self) -> None:
-        self._stack.close()
+        self._step.close()
+        self._recording.close()
 
 
 class Evaluation(Callback):
@@ -233,9 +235,9 @@ class Logging(Callback):
     def _record(self, state: TrainState, values: dict[str, float]) -> dict[str, Any]:
         throughput = self.throughput.measure(state.step, state.total_critic_iterations)
         self.throughput.restart(state.step, state.total_critic_iterations)
-        rates = self.schedule.learning_rates(state.step)
+        rates = self.schedule.learning_rates(state.step - 1)  # those of the step that has just ended
         return (
-            {"step": state.step, "seen_images": state.total_critic_iterations * self.batch_size}
+            {"step": state.step, "seen_images": state.seen_images(self.batch_size)}
             | throughput
             # JSON has no value for numbers that are not finite.
             | {name: value if math.isfinite(value) else None for name, value in values.items()}
@@ -272,7 +274,10 @@ class Sampling(Callback):
 
     def __init__(
         self,
+        schedule: Schedule,
+        gan: GAN,
         logging: Logging,
+        writer: BackgroundWriter,
         grid: ImageSampleGrid | PointSampleGrid,
         z: Tensor,
         sample: Sample,
@@ -280,17 +285,17 @@ class Sampling(Callback):
         weight_histograms: bool,
     ) -> None:
         """Draw the samples of latents z [n, latent_dim] as `grid` lays them out."""
-        self.logging, self.grid, self.z, self.sample, self.score = logging, grid, z, sample, score
+        self.schedule, self.gan, self.logging, self.writer = schedule, gan, logging, writer
+        self.grid, self.z, self.sample, self.score = grid, z, sample, score
         self.weight_histograms = weight_histograms
 
     def on_step_end(self, state: TrainState, result: StepResult) -> None:
-        schedule = self.logging.schedule
-        if is_due(state.step, schedule.sample) or state.step == schedule.max_steps:
-            with self.logging.writer.keeping_errors():
+        if is_due(state.step, self.schedule.sample) or state.step == self.schedule.max_steps:
+            with self.writer.keeping_errors():
                 self._draw(state)
 
     def _draw(self, state: TrainState) -> None:
-        logger, gan = self.logging.logger, self.logging.gan
+        logger, gan = self.logging.logger, self.gan
         if not logger:
             return
         for name, network in (("raw", gan.generator.network), ("ema", gan.ema.network)):
@@ -302,7 +307,10 @@ class Sampling(Callback):
 
 
 class DivergenceCheck(Callback):
-    """Stop a run that skips every update: it learns nothing any more, and its last good weights are saved."""
+    """Stop a run that skipped `max_skipped` updates in a row: it learns nothing, and its last good weights are saved.
+
+    The counts are read only where something is recorded anyway, since reading them waits for the device.
+    """
 
     def __init__(self, gan: GAN, schedule: Schedule, max_skipped: int, manager: CheckpointManager) -> None:
         self.gan, self.schedule, self.max_skipped, self.manager = gan, schedule, max_skipped, manager
@@ -317,7 +325,7 @@ class DivergenceCheck(Callback):
                 raise UserError(
                     f"training has diverged: {skipped} updates of the {name} in a row, up to step {state.step}, were "
                     f"skipped because their gradients were not finite (max_skipped={self.max_skipped}); the weights "
-                    f"before them are saved. Lower {name}_lr={self.schedule.learning_rates(state.step)[name]:g}"
+                    f"before them are saved. Lower {name}_lr={self.schedule.base_learning_rates[name]:g}"
                 )
 
 
@@ -343,24 +351,24 @@ class Checkpointing(Callback):
         self.manager.writer.wait()
 
 
-class EarlyStop(Callback):
-    """End the run when early stopping says so."""
+class EarlyStoppingCallback(Callback):
+    """End the run when the criterion of early stopping is met."""
 
-    def __init__(self, early_stopping: EarlyStopping, run_dir: Path) -> None:
-        self.early_stopping, self.run_dir = early_stopping, run_dir
+    def __init__(self, criterion: EarlyStopping, run_dir: Path) -> None:
+        self.criterion, self.run_dir = criterion, run_dir
         self._first_step = 0
 
     def on_train_begin(self, state: TrainState) -> None:
         self._first_step = state.step
 
     def should_stop(self, state: TrainState) -> bool:
-        rule = self.early_stopping
-        if rule.rule == "no" or state.critic_iteration:
+        criterion = self.criterion
+        if criterion.rule == "no" or state.critic_iteration:
             return False
-        if state.step != self._first_step and not is_due(state.step, rule.every):
+        if state.step != self._first_step and not is_due(state.step, criterion.every):
             return False
         metrics_file = self.run_dir / METRICS_FILE
-        reason = distributed.broadcast_from_main(lambda: rule.reason(state.step, state.best, metrics_file))
+        reason = distributed.broadcast_from_main(lambda: criterion.reason(state.step, state.best, metrics_file))
         if reason and distributed.world().is_main:
             print_now(f"early stop after step {state.step}: {reason}")
         return bool(reason)

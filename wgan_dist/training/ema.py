@@ -26,7 +26,7 @@ class EMAGenerator:
     def __init__(self, generator: nn.Module, decay: float, network: nn.Module | None = None) -> None:
         """Average `generator` into `network`, by default a copy of it, whose parameters have the same order."""
         self.decay = decay
-        self.network = (network or copy.deepcopy(generator)).eval().requires_grad_(False)
+        self.network = (copy.deepcopy(generator) if network is None else network).eval().requires_grad_(False)
         # A tensor used in two places comes once from parameters() and buffers(), and must move once.
         ours, sources = ([*network.parameters(), *network.buffers()] for network in (self.network, generator))
         pairs = list(zip(ours, (tensor.detach() for tensor in sources), strict=True))

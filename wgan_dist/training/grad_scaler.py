@@ -13,6 +13,8 @@ from torch.optim import Optimizer
 from wgan_dist.checkpoints.train_state import GradScalerState
 
 INITIAL_SCALE, GROWTH_INTERVAL = 2.0**16, 2000
+# Halved without end, a scale would become 0, and before that its reciprocal infinite.
+SMALLEST_SCALE = 2.0**-10
 
 
 class GradScaler:
@@ -40,7 +42,7 @@ class GradScaler:
         self.skipped = torch.zeros((), dtype=torch.int64, device=device)
         self.skipped_in_a_row = torch.zeros((), dtype=torch.int64, device=device)
 
-    def scale(self) -> Tensor:
+    def loss_scale(self) -> Tensor:
         """Return the loss scale, a tensor [] on the device."""
         return self._scaler.scale(self._one)
 
@@ -59,6 +61,8 @@ class GradScaler:
         (found_inf,) = self._scaler._found_inf_per_device(self.optimizer).values()
         self._scaler.step(self.optimizer)
         self._scaler.update(None if self.dynamic else 1.0)
+        if self.dynamic:
+            self._scaler.update(self.loss_scale().clamp(min=SMALLEST_SCALE))
         skipped = found_inf.bool()
         for buffer, saved in zip(self.buffers, self._saved, strict=True):
             buffer.copy_(torch.where(skipped, saved, buffer))

@@ -43,14 +43,14 @@ class Schedule:
     evaluate: int
     checkpoint: int
     patience: int
-    critic_iterations: int
+    n_critic: int
     critic_warmup: bool
     base_learning_rates: dict[str, float]
     lr_decay: str
 
-    def n_critic(self, step: int) -> int:
+    def critic_iterations(self, step: int) -> int:
         """Return the number of critic iterations of generator step `step`."""
-        return critic_iterations_at(step, self.critic_iterations, self.critic_warmup)
+        return critic_iterations_at(step, self.n_critic, self.critic_warmup)
 
     def is_recorded(self, step: int) -> bool:
         """Return whether metrics, an evaluation or a checkpoint are due at `step`, or the run ends."""
@@ -76,7 +76,7 @@ def make_schedule(config: Config, batches_per_epoch: int) -> Schedule:
         evaluate=in_steps(config.evaluate_every, epoch),
         checkpoint=in_steps(config.checkpoint_every, epoch),
         patience=in_steps(config.patience, epoch),
-        critic_iterations=config.n_critic,
+        n_critic=config.n_critic,
         critic_warmup=config.critic_warmup,
         base_learning_rates={"critic": config.critic_lr, "generator": config.generator_lr},
         lr_decay=config.lr_decay,

@@ -59,7 +59,9 @@ class GAN:
 def critic_step(gan: GAN, real: list[Tensor], noise: CriticNoise) -> Metrics:
     """Train the critic on real samples [n, …], images in [−1, 1], and as many generated ones, for each micro-batch."""
     critic = gan.critic
-    scale = critic.scaler.scale() if critic.scaler.dynamic else None
+    # The penalty's inner gradient needs fp16's loss scale too.
+    scale = critic.scaler.loss_scale() if critic.scaler.dynamic else None
+    # Lazy: one micro-batch of G(z) is in memory at a time, computed after the buffers that it changes are saved.
     micro_batches = (
         (x, generate(gan, z), penalty, masks, scale)
         for x, z, penalty, masks in zip(real, noise.latents, noise.penalty, noise.masks, strict=True)
@@ -86,8 +88,8 @@ def generate(gan: GAN, z: Tensor) -> Tensor:
 
 def update(gan: GAN, trained: TrainableNetwork, micro_batches: Iterable[tuple[Any, ...]], count: int) -> Metrics:
     """Take one optimizer step on the mean gradient of `count` micro-batches; only the last one averages over ranks."""
-    for network in gan.networks().values():
-        network.optimizer.zero_grad()  # those of the other network too, whose memory this step can have
+    for trainable in gan.networks().values():
+        trainable.optimizer.zero_grad()  # also the other network's: this step can use their memory
     trained.scaler.save_buffers()
     all_metrics = []
     for number, micro_batch in enumerate(micro_batches, 1):

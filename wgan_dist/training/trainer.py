@@ -37,7 +37,8 @@ class Trainer:
             while state.step < schedule.max_steps and not callbacks.should_stop(state):
                 callbacks.on_step_begin(state)
                 set_learning_rates(gan, schedule.learning_rates(state.step))
-                while state.critic_iteration < schedule.n_critic(state.step):
+                # At least one: a run never resumes between the last critic iteration and the generator step.
+                while state.critic_iteration < schedule.critic_iterations(state.step):
                     callbacks.check_stop_signal(state)
                     x = self.real_batches.batch(state.step, state.total_critic_iterations)
                     with phase("noise"):
@@ -45,7 +46,8 @@ class Trainer:
                     metrics = critic_step(gan, x, noise)
                     state.finish_critic_iteration()
                 metrics |= generator_step(gan, self.noise.generator(state.step, noise))
-                gan.ema.update(state.step)
+                with phase("average"):
+                    gan.ema.update(state.step)
                 state.finish_step()
                 callbacks.on_step_end(state, StepResult(metrics))
 

@@ -1,0 +1,86 @@
+"""The callbacks of a run, in the order in which they run."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import Tensor
+
+from wgan_dist import distributed
+from wgan_dist.checkpoints.background_writer import BackgroundWriter
+from wgan_dist.checkpoints.manager import CheckpointManager
+from wgan_dist.checkpoints.run_dir import SAMPLES
+from wgan_dist.checkpoints.train_state import TrainState
+from wgan_dist.data.datasets import PointDataset
+from wgan_dist.tracking.logger import MetricLogger
+from wgan_dist.tracking.sample_grid import ImageSampleGrid, PointSampleGrid
+from wgan_dist.tracking.throughput import ThroughputMeter
+from wgan_dist.training import eval_mode
+from wgan_dist.training.build_run import TrainingRun
+from wgan_dist.training.callbacks import (
+    Callback,
+    Callbacks,
+    Checkpointing,
+    DivergenceCheck,
+    EarlyStoppingCallback,
+    Evaluation,
+    Logging,
+    Profiling,
+    Sampling,
+    StopSignal,
+)
+from wgan_dist.utils.files import remove_partial_files
+
+
+def build_callbacks(run: TrainingRun, run_dir: Path, state: TrainState, resumed: bool) -> Callbacks:
+    """Return the callbacks of a run, in the order in which they run."""
+    config, schedule, gan, writer = run.config, run.schedule, run.gan, BackgroundWriter()
+    throughput = ThroughputMeter(config.batch_size, gan.critic.loss, gan.generator.loss)
+    open_logger = _logger_of(run, run_dir, resumed) if distributed.world().is_main else None
+    logging = Logging(open_logger, throughput, gan, schedule, config.batch_size, writer)
+    manager = CheckpointManager(run_dir, config.keep_checkpoints, writer, run.snapshot, run.check_weights, logging.sync)
+    if resumed:
+        manager.mark_saved(state)
+    grid = _sample_grid(run, run_dir)
+    z = run.fixed_latents(grid.count, "grid.z")
+    parts: list[Callback] = [
+        StopSignal(manager),
+        Profiling(run_dir, config.profile),
+        *_evaluation(run, manager),
+        logging,
+        Sampling(schedule, gan, logging, writer, grid, z, eval_mode.sample, run.score, config.weight_histograms),
+        DivergenceCheck(gan, schedule, config.max_skipped, manager),
+        Checkpointing(manager, schedule.checkpoint),
+        EarlyStoppingCallback(run.early_stopping, run_dir),
+    ]
+    return Callbacks(parts)
+
+
+def _logger_of(run: TrainingRun, run_dir: Path, resumed: bool) -> Callable[[TrainState], MetricLogger]:
+    def open_logger(state: TrainState) -> MetricLogger:
+        for folder in (run_dir, run_dir / SAMPLES):
+            remove_partial_files(folder)
+        logger = MetricLogger(run_dir, run.config, state.step, run.schedule.max_steps, fresh=not resumed)
+        if not resumed:
+            logger.graph(run.gan.ema.network, run.fixed_latents(1, "grid.z"))
+        return logger
+
+    return open_logger
+
+
+def _sample_grid(run: TrainingRun, run_dir: Path) -> ImageSampleGrid | PointSampleGrid:
+    if isinstance(run.data, PointDataset):
+        return PointSampleGrid(run.data.values, run_dir / SAMPLES)
+    return ImageSampleGrid(run.config.grid_images)
+
+
+def _evaluation(run: TrainingRun, manager: CheckpointManager) -> list[Callback]:
+    if run.evaluator is None:
+        return []
+    z = run.fixed_latents(run.evaluator.count, "evaluation.z")
+    score = run.score if run.config.loss == "wasserstein" else None
+    metric = run.early_stopping.metric
+
+    def generate(rows: slice) -> Tensor:
+        return eval_mode.sample(run.gan.ema.network, z[rows])
+
+    return [Evaluation(run.evaluator, run.schedule.evaluate, metric, generate, score, manager)]

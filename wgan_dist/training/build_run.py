@@ -1,0 +1,166 @@
+"""Settings and data → everything that the loop and its callbacks are made of."""
+
+import functools
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from wgan_dist import __version__, distributed
+from wgan_dist.checkpoints.checkpoint import Snapshot, TrainingObjects, take_snapshot
+from wgan_dist.checkpoints.generator_file import EMA_FILE, RAW_FILE, Description
+from wgan_dist.checkpoints.train_state import TrainState
+from wgan_dist.config import Config, as_dict
+from wgan_dist.data.datasets import Dataset, PointDataset
+from wgan_dist.data.holdout import Split, split_holdout
+from wgan_dist.data.samplers import GlobalBatchOrder
+from wgan_dist.evaluation.evaluator import Evaluator, make_evaluator
+from wgan_dist.losses.gradient_penalty import PENALTIES
+from wgan_dist.models.from_config import network_specs
+from wgan_dist.models.layers import Critic
+from wgan_dist.models.registry import NetworkSpec
+from wgan_dist.training import eval_mode
+from wgan_dist.training.build import DTYPES, build_gan
+from wgan_dist.training.divergence import check_weights
+from wgan_dist.training.early_stopping import EarlyStopping, make_early_stopping
+from wgan_dist.training.noise import NoiseSource, TrainingNoise
+from wgan_dist.training.real_batches import RealBatches
+from wgan_dist.training.schedule import Schedule, make_schedule
+from wgan_dist.training.steps import GAN
+from wgan_dist.utils import rng
+from wgan_dist.utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """Everything that the loop and its callbacks are made of."""
+
+    config: Config
+    accelerator: Accelerator
+    data: Dataset
+    split: Split
+    schedule: Schedule
+    evaluator: Evaluator | None
+    early_stopping: EarlyStopping
+    gan: GAN
+    generator_spec: NetworkSpec
+    noise: TrainingNoise
+    real_batches: RealBatches
+
+    @functools.cached_property
+    def objects(self) -> TrainingObjects:
+        """Return the objects whose values a checkpoint holds."""
+        networks = self.gan.networks()
+        return TrainingObjects(
+            generator=self.gan.generator.network,
+            ema_generator=self.gan.ema.network,
+            critic=self.gan.critic.network,
+            optimizers={name: network.optimizer for name, network in networks.items()},
+            grad_scalers={name: network.scaler for name, network in networks.items()},
+        )
+
+    def describe(self, state: TrainState, weights: str) -> Description:
+        """Return the metadata of a generator file of this run; `weights` is ema or raw."""
+        config = self.config
+        return Description(
+            network=self.generator_spec,
+            latent_distribution=config.latent_distribution,
+            weights=weights,
+            steps=state.step,
+            seen_images=state.seen_images(config.batch_size),
+            data=self.data.name,
+            description=config.description,
+            license=config.license,
+            package_version=__version__,
+        )
+
+    def snapshot(self, state: TrainState) -> Snapshot:
+        """Copy everything that a resumed run needs."""
+        descriptions = {EMA_FILE: self.describe(state, "ema"), RAW_FILE: self.describe(state, "raw")}
+        return take_snapshot(self.objects, state, as_dict(self.config), self.data.fingerprint, descriptions)
+
+    def check_weights(self, state: TrainState) -> None:
+        """Raise UserError if the weights are not finite."""
+        networks = (self.gan.ema.network, self.gan.generator.network, self.gan.critic.network)
+        check_weights(networks, state.step, self.schedule.base_learning_rates)
+
+    def fixed_latents(self, count: int, stream: str) -> Tensor:
+        """Draw fixed latents [count, latent_dim] on the device."""
+        config = self.config
+        z = rng.latent(config.latent_distribution, config.seed, stream, 0, (count, config.latent_dim))
+        return torch.as_tensor(z, dtype=DTYPES[config.dtype]).to(self.accelerator.device)
+
+    def score(self, samples: Tensor) -> Tensor:
+        """Return the critic's scores in evaluation mode."""
+        return eval_mode.score(self.gan.critic.network, samples)
+
+
+def build_run(config: Config, accelerator: Accelerator, data: Dataset) -> TrainingRun:
+    """Build everything from the settings and the data.
+
+    Raises:
+        UserError: For settings that do not fit the data, the networks or the number of processes.
+    """
+    split = split_holdout(data.values, config.holdout)
+    order = GlobalBatchOrder(config.seed, len(split.training), config.batch_size)
+    if not order.batches_per_epoch:
+        samples = "points" if isinstance(data, PointDataset) else "images"
+        raise UserError(
+            f"batch_size={config.batch_size}: expected at most the number of {samples}, {len(split.training)}"
+        )
+    if config.flip and isinstance(data, PointDataset):
+        raise UserError(f"flip=true: is for images, and {data.name} are points")
+    schedule = make_schedule(config, order.batches_per_epoch)
+    evaluator = make_evaluator(config, data, split, accelerator.device) if schedule.evaluate else None
+    early_stopping = make_early_stopping(config, schedule, evaluator)
+    noise_sources = _noise_sources(config, accelerator.device)
+    gan = build_gan(config, accelerator, data.shape)
+    return TrainingRun(
+        config=config,
+        accelerator=accelerator,
+        data=data,
+        split=split,
+        schedule=schedule,
+        evaluator=evaluator,
+        early_stopping=early_stopping,
+        gan=gan,
+        generator_spec=network_specs(config, data.shape[0])[0],
+        noise=_training_noise(config, data, gan, *noise_sources),
+        real_batches=RealBatches(
+            data.values,
+            order,
+            split.training,
+            noise_sources[0],
+            fresh_per_critic_iteration=config.real_batch_per == "critic",
+            flip=config.flip,
+            workers=config.workers,
+        ),
+    )
+
+
+def _noise_sources(config: Config, device: torch.device) -> tuple[NoiseSource, NoiseSource]:
+    """Return the noise of the critic and of the generator, which differ in the batch size."""
+
+    def source(setting: str, batch_size: int) -> NoiseSource:
+        slices = distributed.micro_batch_slices(batch_size, config.accumulation, distributed.world(), setting)
+        distribution, dtype = config.latent_distribution, DTYPES[config.dtype]
+        return NoiseSource(config.seed, batch_size, config.latent_dim, distribution, slices, device, dtype)
+
+    generator_size = config.generator_batch_size or config.batch_size
+    return source("batch_size", config.batch_size), source("generator_batch_size", generator_size)
+
+
+def _training_noise(
+    config: Config, data: Dataset, gan: GAN, critic: NoiseSource, generator: NoiseSource
+) -> TrainingNoise:
+    network = gan.critic.network
+    return TrainingNoise(
+        critic_source=critic,
+        generator_source=generator,
+        penalty=PENALTIES.get(config.penalty),
+        sample_shape=data.shape,
+        delta_std=config.dragan_std,
+        dropouts=network.dropouts if isinstance(network, Critic) else (),
+        reuse_latents=config.reuse_latents,
+    )

@@ -1,0 +1,52 @@
+"""Start a run from the weights of another run, or of a generator file."""
+
+from pathlib import Path
+
+from wgan_dist import distributed
+from wgan_dist.checkpoints import generator_file, safetensors_io
+from wgan_dist.checkpoints.checkpoint import CRITIC_FILE, LoadedCheckpoint, TrainingObjects
+from wgan_dist.checkpoints.checkpoint_folders import newest_checkpoint
+from wgan_dist.checkpoints.generator_file import RAW_FILE
+from wgan_dist.checkpoints.run_dir import CHECKPOINTS
+from wgan_dist.config import Config
+from wgan_dist.models.registry import NetworkSpec
+from wgan_dist.training.ema import EMAGenerator
+from wgan_dist.utils.errors import UserError
+
+
+def init_from(source: Path, config: Config, spec: NetworkSpec, objects: TrainingObjects, ema: EMAGenerator) -> str:
+    """Take the weights of another run (its folder or a checkpoint) or of a generator file, and return which.
+
+    Raises:
+        UserError: If there are none, or if they belong to networks of another shape.
+    """
+    taken = _init_generator(source, config, objects) if source.is_file() else _init_both(source, spec, objects)
+    ema.restart()
+    return taken
+
+
+def _init_generator(source: Path, config: Config, objects: TrainingObjects) -> str:
+    loaded = generator_file.load(source, config.generator)
+    distribution = loaded.description.latent_distribution
+    if distribution != config.latent_distribution:
+        raise UserError(f"latent_distribution={config.latent_distribution}: {source} was trained with {distribution}")
+    safetensors_io.copy_into(objects.generator, loaded.network.state_dict(), str(source))
+    return f"generator of {source}; its critic is not in the file and starts with new weights"
+
+
+def _init_both(source: Path, spec: NetworkSpec, objects: TrainingObjects) -> str:
+    def find() -> Path:
+        if (source / CRITIC_FILE).exists():
+            return source
+        if not source.is_dir():
+            raise UserError(f"init_from={source}: there is no such file or folder")
+        return newest_checkpoint(source / CHECKPOINTS, set_aside=False)
+
+    folder: Path = distributed.broadcast_from_main(find)  # the source may be running, and save another meanwhile
+    checkpoint = LoadedCheckpoint(folder)
+    try:
+        checkpoint.restore_networks(objects)
+    except UserError as error:
+        theirs = generator_file.describe(folder / RAW_FILE).network
+        raise UserError(f"{error}. The generator there is {theirs}; here it is {spec}") from error
+    return f"generator and critic of {folder}"
