@@ -20,6 +20,11 @@ from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.signals import STOPPING
 
 ALONE, ONE_OF_TWO, BOTH, AGAIN = 12, 12, 12, 8
+ENVIRONMENT = {
+    "PYTHONPATH": str(REPOSITORY),
+    "OMP_NUM_THREADS": "1",
+    "PET_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGUSR1",
+}
 ACCELERATE_ALONE = "accelerate, one process"
 LAUNCHERS = {
     "torchrun": (*TORCHRUN_2, "--signals-to-handle=SIGTERM,SIGINT,SIGUSR1"),
@@ -115,7 +120,7 @@ def rows(scratch: Path, cache_dir: Path) -> Row:
         for number in STOPPING
         if (name, number) != (ACCELERATE_ALONE, signal.SIGUSR1)
     ]
-    ends = [launcher(row, scratch, cache_dir, name, number) for name, number in cases]
+    ends = [launcher(row, scratch, cache_dir, name, number) for name, number in sorted(cases)]
     row.note = "launchers ended with " + ", ".join(sorted(set(ends)))
     return row
 

@@ -1,4 +1,4 @@
-"""Skipped updates: exactly those that are not finite, on every process alike; fused optimizers read nothing from the device."""
+"""Skipped updates: exactly those that are not finite, on every process; fused optimizers never wait for the device."""
 
 import math
 from dataclasses import replace

@@ -99,7 +99,7 @@ def convert_sync_batchnorm(network: nn.Module) -> nn.Module:
         if isinstance(child, nn.modules.batchnorm._BatchNorm):
             if not child.affine or not child.track_running_stats or child.momentum is None:
                 raise UserError(
-                    f"{name}: BatchNorm over several processes needs affine=True, track_running_stats=True and a momentum"
+                    f"{name}: BatchNorm in several processes needs affine=True, track_running_stats=True, a momentum"
                 )
             converted = SyncBatchNorm(child.num_features, child.eps, child.momentum)
             for key, value in [*child.named_parameters(), *child.named_buffers()]:
