@@ -96,10 +96,8 @@ class MetricLogger:
 
     def graph(self, generator: nn.Module, z: Tensor) -> None:
         """Write the generator's graph to TensorBoard; a network that cannot be traced gives a warning instead."""
-        with (
-            warnings.catch_warnings(),
-            torch.no_grad(),
-        ):  # a custom generator may contain a Function, which the tracer cannot read
+        # Without gradients, since the tracer cannot read a Function that a custom generator may contain.
+        with warnings.catch_warnings(), torch.no_grad():
             warnings.filterwarnings("ignore", message=".*torch.jit.*")  # TensorBoard has no other way
             warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
             try:
