@@ -8,5 +8,5 @@ from wgan_dist.checkpoints.manifest import write_folder
 
 def save_files(folder: Path, files: dict[str, bytes], keep: int = 99) -> None:
     """Write a checkpoint of these files, by name their content, and keep the newest `keep`."""
-    write_folder(folder, files)
+    write_folder(folder, files.items())
     prune(folder.parent, keep)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from export.sampler import grid, write_picture
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.checkpoints.generator_file import EMA_FILE, Description
+from wgan_dist.checkpoints.safetensors_io import copy_to_host
 from wgan_dist.config import is_run
 from wgan_dist.models.inference import generate, sample_latents
 from wgan_dist.reporting.model_card import LIBRARY, build_card, save_card
@@ -123,7 +124,7 @@ class Generator(nn.Module, ModelHubMixin, library_name=LIBRARY):
         return generator.eval()
 
     def _to_bytes(self) -> bytes:
-        return generator_file.to_bytes(self.network.state_dict(), self.description)
+        return generator_file.to_bytes(copy_to_host(self.network.state_dict()), self.description)
 
     def _has_weights_of(self, run: Path) -> bool:
         """Return True if the weights are those of the run's generator, so that the run's metrics hold for them."""

@@ -89,7 +89,7 @@ def test_nothing_stays_of_a_folder_that_cannot_be_written(tmp_path: Path, monkey
     folder = tmp_path / "checkpoints" / checkpoint_name(1, 0)
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(UserError, match=f"cannot write {folder}: No space left on device"):
-        write_folder(folder, {"a": b"whole"})
+        write_folder(folder, [("a", b"whole")])
     assert names(folder.parent) == []
 
 

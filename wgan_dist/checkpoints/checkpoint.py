@@ -1,6 +1,6 @@
 """The training checkpoint: what it holds, how it is taken, written, verified and restored."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -90,10 +90,16 @@ def write_checkpoint(checkpoints: Path, snapshot: Snapshot) -> Path:
         UserError: Naming the folder when the disk is full, read-only or not permitted.
     """
     folder = checkpoints / snapshot.name
-    files = {name: generator_file.to_bytes(*generator) for name, generator in snapshot.generators.items()}
-    files |= {name: safetensors_io.to_bytes(tensors) for name, tensors in snapshot.tensors.items()}
-    write_folder(folder, files | {STATE_FILE: snapshot.state})
+    write_folder(folder, _files(snapshot))
     return folder
+
+
+def _files(snapshot: Snapshot) -> Iterator[tuple[str, bytes]]:
+    for name, generator in snapshot.generators.items():
+        yield name, generator_file.to_bytes(*generator)
+    for name, tensors in snapshot.tensors.items():
+        yield name, safetensors_io.to_bytes(tensors)
+    yield STATE_FILE, snapshot.state
 
 
 class LoadedCheckpoint:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,18 @@ def _manifest(entries: dict[str, dict[str, Any]]) -> bytes:
     return json.dumps(entries, indent=1, sort_keys=True).encode()
 
 
-def write_folder(folder: Path, files: dict[str, bytes]) -> None:
-    """Write files and their manifest as `folder`, which appears on the disk whole or not at all.
+def write_folder(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
+    """Write files, by name and one at a time, and their manifest as `folder`, which appears whole or not at all.
 
     Raises:
         UserError: Naming the folder when the disk is full, read-only or not permitted.
     """
     with atomic_folder(folder) as partial:
-        for name, content in files.items():
+        entries = {}
+        for name, content in files:
             (partial / name).write_bytes(content)
-        (partial / MANIFEST).write_bytes(_manifest({name: _entry(content) for name, content in files.items()}))
+            entries[name] = _entry(content)
+        (partial / MANIFEST).write_bytes(_manifest(entries))
 
 
 def _read_file(folder: Path, name: str, size: int | None = None) -> bytes:

@@ -19,12 +19,11 @@ def copy_to_host(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def to_bytes(tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
-    """Return the content of a safetensors file.
+    """Return the content of a safetensors file with contiguous tensors that share no memory, as of `copy_to_host`.
 
-    The same tensors with at most one metadata key give the same bytes. A tensor that appears under two names is
-    written twice.
+    The same tensors with at most one metadata key give the same bytes.
     """
-    return safetensors.torch.save(copy_to_host(tensors), metadata)
+    return safetensors.torch.save(tensors, metadata)
 
 
 def from_bytes(content: bytes, source: str) -> dict[str, Tensor]:
