@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tensorboard.summary.writer import event_file_writer
 from torch import Tensor
 
 import wgan_dist.train
@@ -107,6 +108,11 @@ def great_first_scale() -> Iterator[None]:
         yield
     finally:
         grad_scaler.INITIAL_SCALE = usual
+
+
+# TensorBoard reads the event files of one second in the order of their names, which end in a counter of the process:
+# it would read number 10 before number 9.
+event_file_writer._global_uid = event_file_writer.AtomicCounter(1000)
 
 
 def attempt(settings: dict[str, str], at: int | None) -> list[str]:
