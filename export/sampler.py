@@ -125,6 +125,11 @@ def _open_session(path: Path, options: Any, provider: str) -> Any:
     return session if session.get_providers()[0] == provider else None
 
 
+def _read_metadata(session: Any) -> dict[str, str]:
+    stored: dict[str, str] = session.get_modelmeta().custom_metadata_map
+    return {name.removeprefix(METADATA_PREFIX): stored[name] for name in stored if name.startswith(METADATA_PREFIX)}
+
+
 class Sampler:
     """A generator in an ONNX file written by `python -m export.onnx`, ready to sample images.
 
@@ -152,7 +157,7 @@ class Sampler:
         self._session = self._open(Path(path), options, may_change=provider == "auto")
         self._is_uint8: bool = self._session.get_outputs()[0].type == "tensor(uint8)"
         try:
-            self.metadata = self._read_metadata()
+            self.metadata = _read_metadata(self._session)
             self.latent_dim = int(self.metadata["latent_dim"])
             self.latent_distribution = self.metadata["latent_distribution"]
             self.image_size, self.channels = int(self.metadata["image_size"]), int(self.metadata["channels"])
@@ -173,10 +178,6 @@ class Sampler:
         if session is None:
             raise SamplerError(f"provider={self.provider}: onnxruntime could not start it; see its message above")
         return session
-
-    def _read_metadata(self) -> dict[str, str]:
-        stored: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
-        return {name.removeprefix(METADATA_PREFIX): stored[name] for name in stored if name.startswith(METADATA_PREFIX)}
 
     def _sample_shape(self) -> tuple[int, ...]:
         if self.makes_points:
@@ -228,8 +229,7 @@ class Sampler:
             raise SamplerError(f"onnxruntime cannot compute it: {error}") from error
         if output.shape != (len(z), *self._sample_shape()):
             raise SamplerError(f"its output has shape {list(output.shape)}: expected {[len(z), *self._sample_shape()]}")
-        result: NDArray[Any] = output if self._is_uint8 or self.makes_points else to_uint8(output)
-        return result
+        return output if self._is_uint8 or self.makes_points else to_uint8(output)
 
     def _next_batch_size(self) -> int:
         with self._lock:
