@@ -1,4 +1,4 @@
-"""What all command lines share: fast help, flags and other arguments, and errors as one line."""
+"""Tests of what all command lines share: fast help, flags and other arguments, and errors as one line."""
 
 import sys
 from dataclasses import dataclass

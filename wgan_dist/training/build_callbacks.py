@@ -42,7 +42,7 @@ def build_callbacks(run: TrainingRun, run_dir: Path, state: TrainState, resumed:
         manager.mark_saved(state)
     grid = _sample_grid(run, run_dir)
     z = run.fixed_latents(grid.count, "grid.z")
-    parts: list[Callback] = [
+    callbacks: list[Callback] = [
         StopSignal(manager),
         Profiling(run_dir, config.profile),
         *_evaluation(run, manager),
@@ -52,7 +52,7 @@ def build_callbacks(run: TrainingRun, run_dir: Path, state: TrainState, resumed:
         Checkpointing(manager, schedule.checkpoint),
         EarlyStoppingCallback(run.early_stopping, run_dir),
     ]
-    return Callbacks(parts)
+    return Callbacks(callbacks)
 
 
 def _logger_of(run: TrainingRun, run_dir: Path, resumed: bool) -> Callable[[TrainState], MetricLogger]:

@@ -43,8 +43,8 @@ class EMAGenerator:
     def update(self, step: int) -> None:
         """Move towards the generator as it is after generator step number `step`, counted from 0."""
         get_ema_multi_avg_fn(warmed_up_decay(self.decay, step))(self._averages, self._sources, step)
-        for copy_, source in self._copied:
-            copy_.copy_(source)
+        for average, source in self._copied:
+            average.copy_(source)
 
     @torch.no_grad()
     def restart(self) -> None:
