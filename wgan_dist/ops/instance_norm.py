@@ -2,10 +2,12 @@
 
 y = w · (x − μ) · r + b with r = 1 / √(σ² + ε); μ and σ² are the mean and the variance over the positions of each
 sample's map. Torch's own operation copies to channels-first memory in every derivative, and composes its second
-derivative of twenty operations.
+derivative of twenty operations. On a GPU each of the four pieces below is compiled to a few kernels.
 """
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,6 +15,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from wgan_dist.ops.double_backward import INPUT_GRADIENT_ONLY
+from wgan_dist.utils.compiler import compiled_for_gpu
 
 POSITIONS = (2, 3)
 SAMPLES_AND_POSITIONS = (0, 2, 3)
@@ -33,6 +36,9 @@ def _per_map(per_channel: Tensor) -> Tensor:
 def _centred(x: Tensor, weight: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
     """Return x − μ and r in the precision of the weight."""
     precise = x.to(weight.dtype)
+    if x.is_cuda:  # one pass over x; a CPU takes many times as long for it
+        variance, mean = torch.var_mean(precise, POSITIONS, correction=0, keepdim=True)
+        return precise - mean, (variance + epsilon).rsqrt()
     centred = precise - _mean(precise)
     return centred, (_mean(centred * centred) + epsilon).rsqrt()
 
@@ -42,45 +48,70 @@ def _means(gradient: Tensor, centred: Tensor, r: Tensor) -> tuple[Tensor, Tensor
     return _mean(gradient), _mean(gradient * centred) * r
 
 
-def _projected(gradient: Tensor, centred: Tensor, r: Tensor, weight: Tensor, mean: Tensor, slope: Tensor) -> Tensor:
+def _projected(gradient: Tensor, weight: Tensor, centred: Tensor, r: Tensor, mean: Tensor, slope: Tensor) -> Tensor:
+    """Return w · r · (u − mean(u) − x̂ · mean(u x̂)) of the gradient u (Ioffe and Szegedy 2015, section 3)."""
     scale = r * _per_map(weight)
     return torch.addcmul(-scale * mean, gradient, scale).addcmul_(centred, -scale * r * slope)
 
 
-def _normalised(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Return y, x − μ and r."""
+def _normalise(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return y in the precision of x, and x − μ and r in that of the weight."""
     centred, r = _centred(x, weight, epsilon)
     return torch.addcmul(_per_map(bias), centred, r * _per_map(weight)).to(x.dtype), centred, r
 
 
-def _input_grad(gradient: Tensor, centred: Tensor, r: Tensor, weight: Tensor) -> Tensor:
-    """Return w · r · (u − mean(u) − x̂ · mean(u x̂)) of the gradient u (Ioffe and Szegedy 2015, section 3).
-
-    The result is linear in u, by a symmetric matrix.
-    """
-    return _projected(gradient, centred, r, weight, *_means(gradient, centred, r))
+def _input_grad(gradient: Tensor, weight: Tensor, centred: Tensor, r: Tensor) -> Tensor:
+    """Return the gradient of x, which is linear in the gradient of y, by a symmetric matrix."""
+    precise = gradient.to(weight.dtype)
+    return _projected(precise, weight, centred, r, *_means(precise, centred, r)).to(gradient.dtype)
 
 
-def _all_grads(gradient: Tensor, centred: Tensor, r: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _all_grads(gradient: Tensor, weight: Tensor, centred: Tensor, r: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of x, weight and bias; the last two are sums of means that the first needs."""
-    mean, slope = _means(gradient, centred, r)
+    precise = gradient.to(weight.dtype)
+    mean, slope = _means(precise, centred, r)
     count = _position_count(gradient)
     weight_grad, bias_grad = (means.sum(SAMPLES_AND_POSITIONS) * count for means in (slope, mean))
-    return _projected(gradient, centred, r, weight, mean, slope), weight_grad, bias_grad
+    return _projected(precise, weight, centred, r, mean, slope).to(gradient.dtype), weight_grad, bias_grad
 
 
-def _second_grads(u: Tensor, v: Tensor, centred: Tensor, r: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the derivatives of v · _input_grad(u) with respect to x and the weight.
+def _second_grads(
+    gradient: Tensor, grad_grad: Tensor, weight: Tensor, centred: Tensor, r: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the derivatives of v · _input_grad(u) with respect to u, the weight and x, for u, v = the two gradients.
 
     The product is symmetric in u and v and depends on x through x̂ and r: ∂x̂ is r times the projection of
-    `_input_grad`, ∂r = −r² · x̂ / positions.
+    `_projected`, ∂r = −r² · x̂ / positions.
     """
+    u, v = (vector.to(weight.dtype) for vector in (gradient, grad_grad))
     (u_mean, u_slope), (v_mean, v_slope) = (_means(vector, centred, r) for vector in (u, v))
     both = _mean(u * v) - u_mean * v_mean - u_slope * v_slope
     scale = -r * r * _per_map(weight)
     x_grad = torch.addcmul(-scale * (u_mean * v_slope + v_mean * u_slope), u, scale * v_slope)
     x_grad = x_grad.addcmul_(v, scale * u_slope).addcmul_(centred, scale * r * (both - 2.0 * u_slope * v_slope))
-    return x_grad, (r * both).sum(SAMPLES_AND_POSITIONS) * _position_count(u)
+    u_grad = _projected(v, weight, centred, r, v_mean, v_slope).to(gradient.dtype)
+    return u_grad, (r * both).sum(SAMPLES_AND_POSITIONS) * _position_count(u), x_grad
+
+
+class _Pieces(NamedTuple):
+    """The four pieces that the Functions below consist of."""
+
+    normalise: Callable[[Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor, Tensor]]
+    input_grad: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+    all_grads: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+    second_grads: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+
+
+_CPU_PIECES = _Pieces(_normalise, _input_grad, _all_grads, _second_grads)
+
+
+@functools.cache
+def _gpu_pieces() -> _Pieces:
+    return _Pieces(*map(compiled_for_gpu, _CPU_PIECES))
+
+
+def _pieces(x: Tensor) -> _Pieces:
+    return _gpu_pieces() if x.is_cuda else _CPU_PIECES
 
 
 class _InstanceNorm(Function):
@@ -92,7 +123,7 @@ class _InstanceNorm(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
-        y, centred, r = _normalised(x, weight, bias, epsilon)
+        y, centred, r = _pieces(x).normalise(x, weight, bias, epsilon)
         ctx.dtype, ctx.epsilon = x.dtype, epsilon
         ctx.mark_non_differentiable(r)
         ctx.save_for_backward(weight, centred, r)
@@ -105,15 +136,14 @@ class _InstanceNorm(Function):
         x_grad = None if x_grad is None else x_grad.to(ctx.dtype)
         if gradient is None:
             return x_grad, None, None, None
-        precise = gradient.to(weight.dtype)
         if not torch.is_grad_enabled():
-            input_grad, weight_grad, bias_grad = _all_grads(precise, centred, r, weight)
-            input_grad = input_grad.to(ctx.dtype)
+            input_grad, weight_grad, bias_grad = _pieces(centred).all_grads(gradient, weight, centred, r)
             return input_grad if x_grad is None else x_grad + input_grad, weight_grad, bias_grad, None
         input_grad = _InputGrad.apply(gradient, weight, centred, r)
         x_grad = input_grad if x_grad is None else x_grad + input_grad
         if INPUT_GRADIENT_ONLY.is_set():
             return x_grad, None, None, None
+        precise = gradient.to(weight.dtype)
         centred, r = _centred(centred, weight, ctx.epsilon)  # the saved r is not differentiable
         weight_grad = (precise * centred * r).sum(SAMPLES_AND_POSITIONS)
         return x_grad, weight_grad, precise.sum(SAMPLES_AND_POSITIONS), None
@@ -125,15 +155,14 @@ class _InputGrad(Function):
     @staticmethod
     def forward(ctx: Any, gradient: Tensor, weight: Tensor, centred: Tensor, r: Tensor) -> Tensor:
         ctx.save_for_backward(gradient, weight, centred, r)
-        return _input_grad(gradient.to(weight.dtype), centred, r, weight).to(gradient.dtype)
+        return _pieces(centred).input_grad(gradient, weight, centred, r)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         gradient, weight, centred, r = ctx.saved_tensors
-        u, v = (vector.to(weight.dtype) for vector in (gradient, gradients[0]))
-        x_grad, weight_grad = _second_grads(u, v, centred, r, weight)
-        return _input_grad(v, centred, r, weight).to(gradient.dtype), weight_grad, x_grad, None
+        u_grad, weight_grad, x_grad = _pieces(centred).second_grads(gradient, gradients[0], weight, centred, r)
+        return u_grad, weight_grad, x_grad, None
 
 
 def instance_norm(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> Tensor:
