@@ -26,6 +26,7 @@ from wgan_dist.checkpoints.optimizer_state import load_optimizer_state, optimize
 from wgan_dist.checkpoints.run_dir import checkpoint_name
 from wgan_dist.checkpoints.train_state import TrainState
 from wgan_dist.models.registry import build_generator, generator_spec
+from wgan_dist.training.buffer_snapshot import BufferSnapshot
 from wgan_dist.training.grad_scaler import GradScaler
 from wgan_dist.utils.errors import UserError
 
@@ -56,7 +57,7 @@ def content(folder: Path) -> dict[str, bytes]:
 def test_a_snapshot_holds_the_values_of_its_moment(tmp_path: Path) -> None:
     network = make_network(torch.float32)
     optimizer = OPTIMIZERS["adam"](list(network.parameters()))
-    scaler = GradScaler(optimizer, [], torch.device("cpu"), dynamic=True)
+    scaler = GradScaler(optimizer, BufferSnapshot([]), torch.device("cpu"), dynamic=True)
     generator = build_generator(SPEC)
     objects = TrainingObjects(generator, generator, network, {"critic": optimizer, "generator": optimizer}, {})
     objects = dataclasses.replace(objects, grad_scalers={"critic": scaler, "generator": scaler})

@@ -56,7 +56,7 @@ def one_edit(name: str, file: str, text: str, mistake: str, case: str = "gp-inst
     return Mutant(name, (Edit(file, text, mistake),), case)
 
 
-BACKWARD = "                trained.scaler.scale_loss(loss / count).backward()\n"
+BACKWARD = "                trained.scaler.backward(loss, count)\n"
 MUTANTS = [
     one_edit(
         "static_graph",

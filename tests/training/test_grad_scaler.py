@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.worlds import CASES, World
 from wgan_dist.checkpoints.train_state import GradScalerState
 from wgan_dist.training import grad_scaler as module
+from wgan_dist.training.buffer_snapshot import BufferSnapshot
 from wgan_dist.training.grad_scaler import GradScaler
 
 CPU = torch.device("cpu")
@@ -32,7 +33,7 @@ def make(name: str, dynamic: bool = True, buffers: tuple[Tensor, ...] = ()) -> t
         for number, parameter in enumerate(layer.parameters()):
             parameter.copy_(torch.linspace(-1, 1, parameter.numel()).view_as(parameter) + number)
     optimizer = OPTIMIZERS[name](layer.parameters())
-    return layer, optimizer, GradScaler(optimizer, buffers, CPU, dynamic)
+    return layer, optimizer, GradScaler(optimizer, BufferSnapshot(buffers), CPU, dynamic)
 
 
 def loss_of(layer: nn.Linear, number: int, broken: bool) -> Tensor:
@@ -45,9 +46,9 @@ def loss_of(layer: nn.Linear, number: int, broken: bool) -> Tensor:
 
 def take(layer: nn.Linear, guard: GradScaler, number: int, broken: bool) -> None:
     guard.optimizer.zero_grad()
-    guard.save_buffers()
+    guard.buffers.save()
     loss = loss_of(layer, number, broken)
-    guard.scale_loss(loss).backward()
+    guard.backward(loss)
     layer.weight._backward_hooks = None
     guard.step()
 
@@ -89,9 +90,9 @@ def test_a_loss_that_is_not_finite_breaks_every_gradient_though_none_of_its_deri
     before = everything(layer, optimizer)
     for wrong in (math.inf, -math.inf, math.nan):
         optimizer.zero_grad()
-        guard.save_buffers()
+        guard.buffers.save()
         loss = layer(torch.ones(1, 3)).sum() + wrong
-        guard.scale_loss(loss).backward()
+        guard.backward(loss)
         assert all(bool(p.grad.isnan().all()) for p in layer.parameters() if p.grad is not None)
         guard.step()
     assert all(map(torch.equal, everything(layer, optimizer), before))
@@ -103,11 +104,11 @@ def test_buffers_keep_their_values_with_a_broken_update_and_take_new_ones_with_a
     layer, _, guard = make("adam", buffers=(statistics, count))
     for broken, expected in ((True, ([1.0, 2.0], 7)), (False, ([2.0, 4.0], 8))):
         guard.optimizer.zero_grad()
-        guard.save_buffers()
+        guard.buffers.save()
         loss = loss_of(layer, 0, broken)
         statistics.mul_(2)
         count.add_(1)
-        guard.scale_loss(loss).backward()
+        guard.backward(loss)
         layer.weight._backward_hooks = None
         guard.step()
         assert (statistics.tolist(), int(count)) == expected

@@ -4,13 +4,12 @@ Gradients are checked after they were averaged over the processes. An inf or NaN
 process, so all skip the same update without exchanging a word.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from wgan_dist.checkpoints.train_state import GradScalerState
+from wgan_dist.training.buffer_snapshot import BufferSnapshot
 
 INITIAL_SCALE, GROWTH_INTERVAL = 2.0**16, 2000
 # Halved without end, a scale would become 0, and before that its reciprocal infinite.
@@ -25,20 +24,19 @@ class GradScaler:
     one value back from it in each update.
     """
 
-    def __init__(self, optimizer: Optimizer, buffers: Sequence[Tensor], device: torch.device, dynamic: bool) -> None:
+    def __init__(self, optimizer: Optimizer, buffers: BufferSnapshot, device: torch.device, dynamic: bool) -> None:
         """Scale the loss of `optimizer`.
 
         Args:
             optimizer: The optimizer whose updates are taken or skipped.
-            buffers: Tensors that a forward changes, as BatchNorm's statistics: a skipped update restores them.
+            buffers: What the forward changes: a skipped update restores it.
             device: The device of the parameters.
             dynamic: Whether the scale adapts, as fp16 needs.
         """
-        self.optimizer, self.buffers, self.dynamic = optimizer, list(buffers), dynamic
+        self.optimizer, self.buffers, self.dynamic = optimizer, buffers, dynamic
         initial = INITIAL_SCALE if dynamic else 1.0
         self._scaler = torch.amp.GradScaler(device.type, init_scale=initial, growth_interval=GROWTH_INTERVAL)
         self._one = torch.ones((), device=device)
-        self._saved: list[Tensor] = []
         self.skipped = torch.zeros((), dtype=torch.int64, device=device)
         self.skipped_in_a_row = torch.zeros((), dtype=torch.int64, device=device)
 
@@ -46,13 +44,10 @@ class GradScaler:
         """Return the loss scale, a tensor [] on the device."""
         return self._scaler.scale(self._one)
 
-    def save_buffers(self) -> None:
-        """Save what the forward of an update changes, to restore it if the update is skipped."""
-        self._saved = [buffer.clone() for buffer in self.buffers]
-
-    def scale_loss(self, loss: Tensor) -> Tensor:
-        """Return the loss times the scale; a loss that is not finite makes every gradient NaN."""
-        return self._scaler.scale(loss * (1.0 + 0.0 * loss.detach()))
+    def backward(self, loss: Tensor, micro_batches: int = 1) -> None:
+        """Add the gradients of scale · loss / `micro_batches`; a loss that is not finite makes every gradient NaN."""
+        share = loss.detach().mul(0.0).add_(1.0 / micro_batches)
+        loss.backward(self._scaler.scale(share))
 
     def step(self) -> None:
         """Update the parameters with the gradients of the scaled loss, or skip the update."""
@@ -64,8 +59,7 @@ class GradScaler:
         if self.dynamic:
             self._scaler.update(self.loss_scale().clamp(min=SMALLEST_SCALE))
         skipped = found_inf.bool()
-        for buffer, saved in zip(self.buffers, self._saved, strict=True):
-            buffer.copy_(torch.where(skipped, saved, buffer))
+        self.buffers.restore(skipped)
         self.skipped += skipped
         self.skipped_in_a_row.add_(skipped).mul_(skipped)
 
