@@ -4,7 +4,8 @@ This is the only package that uses torch.distributed.
 """
 
 from wgan_dist.distributed.collectives import (
-    all_reduce_max,
+    AsyncMax,
+    all_gather_host,
     all_reduce_mean,
     broadcast_from_main,
     gather,
@@ -19,10 +20,11 @@ from wgan_dist.distributed.sync_batchnorm import SyncBatchNorm, convert_sync_bat
 from wgan_dist.utils.process import exit_without_teardown as end
 
 __all__ = [
+    "AsyncMax",
     "SyncBatchNorm",
     "Traffic",
     "World",
-    "all_reduce_max",
+    "all_gather_host",
     "all_reduce_mean",
     "barrier",
     "broadcast_from_main",

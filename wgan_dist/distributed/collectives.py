@@ -41,13 +41,44 @@ def all_reduce_mean(values: Tensor) -> Tensor:
     return total / world().size
 
 
-def all_reduce_max(value: int) -> int:
-    """Return the greatest of all processes' values, without waiting for a GPU."""
+class AsyncMax:
+    """The greatest of all processes' values, known one call later, so that no process waits for another.
+
+    Every process must make the same calls in the same order.
+    """
+
+    def __init__(self) -> None:
+        self._exchange: tuple[Tensor, dist.Work] | None = None
+
+    def exchange(self, value: int) -> int:
+        """Send `value` and return the greatest of the values of the previous call, 0 if there was none.
+
+        Alone, a process gets its own value at once. After a value other than 0 was returned, nothing is under way.
+        """
+        if world().size == 1:
+            return value
+        if greatest := self.finish():
+            return greatest
+        values = torch.tensor(value)
+        self._exchange = values, dist.all_reduce(values, dist.ReduceOp.MAX, host_group(), async_op=True)
+        return 0
+
+    def finish(self) -> int:
+        """Wait for the exchange that is under way, and return the greatest of its values, 0 if there is none."""
+        if self._exchange is None:
+            return 0
+        (values, work), self._exchange = self._exchange, None
+        work.wait()
+        return int(values)
+
+
+def all_gather_host(values: Tensor) -> Tensor:
+    """Return the tensors of one shape in host memory of all processes, stacked [processes, …]."""
     if world().size == 1:
-        return value
-    greatest = torch.tensor(value)
-    dist.all_reduce(greatest, dist.ReduceOp.MAX, host_group())
-    return int(greatest)
+        return values[None]
+    gathered = [torch.empty_like(values) for _ in range(world().size)]
+    dist.all_gather(gathered, values, host_group())
+    return torch.stack(gathered)
 
 
 def run_on_all_ranks(function: Callable[[], Any]) -> Any:

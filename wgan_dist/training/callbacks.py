@@ -118,16 +118,20 @@ class Callbacks:
 
 
 class StopSignal(Callback):
-    """Save and stop between critic iterations when a signal asked any process to; raise errors of the background."""
+    """Save and stop between critic iterations when a signal asked any process to; raise errors of the background.
+
+    With several processes a request is agreed upon while an iteration runs, and heeded at the next boundary.
+    """
 
     def __init__(self, manager: CheckpointManager) -> None:
         self.manager = manager
+        self._agreement = distributed.AsyncMax()
 
     def on_train_begin(self, state: TrainState) -> None:
         signals.defer_stop_signals()
 
     def check_stop_signal(self, state: TrainState) -> None:
-        request = distributed.all_reduce_max(FAILED if self.manager.writer.failed else signals.requested_signal())
+        request = self._agreement.exchange(FAILED if self.manager.writer.failed else signals.requested_signal())
         if request == FAILED:
             distributed.run_on_all_ranks(self.manager.writer.check)
         elif request:
@@ -138,6 +142,9 @@ class StopSignal(Callback):
                 f"stopped by {signals.name(request)} after step {state.step}{done}; everything is saved. "
                 f"To resume: the same command with --run_dir={self.manager.run_dir} --resume"
             )
+
+    def on_train_end(self, state: TrainState) -> None:
+        self._agreement.finish()  # the run is over and saved
 
 
 class Profiling(Callback):
