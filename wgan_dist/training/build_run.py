@@ -22,7 +22,7 @@ from wgan_dist.models.layers import Critic
 from wgan_dist.models.registry import NetworkSpec
 from wgan_dist.training import eval_mode
 from wgan_dist.training.build import DTYPES, build_gan
-from wgan_dist.training.divergence import check_weights
+from wgan_dist.training.divergence import check_replicas, check_weights
 from wgan_dist.training.early_stopping import EarlyStopping, make_early_stopping
 from wgan_dist.training.noise import NoiseSource, TrainingNoise
 from wgan_dist.training.real_batches import RealBatches
@@ -81,9 +81,11 @@ class TrainingRun:
         return take_snapshot(self.objects, state, as_dict(self.config), self.data.fingerprint, descriptions)
 
     def check_weights(self, state: TrainState) -> None:
-        """Raise UserError if the weights are not finite."""
-        networks = (self.gan.ema.network, self.gan.generator.network, self.gan.critic.network)
-        check_weights(networks, state.step, self.schedule.base_learning_rates)
+        """Raise UserError if the weights are not finite, or not the same on every process."""
+        trained = {name: network.network for name, network in self.gan.networks().items()}
+        networks = {"ema_generator": self.gan.ema.network} | trained
+        check_replicas(networks, state.step)
+        check_weights(networks.values(), state.step, self.schedule.base_learning_rates)
 
     def fixed_latents(self, count: int, stream: str) -> Tensor:
         """Draw fixed latents [count, latent_dim] on the device."""

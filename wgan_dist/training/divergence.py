@@ -1,9 +1,11 @@
-"""Weights that are not finite: they must not replace good ones."""
+"""Weights that must not replace good ones: they are not finite, or the processes have different ones."""
 
 from collections.abc import Iterable
 
+import torch
 from torch import Tensor, nn
 
+from wgan_dist import distributed
 from wgan_dist.utils.errors import UserError
 
 
@@ -20,3 +22,24 @@ def check_weights(networks: Iterable[nn.Module], step: int, learning_rates: dict
             raise UserError(
                 f"training has diverged: weights at step {step} are not finite; nothing was overwritten. Lower {rates}"
             )
+
+
+def check_replicas(networks: dict[str, nn.Module], step: int) -> None:
+    """Raise UserError, on every process, if a parameter or buffer has other bits on any process than on the first.
+
+    A checksum of each tensor is computed on its device. Nothing is averaged between processes but gradients and
+    BatchNorm's statistics, so that ranks which have once drifted apart would stay apart.
+    """
+    tensors = {
+        f"{name}.{key}": value for name, network in networks.items() for key, value in network.state_dict().items()
+    }
+    checksums = torch.stack([torch.hash_tensor(tensor).view(torch.int64) for tensor in tensors.values()])
+    by_rank = distributed.all_gather_host(checksums.cpu())
+    for rank, others in enumerate(by_rank):
+        for name, equal in zip(tensors, (others == by_rank[0]).tolist(), strict=True):
+            if not equal:
+                raise UserError(
+                    f"the processes have drifted apart: {name} of rank {rank} is not that of rank 0 at step {step}; "
+                    "nothing was overwritten. Resume from the last checkpoint; if it happens again, suspect the "
+                    "hardware of that rank, or random numbers in a custom network"
+                )
