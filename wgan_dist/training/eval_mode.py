@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-# Samples computed at a time, so that sampling needs little memory beside a training step's.
-SAMPLING_BATCH = 16
+# Samples computed at a time: few, so that sampling needs little memory beside a training step's, and enough that a GPU
+# is busy.
+CPU_BATCH, GPU_BATCH = 16, 128
 
 
 @torch.no_grad()
@@ -12,7 +13,8 @@ def sample(generator: nn.Module, z: Tensor) -> Tensor:
     """Return G(z) for latents [n, latent_dim] in evaluation mode; the generator's own mode is kept."""
     was_training = generator.training
     generator.eval()
-    samples = torch.cat([generator(part) for part in z.split(SAMPLING_BATCH)])
+    parts = z.split(CPU_BATCH if z.device.type == "cpu" else GPU_BATCH)
+    samples = torch.cat([generator(part) for part in parts])
     generator.train(was_training)
     return samples
 
