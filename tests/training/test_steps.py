@@ -17,6 +17,7 @@ from wgan_dist.losses.adversarial import LOSSES
 from wgan_dist.losses.gradient_penalty import PENALTIES, Penalty, interpolate
 from wgan_dist.losses.modules import CriticLoss, CriticMasks, GeneratorLoss, detached_critic
 from wgan_dist.models.registry import build_critic, build_generator, critic_spec, generator_spec
+from wgan_dist.training.buffer_snapshot import BufferSnapshot
 from wgan_dist.training.ema import EMAGenerator
 from wgan_dist.training.grad_scaler import GradScaler
 from wgan_dist.training.noise import Dropouts, NoiseSource, TrainingNoise
@@ -40,7 +41,9 @@ def make_draws(world: World = ALONE, accumulation: int = 1, distribution: str = 
 
 def trainable(network: nn.Module, loss: nn.Module) -> TrainableNetwork:
     optimizer = torch.optim.SGD(network.parameters(), 0.1, fused=True)
-    return TrainableNetwork(network, loss, optimizer, GradScaler(optimizer, [], torch.device("cpu"), dynamic=False))
+    return TrainableNetwork(
+        network, loss, optimizer, GradScaler(optimizer, BufferSnapshot([]), torch.device("cpu"), dynamic=False)
+    )
 
 
 def make_gan(name: str = "mlp", penalty: str = "gp") -> GAN:
@@ -51,6 +54,7 @@ def make_gan(name: str = "mlp", penalty: str = "gp") -> GAN:
         generator=trainable(generator, GeneratorLoss(generator, detached_critic(critic), WASSERSTEIN)),
         critic=trainable(critic, CriticLoss(critic, WASSERSTEIN, PENALTIES[penalty], 10.0)),
         ema=EMAGenerator(generator, 0.999),
+        generate=generator,
         accelerator=Accelerator(cpu=True),
     )
 

@@ -1,9 +1,7 @@
 """Settings and the shape of a sample → both networks, wrapped for distribution, with their losses and optimizers."""
 
 import copy
-import os
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -15,14 +13,16 @@ from wgan_dist import distributed
 from wgan_dist.config import Config
 from wgan_dist.losses.adversarial import LOSSES
 from wgan_dist.losses.gradient_penalty import PENALTIES
-from wgan_dist.losses.modules import CriticLoss, GeneratorLoss, Metrics, detached_critic
+from wgan_dist.losses.modules import CriticLoss, GeneratorLoss, detached_critic
 from wgan_dist.models.fast_layers import use_fast_ops, without_second_derivatives
 from wgan_dist.models.from_config import network_specs
 from wgan_dist.models.layers import has_batchnorm
 from wgan_dist.models.registry import build_critic, build_generator, is_own_class
+from wgan_dist.training.buffer_snapshot import BufferSnapshot
 from wgan_dist.training.ema import EMAGenerator
 from wgan_dist.training.grad_scaler import GradScaler
 from wgan_dist.training.steps import GAN, TrainableNetwork
+from wgan_dist.utils.compiler import missing_compiler
 from wgan_dist.utils.errors import UserError
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -49,13 +49,14 @@ def build_gan(config: Config, accelerator: Accelerator, sample_shape: tuple[int,
     wrapped_generator_loss = _wrap(config, accelerator, generator_loss)
     wrapped_critic_loss = _wrap(config, accelerator, critic_loss)
     # The forward of each loss runs both networks. Wrapping replaces buffers, so they are listed after it.
-    buffers = [*generator.buffers(), *critic.buffers()]
+    buffers = BufferSnapshot([*generator.buffers(), *critic.buffers()])
     return GAN(
         generator=_trainable(
             config, generator, wrapped_generator_loss, config.generator_lr, buffers, accelerator.device
         ),
         critic=_trainable(config, critic, wrapped_critic_loss, config.critic_lr, buffers, accelerator.device),
         ema=EMAGenerator(generator, config.ema_decay, ema_network),
+        generate=_compile(config, generator),
         accelerator=accelerator,
         autocast_dtype=HALF_DTYPES.get(config.mixed_precision),
         clip_value=config.clip_value if config.penalty == "clip" else None,
@@ -86,7 +87,7 @@ def _use_fast_ops(config: Config, generator: nn.Module, critic: nn.Module) -> tu
 
 
 def _trainable(
-    config: Config, network: nn.Module, loss: nn.Module, lr: float, buffers: list[Tensor], device: torch.device
+    config: Config, network: nn.Module, loss: nn.Module, lr: float, buffers: BufferSnapshot, device: torch.device
 ) -> TrainableNetwork:
     # accelerate's wrapper of an optimizer would wait for the device in every step.
     optimizer = _build_optimizer(config, network.parameters(), lr)
@@ -100,39 +101,44 @@ def _build_optimizer(config: Config, parameters: Iterator[nn.Parameter], lr: flo
     return torch.optim.RMSprop(parameters, lr, alpha=RMSPROP_ALPHA)
 
 
-class _CUDAGraphsLoss(nn.Module):
-    """A compiled loss under CUDA graphs, with its metrics copied.
+class _CUDAGraphs(nn.Module):
+    """A compiled module under CUDA graphs, with those outputs copied that are used after the next replay.
 
-    The outputs of a graph lie in memory that its next replay overwrites. The loss is used before that, and the metrics
-    are read later.
+    The outputs of a graph lie in memory that its next replay overwrites. A loss is used before that; its metrics, and
+    generated samples, are not.
     """
 
-    def __init__(self, loss: nn.Module) -> None:
+    def __init__(self, module: Callable[..., Any]) -> None:
         super().__init__()
-        self.loss = loss
+        self.module = module
 
-    def forward(self, *inputs: Any) -> tuple[Tensor, Metrics]:
-        """Return what the loss returns."""
+    def forward(self, *inputs: Any) -> Any:
+        """Return what the module returns: samples, or a loss and metrics."""
         torch.compiler.cudagraph_mark_step_begin()
-        loss, metrics = self.loss(*inputs)
+        outputs = self.module(*inputs)
+        if isinstance(outputs, Tensor):
+            return outputs.clone()
+        loss, metrics = outputs
         return loss, {name: value.clone() for name, value in metrics.items()}
 
 
+def _compile(config: Config, module: nn.Module) -> nn.Module:
+    if not config.compile:
+        return module
+    # A CPU ignores CUDA graphs. Without dynamic=False the compiler treats shapes as dynamic from the second run in one
+    # process on.
+    mode = "reduce-overhead" if config.cuda_graphs else "default"
+    compiled: Any = torch.compile(module, fullgraph=True, dynamic=False, mode=mode)
+    return _CUDAGraphs(compiled) if config.cuda_graphs else compiled
+
+
 def _wrap(config: Config, accelerator: Accelerator, loss: nn.Module) -> nn.Module:
-    wrapped = loss
-    if config.compile:
-        # A CPU ignores CUDA graphs. Without dynamic=False the compiler treats shapes as dynamic from the
-        # second run in one process on.
-        mode = "reduce-overhead" if config.cuda_graphs else "default"
-        wrapped = torch.compile(loss, fullgraph=True, dynamic=False, mode=mode)  # type: ignore[assignment]
-    if config.cuda_graphs:
-        wrapped = _CUDAGraphsLoss(wrapped)
-    return accelerator.prepare(wrapped)
+    return accelerator.prepare(_compile(config, loss))
 
 
 def _check_compiler(device: torch.device) -> None:
-    if device.type == "cpu" and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++"))):
-        raise UserError("compile=true: needs a C++ compiler, g++ or clang++, and there is none; without: compile=false")
+    if missing := missing_compiler(device):
+        raise UserError(f"compile=true: needs {missing}, and there is none; without: compile=false")
 
 
 @torch.no_grad()

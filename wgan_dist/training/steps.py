@@ -1,6 +1,6 @@
 """One critic iteration and one generator step, computed as if there were one device."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +34,7 @@ class GAN:
 
     Attributes:
         ema: The moving average of the generator: what is sampled and exported.
+        generate: The generator's forward without a gradient, compiled if the losses are.
         accelerator: Holds back the averaging of gradients while micro-batches accumulate.
         autocast_dtype: The half precision of the forward passes, or None.
         clip_value: The bound of the critic's weights under weight clipping, or None.
@@ -42,6 +43,7 @@ class GAN:
     generator: TrainableNetwork
     critic: TrainableNetwork
     ema: EMAGenerator
+    generate: Callable[[Tensor], Tensor]
     accelerator: Accelerator
     autocast_dtype: torch.dtype | None = None
     clip_value: float | None = None
@@ -82,22 +84,21 @@ def generator_step(gan: GAN, noise: GeneratorNoise) -> Metrics:
 def generate(gan: GAN, z: Tensor) -> Tensor:
     """Return G(z) without a gradient, in the data type of z."""
     with phase("generated samples"), torch.no_grad(), gan.autocast():
-        samples: Tensor = gan.generator.network(z)
-        return samples.to(z.dtype)
+        return gan.generate(z).to(z.dtype)
 
 
 def update(gan: GAN, trained: TrainableNetwork, micro_batches: Iterable[tuple[Any, ...]], count: int) -> Metrics:
     """Take one optimizer step on the mean gradient of `count` micro-batches; only the last one averages over ranks."""
     for trainable in gan.networks().values():
         trainable.optimizer.zero_grad()  # also the other network's: this step can use their memory
-    trained.scaler.save_buffers()
+    trained.scaler.buffers.save()
     all_metrics = []
     for number, micro_batch in enumerate(micro_batches, 1):
         with nullcontext() if number == count else gan.accelerator.no_sync(trained.loss):
             with phase("forward"), gan.autocast():
                 loss, metrics = trained.loss(*micro_batch)
             with phase("backward"):
-                trained.scaler.scale_loss(loss / count).backward()
+                trained.scaler.backward(loss, count)
         all_metrics.append(metrics)
     with phase("optimizer"):
         trained.scaler.step()
