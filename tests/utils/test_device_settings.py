@@ -59,7 +59,8 @@ def test_the_settings_are_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(("convolutions", "products"), [(True, False), (True, True), (False, False)])
 def test_applied_settings_reach_both_names_of_torchs_flags(convolutions: bool, products: bool) -> None:
     """torch.backends.cudnn.flags, compilers and others read the first names, kernels the newer ones."""
-    backends, default = torch.backends, DeviceSettings(True, False, False, False, LAST)
+    backends: Any = torch.backends
+    default = DeviceSettings(True, False, False, False, LAST)
     try:
         DeviceSettings(convolutions, products, benchmark=True, deterministic=False, memory_format=LAST).apply()
         assert (backends.cudnn.conv.fp32_precision == "tf32") is convolutions
