@@ -26,7 +26,7 @@ def rows_of(table: str) -> dict[str, list[float]]:
 
 
 def test_the_table_has_the_time_of_each_phase_per_recorded_step(tmp_path: Path) -> None:
-    with recording(tmp_path, 2, rank=0) as after_step:
+    with recording(tmp_path, 2, 0, torch.device("cpu")) as after_step:
         for step in range(5):
             with phase(STEP):
                 wait(MILLISECONDS)
@@ -95,7 +95,7 @@ def test_each_process_has_its_trace_and_the_first_the_table(tiny: dict[str, str]
 
 
 def test_a_run_that_is_too_short_says_so(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    with recording(tmp_path, 3, rank=0) as after_step:
+    with recording(tmp_path, 3, 0, torch.device("cpu")) as after_step:
         for _ in range(2):
             with phase(STEP):
                 pass

@@ -44,7 +44,7 @@ def build_callbacks(run: TrainingRun, run_dir: Path, state: TrainState, resumed:
     z = run.fixed_latents(grid.count, "grid.z")
     callbacks: list[Callback] = [
         StopSignal(manager),
-        Profiling(run_dir, config.profile),
+        Profiling(run_dir, config.profile, run.accelerator.device),
         *_evaluation(run, manager),
         logging,
         Sampling(schedule, gan, logging, writer, grid, z, eval_mode.sample, run.score, config.weight_histograms),

@@ -150,13 +150,13 @@ class StopSignal(Callback):
 class Profiling(Callback):
     """Record where the time of some steps goes."""
 
-    def __init__(self, run_dir: Path, steps: int) -> None:
-        self.run_dir, self.steps = run_dir, steps
+    def __init__(self, run_dir: Path, steps: int, device: torch.device) -> None:
+        self.run_dir, self.steps, self.device = run_dir, steps, device
         self._recording, self._step = ExitStack(), ExitStack()
         self._after_step: Callable[[], None] = lambda: None
 
     def on_train_begin(self, state: TrainState) -> None:
-        recording = profiler.recording(self.run_dir, self.steps, distributed.world().rank)
+        recording = profiler.recording(self.run_dir, self.steps, distributed.world().rank, self.device)
         self._after_step = self._recording.enter_context(recording)
 
     def on_step_begin(self, state: TrainState) -> None:

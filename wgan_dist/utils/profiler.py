@@ -62,11 +62,12 @@ def table(averages: Iterable[Any]) -> str:
 
 
 @contextmanager
-def recording(run_dir: Path, steps: int, rank: int) -> Iterator[Callable[[], None]]:
-    """Record `steps` training steps of the block, which calls what this yields after each step; 0 records nothing.
+def recording(run_dir: Path, steps: int, rank: int, device: torch.device) -> Iterator[Callable[[], None]]:
+    """Record `steps` training steps on `device` in the block, which calls what this yields after each step.
 
     Write `profile/` in the run folder: a trace per process for Perfetto or TensorBoard, and the table of the main
-    process, which is also printed. On a GPU the table has the host's times, and the trace also the device's.
+    process, which is also printed. On a GPU the table has the host's times, and the trace also the device's. With 0
+    steps, record and write nothing.
     """
     global _is_recording
     if not steps:
@@ -89,7 +90,7 @@ def recording(run_dir: Path, steps: int, rank: int) -> Iterator[Callable[[], Non
             print(f"\n{table(averages)}{folder}: traces, to open in ui.perfetto.dev", flush=True)
 
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it reports a missing GPU as an error
-    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
     plan = schedule(skip_first=SKIPPED_STEPS, wait=0, warmup=WARM_UP_STEPS, active=steps, repeat=1)
     _is_recording = True
     try:
