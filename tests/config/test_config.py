@@ -522,6 +522,7 @@ PER_SAMPLE = ("gp", "lp", "r1", "dragan")
         ("dtype=float64 mixed_precision=bf16", "mixed_precision=bf16 with dtype=float64"),
         ("dtype=float64 mixed_precision=fp16", "mixed_precision=fp16 with dtype=float64"),
         ("batch_size=10 accumulation=4", "batch_size=10: expected a multiple of accumulation=4"),
+        ("tf32=true deterministic=true", "tf32=true with deterministic=true: expected one of them"),
         ("cuda_graphs=true", "cuda_graphs=true with compile=false: expected compile=true"),
         (
             "cuda_graphs=true compile=true batch_size=8 accumulation=4",

@@ -46,6 +46,8 @@ def _check_computation(config: Config) -> None:
         size = getattr(config, name)
         if size is not None and size % config.accumulation:
             raise UserError(f"{name}={size}: expected a multiple of accumulation={config.accumulation}")
+    if config.tf32 and config.deterministic:
+        raise UserError("tf32=true with deterministic=true: expected one of them; deterministic runs use no TF32")
     if config.cuda_graphs and not config.compile:
         raise UserError("cuda_graphs=true with compile=false: expected compile=true")
     if config.cuda_graphs and config.accumulation > 1:  # a graph's gradients do not outlive its next replay

@@ -143,13 +143,15 @@ class Config:
         50, "Consecutive updates skipped for non-finite gradients before the run stops.", least=1
     )
     threads: int | None = operational(None, "CPU threads per process; auto shares the cores.", least=1)
-    deterministic: bool = operational(False, "Make GPU runs repeatable to the bit; slower.")
-    tf32: bool = setting(False, "Multiply float32 matrices in TF32 on a GPU: faster, 10 bits of precision.")
+    deterministic: bool = operational(False, "Make GPU runs repeatable to the bit, without TF32; slower.")
+    tf32: bool = setting(
+        False, "Multiply float32 matrices in TF32 on a GPU, as convolutions are: 10 bits of precision."
+    )
     fast_ops: bool = operational(
         True, "Train with this package's convolution and normalisation kernels; false uses torch's own."
     )
     compile: bool = setting(False, "Compile the losses with torch.compile.")
-    cuda_graphs: bool = operational(False, "Replay each compiled step on a GPU as a CUDA graph.")
+    cuda_graphs: bool = operational(False, "Replay each compiled step on a GPU as a CUDA graph; one process only.")
     profile: int = operational(0, "Steps to profile, after two others, into a table and a trace.", least=0, saved=False)
     timeout: int = operational(1800, "Seconds to wait for other processes.", least=1)
 
