@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from export.loaders import LoadedSamples, open_folder, open_generator
+from wgan_dist import distributed
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS, EVALUATIONS
 from wgan_dist.config import Config, is_run, load_config
@@ -64,7 +65,7 @@ def _make_evaluator(settings: EvaluateSettings, config: Config, shape: tuple[int
             config.data, shape[-1], shape[0], config.background, config.skip_bad_images, config.cache_dir
         )
     training = split_holdout(data.values, config.holdout).training
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device("cpu" if distributed.uses_cpu() else "cuda")
     config = dataclasses.replace(config, evaluation_images=count)
     return make_evaluator(config, data, Split(training, training[:0]), device, settings.real_count)
 

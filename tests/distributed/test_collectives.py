@@ -37,6 +37,7 @@ def test_one_process_alone_exchanges_nothing() -> None:
     assert distributed.gather(values) is values
     assert distributed.broadcast_from_main(lambda: "result") == "result"
     assert distributed.run_on_all_ranks(lambda: "result") == "result"
+    assert distributed.all_gather_objects("value") == ["value"]
     distributed.barrier()
     distributed.leave()
 
@@ -80,6 +81,7 @@ assert gathered.dtype == torch.bfloat16
 assert gathered.tolist() == ([[2 * row, 2 * row + 1] for row in (0, 1, 2, 5, 6, 7, 8)] if rank == 0 else [])
 assert distributed.broadcast_from_main(lambda: ("main", rank)) == ("main", 0)
 assert distributed.run_on_all_ranks(lambda: rank) == rank
+assert distributed.all_gather_objects(("of", rank)) == [("of", 0), ("of", 1)]
 for failing in (0, 1):
     expected = (ValueError if rank == failing else UserError, f"rank {failing} failed")
     assert raised(lambda: distributed.run_on_all_ranks(lambda: fail_on(failing))) == expected

@@ -122,6 +122,15 @@ def test_every_process_ends_on_an_error_of_the_first(tiny: dict[str, str], tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
+def test_graphs_of_several_processes_are_refused(tiny: dict[str, str], tmp_path: Path) -> None:
+    """A graph would replay the collectives too, which nobody has tried."""
+    flags = [f"--{name}={value}" for name, value in (tiny | {"compile": "true", "cuda_graphs": "true"}).items()]
+    done = run(*TORCHRUN_2, "-m", "wgan_dist.train", *flags, cwd=tmp_path, fails=1)
+    assert done.stderr.count("error: cuda_graphs=true with 2 processes: expected one process") == 1
+    assert "exitcode  : 2 " in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_autocast_keeps_weights_and_statistics_in_single_precision(
     tiny: dict[str, str], run_dir: Path, tmp_path: Path
 ) -> None:

@@ -6,6 +6,7 @@ This is the only package that uses torch.distributed.
 from wgan_dist.distributed.collectives import (
     AsyncMax,
     all_gather_host,
+    all_gather_objects,
     all_reduce_mean,
     broadcast_from_main,
     gather,
@@ -14,8 +15,17 @@ from wgan_dist.distributed.collectives import (
     run_on_all_ranks,
 )
 from wgan_dist.distributed.gradient_traffic import Traffic, traffic
-from wgan_dist.distributed.launcher import cores_per_process, is_launched, mixed_precision
-from wgan_dist.distributed.process_group import World, barrier, host_group, leave, report_lost_processes, start, world
+from wgan_dist.distributed.launcher import cores_per_process, is_launched, mixed_precision, uses_cpu
+from wgan_dist.distributed.process_group import (
+    World,
+    barrier,
+    host_group,
+    leave,
+    nccl_version,
+    report_lost_processes,
+    start,
+    world,
+)
 from wgan_dist.distributed.sync_batchnorm import SyncBatchNorm, convert_sync_batchnorm
 from wgan_dist.utils.process import exit_without_teardown as end
 
@@ -25,6 +35,7 @@ __all__ = [
     "Traffic",
     "World",
     "all_gather_host",
+    "all_gather_objects",
     "all_reduce_mean",
     "barrier",
     "broadcast_from_main",
@@ -37,10 +48,12 @@ __all__ = [
     "leave",
     "micro_batch_slices",
     "mixed_precision",
+    "nccl_version",
     "rank_slice",
     "report_lost_processes",
     "run_on_all_ranks",
     "start",
     "traffic",
+    "uses_cpu",
     "world",
 ]

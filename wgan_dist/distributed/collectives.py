@@ -81,6 +81,14 @@ def all_gather_host(values: Tensor) -> Tensor:
     return torch.stack(gathered)
 
 
+def all_gather_objects(value: Any) -> list[Any]:
+    """Return the values of all processes in the order of ranks; they are pickled."""
+    values = [value] * world().size
+    if world().size > 1:
+        dist.all_gather_object(values, value, host_group())
+    return values
+
+
 def run_on_all_ranks(function: Callable[[], Any]) -> Any:
     """Call `function` on every process and return its own result.
 
@@ -94,8 +102,7 @@ def run_on_all_ranks(function: Callable[[], Any]) -> Any:
         result = function()
     except Exception as error:
         failure = error
-    messages: list[str | None] = [None] * world().size
-    dist.all_gather_object(messages, None if failure is None else str(failure), host_group())
+    messages = all_gather_objects(None if failure is None else str(failure))
     if failure is not None:
         raise failure
     for message in messages:

@@ -16,8 +16,8 @@ import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin, InitProcessGroupKwargs
 
-from wgan_dist.distributed.launcher import cores_per_process, is_launched
-from wgan_dist.utils.errors import LostError
+from wgan_dist.distributed.launcher import check_launcher, cores_per_process, is_launched, uses_cpu
+from wgan_dist.utils.errors import LostError, UserError
 
 
 @dataclass(frozen=True)
@@ -51,48 +51,86 @@ def host_group() -> Any:
     return _host_group
 
 
-def _configure_torch(threads: int | None, deterministic: bool, tf32: bool) -> None:
-    if threads or (is_launched() and not torch.cuda.is_available()):
-        torch.set_num_threads(threads or cores_per_process())
-    # Setting the mode imports torch's compiler, so it is set only where an earlier run of this process left another.
-    if torch.get_deterministic_debug_mode() != (2 if deterministic else 0):
-        torch.use_deterministic_algorithms(deterministic)
-    if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS requires it and reads it when it loads
-        torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
+def nccl_version() -> str:
+    """Return the version of NCCL, or an empty text where torch has none."""
+    return ".".join(map(str, torch.cuda.nccl.version())) if dist.is_nccl_available() else ""
 
 
-def start(
-    threads: int | None, timeout: int | None = None, deterministic: bool = False, tf32: bool = False
-) -> Accelerator:
-    """Join the processes that the launcher started, and return accelerate's handle on them.
+def _join_by_nccl(timeout: timedelta | None) -> None:
+    """Join the processes of the launcher by NCCL, with the group bound to this process's GPU.
 
-    `threads` is the number of CPU threads; None takes torch's own, or without a GPU the cores divided among the
-    processes of this machine. `timeout` is how many seconds a collective waits for the other processes, None for
-    torch's default. `deterministic` makes GPU kernels sum in a fixed order, as CPU kernels always do. `tf32` lets GPUs
-    round float32 products to TF32; torch's own default does so for convolutions.
+    Accelerate takes a group that exists. It cannot bind the one that it makes, and NCCL then guesses the GPU.
     """
-    global _host_group
-    _configure_torch(threads, deterministic, tf32)
+    device = torch.device("cuda", int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())  # accelerate's choice
+    torch.cuda.set_device(device)
+    dist.init_process_group("nccl", timeout=timeout, device_id=device)
+
+
+def _join(timeout: timedelta | None) -> Accelerator:
+    """Join the processes of the launcher and return accelerate's handle on them."""
+    if not uses_cpu() and "LOCAL_RANK" in os.environ and not dist.is_initialized():
+        _join_by_nccl(timeout)
+    return Accelerator(
+        cpu=uses_cpu(),  # without it, accelerate's launcher starts independent runs on CPU
+        mixed_precision="no",  # the training step casts: accelerate has no fp16 on CPU, and one loss scale for all
+        kwargs_handlers=[
+            # SyncBatchNorm keeps the buffers equal, so that there is nothing to broadcast.
+            DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True),
+            InitProcessGroupKwargs(timeout=timeout),
+        ],
+        # Accelerate keeps one counter for all networks, so the training step accumulates by itself.
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+    )
+
+
+def _check_accelerator(accelerator: Accelerator) -> None:
+    """Check what accelerate made of its settings; a program may have made an Accelerator before, and both share them.
+
+    Raises:
+        UserError: For processes, a device or a compiler that training does not work with.
+    """
+    found = {
+        "distributed_type": (accelerator.distributed_type.value, ("NO", "MULTI_CPU", "MULTI_GPU")),
+        "device": (accelerator.device.type, ("cpu", "cuda")),
+        "dynamo_backend": (accelerator.state.dynamo_plugin.backend.value, ("NO",)),
+        "parallelism_config": ("None" if accelerator.parallelism_config is None else "given", ("None",)),
+    }
+    for name, (value, accepted) in found.items():
+        if value not in accepted:
+            raise UserError(f"accelerate has {name}={value}: expected {' or '.join(accepted)}")
+
+
+def _ignore_warnings() -> None:
     # It concerns the gradient of one convolution of the critic, whose copy takes no time that can be measured.
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides", UserWarning)
     # Their successors do not exist in the oldest torch that the package supports.
     for name in ("broadcast_buffers", "torch.distributed.all_gather_into_tensor"):
         warnings.filterwarnings("ignore", f"`{name}` is deprecated", FutureWarning)
+
+
+def start(threads: int | None, timeout: int | None = None) -> Accelerator:
+    """Join the processes that the launcher started, and return accelerate's handle on them.
+
+    Args:
+        threads: The number of CPU threads. None divides the cores among the processes of this machine, and without a
+            launcher takes torch's own number.
+        timeout: How many seconds a collective waits for the other processes; None for torch's default.
+
+    Raises:
+        UserError: For a setting of the launcher that training does not honour, or that accelerate refuses.
+    """
+    global _host_group
+    check_launcher()
+    _ignore_warnings()
     # Accelerate ignores a time-out equal to its own default, although gloo's default is another: add a microsecond.
     wait = timedelta(seconds=timeout, microseconds=1) if timeout else None
-    accelerator = Accelerator(
-        cpu=not torch.cuda.is_available(),  # without it, accelerate's launcher starts independent runs on CPU
-        mixed_precision="no",  # the training step casts: accelerate has no fp16 on CPU, and one loss scale for all
-        kwargs_handlers=[
-            # SyncBatchNorm keeps the buffers equal, so that there is nothing to broadcast.
-            DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True),
-            InitProcessGroupKwargs(timeout=wait),
-        ],
-        # Accelerate keeps one counter for all networks, so the training step accumulates by itself.
-        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
-    )
+    try:
+        accelerator = _join(wait)
+    except (ImportError, NotImplementedError, ValueError) as error:  # what accelerate raises for settings
+        raise UserError(f"cannot start: {' '.join(str(error).split())}") from error
+    _check_accelerator(accelerator)
+    if threads or is_launched():
+        torch.set_num_threads(threads or cores_per_process())
     if world().size > 1 and _host_group is None:
         _host_group = dist.new_group(backend="gloo", timeout=wait)
     return accelerator

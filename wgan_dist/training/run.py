@@ -6,7 +6,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from accelerate import Accelerator
 
 from wgan_dist import distributed
@@ -23,9 +22,11 @@ from wgan_dist.models.registry import is_own_class
 from wgan_dist.tracking import trackers
 from wgan_dist.training.build_callbacks import build_callbacks
 from wgan_dist.training.build_run import TrainingRun, build_run
+from wgan_dist.training.environment import describe_environment, idle_gpus
 from wgan_dist.training.init_from import init_from
 from wgan_dist.training.resume import find_checkpoint, resume
 from wgan_dist.training.trainer import Trainer
+from wgan_dist.utils.device_settings import device_settings
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import write_text
 
@@ -34,17 +35,6 @@ def print_main(text: str) -> None:
     """Print on the first process only."""
     if distributed.world().is_main:
         print_now(text)
-
-
-def _describe_environment(config: Config, accelerator: Accelerator) -> str:
-    """Return what computes; launchers may start fewer processes than were asked for."""
-    processes, threads = distributed.world().size, torch.get_num_threads()
-    precision = config.mixed_precision
-    autocast = "" if precision == "no" else f" with {precision} autocast"
-    return (
-        f"{processes} process{'es' * (processes > 1)} on {accelerator.device.type} "
-        f"({threads} CPU thread{'s' * (threads > 1)} each), {config.dtype}{autocast}"
-    )
 
 
 def open_data(config: Config) -> Dataset:
@@ -70,11 +60,28 @@ def open_data(config: Config) -> Dataset:
     return build(None)
 
 
+def _start_processes(config: Config) -> tuple[Config, Accelerator]:
+    """Join the processes, set the device up and print what it is; return the settings with the precision decided."""
+    accelerator = distributed.start(config.threads, config.timeout)
+    device, world = accelerator.device, distributed.world()
+    precision = distributed.mixed_precision(config.mixed_precision, device)
+    if config.cuda_graphs and world.size > 1:
+        raise UserError(
+            f"cuda_graphs=true with {world.size} processes: expected one process; "
+            "graphs that exchange gradients have not been tried on GPUs"
+        )
+    settings = device_settings(device, config.dtype, precision, config.tf32, config.deterministic)
+    settings.apply()
+    config = dataclasses.replace(config, mixed_precision=precision)
+    print_main(describe_environment(config, device, settings))
+    if note := idle_gpus(device):
+        print_main(note)
+    return config, accelerator
+
+
 def _prepare(config: Config) -> TrainingRun:
     """Start the processes, open the data and build the run, and print what they are."""
-    config = dataclasses.replace(config, mixed_precision=distributed.mixed_precision(config.mixed_precision))
-    accelerator = distributed.start(config.threads, config.timeout, config.deterministic, config.tf32)
-    print_main(_describe_environment(config, accelerator))
+    config, accelerator = _start_processes(config)
     distributed.broadcast_from_main(lambda: check_run_dir(config))
     distributed.broadcast_from_main(lambda: trackers.check(config.trackers))
     network_specs(config, config.channels or ASSUMED_CHANNELS)  # a wrong name is known before the data are decoded
