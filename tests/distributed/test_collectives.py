@@ -1,5 +1,7 @@
 """Shares of a batch, and exchanges between two processes."""
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.processes import TORCHRUN_2, run
+from tests.cluster.slurm import free_ports
+from tests.processes import HANG_SECONDS, PYTHON, REPOSITORY, TORCHRUN_2, run
 from wgan_dist import distributed
 from wgan_dist.distributed import World, micro_batch_slices
 from wgan_dist.utils.errors import UserError
@@ -101,3 +104,56 @@ distributed.end()
 def test_two_processes_exchange_results_and_errors(tmp_path: Path) -> None:
     (tmp_path / "collectives.py").write_text(SCRIPT)
     assert run(*TORCHRUN_2, "collectives.py", cwd=tmp_path).stdout.count("agreed") == 2
+
+
+# Run by three processes on two machines, which torchrun cannot start on one. Those who fill wait for each other.
+FILL = """
+import sys, time
+from pathlib import Path
+from wgan_dist import distributed
+from wgan_dist.utils.errors import UserError
+
+machine = sys.argv[1]
+distributed.start(threads=1, timeout=60)
+rank = distributed.world().rank
+
+
+def fill(folder, fillers):
+    meeting = Path("meeting") / folder.parent.name
+    for place in (folder, meeting):
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"rank-{rank}").touch()
+    while len(list(meeting.iterdir())) < fillers:
+        time.sleep(0.01)
+    return rank
+
+
+def fail():
+    raise UserError(f"rank {rank} cannot fill")
+
+
+for folder, fillers in ((Path("shared/cache"), 1), (Path(machine) / "own/cache", 2)):
+    filler = distributed.fill_folder(folder, lambda: fill(folder, fillers))
+    print(filler, *(path.name for path in folder.glob("rank-*")))
+    try:
+        print(distributed.fill_folder(folder, fail if rank else lambda: "filled"))
+    except UserError as error:
+        print(error)
+distributed.leave()
+distributed.end()
+"""
+
+
+def test_each_folder_is_filled_once_and_all_at_the_same_time(tmp_path: Path) -> None:
+    (tmp_path / "fill.py").write_text(FILL)
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_ports(1)[0]), "PYTHONPATH": str(REPOSITORY)}
+    processes = []
+    for rank, (machine, local_rank, local_size) in enumerate([("a", 0, 1), ("b", 0, 2), ("b", 1, 2)]):
+        world = {"RANK": rank, "WORLD_SIZE": 3, "LOCAL_RANK": local_rank, "LOCAL_WORLD_SIZE": local_size}
+        environment = os.environ | shared | {name: str(value) for name, value in world.items()}
+        command = (*PYTHON, "fill.py", machine)
+        processes.append(subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True))
+    first, *others = (process.communicate(timeout=HANG_SECONDS)[0].splitlines() for process in processes)
+    assert first == ["0 rank-0", "filled", "0 rank-0", "rank 1 cannot fill"]
+    assert others == [["0 rank-0", "filled", "0 rank-1", "rank 1 cannot fill"]] * 2
+    assert not list(tmp_path.rglob(".*"))

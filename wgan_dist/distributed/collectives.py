@@ -1,14 +1,19 @@
 """Exchanges between all processes, and each process's share of a batch. Alone, a process exchanges nothing."""
 
+import os
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from wgan_dist.distributed.launcher import is_first_on_machine
 from wgan_dist.distributed.process_group import World, host_group, world
 from wgan_dist.utils.errors import UserError
+from wgan_dist.utils.files import PARTIAL_SUFFIX, make_folder
 
 
 def micro_batch_slices(batch_size: int, accumulation: int, world: World, setting: str = "batch_size") -> list[slice]:
@@ -117,6 +122,37 @@ def broadcast_from_main(function: Callable[[], Any]) -> Any:
     if world().size > 1:
         dist.broadcast_object_list(result, src=0, group=host_group())
     return result[0]
+
+
+def _mark(folder: Path) -> str:
+    """Make an empty file in `folder` and return its name, or an empty text if the folder cannot be written."""
+    try:
+        make_folder(folder)
+        descriptor, path = tempfile.mkstemp(PARTIAL_SUFFIX, ".folder-of-the-main-process-", folder)
+        os.close(descriptor)
+        return Path(path).name
+    except OSError:
+        return ""
+
+
+def fill_folder(folder: Path, fill: Callable[[], Any]) -> Any:
+    """Call `fill` on one process for each folder that has this name on any machine, and wait for all of them.
+
+    The main process fills its folder, and at the same time the first process of each machine that does not see it fills
+    one of its own. They find out by a file, since locks between machines depend on the file system. Returns the main
+    process's result; errors as in `run_on_all_ranks`.
+    """
+    if world().size == 1:
+        return fill()
+    mark = broadcast_from_main(lambda: _mark(folder))
+    is_shared = bool(mark) and (folder / mark).exists()
+    fills = world().is_main or (is_first_on_machine() and not is_shared)
+    try:
+        result = run_on_all_ranks(fill if fills else lambda: None)
+    finally:
+        if mark and world().is_main:
+            (folder / mark).unlink(missing_ok=True)
+    return broadcast_from_main(lambda: result)
 
 
 def gather(rows: Tensor) -> Tensor:

@@ -104,6 +104,11 @@ def is_launched() -> bool:
     return "LOCAL_RANK" in os.environ or "ACCELERATE_MIXED_PRECISION" in os.environ
 
 
+def is_first_on_machine() -> bool:
+    """Return whether this is the first process on its machine, as one without a launcher is."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
 def cores_per_process() -> int:
     """Return this process's share of the CPU cores: those of the machine over its number of processes, at least 1."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

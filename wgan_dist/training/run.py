@@ -16,6 +16,7 @@ from wgan_dist.config import CONFIG_FILE, Config, changed_settings, check_togeth
 from wgan_dist.config.command_line import print_now
 from wgan_dist.data.datasets import Dataset, ImageDataset, open_images, open_points
 from wgan_dist.data.decoding import ProgressCallback, progress_reporter
+from wgan_dist.data.sources.paths import expand_home
 from wgan_dist.data.synthetic import are_points
 from wgan_dist.models.from_config import ASSUMED_CHANNELS, network_specs
 from wgan_dist.models.registry import is_own_class
@@ -38,7 +39,7 @@ def print_main(text: str) -> None:
 
 
 def open_data(config: Config) -> Dataset:
-    """Open the data of a run on every process; the first one decodes images into the cache."""
+    """Open the data of a run on every process; one for each cache folder decodes the images into it."""
 
     def build(progress: ProgressCallback | None) -> ImageDataset:
         return open_images(
@@ -53,8 +54,9 @@ def open_data(config: Config) -> Dataset:
 
     if are_points(config.data):
         return open_points(config.data[0])
-    # An error of the first process is raised on all; afterwards all map the cache.
-    unreadable = distributed.broadcast_from_main(lambda: build(progress_reporter("decoded")).bad)
+    folder = distributed.run_on_all_ranks(lambda: expand_home(config.cache_dir, f"cache_dir={config.cache_dir}"))
+    progress = progress_reporter("decoded") if distributed.world().is_main else None
+    unreadable = distributed.fill_folder(folder, lambda: build(progress).bad)
     if unreadable and distributed.world().is_main:
         print(f"left out {len(unreadable)} unreadable images, the first: {unreadable[0]}", file=sys.stderr)
     return build(None)
