@@ -1,7 +1,7 @@
 # Sourced by the other scripts: changes to the top of the repository, activates a virtual environment (the active one,
 # or .venv, which is created if it is missing) and installs the package there. Argument: what to install, . or .[dev]
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+CDPATH='' cd -- "$(dirname "${BASH_SOURCE[0]}")/.." # with a CDPATH, cd might go to another folder of this name
 
 active="${VIRTUAL_ENV:-}"
 if [ -z "$active" ] && [ "${CONDA_DEFAULT_ENV:-base}" != base ]; then

@@ -100,6 +100,19 @@ def test_dry_runs_print_the_command() -> None:
     ]
 
 
+def test_cdpath_leads_no_script_to_another_folder(tmp_path: Path) -> None:
+    """With a CDPATH, `cd launch/..` goes to another clone, whose package a script would install."""
+    (tmp_path / "launch").mkdir()
+
+    def attacked(*command: str) -> str:
+        variables = (f"CDPATH={tmp_path}", f"VIRTUAL_ENV={sys.prefix}", "DRY_RUN=1", "GPUS=2")
+        return run("env", *variables, "bash", *command, cwd=REPOSITORY).stdout
+
+    assert attacked("-c", "cd launch/.. > /dev/null && pwd -P") == f"{tmp_path.resolve()}\n"
+    assert attacked("-c", ". launch/environment.sh . && pwd -P") == f"{REPOSITORY.resolve()}\n"
+    assert attacked("launch/multi_gpu.sh").startswith("env PET_SIGNALS_TO_HANDLE=")
+
+
 def said_processes(text: str) -> tuple[int, int]:
     """Return the numbers of processes, and of threads of each, that the first line states."""
     match = re.match(r"(\d+) process(?:es)? on cpu \((\d+) CPU thread", text)
