@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.cluster.slurm import wait_until
+
 # Its own network for each test process, so that two of them do not meet.
 NETWORK = "10.213"
 NAMES = Path("/etc/netns")
@@ -34,6 +36,10 @@ class Host:
     def do(self, command: str) -> str:
         """Run a short command on this host as root and return its output."""
         return _do(f"ip netns exec {self.namespace} {command}")
+
+    def is_connected(self) -> bool:
+        """Return whether both ends of this host's cable are up."""
+        return self.do("cat /sys/class/net/cable/operstate") == "up\n"
 
     def pull_cable(self) -> None:
         """Disconnect this host from the others."""
@@ -77,6 +83,8 @@ def _join(hosts: list[Host], switch: str) -> None:
         host.do(f"ip address add {host.address}/24 dev cable")
         host.do("ip link set cable up")
         host.do("ip link set lo up")
+    for host in hosts:
+        wait_until(host.is_connected, f"the kernel sees {host.name}'s cable")
 
 
 @contextlib.contextmanager
