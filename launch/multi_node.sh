@@ -3,8 +3,9 @@
 #   NODES=2 HEAD=first-host:29500 bash launch/multi_node.sh --data=/shared/photos/ --run_dir=/shared/runs/cats
 # HEAD is the host name of one machine, which all machines can resolve, and a free port there. --run_dir is a folder that
 # all machines share. PROCESSES is the number of processes per machine (default: one per GPU, or one without GPUs).
-# RESTARTS is how often the run restarts from its last checkpoint after a failure (default: 3). DRY_RUN=1 prints the
-# command instead of running it.
+# RESTARTS is how often the run restarts from its last checkpoint after a failure (default: 3). Where machines have
+# several networks, NCCL_SOCKET_IFNAME=eth chooses the interfaces, for gloo too. DRY_RUN=1 prints the command instead of
+# running it.
 fail() {
     echo "error: $1, as in: NODES=2 HEAD=first-host:29500 bash launch/multi_node.sh --run_dir=/shared/runs/cats" >&2
     exit 2
@@ -14,6 +15,7 @@ fail() {
 [[ "${RESTARTS:=3}" =~ ^[0-9]+$ ]] || fail "RESTARTS=$RESTARTS: expected the number of restarts"
 [[ " $*" =~ " --run_dir"[=\ ] ]] || fail "run_dir is not given: expected a folder that all machines share"
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh" .
+. launch/interface.sh
 
 : "${PROCESSES:=$(python -c 'import torch; print(max(1, torch.cuda.device_count()))')}"
 [[ "$PROCESSES" =~ ^[1-9][0-9]*$ ]] || fail "PROCESSES=$PROCESSES: expected the number of processes on each machine"
