@@ -1,6 +1,9 @@
 """launch/slurm.sbatch, submitted to a real SLURM of two nodes, trains what one process does, even if interrupted."""
 
+import json
+import os
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,11 +122,11 @@ def test_the_time_limit_stops_it_in_time(cluster: Slurm, settings: dict[str, str
 
 
 def test_an_error_of_the_settings_ends_the_job(cluster: Slurm, settings: dict[str, str], tmp_path: Path) -> None:
-    """The first task of each node prints the error."""
+    """Every task prints the error: srun ends none of them because another has failed."""
     job = submit(cluster, settings | {"batch_size": "15"}, tmp_path, "--ntasks-per-node=2")
     cluster.wait_for(job.number, "FAILED")
     assert job.field("ExitCode") == f"{EXIT_USAGE}:0"
-    assert job.said().count("error: batch_size=15: expected a multiple of 4") == 2
+    assert job.said().count("error: batch_size=15: expected a multiple of 4") == 4
     assert job.field("Restarts") == "0"
 
 
@@ -131,7 +134,7 @@ def test_submitted_from_elsewhere_it_says_where_from(cluster: Slurm, settings: d
     job = submit(cluster, settings, tmp_path, f"--chdir={tmp_path}")
     cluster.wait_for(job.number, "FAILED")
     assert job.field("ExitCode") == f"{EXIT_USAGE}:0"
-    assert f"error: {tmp_path}: submit from the top of the repository" in job.said()
+    assert f"error: {tmp_path} has no launch/environment.sh: submit the job from the top" in job.said()
 
 
 def test_with_its_lines_on_gpus_each_task_asks_for_one(
@@ -148,3 +151,59 @@ def test_with_its_lines_on_gpus_each_task_asks_for_one(
     assert cluster.job(number, "TresPerNode") == "gres:gpu:2"
     assert "4 processes on cpu (2 CPU threads each)" in log.read_text()
     assert f" run_dir=runs/slurm-{number} " in log.read_text()
+
+
+# In place of python in a job: instead of training, a task prints its node, its rank, and which GPU it would use.
+PRINT_DEVICE = f"""#!{sys.executable}
+import json, os, sys
+if "wgan_dist.train" not in sys.argv:
+    os.execv({sys.executable!r}, [{sys.executable!r}, *sys.argv[1:]])
+rank, size, local_rank = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+gpu = os.environ["CUDA_VISIBLE_DEVICES"].split(",")[local_rank]
+print(json.dumps([rank, size, os.environ["SLURMD_NODENAME"], gpu, sys.argv[3]]))
+"""
+EACH_NODES_GPUS = [[0, 4, "n1", "0"], [1, 4, "n1", "1"], [2, 4, "n2", "0"], [3, 4, "n2", "1"]]
+
+
+@pytest.mark.parametrize(
+    ("options", "threads"),
+    [
+        (["--ntasks-per-node=2", "--gpus-per-node=2"], 2),
+        (["--ntasks-per-node=2", "--gpus-per-task=1"], 2),
+        (["--ntasks-per-node=2", "--gpus-per-node=2", "--gpu-bind=single:1"], 2),
+        # One task per node, of which the script makes one per GPU, with its share of the task's cores.
+        (["--ntasks-per-node=1", "--gpus-per-node=2"], 1),
+        (["--ntasks-per-node=1", "--gpus-per-task=2"], 1),
+        (["--ntasks-per-node=1", "--gres=gpu:2", "--cpus-per-task=4"], 2),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_every_process_has_a_gpu_of_its_own_however_a_site_asks_for_them(
+    cluster: Slurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], threads: int
+) -> None:
+    python, log = tmp_path / "bin/python", tmp_path / "job.log"
+    python.parent.mkdir()
+    python.write_text(PRINT_DEVICE)
+    python.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{python.parent}:{os.environ['PATH']}")
+    number = cluster.submit(*options, f"--output={log}", SCRIPT)
+    cluster.wait_for(number, "COMPLETED")
+    said = sorted(json.loads(line) for line in log.read_text().splitlines() if line.startswith("["))
+    assert said == [[*process, f"--threads={threads}"] for process in EACH_NODES_GPUS]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--gpus-per-node=1", "--ntasks-per-node=2"], "ntasks-per-node=2: expected at most one task for each GPU"),
+        (["--gpus-per-node=2", "--cpus-per-task=1"], "cpus-per-task=1: expected at least 2, a core for each GPU"),
+    ],
+    ids=["two processes on a GPU", "a core for two processes"],
+)
+def test_too_little_for_each_process_is_refused(
+    cluster: Slurm, settings: dict[str, str], tmp_path: Path, options: list[str], message: str
+) -> None:
+    job = submit(cluster, settings, tmp_path, *options)
+    cluster.wait_for(job.number, "FAILED")
+    assert job.field("ExitCode") == f"{EXIT_USAGE}:0"
+    assert f"error: {message}" in job.said()
