@@ -26,6 +26,7 @@ PAGES = [
         for name in (
             "data",
             "processes",
+            "gpus",
             "durability",
             "evaluation",
             "sampling",
