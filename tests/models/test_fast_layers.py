@@ -113,7 +113,7 @@ def test_fast_layers_share_the_parameters_of_those_they_replace() -> None:
 
 
 def test_gradients_of_convolutions_have_channels_last_in_memory() -> None:
-    critic = use_fast_ops(DCGANCritic(32, 3, 8, "instance"))
+    critic = use_fast_ops(DCGANCritic(32, 3, 8, "instance")).to(memory_format=torch.channels_last)
     Penalty(critic)(draw(4, 3, 32, 32, dtype=torch.float32)).backward()
     for parameter in critic.parameters():
         assert parameter.grad is not None

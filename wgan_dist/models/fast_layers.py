@@ -100,7 +100,7 @@ def _replace_layers(network: nn.Module, replacements: Replacements) -> None:
 
 
 def use_fast_ops(network: nn.Module) -> nn.Module:
-    """Replace layers, in place, by ones with a fast double backward, and put channels last in memory.
+    """Replace layers, in place, by ones with a fast double backward.
 
     The layers share the parameters, so that state_dict and optimizers see no difference. For the networks of this
     package: a custom network may look at its memory, as `view` does, or call its layers in other ways. Layers of other
@@ -108,7 +108,7 @@ def use_fast_ops(network: nn.Module) -> nn.Module:
     network.
     """
     _replace_layers(network, FAST_LAYERS)
-    return network.to(memory_format=torch.channels_last)
+    return network
 
 
 def without_second_derivatives(network: nn.Module) -> nn.Module:

@@ -23,6 +23,7 @@ from wgan_dist.training.ema import EMAGenerator
 from wgan_dist.training.grad_scaler import GradScaler
 from wgan_dist.training.steps import GAN, TrainableNetwork
 from wgan_dist.utils.compiler import missing_compiler
+from wgan_dist.utils.device_settings import device_settings
 from wgan_dist.utils.errors import UserError
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -42,7 +43,7 @@ def build_gan(config: Config, accelerator: Accelerator, sample_shape: tuple[int,
     generator, critic = _build_networks(config, accelerator.device, sample_shape)
     # The average computes by torch's own operations, which every tracer and exporter knows.
     ema_network = copy.deepcopy(generator)
-    generator, critic = _use_fast_ops(config, generator, critic)
+    generator, critic = _use_fast_ops(config, accelerator.device, generator, critic)
     loss, penalty = LOSSES[config.loss], PENALTIES.get(config.penalty)
     critic_loss = CriticLoss(critic, loss, penalty, config.gp_weight)
     generator_loss = GeneratorLoss(generator, detached_critic(critic), loss)
@@ -73,17 +74,24 @@ def _build_networks(config: Config, device: torch.device, shape: tuple[int, ...]
     return generator, critic
 
 
-def _use_fast_ops(config: Config, generator: nn.Module, critic: nn.Module) -> tuple[nn.Module, nn.Module]:
+def _use_fast_ops(
+    config: Config, device: torch.device, generator: nn.Module, critic: nn.Module
+) -> tuple[nn.Module, nn.Module]:
     if config.fast_ops and config.penalty in PENALTIES:
         critic = without_second_derivatives(critic)
-    # The compiler generates its own kernels. Custom networks keep their convolutions and their memory layout, at which
-    # they may look.
-    fast_ops = config.fast_ops and not config.compile
-    if fast_ops and not is_own_class(config.generator):
-        generator = use_fast_ops(generator)
-    if fast_ops and not is_own_class(config.critic):
-        critic = use_fast_ops(critic)
+    # The compiler generates its own kernels, in a memory layout that it chooses.
+    if config.fast_ops and not config.compile:
+        generator = _with_fast_ops(config, device, config.generator, generator)
+        critic = _with_fast_ops(config, device, config.critic, critic)
     return generator, critic
+
+
+def _with_fast_ops(config: Config, device: torch.device, name: str, network: nn.Module) -> nn.Module:
+    # Custom networks keep their convolutions and their memory layout, at which they may look.
+    if is_own_class(name):
+        return network
+    settings = device_settings(device, config.dtype, config.mixed_precision, config.tf32, config.deterministic)
+    return use_fast_ops(network).to(memory_format=settings.memory_format)
 
 
 def _trainable(
