@@ -5,7 +5,6 @@ This is the only package that uses torch.distributed.
 
 from wgan_dist.distributed.collectives import (
     AsyncMax,
-    all_gather_host,
     all_gather_objects,
     all_reduce_mean,
     broadcast_from_main,
@@ -35,7 +34,6 @@ __all__ = [
     "SyncBatchNorm",
     "Traffic",
     "World",
-    "all_gather_host",
     "all_gather_objects",
     "all_reduce_mean",
     "barrier",

@@ -77,15 +77,6 @@ class AsyncMax:
         return int(values)
 
 
-def all_gather_host(values: Tensor) -> Tensor:
-    """Return the tensors of one shape in host memory of all processes, stacked [processes, …]."""
-    if world().size == 1:
-        return values[None]
-    gathered = [torch.empty_like(values) for _ in range(world().size)]
-    dist.all_gather(gathered, values, host_group())
-    return torch.stack(gathered)
-
-
 def all_gather_objects(value: Any) -> list[Any]:
     """Return the values of all processes in the order of ranks; they are pickled."""
     values = [value] * world().size

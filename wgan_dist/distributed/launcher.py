@@ -105,8 +105,11 @@ def is_launched() -> bool:
 
 
 def is_first_on_machine() -> bool:
-    """Return whether this is the first process on its machine, as one without a launcher is."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"
+    """Return whether this is the first process on its machine, as one without a launcher is.
+
+    If SLURM binds one GPU to each task, LOCAL_RANK is 0 in all of them and SLURM_LOCALID counts them.
+    """
+    return {os.environ.get(name, "0") for name in ("LOCAL_RANK", "SLURM_LOCALID")} == {"0"}
 
 
 def cores_per_process() -> int:

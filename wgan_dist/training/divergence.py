@@ -33,11 +33,11 @@ def check_replicas(networks: dict[str, nn.Module], step: int) -> None:
     tensors = {
         f"{name}.{key}": value for name, network in networks.items() for key, value in network.state_dict().items()
     }
-    checksums = torch.stack([torch.hash_tensor(tensor).view(torch.int64) for tensor in tensors.values()])
-    by_rank = distributed.all_gather_host(checksums.cpu())
+    checksums = torch.stack([torch.hash_tensor(tensor).view(torch.int64) for tensor in tensors.values()]).tolist()
+    by_rank = distributed.all_gather_objects(checksums)
     for rank, others in enumerate(by_rank):
-        for name, equal in zip(tensors, (others == by_rank[0]).tolist(), strict=True):
-            if not equal:
+        for name, first, other in zip(tensors, by_rank[0], others, strict=True):
+            if first != other:
                 raise UserError(
                     f"the processes have drifted apart: {name} of rank {rank} is not that of rank 0 at step {step}; "
                     "nothing was overwritten. Resume from the last checkpoint; if it happens again, suspect the "
