@@ -1,16 +1,25 @@
-"""Predict what communication costs with more processes: `python -m tests.benchmarks.scale_out`.
+"""Predict what communication and the host cost with more processes: `python -m tests.benchmarks.scale_out`.
 
-Print, for two recipes on assumed GPUs and networks, from how many GPUs on communication takes a tenth of a step. With
-`check`, compare the model with 1, 2 and 4 processes on as many hosts of this machine (network namespaces, which need
-root) whose links are limited by tc.
+Print, for two recipes on assumed GPUs and networks, every assumption with its source, from how many GPUs on
+communication takes a tenth of a step, and the efficiency at 8 and 64 GPUs. With `check`, compare the communication in
+the model with 1, 2 and 4 processes on as many hosts of this machine (network namespaces, which need root) whose links
+are limited by tc.
 
-In the model a step computes for FLOPs / speed seconds and then communicates; nothing overlaps, although DDP overlaps a
-part. A ring of n processes all-reduces B bytes in 2(n − 1)/n · B / bandwidth + 2(n − 1) · latency (Patarasuk and Yuan
-2009), and gathers B bytes of each process in (n − 1) · (B / bandwidth + latency).
+In the model the GPU of a process computes for FLOPs / speed seconds a step and then communicates; nothing overlaps,
+although DDP overlaps a part. A ring of n processes all-reduces B bytes in 2(n − 1)/n · B / bandwidth + 2(n − 1) ·
+latency (Patarasuk and Yuan 2009), and gathers B bytes of each process in (n − 1) · (B / bandwidth + latency).
+
+The host part of a process launches kernels, draws noise and agrees with the others on stop signals. Two designs are
+compared. In the synchronous one, which the package had before, each process draws the noise of the global batch, and an
+iteration begins with the agreement, the draws and their upload, which waits for the GPU. In the asynchronous one, a
+process draws its own rows one iteration ahead and uploads them without waiting, and reads the agreement at the next
+iteration.
 """
 
 import contextlib
 import copy
+import datetime
+import itertools
 import json
 import os
 import statistics
@@ -39,10 +48,12 @@ from wgan_dist.data.datasets import open_images
 from wgan_dist.distributed import collectives, process_group, sync_batchnorm
 from wgan_dist.losses.gradient_penalty import PENALTIES
 from wgan_dist.models.layers import Critic
+from wgan_dist.reporting.environment import describe_machine
 from wgan_dist.training.build import DTYPES, build_gan
 from wgan_dist.training.build_run import build_run
 from wgan_dist.training.noise import NoiseSource, TrainingNoise
 from wgan_dist.training.steps import critic_step, generator_step
+from wgan_dist.utils import rng
 
 MODULE = "tests.benchmarks.scale_out"
 # DistributedDataParallel's own: gradients travel in buckets, the first of them small.
@@ -85,7 +96,7 @@ def gather_seconds(size: float, processes: int, link: Link) -> float:
 
 
 def communication_seconds(work: Work, processes: int, link: Link) -> float:
-    """Return the seconds of a generator step's communication, without the agreements between iterations."""
+    """Return the seconds of the communication between GPUs in a generator step."""
     reduced = sum(all_reduce_seconds(size, processes, link) for size in (*work.gradients, *work.sums))
     return reduced + sum(gather_seconds(size, processes, link) for size in work.gathers)
 
@@ -99,6 +110,29 @@ def reaches(share: float, compute: Callable[[int], float], work: Work, link: Lin
             return processes
         processes += max(1, processes // 1000)
     return None
+
+
+@dataclass(frozen=True)
+class HostSeconds:
+    """The seconds that one process's host works in a generator step and its critic iterations."""
+
+    launches: float
+    noise: float
+    agreements: float
+
+
+def exposed_synchronous(gpu: float, host: HostSeconds) -> float:
+    """Return the seconds that the host adds to a step whose GPU works for `gpu` seconds, in the synchronous design.
+
+    Since the upload of the noise waits for the GPU, an iteration ends when the GPU has finished its kernels and the
+    host has launched them and then agreed and drawn for the next iteration. The iterations of a step count as alike.
+    """
+    return max(0.0, host.launches + host.noise + host.agreements - gpu)
+
+
+def exposed_asynchronous(gpu: float, host: HostSeconds) -> float:
+    """Return the seconds that the host adds to a step if launches, noise and agreements go on side by side."""
+    return max(0.0, max(host.launches, host.noise, host.agreements) - gpu)
 
 
 # --- what a step consists of, counted on a real one ---
@@ -207,9 +241,114 @@ def count(config: Config, accelerator: Accelerator, channels: int) -> Work:
 # --- the prediction for GPUs ---
 
 RECIPES = ("catfaces64", "resnet128")
-# Assumptions: FLOP/s that a GPU sustains, and the connection of GPUs in each direction.
+# Assumptions, whose sources `_assumptions` names: FLOP/s that a GPU sustains, the connection of GPUs in each direction,
+# the seconds of launching the kernels of an iteration, and those of an agreement by number of GPUs.
 SPEEDS = {"float32, 15": 15e12, "bf16, 150": 150e12}
 LINKS = {"25 GB/s": Link(25e9, 10e-6), "100 GB/s": Link(100e9, 10e-6), "NVLink, 450 GB/s": Link(450e9, 3e-6)}
+LAUNCHES = 3e-3
+AGREEMENTS = {1: 0.0, 8: 0.3e-3, 64: 4e-3}
+DRAWN_ROWS, DRAWS = 4_096, 20
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe, the work of one process at its batch size, and the seconds in which a host draws one row of z."""
+
+    name: str
+    config: Config
+    work: Work
+    row_seconds: float
+
+    @property
+    def rows(self) -> int:
+        """Return the number of rows of z that a step needs for each process."""
+        config = self.config
+        generator = 0 if config.reuse_latents else config.generator_batch_size or config.batch_size
+        return config.n_critic * config.batch_size + generator
+
+    def host_seconds(self, batches: int, agreement: float) -> HostSeconds:
+        """Return what a host does in a step if it draws the noise of `batches` processes."""
+        return HostSeconds(
+            launches=(self.config.n_critic + 1) * LAUNCHES,
+            noise=batches * self.rows * self.row_seconds,
+            agreements=self.config.n_critic * agreement,
+        )
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The seconds of a step on each of several GPUs: its parts on the GPU, and what the host adds in either design."""
+
+    compute: float
+    communication: float
+    synchronous: float
+    asynchronous: float
+
+    def efficiency(self, exposed: float) -> float:
+        """Return the share of computation in a step to which the host adds `exposed` seconds."""
+        return self.compute / (self.compute + self.communication + exposed)
+
+
+def predict_step(recipe: Recipe, speed: float, link: Link, gpus: int) -> Prediction:
+    """Return the parts of a step with the recipe's batch on each of `gpus` GPUs, a number in `AGREEMENTS`."""
+    compute, communication = recipe.work.flops / speed, communication_seconds(recipe.work, gpus, link)
+    busy, agreement = compute + communication, AGREEMENTS[gpus]
+    synchronous = exposed_synchronous(busy, recipe.host_seconds(gpus, agreement))
+    asynchronous = exposed_asynchronous(busy, recipe.host_seconds(1, agreement))
+    return Prediction(compute, communication, synchronous, asynchronous)
+
+
+def _row_seconds(config: Config) -> float:
+    """Measure the processor time of drawing one row of z, which other programs on the machine affect little."""
+    shape = (DRAWN_ROWS, config.latent_dim)
+    seconds = []
+    for counter in range(DRAWS):
+        began = time.thread_time()
+        rng.latent(config.latent_distribution, config.seed, "critic.z", counter, shape)
+        seconds.append(time.thread_time() - began)
+    return statistics.median(seconds) / DRAWN_ROWS
+
+
+def _assumptions(recipes: list[Recipe]) -> list[tuple[str, str, str]]:
+    """Return the name, value and source of each assumption."""
+    float32, bf16 = (f"{speed / 1e12:g} TFLOP/s sustained" for speed in SPEEDS.values())
+    slow, fast, nvlink = (f"{link.bandwidth / 1e9:g} GB/s each way" for link in LINKS.values())
+    network, switch = (f"{LINKS[name].latency * 1e6:g} µs" for name in ("25 GB/s", "NVLink, 450 GB/s"))
+    one_host, hosts_of_8 = (f"{AGREEMENTS[gpus] * 1e3:g} ms" for gpus in (8, 64))
+    return [
+        ("GPU in float32", float32, "estimated: three quarters of the 19.5 that NVIDIA states for an A100"),
+        ("GPU in bf16", bf16, "estimated: half of the 312 that NVIDIA states for an A100"),
+        ("slow link", slow, "line rate of a network adapter of 200 Gbit/s"),
+        ("fast link", fast, "line rate of two network adapters of 400 Gbit/s"),
+        ("NVLink, between all GPUs", nvlink, "NVIDIA states 900 GB/s, both ways together, for an H100"),
+        ("latency of a message", f"{network}, NVLink {switch}", "estimated"),
+        ("computation beside communication", "none", "pessimistic: DistributedDataParallel overlaps a part"),
+        ("launches of an iteration", f"{LAUNCHES * 1e3:g} ms", "estimated for 300 kernels of 10 µs each"),
+        *(
+            (
+                f"a row of z, {recipe.config.latent_dim} numbers ({recipe.name})",
+                f"{recipe.row_seconds * 1e6:.2g} µs",
+                f"measured here: processor time, median of {DRAWS} draws of {DRAWN_ROWS:,} rows",
+            )
+            for recipe in recipes
+        ),
+        ("agreement of 8 processes", one_host, "estimated for gloo on one host with 8 GPUs: 0.2 to 0.4 ms"),
+        ("agreement of 64 processes", hosts_of_8, "estimated for gloo on 8 hosts: 3 to 5 ms"),
+        (
+            "upload of noise, synchronous",
+            "waits for the GPU once an iteration",
+            "PyTorch's source: a blocking copy to a GPU waits for the stream",
+        ),
+    ]
+
+
+def _print_assumptions(recipes: list[Recipe]) -> None:
+    machine = describe_machine()
+    load = " ".join(f"{load:.1f}" for load in os.getloadavg())
+    print(f"{datetime.date.today()}, {machine['Processor']}, {machine['Cores']} cores, load averages {load}\n")
+    print("| assumption | value | source |\n|---|---|---|")
+    for row in _assumptions(recipes):
+        print(f"| {' | '.join(row)} |")
 
 
 def _gpus(work: Work, speed: float, link: Link, strong: bool) -> str:
@@ -217,26 +356,64 @@ def _gpus(work: Work, speed: float, link: Link, strong: bool) -> str:
     return f"{gpus:,}" if gpus else f"> {MOST:,}"
 
 
-def predict() -> None:
+def _print_reach(recipes: list[Recipe]) -> None:
     """Print for each recipe from how many GPUs on communication takes a tenth of the step.
 
     The first number is for the recipe's batch on every GPU, the second for that batch divided among all.
     """
-    accelerator = distributed.start(None)
-    print("| recipe | TFLOP a step | gradients, MB a step | collectives | TFLOP/s | " + " | ".join(LINKS) + " |")
+    print("\n| recipe | TFLOP a step | gradients, MB a step | collectives | TFLOP/s | " + " | ".join(LINKS) + " |")
     print("|---" * (5 + len(LINKS)) + "|")
-    for recipe in RECIPES:
-        config = load_config({"recipe": recipe})
-        work = count(config, accelerator, 3)
+    for recipe in recipes:
+        work = recipe.work
         collectives = len(work.gradients + work.sums + work.gathers)
         for name, speed in SPEEDS.items():
             cells = " | ".join(
                 " / ".join(_gpus(work, speed, link, s) for s in (False, True)) for link in LINKS.values()
             )
             print(
-                f"| {recipe}, batch {config.batch_size} | {work.flops / 1e12:.3g} | {work.gradient_bytes / 1e6:.0f} "
-                f"| {collectives} | {name} | {cells} |"
+                f"| {recipe.name}, batch {recipe.config.batch_size} | {work.flops / 1e12:.3g} "
+                f"| {work.gradient_bytes / 1e6:.0f} | {collectives} | {name} | {cells} |"
             )
+
+
+def _in_both(step: Prediction, text: Callable[[float], str]) -> str:
+    """Return the texts of what the host adds in the synchronous and the asynchronous design, with an arrow between."""
+    return f"{text(step.synchronous)} → {text(step.asynchronous)}"
+
+
+def _efficiency(step: Prediction) -> str:
+    return _in_both(step, lambda exposed: f"{100 * step.efficiency(exposed):.0f} %")
+
+
+def _parts(step: Prediction) -> str:
+    """Return what a step on several GPUs takes beside its computation, and the efficiency."""
+    added = _in_both(step, lambda exposed: f"{exposed * 1e3:.1f}")
+    return f"{step.communication * 1e3:.1f} | {added} | {_efficiency(step)}"
+
+
+def _print_efficiency(recipes: list[Recipe]) -> None:
+    """Print the milliseconds of a step and the share of computation, with the recipe's batch on every GPU."""
+    print("\nMilliseconds a step; left of the arrow the synchronous design, right of it the asynchronous one:\n")
+    one, *several = AGREEMENTS
+    columns = [f"{gpus} GPUs: communication | host adds | efficiency" for gpus in several]
+    print("| recipe | TFLOP/s | link | computation | 1 GPU: efficiency | " + " | ".join(columns) + " |")
+    print("|---" * (5 + 3 * len(columns)) + "|")
+    for recipe, (name, speed), (link_name, link) in itertools.product(recipes, SPEEDS.items(), LINKS.items()):
+        alone = predict_step(recipe, speed, link, one)
+        cells = " | ".join(_parts(predict_step(recipe, speed, link, gpus)) for gpus in several)
+        print(f"| {recipe.name} | {name} | {link_name} | {alone.compute * 1e3:.1f} | {_efficiency(alone)} | {cells} |")
+
+
+def predict() -> None:
+    """Print the assumptions, where communication takes a tenth of a step, and the efficiency at 8 and 64 GPUs."""
+    accelerator = distributed.start(None)
+    configs = {name: load_config({"recipe": name}) for name in RECIPES}
+    recipes = [
+        Recipe(name, config, count(config, accelerator, 3), _row_seconds(config)) for name, config in configs.items()
+    ]
+    _print_assumptions(recipes)
+    _print_reach(recipes)
+    _print_efficiency(recipes)
 
 
 # --- held against processes that are really there ---
@@ -256,15 +433,6 @@ PROCESSES = (1, 2, 4)
 MEGABITS = (50, 200)
 ROUNDS, WARM_UP, STEPS = 3, 2, 7
 SMALL, LARGE = 2, 1 << 20  # floats
-
-
-def _median_seconds(action: Callable[[], object], times: int) -> float:
-    seconds = []
-    for _ in range(times):
-        began = time.perf_counter()
-        action()
-        seconds.append(time.perf_counter() - began)
-    return statistics.median(seconds)
 
 
 @contextlib.contextmanager

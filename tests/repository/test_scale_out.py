@@ -1,4 +1,4 @@
-"""The model of communication costs agrees with closed forms and with a simulated ring."""
+"""The model of scaling agrees with closed forms, a simulated ring and simulated hosts."""
 
 import math
 
@@ -7,14 +7,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.benchmarks.scale_out import (
+    AGREEMENTS,
     BUCKET,
+    LAUNCHES,
+    HostSeconds,
     Link,
+    Prediction,
+    Recipe,
     Work,
     _buckets,
     all_reduce_seconds,
     communication_seconds,
     count,
+    exposed_asynchronous,
+    exposed_synchronous,
     gather_seconds,
+    predict_step,
     reaches,
 )
 from wgan_dist import distributed
@@ -96,3 +104,64 @@ def test_a_batchnorm_gathers_forward_and_sums_backward() -> None:
     sizes = [2 * 4 * width for width in widths]
     assert sorted(work.gathers) == sorted(6 * sizes)  # five critic iterations and one generator step
     assert sorted(work.sums) == sorted(sizes)
+
+
+SECONDS = st.floats(0.0, 10.0)
+HOSTS = st.builds(HostSeconds, launches=SECONDS, noise=SECONDS, agreements=SECONDS)
+
+
+def play_synchronous(gpu: float, host: HostSeconds, iterations: int) -> float:
+    """Simulate iterations of a host whose upload of noise waits for the GPU; return when the GPU has finished."""
+    now = gpu_idle = 0.0
+    for _ in range(iterations):
+        now = max(now + host.agreements + host.noise, gpu_idle)
+        launched = now + host.launches
+        gpu_idle = max(now + gpu, launched)
+        now = launched
+    return gpu_idle
+
+
+def play_asynchronous(gpu: float, host: HostSeconds, iterations: int) -> float:
+    """Simulate iterations of a host that draws and agrees one ahead; return when the GPU has finished."""
+    now = gpu_idle = drawn = agreed = 0.0
+    for _ in range(iterations):
+        now = max(now, drawn, agreed)
+        drawn, agreed = now + host.noise, now + host.agreements
+        launched = now + host.launches
+        gpu_idle = max(max(gpu_idle, now) + gpu, launched)
+        now = launched
+    return gpu_idle
+
+
+@given(gpu=SECONDS, host=HOSTS)
+def test_the_host_adds_to_a_step_what_simulated_iterations_show(gpu: float, host: HostSeconds) -> None:
+    """The first iterations are left out, because nothing precedes them."""
+    for play, exposed in ((play_synchronous, exposed_synchronous), (play_asynchronous, exposed_asynchronous)):
+        seconds = (play(gpu, host, 15) - play(gpu, host, 5)) / 10
+        assert gpu + exposed(gpu, host) == pytest.approx(seconds, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [("catfaces64", 5 * 32), ("resnet128", 5 * 64 + 64)],  # the generator of catfaces64 takes the critic's latents
+)
+def test_noise_is_counted_in_rows_of_all_iterations_and_processes(name: str, rows: int) -> None:
+    recipe = Recipe(name, load_config({"recipe": name}), Work(1.0, (), (), ()), row_seconds=0.25)
+    one, eight = recipe.host_seconds(1, agreement=0.5), recipe.host_seconds(8, agreement=0.5)
+    assert (one.noise, eight.noise) == (rows / 4, 8 * rows / 4)
+    assert one.agreements == eight.agreements == 5 * 0.5  # none before the generator step
+    assert one.launches == eight.launches == pytest.approx(6 * LAUNCHES)
+
+
+def test_a_synchronous_step_draws_for_all_gpus_and_an_asynchronous_one_for_its_own() -> None:
+    """The draws last longer than all else: 160 rows of a second each, on 8 GPUs that work for 1 s and reduce 1 GB."""
+    work, gpu = Work(2e9, (1_000_000_000,), (), ()), 1 + 2 * 7 * (1 / 8 + 1e-5)
+    step = predict_step(Recipe("catfaces64", load_config({"recipe": "catfaces64"}), work, 1.0), 2e9, LINK, 8)
+    assert (step.compute, step.compute + step.communication) == (1.0, pytest.approx(gpu))
+    assert step.asynchronous == pytest.approx(160 - gpu)
+    assert step.synchronous == pytest.approx(8 * 160 + 5 * AGREEMENTS[8] + 6 * LAUNCHES - gpu)
+
+
+def test_efficiency_is_the_share_of_computation() -> None:
+    step = Prediction(compute=6.0, communication=1.0, synchronous=5.0, asynchronous=1.0)
+    assert (step.efficiency(step.synchronous), step.efficiency(step.asynchronous)) == (0.5, 0.75)
