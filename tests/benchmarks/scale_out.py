@@ -532,8 +532,7 @@ def check() -> None:
         link = _link([measured[2][str(rate)] for measured in rounds])
         for processes in PROCESSES:
             samples = [measured[processes][str(rate)] for measured in rounds]
-            agreements = config.n_critic * all_reduce_seconds(8, processes, link)
-            communication = communication_seconds(counted, processes, link) + agreements
+            communication = communication_seconds(counted, processes, link)
             _print_row(f"{rate} Mbit/s", link, processes, communication, samples)
 
 
