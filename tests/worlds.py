@@ -58,7 +58,7 @@ class World:
         dtype = DTYPES[config.dtype]
         slices = distributed.micro_batch_slices(BATCH, config.accumulation, distributed.world())
         latents = (config.latent_dim, config.latent_distribution)
-        self.source = NoiseSource(config.seed, BATCH, *latents, slices, accelerator.device, dtype)
+        self.source = NoiseSource(config.seed, *latents, slices, accelerator.device, dtype)
         self.noise = TrainingNoise(
             critic_source=self.source,
             generator_source=self.source,

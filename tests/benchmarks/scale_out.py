@@ -211,7 +211,7 @@ def count(config: Config, accelerator: Accelerator, channels: int) -> Work:
     gan = build_gan(config, accelerator, shape)
     critic, generator = gan.critic.network, gan.generator.network
     whole = [slice(0, COUNTED_BATCH)]
-    draws = NoiseSource(config.seed, COUNTED_BATCH, config.latent_dim, config.latent_distribution, whole, device, dtype)
+    draws = NoiseSource(config.seed, config.latent_dim, config.latent_distribution, whole, device, dtype)
     dropouts = critic.dropouts if isinstance(critic, Critic) else ()
     penalty, real = PENALTIES.get(config.penalty), [torch.rand(COUNTED_BATCH, *shape).to(device, dtype)]
     noise = TrainingNoise(draws, draws, penalty, shape, config.dragan_std, dropouts, reuse_latents=False)

@@ -127,14 +127,14 @@ MUTANTS = [
     one_edit(
         "every process draws the same noise",
         "training/noise.py",
-        "whole[rows].to(",
-        "whole[: rows.stop - rows.start].to(",
+        "draw(first_row=rows.start) for",
+        "draw(first_row=0) for",
     ),
     one_edit(
         "dropout masks are a process's own",
         "training/noise.py",
-        'rng.keep(self.seed, f"{stream}.{number}", counter,',
-        'rng.keep(self.seed + self.slices[0].start, f"{stream}.{number}", counter,',
+        "table_draws.start(seed, stream,",
+        "table_draws.start(seed + self.source.slices[0].start, stream,",
         "dropout-gp-2",
     ),
     one_edit(

@@ -1,7 +1,7 @@
 """One step of either network: micro-batches, pretended processes, and what a step may not touch."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -20,7 +20,7 @@ from wgan_dist.models.registry import build_critic, build_generator, critic_spec
 from wgan_dist.training.buffer_snapshot import BufferSnapshot
 from wgan_dist.training.ema import EMAGenerator
 from wgan_dist.training.grad_scaler import GradScaler
-from wgan_dist.training.noise import Dropouts, NoiseSource, TrainingNoise
+from wgan_dist.training.noise import NoiseSource, TrainingNoise
 from wgan_dist.training.steps import GAN, TrainableNetwork, critic_step, generator_step, update
 from wgan_dist.utils import rng
 
@@ -28,15 +28,6 @@ BATCH, LATENT_DIM, SEED = 8, 5, 3
 SHAPE = (1, 28, 28)
 STD = 0.25
 WASSERSTEIN = LOSSES["wasserstein"]
-# Two layers: rate and shape of one sample's values.
-DROPOUTS: Dropouts = ((0.3, (3, 2)), (0.2, (5,)))
-PARTS = ("critic.dropout.real", "critic.dropout.fake", "critic.dropout.penalty", "generator.dropout")
-ALONE = World(rank=0, size=1)
-
-
-def make_draws(world: World = ALONE, accumulation: int = 1, distribution: str = "normal") -> NoiseSource:
-    parts = micro_batch_slices(BATCH, accumulation, world)
-    return NoiseSource(SEED, BATCH, LATENT_DIM, distribution, parts, torch.device("cpu"), torch.float64)
 
 
 def trainable(network: nn.Module, loss: nn.Module) -> TrainableNetwork:
@@ -59,20 +50,14 @@ def make_gan(name: str = "mlp", penalty: str = "gp") -> GAN:
     )
 
 
-def noise_of(penalty: Penalty | None, dropouts: Dropouts, accumulation: int = 1) -> TrainingNoise:
-    source = make_draws(accumulation=accumulation)
-    return TrainingNoise(source, source, penalty, SHAPE, STD, dropouts, reuse_latents=False)
-
-
-def dropouts_of(critic: nn.Module) -> Dropouts:
-    return getattr(critic, "dropouts", ())
-
-
-def noise_for(gan: GAN, accumulation: int = 1) -> TrainingNoise:
+def noise_for(gan: GAN, accumulation: int = 1, reuse_latents: bool = False) -> TrainingNoise:
     """The noise of both steps, for whatever penalty and dropout the critic has."""
+    slices = micro_batch_slices(BATCH, accumulation, World(rank=0, size=1))
+    source = NoiseSource(SEED, LATENT_DIM, "normal", slices, torch.device("cpu"), torch.float64)
     penalty = gan.critic.loss.penalty
     assert isinstance(penalty, Penalty)
-    return noise_of(penalty, dropouts_of(gan.critic.network), accumulation)
+    dropouts = getattr(gan.critic.network, "dropouts", ())
+    return TrainingNoise(source, source, penalty, SHAPE, STD, dropouts, reuse_latents)
 
 
 def step_critic(gan: GAN, iteration: int, accumulation: int = 1) -> dict[str, Tensor]:
@@ -87,11 +72,6 @@ def step_generator(gan: GAN, step: int, accumulation: int = 1) -> dict[str, Tens
 def real_images(accumulation: int = 1) -> list[Tensor]:
     whole = torch.as_tensor(2.0 * rng.uniform(SEED, "test.real", 0, (BATCH, *SHAPE)) - 1.0)
     return list(whole.chunk(accumulation))
-
-
-def whole_of(parts: list[list[Tensor]]) -> list[Tensor]:
-    """Micro-batches of layers → the layers of the whole batch."""
-    return [torch.cat(layer) for layer in zip(*parts, strict=True)]
 
 
 def gradients(network: nn.Module) -> list[Tensor]:
@@ -220,95 +200,10 @@ def test_a_generator_step_meets_the_noise_of_its_own_number_or_of_the_critics_it
 ) -> None:
     gan = make_gan()
     generator, critic = copy.deepcopy(gan.generator.network), gan.critic.network
-    noise = replace(noise_for(gan), reuse_latents=reuse)
+    noise = noise_for(gan, reuse_latents=reuse)
     metrics = generator_step(gan, noise.generator(7, noise.critic(7)))
     z = torch.as_tensor(rng.normal(SEED, stream, 7, (BATCH, LATENT_DIM)))
     assert metrics["generator_loss"].item() == pytest.approx(-critic(generator(z)).mean().item(), rel=1e-12)
-
-
-@pytest.mark.parametrize("accumulation", [1, 2])
-@pytest.mark.parametrize("processes", [1, 2, 4])
-def test_the_draws_of_all_processes_and_micro_batches_make_the_draw_of_one(processes: int, accumulation: int) -> None:
-    def joined(draw: Callable[[NoiseSource], list[Tensor]]) -> Tensor:
-        """The parts of every rank, in the order of the global batch."""
-        ranks = [draw(make_draws(World(rank, processes), accumulation)) for rank in range(processes)]
-        return torch.cat([rank[micro] for micro in range(accumulation) for rank in ranks])
-
-    def layer(number: int) -> Callable[[NoiseSource], list[Tensor]]:
-        return lambda draws: [masks[number] for masks in draws.masks("generator.dropout", 2, DROPOUTS)]
-
-    kinds: list[tuple[tuple[int, ...], Callable[[NoiseSource], list[Tensor]]]] = [
-        ((LATENT_DIM,), lambda draws: draws.latents("critic.z", 2)),
-        ((), lambda draws: draws.alphas("critic.alpha", 2)),
-        ((), lambda draws: draws.flips("critic.flip", 2)),
-        ((3, 4), lambda draws: draws.deltas("critic.delta", 2, (3, 4), STD)),
-        ((3, 2), layer(0)),
-        ((5,), layer(1)),
-    ]
-    for shape, draw in kinds:
-        (whole,) = draw(make_draws())
-        assert whole.shape == (BATCH, *shape)
-        assert torch.equal(joined(draw), whole)
-
-
-@pytest.mark.parametrize("accumulation", [1, 4])
-def test_the_noise_of_a_critic_iteration_is_that_of_its_streams(accumulation: int) -> None:
-    draws = make_draws(accumulation=accumulation)
-    drawn, noisy, plain, clipped = (
-        noise_of(penalty, DROPOUTS, accumulation).critic(7)
-        for penalty in (PENALTIES["gp"], PENALTIES["dragan"], PENALTIES["r1"], None)
-    )
-    assert all(each.numel() == 0 for each in (*plain.penalty, *clipped.penalty))
-    assert all(masks.penalty == [] for masks in clipped.masks)
-    alphas, deltas = (torch.cat(each.penalty) for each in (drawn, noisy))
-    assert torch.equal(alphas, torch.as_tensor(rng.uniform(SEED, "critic.alpha", 7, (BATCH,))))
-    assert torch.equal(deltas, STD * torch.as_tensor(rng.normal(SEED, "critic.delta", 7, (BATCH, *SHAPE))))
-    for each in (drawn, noisy):
-        assert torch.equal(torch.cat(each.latents), torch.cat(draws.latents("critic.z", 7)))
-        assert len(each.masks) == accumulation
-    for part, stream in (("real", PARTS[0]), ("fake", PARTS[1]), ("penalty", PARTS[2])):
-        found = whole_of([list(getattr(masks, part)) for masks in drawn.masks])
-        expected = whole_of(draws.masks(stream, 7, DROPOUTS))
-        assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
-
-
-def test_one_image_in_two_is_mirrored() -> None:
-    flips = torch.cat([make_draws().flips("critic.flip", number)[0] for number in range(1000)])
-    assert flips.dtype == torch.bool
-    # Within five standard errors of a half.
-    assert abs(flips.double().mean() - 0.5) < 5 * 0.5 / len(flips) ** 0.5
-
-
-def test_noise_around_real_images_has_its_deviation() -> None:
-    values = torch.cat([make_draws().deltas("critic.delta", k, SHAPE, STD)[0] for k in range(4)])
-    # Within five standard errors: σ/√n of the mean, σ/√(2n) of the deviation.
-    count = values.numel()
-    assert values.mean().item() == pytest.approx(0.0, abs=5 * STD / count**0.5)
-    assert values.std().item() == pytest.approx(STD, abs=5 * STD / (2 * count) ** 0.5)
-
-
-@pytest.mark.parametrize("rate", [0.2, 0.3, 0.5])
-def test_a_mask_drops_its_rate_and_raises_the_rest_so_that_the_mean_stays(rate: float) -> None:
-    ((mask,),) = make_draws().masks("generator.dropout", 0, [(rate, (4000,))])
-    assert mask.unique().tolist() == [0.0, pytest.approx(1 / (1 - rate), rel=1e-15)]
-    count = mask.numel()
-    assert mask.eq(0).double().mean().item() == pytest.approx(rate, abs=5 * (rate * (1 - rate) / count) ** 0.5)
-    assert mask.mean().item() == pytest.approx(1.0, abs=5 * (rate / (1 - rate) / count) ** 0.5)
-
-
-def test_masks_of_different_inputs_networks_layers_and_iterations_are_independent() -> None:
-    draws, wide = make_draws(), [(0.5, (1000,))] * 2
-    masks = [layer[0] for stream in PARTS for k in (0, 1) for layer in zip(*draws.masks(stream, k, wide), strict=True)]
-    assert len(masks) == 16
-    # Signs, so that equal masks have the product 1 and independent ones 0 within six standard errors.
-    signs = torch.stack([mask.flatten() - 1.0 for mask in masks])
-    products = signs @ signs.T / signs.shape[1]
-    torch.testing.assert_close(products, torch.eye(16, dtype=torch.float64), rtol=0, atol=6 / signs.shape[1] ** 0.5)
-
-
-def test_a_network_without_dropout_has_no_masks() -> None:
-    assert make_draws(accumulation=4).masks("generator.dropout", 0, ()) == [[]] * 4
-    assert noise_for(make_gan(), accumulation=2).critic(0).masks == [CriticMasks([], [], [])] * 2
 
 
 def same(x: Tensor) -> Tensor:
@@ -347,25 +242,3 @@ def test_a_critic_with_dropout_is_its_layers_with_the_masks_of_its_iteration() -
     mixed = interpolate(real, fake, alpha).requires_grad_()
     (gradient,) = torch.autograd.grad(upsample_critic_by_hand(critic, mixed, "penalty").sum(), mixed)
     assert terms["gradient_norm"].item() == pytest.approx(gradient.flatten(1).norm(dim=1).mean().item(), rel=1e-9)
-
-
-def test_streams_and_counters_do_not_share_their_numbers() -> None:
-    draws = make_draws()
-    drawn = [draws.latents(stream, counter)[0] for stream in ("critic.z", "generator.z") for counter in (0, 1)]
-    values = torch.cat(drawn).flatten()
-    assert len(values.unique()) == len(values)
-
-
-def test_latents_follow_the_chosen_distribution() -> None:
-    for distribution, low in (("normal", False), ("uniform", True)):
-        z = torch.cat([make_draws(distribution=distribution).latents("critic.z", k)[0] for k in range(50)])
-        assert (z.abs().max() <= 1.0) == low
-        assert z.min() < -0.9
-
-
-def test_alphas_lie_between_zero_and_one() -> None:
-    alphas = torch.cat([make_draws().alphas("critic.alpha", k)[0] for k in range(50)])
-    assert alphas.min() >= 0
-    assert alphas.max() < 1
-    # Uniform: the mean of 400 draws is 1/2 within five standard errors, 1 / √(12 n).
-    assert alphas.mean().item() == pytest.approx(0.5, abs=5 / (12 * len(alphas)) ** 0.5)

@@ -147,7 +147,7 @@ def _noise_sources(config: Config, device: torch.device) -> tuple[NoiseSource, N
     def source(setting: str, batch_size: int) -> NoiseSource:
         slices = distributed.micro_batch_slices(batch_size, config.accumulation, distributed.world(), setting)
         distribution, dtype = config.latent_distribution, DTYPES[config.dtype]
-        return NoiseSource(config.seed, batch_size, config.latent_dim, distribution, slices, device, dtype)
+        return NoiseSource(config.seed, config.latent_dim, distribution, slices, device, dtype)
 
     generator_size = config.generator_batch_size or config.batch_size
     return source("batch_size", config.batch_size), source("generator_batch_size", generator_size)

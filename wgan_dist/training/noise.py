@@ -1,14 +1,22 @@
 """The random numbers of each critic iteration and generator step: this process's rows of the global batch's noise."""
 
-from collections.abc import Sequence
+import functools
+import math
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from wgan_dist import distributed
 from wgan_dist.losses.gradient_penalty import Penalty
 from wgan_dist.losses.modules import CriticMasks
-from wgan_dist.utils import rng
+from wgan_dist.training.prefetcher import Prefetcher
+from wgan_dist.utils import rng, table_draws
 
 # Rate and shape of one sample's values, for each dropout layer of a network.
 Dropouts = Sequence[tuple[float, tuple[int, ...]]]
@@ -16,52 +24,110 @@ Dropouts = Sequence[tuple[float, tuple[int, ...]]]
 
 @dataclass(frozen=True)
 class NoiseSource:
-    """Draw the noise of a global batch, as one tensor for each micro-batch of this process.
+    """Draw this process's rows of a global batch's noise, for each of its micro-batches, in memory of the host.
 
-    Every process draws the same numbers and keeps its rows, so that the noise that meets an image does not depend on
-    the number of processes. A draw is a function of (seed, stream, counter).
+    A draw is a function of (seed, stream, counter, row), so that the noise that meets a sample does not depend on the
+    number of processes. For a CUDA device it is in pinned memory, whose upload nothing waits for.
     """
 
     seed: int
-    batch_size: int
     latent_dim: int
     distribution: str
     slices: list[slice]
     device: torch.device
     dtype: torch.dtype
 
-    def _local(self, values: object) -> list[Tensor]:
-        whole = torch.as_tensor(values)
-        return [whole[rows].to(self.device, self.dtype) for rows in self.slices]
+    @property
+    def rows(self) -> int:
+        """Return the number of samples in a micro-batch of this process."""
+        return self.slices[0].stop - self.slices[0].start
 
-    def latents(self, stream: str, counter: int) -> list[Tensor]:
-        """Draw z [micro-batch / processes, latent_dim] for each micro-batch."""
-        shape = (self.batch_size, self.latent_dim)
-        return self._local(rng.latent(self.distribution, self.seed, stream, counter, shape))
+    def latents(self, stream: str, counter: int) -> Tensor:
+        """Draw z [micro-batches, rows, latent_dim]."""
+        draw = functools.partial(
+            rng.latent, self.distribution, self.seed, stream, counter, (self.rows, self.latent_dim)
+        )
+        return self.stage(self._draw(draw), self.dtype)
 
-    def alphas(self, stream: str, counter: int) -> list[Tensor]:
-        """Draw α ~ U[0, 1) [micro-batch / processes] for each micro-batch."""
-        return self._local(rng.uniform(self.seed, stream, counter, (self.batch_size,)))
+    def alphas(self, stream: str, counter: int) -> Tensor:
+        """Draw α ~ U[0, 1) [micro-batches, rows]."""
+        return self.stage(self._uniform(stream, counter), self.dtype)
 
-    def flips(self, stream: str, counter: int) -> list[Tensor]:
-        """Draw for each micro-batch which images to mirror, True for one in two: [micro-batch / processes]."""
-        uniform = self._local(rng.uniform(self.seed, stream, counter, (self.batch_size,)))
-        return [values < 0.5 for values in uniform]
+    def flips(self, stream: str, counter: int) -> Tensor:
+        """Draw which images to mirror, True for one in two: [micro-batches, rows]."""
+        return self.stage(self._uniform(stream, counter) < 0.5, torch.bool)
 
-    def deltas(self, stream: str, counter: int, shape: tuple[int, ...], std: float) -> list[Tensor]:
-        """Draw δ ~ N(0, std²) [micro-batch / processes, *shape] for each micro-batch."""
-        return self._local(std * rng.normal(self.seed, stream, counter, (self.batch_size, *shape)))
+    def _uniform(self, stream: str, counter: int) -> NDArray[np.float64]:
+        return self._draw(functools.partial(rng.uniform, self.seed, stream, counter, (self.rows,)))
 
-    def masks(self, stream: str, counter: int, dropouts: Dropouts) -> list[list[Tensor]]:
-        """Draw for each micro-batch the factors of each dropout layer, 0 or 1 / (1 − rate)."""
-        layers = [
-            self._local(rng.keep(self.seed, f"{stream}.{number}", counter, (self.batch_size, *shape), rate))
-            for number, (rate, shape) in enumerate(dropouts)
+    def _draw(self, draw: Callable[..., NDArray[np.float64]]) -> NDArray[np.float64]:
+        return np.stack([draw(first_row=rows.start) for rows in self.slices])
+
+    def stage(self, values: NDArray[Any], dtype: torch.dtype) -> Tensor:
+        """Return values as a tensor on the host that `upload` sends to the device without waiting."""
+        tensor = torch.as_tensor(values, dtype=dtype)
+        return tensor.pin_memory() if self.device.type == "cuda" else tensor
+
+    def upload(self, staged: Tensor) -> Tensor:
+        """Return a staged tensor on the device, without waiting for it."""
+        return staged.to(self.device, non_blocking=True)
+
+
+@dataclass(frozen=True)
+class TableNoise:
+    """Noise that the device makes from a table [65536]: values [rows, *shape] for each micro-batch and stream.
+
+    The host only says where the draws start, which it can do ahead of time.
+    """
+
+    source: NoiseSource
+    streams: list[str]
+    shape: tuple[int, ...]
+    table: Tensor
+    lookup: table_draws.Lookup
+
+    def _positions(self) -> list[tuple[int, int]]:
+        """Return for each micro-batch the block in which its values start, and the number of values before them."""
+        width = math.prod(self.shape)
+        return [divmod(rows.start * width, table_draws.VALUES_PER_BLOCK) for rows in self.source.slices]
+
+    def starts(self, counter: int) -> NDArray[np.int64]:
+        """Return the starts of the draws of an iteration, [micro-batches, streams, 4]."""
+        seed = self.source.seed
+        starts = [
+            [table_draws.start(seed, stream, counter, block) for stream in self.streams]
+            for block, _ in self._positions()
         ]
-        scales = [1.0 / (1.0 - rate) for rate, _ in dropouts]
+        return np.array(starts)
+
+    def values(self, starts: Tensor) -> list[list[Tensor]]:
+        """Return the values [rows, *shape] for each micro-batch and stream, from `starts` on the device."""
+        shape = (self.source.rows, *self.shape)
         return [
-            [layer[micro].mul_(scale) for layer, scale in zip(layers, scales, strict=True)]
-            for micro in range(len(self.slices))
+            list(self.lookup(start, self.table, skip, math.prod(shape)).unflatten(1, shape))
+            for start, (_, skip) in zip(starts, self._positions(), strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class DropoutNoise:
+    """The masks of all dropout layers for each of `inputs` inputs: factors 0 or 1 / (1 − rate), made on the device."""
+
+    source: NoiseSource
+    inputs: int
+    layers: list[TableNoise]
+
+    def starts(self, counter: int) -> Tensor:
+        """Return the staged starts of the draws of an iteration, [layers, micro-batches, inputs, 4]."""
+        return self.source.stage(np.array([layer.starts(counter) for layer in self.layers]), torch.int64)
+
+    def masks(self, starts: Tensor) -> list[list[list[Tensor]]]:
+        """Return for each micro-batch and input the masks of all layers, from staged `starts`."""
+        uploaded = self.source.upload(starts)
+        values = [layer.values(start) for layer, start in zip(self.layers, uploaded, strict=True)]
+        return [
+            [[of_layer[micro][number] for of_layer in values] for number in range(self.inputs)]
+            for micro in range(len(self.source.slices))
         ]
 
 
@@ -83,49 +149,126 @@ class GeneratorNoise:
 
 
 @dataclass(frozen=True)
+class _HostNoise:
+    """What the host draws for an iteration, staged for the device.
+
+    Attributes:
+        latents: z [micro-batches, rows, latent_dim].
+        penalty: α [micro-batches, rows], or where δ starts [micro-batches, 1, 4], or nothing [micro-batches, 0].
+        masks: Where the dropout masks start.
+    """
+
+    latents: Tensor
+    penalty: Tensor
+    masks: Tensor
+
+
 class TrainingNoise:
     """The noise of every iteration of a run.
 
-    Attributes:
-        critic_source, generator_source: Draw for the batch size of each network.
-        penalty: The gradient penalty, which says whether it draws α or δ.
-        sample_shape: The shape of one real sample.
-        delta_std: The standard deviation of δ.
-        dropouts: The critic's dropout layers.
-        reuse_latents: Whether a generator step takes the latents of the last critic iteration.
+    The host's part of an iteration's noise is drawn in the background, while the iteration before it runs.
     """
 
-    critic_source: NoiseSource
-    generator_source: NoiseSource
-    penalty: Penalty | None
-    sample_shape: tuple[int, ...]
-    delta_std: float
-    dropouts: Dropouts
-    reuse_latents: bool
+    def __init__(
+        self,
+        critic_source: NoiseSource,
+        generator_source: NoiseSource,
+        penalty: Penalty | None,
+        sample_shape: tuple[int, ...],
+        delta_std: float,
+        dropouts: Dropouts,
+        reuse_latents: bool,
+    ) -> None:
+        """Prepare the draws of both networks.
+
+        Args:
+            critic_source, generator_source: Draw for the batch size of each network.
+            penalty: The gradient penalty, which says whether it draws α or δ.
+            sample_shape: The shape of one real sample.
+            delta_std: The standard deviation of δ.
+            dropouts: The critic's dropout layers.
+            reuse_latents: Whether a generator step takes the latents of the last critic iteration.
+        """
+        self.critic_source, self.generator_source = critic_source, generator_source
+        self.draws = penalty.draws if penalty else "nothing"
+        self.reuse_latents = reuse_latents
+        parts = ("real", "fake", "penalty") if penalty else ("real", "fake")
+        self._critic_dropout = self._dropout(critic_source, [f"critic.dropout.{part}" for part in parts], dropouts)
+        self._generator_dropout = self._dropout(generator_source, ["generator.dropout"], dropouts)
+        self._delta = self._delta_noise(sample_shape, delta_std) if self.draws == "noise" else None
+        self._critic_draws = Prefetcher(self._draw_for_critic, critic_source.device)
+        self._generator_draws = Prefetcher(self._draw_for_generator, generator_source.device)
+
+    @functools.cached_property
+    def _lookup(self) -> table_draws.Lookup:
+        return table_draws.lookup_for(self.critic_source.device, self.critic_source.dtype, _warn)
+
+    def _dropout(self, source: NoiseSource, streams: list[str], dropouts: Dropouts) -> DropoutNoise:
+        layers = [
+            TableNoise(
+                source,
+                [f"{stream}.{number}" for stream in streams],
+                shape,
+                table_draws.dropout_table(rate, source.dtype).to(source.device),
+                self._lookup,
+            )
+            for number, (rate, shape) in enumerate(dropouts)
+        ]
+        return DropoutNoise(source, len(streams), layers)
+
+    def _delta_noise(self, shape: tuple[int, ...], std: float) -> TableNoise:
+        source = self.critic_source
+        table = table_draws.normal_table(std, source.dtype).to(source.device)
+        return TableNoise(source, ["critic.delta"], shape, table, self._lookup)
 
     def critic(self, iteration: int) -> CriticNoise:
-        """Draw the noise of critic iteration number `iteration`, counted over the whole run."""
-        source = self.critic_source
-        real, fake, interpolated = (
-            source.masks(f"critic.dropout.{part}", iteration, self.dropouts if used else ())
-            for part, used in (("real", True), ("fake", True), ("penalty", self.penalty is not None))
-        )
+        """Return the noise of critic iteration number `iteration`, counted over the whole run."""
+        drawn = self._critic_draws.get(iteration)
         return CriticNoise(
-            latents=source.latents("critic.z", iteration),
-            penalty=self._penalty(iteration),
-            masks=[CriticMasks(*masks) for masks in zip(real, fake, interpolated, strict=True)],
+            latents=list(self.critic_source.upload(drawn.latents)),
+            penalty=self._penalty_noise(drawn.penalty),
+            masks=[CriticMasks(*parts) for parts in self._critic_dropout.masks(drawn.masks)],
         )
 
-    def _penalty(self, iteration: int) -> list[Tensor]:
+    def _penalty_noise(self, staged: Tensor) -> list[Tensor]:
+        uploaded = self.critic_source.upload(staged)
+        if self._delta is None:
+            return list(uploaded)
+        return [delta for (delta,) in self._delta.values(uploaded)]
+
+    def _draw_for_critic(self, iteration: int) -> _HostNoise:
+        return _HostNoise(
+            latents=self.critic_source.latents("critic.z", iteration),
+            penalty=self._draw_for_penalty(iteration),
+            masks=self._critic_dropout.starts(iteration),
+        )
+
+    def _draw_for_penalty(self, iteration: int) -> Tensor:
         source = self.critic_source
-        if self.penalty is None or self.penalty.draws == "nothing":
-            return [torch.empty(0, device=source.device, dtype=source.dtype) for _ in source.slices]
-        if self.penalty.draws == "noise":
-            return source.deltas("critic.delta", iteration, self.sample_shape, self.delta_std)
-        return source.alphas("critic.alpha", iteration)
+        if self._delta is not None:
+            return source.stage(self._delta.starts(iteration), torch.int64)
+        if self.draws == "alpha":
+            return source.alphas("critic.alpha", iteration)
+        return source.stage(np.empty((len(source.slices), 0)), source.dtype)
 
     def generator(self, step: int, critic_noise: CriticNoise) -> GeneratorNoise:
-        """Draw the noise of generator step number `step`."""
-        source = self.generator_source
-        latents = critic_noise.latents if self.reuse_latents else source.latents("generator.z", step)
-        return GeneratorNoise(latents, source.masks("generator.dropout", step, self.dropouts))
+        """Return the noise of generator step number `step`."""
+        latents, starts = self._generator_draws.get(step)
+        return GeneratorNoise(
+            latents=critic_noise.latents if latents is None else list(self.generator_source.upload(latents)),
+            masks=[masks for (masks,) in self._generator_dropout.masks(starts)],
+        )
+
+    def _draw_for_generator(self, step: int) -> tuple[Tensor | None, Tensor]:
+        latents = None if self.reuse_latents else self.generator_source.latents("generator.z", step)
+        return latents, self._generator_dropout.starts(step)
+
+    def close(self) -> None:
+        """End the threads that draw."""
+        self._critic_draws.close()
+        self._generator_draws.close()
+
+
+def _warn(text: str) -> None:
+    if distributed.world().is_main:
+        print(text, file=sys.stderr)

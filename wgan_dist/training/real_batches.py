@@ -1,6 +1,7 @@
 """The real samples of each critic iteration: this process's rows of the global batch, on its device."""
 
-from collections.abc import Generator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
@@ -8,11 +9,23 @@ from torch import Tensor
 
 from wgan_dist.data.samplers import GlobalBatchOrder, RankSampler, flip_horizontally, micro_batches, to_network_inputs
 from wgan_dist.training.noise import NoiseSource
+from wgan_dist.training.prefetcher import Prefetcher
 from wgan_dist.utils.profiler import phase
 
 
+@dataclass(frozen=True)
+class _HostBatch:
+    """The micro-batches of a global batch in memory of the host, and which samples to mirror [micro-batches, rows]."""
+
+    samples: list[Tensor]
+    flips: Tensor | None
+
+
 class RealBatches:
-    """Iterate over the global batches of a run, from where it is."""
+    """Return the global batches of a run by their numbers.
+
+    The next batch is read in the background, into pinned memory for a CUDA device, while this one is used.
+    """
 
     def __init__(
         self,
@@ -37,35 +50,39 @@ class RealBatches:
         """
         self.values, self.order, self.rows, self.noise = values, order, rows, noise
         self.fresh, self.flip, self.workers = fresh_per_critic_iteration, flip, workers
-        self._batches: Generator[list[Tensor]] | None = None
+        self._batches = Prefetcher(self._read, noise.device)
+        self._loader: Iterator[Tensor] | None = None
+        self._next_read = 0
         self._number = -1
         self._batch: list[Tensor] = []
 
     def batch(self, step: int, total_critic_iterations: int) -> list[Tensor]:
-        """Return the micro-batches of a critic iteration, as the critic takes them; iterations only go forward."""
+        """Return the micro-batches of a critic iteration, as the critic takes them; fast if iterations go forward."""
         number = total_critic_iterations if self.fresh else step
         if number != self._number:
-            if self._batches is None:
-                self._batches = self._read_from(number)
             with phase("data"):
-                self._batch, self._number = next(self._batches), number
+                self._batch, self._number = self._to_device(self._batches.get(number)), number
         return self._batch
 
-    def _read_from(self, first: int) -> Generator[list[Tensor]]:
-        slices, device = self.noise.slices, self.noise.device
-        sampler = RankSampler(self.order, first, slices, self.rows)
-        loader = micro_batches(self.values, sampler, self.workers, pin_memory=device.type == "cuda")
-        number = first
-        while True:
-            parts = [next(loader).to(device, non_blocking=True) for _ in slices]
-            if self.flip:
-                flips = self.noise.flips("critic.flip", number)
-                parts = [flip_horizontally(part, which) for part, which in zip(parts, flips, strict=True)]
-            yield [to_network_inputs(part, self.noise.dtype) for part in parts]
-            number += 1
+    def _read(self, number: int) -> _HostBatch:
+        if self._loader is None or number != self._next_read:
+            self._loader = self._load_from(number)
+        samples = [next(self._loader) for _ in self.noise.slices]
+        self._next_read = number + 1
+        return _HostBatch(samples, self.noise.flips("critic.flip", number) if self.flip else None)
+
+    def _load_from(self, number: int) -> Iterator[Tensor]:
+        sampler = RankSampler(self.order, number, self.noise.slices, self.rows)
+        return micro_batches(self.values, sampler, self.workers, pin_memory=self.noise.device.type == "cuda")
+
+    def _to_device(self, batch: _HostBatch) -> list[Tensor]:
+        samples = [self.noise.upload(part) for part in batch.samples]
+        if batch.flips is not None:
+            flips = self.noise.upload(batch.flips)
+            samples = [flip_horizontally(part, flip) for part, flip in zip(samples, flips, strict=True)]
+        return [to_network_inputs(part, self.noise.dtype) for part in samples]
 
     def close(self) -> None:
-        """Stop the worker processes."""
-        if self._batches is not None:
-            self._batches.close()
-            self._batches, self._number = None, -1
+        """End the thread that reads, and the worker processes."""
+        self._batches.close()
+        self._loader, self._number = None, -1

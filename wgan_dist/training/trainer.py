@@ -33,7 +33,7 @@ class Trainer:
     def train(self) -> None:
         """Run the loop. Raises Stopped, with everything saved, when a signal asked any process to stop."""
         gan, state, schedule, callbacks = self.gan, self.state, self.schedule, self.callbacks
-        with callbacks.active(state), closing(self.real_batches):
+        with callbacks.active(state), closing(self.real_batches), closing(self.noise):
             while state.step < schedule.max_steps and not callbacks.should_stop(state):
                 callbacks.on_step_begin(state)
                 set_learning_rates(gan, schedule.learning_rates(state.step))

@@ -1,0 +1,71 @@
+"""The real samples of critic iterations: which, mirrored or not, and in any order."""
+
+from contextlib import closing
+
+import numpy as np
+import pytest
+import torch
+
+from wgan_dist.data.samplers import GlobalBatchOrder
+from wgan_dist.distributed import World, micro_batch_slices
+from wgan_dist.training.noise import NoiseSource
+from wgan_dist.training.real_batches import RealBatches
+from wgan_dist.utils import rng
+
+SIZE, BATCH, SEED = 40, 8, 3
+IMAGES = np.random.default_rng(0).integers(0, 256, (60, 2, 3, 5), np.uint8)
+# The images that are trained on.
+ROWS = np.arange(60)[::-1][:SIZE]
+
+
+def make_batches(flip: bool = False, fresh: bool = True, workers: int = 0, rank: int = 0) -> RealBatches:
+    slices = micro_batch_slices(BATCH, 2, World(rank, 2))
+    noise = NoiseSource(SEED, 4, "normal", slices, torch.device("cpu"), torch.float64)
+    order = GlobalBatchOrder(SEED, SIZE, BATCH)
+    return RealBatches(IMAGES, order, ROWS, noise, fresh, flip, workers)
+
+
+def expected(number: int, flip: bool = False, rank: int = 0) -> list[torch.Tensor]:
+    """Of eight images in two micro-batches on two ranks, a rank has two of each micro-batch."""
+    order = GlobalBatchOrder(SEED, SIZE, BATCH)
+    images = IMAGES[ROWS[order.permutation(number)[order.batch_slice(number)]]].astype(np.float64) / 127.5 - 1.0
+    if flip:
+        mirrored = rng.uniform(SEED, "critic.flip", number, (BATCH,)) < 0.5
+        images[mirrored] = images[mirrored][..., ::-1]
+    return [torch.from_numpy(images[first : first + 2].copy()) for first in (2 * rank, 4 + 2 * rank)]
+
+
+def assert_close(found: list[torch.Tensor], others: list[torch.Tensor]) -> None:
+    for pair in zip(found, others, strict=True):
+        torch.testing.assert_close(*pair, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_batches_are_those_of_the_order_and_mirrored_as_drawn(workers: int, flip: bool, rank: int) -> None:
+    with closing(make_batches(flip, workers=workers, rank=rank)) as batches:
+        for number in range(3, 7):  # across the end of an epoch of five batches
+            assert_close(batches.batch(0, number), expected(number, flip, rank))
+
+
+def test_a_batch_depends_on_its_number_alone() -> None:
+    with closing(make_batches()) as batches:
+        for number in (4, 5, 1, 9, 10, 9, 9):
+            assert_close(batches.batch(0, number), expected(number))
+
+
+def test_a_step_may_take_one_batch_for_all_its_critic_iterations() -> None:
+    with closing(make_batches(flip=True, fresh=False)) as batches:
+        first = batches.batch(2, 10)
+        assert_close(first, expected(2, flip=True))
+        assert batches.batch(2, 11) is first
+        assert_close(batches.batch(3, 12), expected(3, flip=True))
+
+
+def test_closed_batches_can_be_read_again() -> None:
+    batches = make_batches()
+    assert_close(batches.batch(0, 2), expected(2))
+    batches.close()
+    assert_close(batches.batch(0, 2), expected(2))
+    batches.close()
