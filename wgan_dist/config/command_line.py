@@ -16,11 +16,10 @@ from fire.decorators import SetParseFn
 
 from wgan_dist.config.fields import from_flags, help_text, needs_value
 from wgan_dist.utils import signals
+from wgan_dist.utils.console import print_now
 from wgan_dist.utils.errors import LostError, Stopped, UserError
 from wgan_dist.utils.process import exit_without_teardown
 
-# The start of the command as its user sees it, before torch is imported.
-STARTED = time.monotonic()
 SECONDS_FOR_FIRST_PROCESS = 5.0
 EXIT_USAGE = 2
 EXIT_LOST = 69  # EX_UNAVAILABLE of sysexits.h: another process is gone
@@ -64,14 +63,6 @@ def read_flags(arguments: list[str], settings: type[Any]) -> dict[str, Any]:
     if words and not names:
         raise UserError(f"unexpected argument {words[0]}: settings are given as --name=value")
     return flags | ({names[0]: words} if words else {})
-
-
-def print_now(text: str, end: str = "\n") -> None:
-    """Print a text at once; if nobody reads standard output any more, discard this and all further output."""
-    try:
-        print(text, end=end, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _speaks() -> bool:

@@ -1,9 +1,9 @@
 """The recipes of the package as texts for people."""
 
-from wgan_dist.config.command_line import print_now
 from wgan_dist.config.fields import show
 from wgan_dist.config.loading import load_config
 from wgan_dist.config.recipe_files import RECIPE_NOTES, read_recipe, recipe_names
+from wgan_dist.utils.console import print_now
 
 
 def list_recipes() -> str:

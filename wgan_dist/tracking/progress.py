@@ -5,8 +5,8 @@ import sys
 import time
 from typing import Any
 
-from wgan_dist.config.command_line import STARTED, print_now
 from wgan_dist.tracking.metric_names import RECORDED
+from wgan_dist.utils.console import STARTED, print_now
 
 
 def duration_text(seconds: float) -> str:

@@ -20,7 +20,6 @@ from wgan_dist.checkpoints.best import improves
 from wgan_dist.checkpoints.manager import CheckpointManager
 from wgan_dist.checkpoints.run_dir import METRICS_FILE, checkpoint_name
 from wgan_dist.checkpoints.train_state import Best, TrainState
-from wgan_dist.config.command_line import print_now
 from wgan_dist.evaluation.evaluator import Evaluator
 from wgan_dist.losses.modules import Metrics
 from wgan_dist.tracking.logger import MetricLogger
@@ -31,6 +30,7 @@ from wgan_dist.training.early_stopping import EarlyStopping
 from wgan_dist.training.schedule import Schedule, is_due
 from wgan_dist.training.steps import GAN
 from wgan_dist.utils import profiler, signals
+from wgan_dist.utils.console import print_now
 from wgan_dist.utils.errors import Stopped, UserError
 
 # What a process with a failed background task sends instead of a signal's number; above all of them.

@@ -13,7 +13,6 @@ from wgan_dist.checkpoints.generator_file import EMA_FILE
 from wgan_dist.checkpoints.run_dir import SAMPLES, check_run_dir, make_run_dir
 from wgan_dist.checkpoints.train_state import TrainState
 from wgan_dist.config import CONFIG_FILE, Config, changed_settings, check_together, to_yaml
-from wgan_dist.config.command_line import print_now
 from wgan_dist.data.datasets import Dataset, ImageDataset, open_images, open_points
 from wgan_dist.data.decoding import ProgressCallback, progress_reporter
 from wgan_dist.data.sources.paths import expand_home
@@ -27,6 +26,7 @@ from wgan_dist.training.environment import describe_environment, idle_gpus
 from wgan_dist.training.init_from import init_from
 from wgan_dist.training.resume import find_checkpoint, resume
 from wgan_dist.training.trainer import Trainer
+from wgan_dist.utils.console import print_now
 from wgan_dist.utils.device_settings import device_settings
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import write_text
