@@ -1,6 +1,13 @@
 #!/usr/bin/env bash
-# Check on this machine's GPUs what the tests check on CPUs, and print a table: bash launch/verify_gpu.sh [--cpu]
-# --cpu runs the same checks without a GPU.
-. "$(dirname "${BASH_SOURCE[0]}")/environment.sh" ".[dev]"
+# Check and time on a GPU of this machine what the tests check on CPUs: bash launch/verify_gpu.sh [--cpu] [--out=FILE]
+# The results are appended to gpu_session.md. --cpu does the same in small sizes without a GPU.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-exec python -m tests.verify "$@"
+# A machine that has torch and accelerate needs no installation.
+python="${PYTHON:-$(command -v python || echo python3)}"
+if ! "$python" -c 'import tests.gpu_session.items' 2>/dev/null; then
+    . launch/environment.sh .
+    python=python
+fi
+exec "$python" -m tests.gpu_session "$@"

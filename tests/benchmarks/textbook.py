@@ -140,7 +140,7 @@ def mlp_critic() -> nn.Module:
 
 def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
     """mean (‖∇D(x̂)‖ − 1)² as every tutorial has it."""
-    alpha = torch.rand(len(real), *[1] * (real.dim() - 1))
+    alpha = torch.rand(len(real), *[1] * (real.dim() - 1), device=real.device)
     mixed = (alpha * real + (1 - alpha) * fake).requires_grad_(True)
     scores = critic(mixed)
     (gradient,) = torch.autograd.grad(scores, mixed, torch.ones_like(scores), create_graph=True, retain_graph=True)
