@@ -117,4 +117,5 @@ def environment(library: Path) -> dict[str, str]:
         "LD_PRELOAD": str(library),
         "LD_LIBRARY_PATH": str(library.parent),  # where Triton looks for the driver to link against
         "CUDA_VISIBLE_DEVICES": "0",
+        "TORCHINDUCTOR_COMPILE_THREADS": "1",  # few kernels compile in less time than a pool of processes starts
     }

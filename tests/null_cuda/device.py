@@ -46,9 +46,14 @@ def reset() -> None:
     _library().null_cuda_reset()
 
 
+def count() -> int:
+    """Return the number of events since the last reset."""
+    return _library().null_cuda_count()
+
+
 def events() -> list[Event]:
     """Return the events since the last reset, in order."""
-    found = _library().null_cuda_events()[: _library().null_cuda_count()]
+    found = _library().null_cuda_events()[: count()]
     return [Event(event.kind.decode(), event.name.decode(), event.size, event.pinned) for event in found]
 
 
