@@ -27,7 +27,12 @@ def _events(recorded: list[dict[str, Any]]) -> list[Event]:
 
 
 def test_kernels_and_copies_are_launches_under_their_names(found: dict[str, Any]) -> None:
-    names = {"addition": "CUDAFunctorOnSelf_add", "copy": "cudaMemcpyAsync", "product": "cublas", "convolution": "cudnn"}
+    names = {
+        "addition": "CUDAFunctorOnSelf_add",
+        "copy": "cudaMemcpyAsync",
+        "product": "cublas",
+        "convolution": "cudnn",
+    }
     for probe, name in names.items():
         events = _events(found[probe])
         assert launches(events) == 1, probe
