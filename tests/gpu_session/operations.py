@@ -22,6 +22,7 @@ from wgan_dist.models.registry import build_critic, critic_spec
 from wgan_dist.ops.conv import conv2d, conv_transpose2d
 from wgan_dist.ops.double_backward import input_gradient
 from wgan_dist.ops.instance_norm import instance_norm
+from wgan_dist.training.buffer_snapshot import BufferSnapshot
 from wgan_dist.training.grad_scaler import GradScaler
 
 UPDATES, SKIPPED_UPDATE = 6, 2
@@ -59,14 +60,14 @@ def _optimize(like: Optimizer, device: torch.device, dtype: torch.dtype) -> tupl
     """Take updates of which one has an infinite gradient; return the parameters and the number of skipped updates."""
     parameters = [nn.Parameter(draw(*shape, seed=1).to(device, dtype)) for shape in ((5, 3, 4, 4), (7,))]
     optimizer = type(like)(parameters, **like.defaults)
-    scaler = GradScaler(optimizer, [], device, dynamic=False)
+    scaler = GradScaler(optimizer, BufferSnapshot([]), device, dynamic=False)
     for update in range(UPDATES):
         optimizer.zero_grad()
         gradients = [draw(*parameter.shape, seed=10 + update).to(device, dtype) for parameter in parameters]
         if update == SKIPPED_UPDATE:
             gradients[0][0, 0, 0, 0] = float("inf")
         products = [(parameter * gradient).sum() for parameter, gradient in zip(parameters, gradients, strict=True)]
-        scaler.scale_loss(torch.stack(products).sum()).backward()
+        scaler.backward(torch.stack(products).sum())
         scaler.step()
     return [parameter.detach() for parameter in parameters], scaler.state().skipped
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wgan_dist import distributed
+from tests.single_steps import start
 from wgan_dist.checkpoints.train_state import TrainState
 from wgan_dist.config import Config, load_config
 from wgan_dist.data.datasets import Dataset
@@ -42,8 +42,7 @@ def settings_in(scratch: Path, **settings: str) -> dict[str, str]:
 
 def build(config: Config, data: Dataset) -> TrainingRun:
     """Start this process as a run does, and build the run."""
-    accelerator = distributed.start(config.threads, config.timeout, config.deterministic, config.tf32)
-    return build_run(config, accelerator, data)
+    return build_run(config, start(config), data)
 
 
 def small_run(settings: dict[str, str]) -> TrainingRun:

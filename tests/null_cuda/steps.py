@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.testing._internal.distributed.fake_pg import FakeStore  # its module registers the backend
 
 from tests.null_cuda import device
-from wgan_dist import distributed
+from tests.single_steps import start
 from wgan_dist.checkpoints.train_state import TrainState
 from wgan_dist.config import Config, load_config
 from wgan_dist.data.datasets import Dataset, ImageDataset, PointDataset
@@ -95,8 +95,7 @@ def _average(_: None, bucket: dist.GradBucket) -> torch.futures.Future[torch.Ten
 
 def _build(settings: dict[str, str]) -> TrainingRun:
     config = load_config(SETTINGS | settings)
-    accelerator = distributed.start(config.threads, deterministic=config.deterministic, tf32=config.tf32)
-    run = build_run(config, accelerator, _data(config))
+    run = build_run(config, start(config), _data(config))
     for network in run.gan.networks().values():
         if isinstance(network.loss, DistributedDataParallel):
             network.loss.register_comm_hook(None, _average)
