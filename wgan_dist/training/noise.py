@@ -150,7 +150,7 @@ class GeneratorNoise:
 
 @dataclass(frozen=True)
 class _HostNoise:
-    """What the host draws for an iteration, staged for the device.
+    """The draws of the host for an iteration, staged for the device.
 
     Attributes:
         latents: z [micro-batches, rows, latent_dim].
