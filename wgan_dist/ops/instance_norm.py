@@ -2,7 +2,7 @@
 
 y = w · (x − μ) · r + b with r = 1 / √(σ² + ε); μ and σ² are the mean and the variance over the positions of each
 sample's map. Torch's own operation copies to channels-first memory in every derivative, and composes its second
-derivative of twenty operations. On a GPU each of the four pieces below is compiled to a few kernels.
+derivative of twenty operations. On a GPU each of the four pieces below is a kernel of `instance_norm_triton`.
 """
 
 import functools
@@ -15,7 +15,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from wgan_dist.ops.double_backward import INPUT_GRADIENT_ONLY
-from wgan_dist.utils.compiler import compiled_for_gpu
+from wgan_dist.utils.compiler import missing_compiler
 
 POSITIONS = (2, 3)
 SAMPLES_AND_POSITIONS = (0, 2, 3)
@@ -102,16 +102,20 @@ class _Pieces(NamedTuple):
     second_grads: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 
 
-_CPU_PIECES = _Pieces(_normalise, _input_grad, _all_grads, _second_grads)
+_SINGLE_OPERATIONS = _Pieces(_normalise, _input_grad, _all_grads, _second_grads)
 
 
 @functools.cache
 def _gpu_pieces() -> _Pieces:
-    return _Pieces(*map(compiled_for_gpu, _CPU_PIECES))
+    if missing_compiler(torch.device("cuda")):
+        return _SINGLE_OPERATIONS
+    from wgan_dist.ops import instance_norm_triton as kernels
+
+    return _Pieces(kernels.normalise, kernels.input_grad, kernels.all_grads, kernels.second_grads)
 
 
 def _pieces(x: Tensor) -> _Pieces:
-    return _gpu_pieces() if x.is_cuda else _CPU_PIECES
+    return _gpu_pieces() if x.is_cuda else _SINGLE_OPERATIONS
 
 
 class _InstanceNorm(Function):
