@@ -3,6 +3,8 @@
 import importlib.util
 import os
 import shutil
+import sysconfig
+from pathlib import Path
 
 import torch
 
@@ -18,4 +20,8 @@ def missing_compiler(device: torch.device) -> str:
     if importlib.util.find_spec("triton") is None:
         return "the package triton"
     compilers = (os.environ.get("CC", "gcc"), "gcc", "clang")
-    return "" if any(map(shutil.which, compilers)) else "a C compiler, gcc or clang"
+    if not any(map(shutil.which, compilers)):
+        return "a C compiler, gcc or clang"
+    # Debian's own scheme points to a folder that the headers are never in.
+    headers = Path(sysconfig.get_path("include", "posix_prefix"))
+    return "" if (headers / "Python.h").is_file() else f"Python's C headers in {headers}"
