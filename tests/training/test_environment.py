@@ -30,6 +30,22 @@ def test_the_line_of_a_gpu_names_it_with_settings_and_versions(monkeypatch: pyte
 
 
 @pytest.mark.parametrize(
+    ("config", "layout"),
+    [
+        (Config(mixed_precision="no"), "channels last"),
+        (Config(mixed_precision="no", fast_ops=False), "contiguous"),
+        (Config(mixed_precision="no", compile=True), "layout chosen by the compiler"),
+    ],
+)
+def test_the_line_of_a_gpu_names_the_layout_that_is_used(
+    monkeypatch: pytest.MonkeyPatch, config: Config, layout: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA Test GPU")
+    settings = DeviceSettings(True, False, True, False, torch.channels_last)
+    assert describe_environment(config, GPU, settings).split("; ")[0].endswith(f"cudnn.benchmark on, {layout}")
+
+
+@pytest.mark.parametrize(
     ("device", "gpus", "note"),
     [
         (GPU, 1, ""),

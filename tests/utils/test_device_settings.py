@@ -49,10 +49,10 @@ def test_a_cpu_has_neither_tf32_nor_cudnn_and_keeps_channels_last(dtype: str) ->
 
 def test_the_settings_are_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_tf32_supported", lambda: True)
-    assert str(device_settings(GPU)) == "TF32 in convolutions, cudnn.benchmark on, channels last"
-    both = "TF32 in convolutions and matrix products, cudnn.benchmark on, channels last"
+    assert str(device_settings(GPU)) == "TF32 in convolutions, cudnn.benchmark on"
+    both = "TF32 in convolutions and matrix products, cudnn.benchmark on"
     assert str(device_settings(GPU, tf32=True)) == both
-    fixed = "no TF32, cudnn.benchmark off, deterministic, contiguous"
+    fixed = "no TF32, cudnn.benchmark off, deterministic"
     assert str(device_settings(GPU, deterministic=True)) == fixed
 
 

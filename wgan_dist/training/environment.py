@@ -34,6 +34,13 @@ def _versions() -> str:
     return ", ".join(f"{name} {found}" for name, found in versions.items() if found)
 
 
+def _layout(config: Config, settings: DeviceSettings) -> str:
+    """Return the memory layout of images; a custom network keeps its own."""
+    if config.compile:
+        return "layout chosen by the compiler"
+    return "channels last" if config.fast_ops and settings.memory_format == torch.channels_last else "contiguous"
+
+
 def describe_environment(config: Config, device: torch.device, settings: DeviceSettings) -> str:
     """Return one line on processes, devices and precision, and on a GPU also its settings and versions.
 
@@ -43,7 +50,7 @@ def describe_environment(config: Config, device: torch.device, settings: DeviceS
     threads = _count(torch.get_num_threads(), "CPU thread")
     autocast = "" if config.mixed_precision == "no" else f" with {config.mixed_precision} autocast"
     line = f"{processes} on {_devices(device)} ({threads} each), {config.dtype}{autocast}"
-    return line if device.type == "cpu" else f"{line}, {settings}; {_versions()}"
+    return line if device.type == "cpu" else f"{line}, {settings}, {_layout(config, settings)}; {_versions()}"
 
 
 def idle_gpus(device: torch.device) -> str:

@@ -16,7 +16,7 @@ class DeviceSettings:
         matmul_tf32: Whether float32 matrix products compute in TF32.
         benchmark: Whether cuDNN tries its algorithms for each new shape and keeps the fastest.
         deterministic: Whether every kernel sums in a fixed order.
-        memory_format: The memory layout of networks and images, channels_last or contiguous_format.
+        memory_format: The memory layout of networks with fast operations, channels_last or contiguous_format.
     """
 
     conv_tf32: bool
@@ -36,14 +36,13 @@ class DeviceSettings:
             torch.use_deterministic_algorithms(self.deterministic)
 
     def __str__(self) -> str:
-        """Return the settings as one line: TF32, benchmark, determinism and layout."""
+        """Return the settings as one line: TF32, benchmark and determinism."""
         uses = {"convolutions": self.conv_tf32, "matrix products": self.matmul_tf32}
         tf32 = " and ".join(name for name, is_on in uses.items() if is_on)
         deterministic = ", deterministic" if self.deterministic else ""
-        layout = "channels last" if self.memory_format == torch.channels_last else "contiguous"
         return (
             f"{f'TF32 in {tf32}' if tf32 else 'no TF32'}, "
-            f"cudnn.benchmark {'on' if self.benchmark else 'off'}{deterministic}, {layout}"
+            f"cudnn.benchmark {'on' if self.benchmark else 'off'}{deterministic}"
         )
 
 
@@ -70,7 +69,7 @@ def device_settings(
     """
     on_gpu = device.type == "cuda"
     can_use_tf32 = on_gpu and dtype == "float32" and not deterministic and torch.cuda.is_tf32_supported()
-    channels_last = not on_gpu or can_use_tf32 or mixed_precision != "no"
+    channels_last = not on_gpu or can_use_tf32 or mixed_precision in ("bf16", "fp16")
     return DeviceSettings(
         conv_tf32=can_use_tf32,
         matmul_tf32=can_use_tf32 and tf32,
