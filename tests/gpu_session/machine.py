@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from wgan_dist.utils.device_settings import DeviceSettings
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -28,27 +30,24 @@ class Machine:
             torch.cuda.synchronize()
 
 
+def set_flags(conv_tf32: bool, matmul_tf32: bool, benchmark: bool, deterministic: bool = False) -> None:
+    """Set torch's flags for the device, whatever a run has set."""
+    DeviceSettings(conv_tf32, matmul_tf32, benchmark, deterministic, torch.channels_last).apply()
+
+
 @contextmanager
 def own_settings() -> Iterator[None]:
     """Undo in the end what the block sets in torch for the whole process, and free the memory of the device."""
-    threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
-    convolutions, products = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    tf32 = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    benchmark = torch.backends.cudnn.benchmark
     try:
         yield
     finally:
         torch.set_num_threads(threads)
-        if torch.are_deterministic_algorithms_enabled():
-            torch.use_deterministic_algorithms(False)
-        torch.backends.cudnn.benchmark = benchmark
-        allow_tf32(convolutions, products)
+        set_flags(*tf32, benchmark, deterministic)
         gc.collect()
         torch.cuda.empty_cache()
-
-
-def allow_tf32(convolutions: bool, products: bool) -> None:
-    """Let a GPU round float32 operands to TF32, or not, in convolutions and in matrix products."""
-    torch.backends.cudnn.allow_tf32 = convolutions
-    torch.backends.cuda.matmul.allow_tf32 = products
 
 
 def draw(*shape: int, seed: int) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from tests.gpu_session.machine import Machine, allow_tf32, draw, greatest_difference, relative_difference
+from tests.gpu_session.machine import Machine, draw, greatest_difference, relative_difference, set_flags
 from tests.gpu_session.small_runs import settings_in, small_run
 from tests.gpu_session.table import Row, at_most, holds
 from wgan_dist.losses.adversarial import LOSSES
@@ -199,7 +199,7 @@ def _critics(machine: Machine) -> Iterator[Row]:
 
 def fast_operations(machine: Machine) -> Iterator[Row]:
     """Compare fast operations with torch's in float64: values, first and second derivatives, in both layouts."""
-    allow_tf32(convolutions=False, products=False)
+    set_flags(conv_tf32=False, matmul_tf32=False, benchmark=False)
     for kind, operations in _operations().items():
         for precision in PRECISIONS:
             differences = {each.name: _difference(machine, each, precision) for each in operations}

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from tests.gpu_session.loops import N_CRITIC, Loop, Textbook, critic_and_generator, our_loop, textbook_loop
-from tests.gpu_session.machine import Machine, allow_tf32, own_settings
+from tests.gpu_session.machine import Machine, own_settings, set_flags
 from tests.gpu_session.shapes import batches, dcgan, resnet, textbook_dcgan, textbook_resnet
 from tests.gpu_session.small_runs import DENSE
 from tests.gpu_session.table import Row, attempted, measured, not_tried
@@ -123,14 +123,13 @@ def _ours(machine: Machine, variant: Variant, settings: dict[str, str]) -> str:
     with own_settings():
         loop = our_loop(settings | variant.settings, variant.layout)
         if variant.tf32 is not None:
-            allow_tf32(convolutions=variant.tf32, products=variant.tf32)
+            set_flags(variant.tf32, variant.tf32, benchmark=True)
         return _speed(machine, loop)
 
 
 def _textbook(machine: Machine, tuned: bool, case: Textbook) -> str:
     with own_settings():
-        torch.backends.cudnn.benchmark = tuned
-        allow_tf32(convolutions=True, products=tuned)
+        set_flags(conv_tf32=True, matmul_tf32=tuned, benchmark=tuned)
         return _speed(machine, textbook_loop(machine, case))
 
 
