@@ -30,6 +30,8 @@ PRECISIONS: Mapping[str, Settings] = {
     "fp16": {"mixed_precision": "fp16"},
     "float64": {"dtype": "float64"},
 }
+# Deterministically, torch raises an error for an operation that has no deterministic kernel.
+MODES = dict(PRECISIONS) | {"deterministic": {"deterministic": "true"}}
 
 # The sizes of images, and of latents where the textbook has others.
 FULL_SIZES: dict[str, Settings] = {
@@ -70,30 +72,30 @@ def _is_accepted(settings: Settings) -> bool:
 
 
 def all_cases() -> dict[str, Settings]:
-    """Return every network with every norm, constraint and precision that go together."""
-    products = itertools.product(networks().items(), CONSTRAINTS.items(), PRECISIONS.items())
+    """Return every network with every norm, constraint and mode that go together."""
+    products = itertools.product(networks().items(), CONSTRAINTS.items(), MODES.items())
     cases = {
-        f"{network}, {constraint}, {precision}": settings | constrained | precise
-        for (network, settings), (constraint, constrained), (precision, precise) in products
+        f"{network}, {constraint}, {mode}": settings | constrained | computed
+        for (network, settings), (constraint, constrained), (mode, computed) in products
     }
     return {name: settings for name, settings in cases.items() if _is_accepted(settings)}
 
 
 def covering_cases() -> dict[str, Settings]:
-    """Return few cases that have each network with each norm, each constraint and each precision."""
-    constraints, precisions = itertools.cycle(CONSTRAINTS.items()), itertools.cycle(PRECISIONS.items())
-    return dict(_covering(constraints, precisions))
+    """Return few cases that have each network with each norm, each constraint and each mode."""
+    constraints, modes = itertools.cycle(CONSTRAINTS.items()), itertools.cycle(MODES.items())
+    return dict(_covering(constraints, modes))
 
 
 def _covering(
-    constraints: Iterator[tuple[str, Settings]], precisions: Iterator[tuple[str, Settings]]
+    constraints: Iterator[tuple[str, Settings]], modes: Iterator[tuple[str, Settings]]
 ) -> Iterator[tuple[str, Settings]]:
     for network, settings in networks().items():
-        precision, precise = next(precisions)
+        mode, computed = next(modes)
         constraint, constrained = next(constraints)
         while not _is_accepted(settings | constrained):
             constraint, constrained = next(constraints)
-        yield f"{network}, {constraint}, {precision}", settings | constrained | precise
+        yield f"{network}, {constraint}, {mode}", settings | constrained | computed
 
 
 def full_size(network: str, precision: str) -> Settings:

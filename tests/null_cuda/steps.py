@@ -39,8 +39,8 @@ class Counts:
     """What the device was asked for in the last step.
 
     Attributes:
-        critic: The launches of a critic iteration, with its real samples and its noise. The fake process group launches
-            nothing.
+        critic: The launches of a critic iteration, with its real samples and its noise. Exchanges between processes are
+            not NCCL's: the fake process group launches a copy for each process to gather, and nothing to reduce.
         generator: The launches of a generator step without its critic iterations, with the moving average.
         waits: The events for which the host waits, in a generator step with its critic iterations.
     """

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import pytest
-
 from tests.null_cuda.cases import full_size
 from tests.null_cuda.test_steps import take_steps
 
@@ -11,9 +9,6 @@ from tests.null_cuda.test_steps import take_steps
 MOST_IN_CRITIC_ITERATION, MOST_IN_GENERATOR_STEP = 300, 110
 
 
-@pytest.mark.xfail(
-    reason="InstanceNorm and the gradient scaler launch many small kernels", raises=AssertionError, strict=True
-)
 def test_launches_of_dcgan_at_64_pixels(library: Path) -> None:
     counts = take_steps(library, {"dcgan": full_size("dcgan", "float32")})["dcgan"]
     assert counts["critic"] <= MOST_IN_CRITIC_ITERATION

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.null_cuda.cases import SMALL, Settings, all_cases, covering_cases
+from tests.null_cuda.cases import CONSTRAINTS, MODES, SMALL, Settings, all_cases, covering_cases, networks
 from tests.null_cuda.run import results
 
 WORLD_SIZES = (1, 8)
@@ -20,17 +20,18 @@ def take_steps(library: Path, cases: dict[str, Settings], world_size: int = 1, t
 
 
 @pytest.mark.parametrize("world_size", WORLD_SIZES)
-def test_networks_norms_penalties_and_precisions_train(library: Path, world_size: int) -> None:
+def test_networks_norms_constraints_and_modes_train(library: Path, world_size: int) -> None:
     cases = covering_cases()
-    assert len(cases) == 27
+    assert len(cases) == len(networks())
+    assert all(any(part in name for name in cases) for part in (*CONSTRAINTS, *MODES))
     take_steps(library, cases, world_size)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("world_size", WORLD_SIZES)
-def test_every_network_norm_penalty_and_precision_trains(library: Path, world_size: int) -> None:
+def test_every_network_norm_constraint_and_mode_trains(library: Path, world_size: int) -> None:
     cases = all_cases()
-    assert len(cases) == 708
+    assert len(cases) == 885
     take_steps(library, cases, world_size, timeout=3600)
 
 
