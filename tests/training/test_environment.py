@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from wgan_dist.config import Config
-from wgan_dist.training.environment import describe_environment, idle_gpus
+from wgan_dist.training.environment import describe_environment, idle_gpus, missing_kernels
 from wgan_dist.utils.device_settings import DeviceSettings, device_settings
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -58,3 +58,15 @@ def test_the_line_of_a_gpu_names_the_layout_that_is_used(
 def test_idle_gpus_are_told(monkeypatch: pytest.MonkeyPatch, device: torch.device, gpus: int, note: str) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     assert idle_gpus(device) == note
+
+
+def test_a_run_on_a_gpu_says_what_its_kernels_lack(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert missing_kernels(Config(), GPU) == ""
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CC", raising=False)
+    note = (
+        "InstanceNorm takes many small kernels: one for each piece needs a C compiler, gcc or clang, and there is none"
+    )
+    assert missing_kernels(Config(), GPU) == note
+    others = [(Config(), CPU), (Config(fast_ops=False), GPU), (Config(compile=True), GPU)]
+    assert [missing_kernels(config, device) for config, device in others] == ["", "", ""]

@@ -6,6 +6,7 @@ import torch
 
 from wgan_dist import distributed
 from wgan_dist.config import Config
+from wgan_dist.utils.compiler import missing_compiler
 from wgan_dist.utils.device_settings import DeviceSettings
 
 
@@ -59,3 +60,10 @@ def idle_gpus(device: torch.device) -> str:
     if device.type == "cpu" or distributed.world().size > 1 or idle < 1:
         return ""
     return f"1 process; {_count(idle, 'more GPU')} {'is' if idle == 1 else 'are'} idle: bash launch/multi_gpu.sh"
+
+
+def missing_kernels(config: Config, device: torch.device) -> str:
+    """Return a note if InstanceNorm's kernels cannot be compiled for the GPU of a run, or else an empty text."""
+    if device.type == "cpu" or not config.fast_ops or config.compile or not (missing := missing_compiler(device)):
+        return ""
+    return f"InstanceNorm takes many small kernels: one for each piece needs {missing}, and there is none"

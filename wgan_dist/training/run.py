@@ -22,7 +22,7 @@ from wgan_dist.models.registry import is_own_class
 from wgan_dist.tracking import trackers
 from wgan_dist.training.build_callbacks import build_callbacks
 from wgan_dist.training.build_run import TrainingRun, build_run
-from wgan_dist.training.environment import describe_environment, idle_gpus
+from wgan_dist.training.environment import describe_environment, idle_gpus, missing_kernels
 from wgan_dist.training.init_from import init_from
 from wgan_dist.training.resume import find_checkpoint, resume
 from wgan_dist.training.trainer import Trainer
@@ -76,7 +76,7 @@ def _start_processes(config: Config) -> tuple[Config, Accelerator]:
     settings.apply()
     config = dataclasses.replace(config, mixed_precision=precision)
     print_main(describe_environment(config, device, settings))
-    if note := idle_gpus(device):
+    for note in filter(None, (idle_gpus(device), missing_kernels(config, device))):
         print_main(note)
     return config, accelerator
 
