@@ -8,6 +8,7 @@
 """
 
 import argparse
+import faulthandler
 import os
 import sys
 import tempfile
@@ -73,4 +74,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    faulthandler.enable()
     main()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from tests.gpu_session.machine import Machine, draw, greatest_difference, relative_difference, set_flags
+from tests.gpu_session.machine import Machine, draw, greatest_difference, set_flags
 from tests.gpu_session.small_runs import settings_in, small_run
 from tests.gpu_session.table import Row, at_most, holds
 from wgan_dist.losses.adversarial import LOSSES
@@ -31,6 +31,7 @@ SCALE = 2.0**7
 EPSILON = 1e-5
 # Kernel, stride, padding and size of the input: of DCGAN's layers, its last one, ResNet's, and an odd one.
 GEOMETRIES = [(4, 2, 1, 16), (4, 1, 0, 4), (3, 1, 1, 8), (5, 2, 2, 9)]
+LAYOUTS = (torch.channels_last, torch.contiguous_format)
 CRITICS = [("dcgan", "instance"), ("dcgan", "layer"), ("resnet", "none")]
 
 Function = Callable[[Tensor, Tensor], Tensor]
@@ -44,6 +45,10 @@ class Precision:
     dtype: torch.dtype
     autocast: torch.dtype | None
     limit: float
+
+    def autocast_on(self, device: torch.device) -> torch.autocast:
+        """Return the context in which to compute on a device."""
+        return torch.autocast(device.type, self.autocast, enabled=self.autocast is not None)
 
 
 PRECISIONS = [
@@ -156,49 +161,47 @@ def _derivatives(function: Function, x: Tensor, weight: Tensor) -> list[Tensor]:
     return [value, *first, inner, second]
 
 
-def _as_given(values: list[Tensor], precision: Precision, layout: torch.memory_format) -> list[Tensor]:
-    return [
-        value.to(precision.dtype, memory_format=layout) if value.dim() == 4 else value.to(precision.dtype)
-        for value in values
-    ]
+def _on_device(machine: Machine, value: Tensor, precision: Precision, layout: torch.memory_format) -> Tensor:
+    moved = value.to(machine.device, precision.dtype)
+    return moved.contiguous(memory_format=layout) if moved.dim() == 4 else moved
 
 
 def _difference(machine: Machine, operation: Operation, precision: Precision) -> float:
-    """Return the greatest difference of any derivative from torch's in float64, in both memory layouts."""
-    exact = [draw(*shape, seed=seed).to(machine.device) for seed, shape in enumerate((operation.x, operation.weight))]
+    """Return the greatest difference of any derivative from torch's, in both memory layouts."""
+    exact = [draw(*shape, seed=seed) for seed, shape in enumerate((operation.x, operation.weight))]
     expected = _derivatives(operation.theirs, *exact)
     differences = []
-    for layout in (torch.channels_last, torch.contiguous_format):
-        values = _as_given(exact, precision, layout)
-        with torch.autocast(machine.device.type, precision.autocast, enabled=precision.autocast is not None):
-            found = _derivatives(operation.ours, *values)
-        differences.append(greatest_difference(found, expected))
+    for layout in LAYOUTS:
+        values = [_on_device(machine, value, precision, layout) for value in exact]
+        with precision.autocast_on(machine.device):
+            differences.append(greatest_difference(_derivatives(operation.ours, *values), expected))
     return float(np.max(differences))
 
 
-def _critic_gradient(machine: Machine, critic: nn.Module, precision: Precision) -> Tensor:
-    """Return the gradient of the whole loss of a critic, with its penalty, as one vector."""
+def _critic_gradient(critic: nn.Module, device: torch.device, precision: Precision) -> Tensor:
+    """Return the gradient of the whole loss of a critic on a device, with its penalty, as one vector."""
     loss = CriticLoss(critic, LOSSES["wasserstein"], PENALTIES["gp"], 10.0)
     shapes = ((4, 3, 32, 32), (4, 3, 32, 32), (4,))
     values = (draw(*shape, seed=seed).tanh() for seed, shape in enumerate(shapes))
-    real, fake, alpha = (value.to(machine.device, precision.dtype) for value in values)
-    with torch.autocast(machine.device.type, precision.autocast, enabled=precision.autocast is not None):
+    real, fake, alpha = (value.to(device, precision.dtype) for value in values)
+    with precision.autocast_on(device):
         value, _ = loss(real, fake, alpha.abs(), CriticMasks())
     return torch.cat([gradient.flatten() for gradient in torch.autograd.grad(value, list(critic.parameters()))])
 
 
 def _critics(machine: Machine) -> Iterator[Row]:
     for name, norm in CRITICS:
-        plain = build_critic(critic_spec(name, 32, 3, 8, norm), 0).to(machine.device, torch.float64)
-        exact = _critic_gradient(machine, plain, PRECISIONS[0])
+        plain = build_critic(critic_spec(name, 32, 3, 8, norm), 0).double()
+        exact = _critic_gradient(plain, torch.device("cpu"), PRECISIONS[0])
         for precision in PRECISIONS:
-            fast = use_fast_ops(without_second_derivatives(copy.deepcopy(plain).to(precision.dtype)))
-            difference = relative_difference(_critic_gradient(machine, fast, precision), exact)
+            fast = use_fast_ops(without_second_derivatives(copy.deepcopy(plain))).to(machine.device, precision.dtype)
+            gradients = (_critic_gradient(fast.to(memory_format=each), machine.device, precision) for each in LAYOUTS)
+            difference = greatest_difference(gradients, [exact] * len(LAYOUTS))
             yield at_most(f"{name} critic, norm {norm}, {precision.name}", difference, precision.limit)
 
 
 def fast_operations(machine: Machine) -> Iterator[Row]:
-    """Compare fast operations with torch's in float64: values, first and second derivatives, in both layouts."""
+    """Compare fast operations with torch's in float64 on the CPU: values and derivatives, in both memory layouts."""
     set_flags(conv_tf32=False, matmul_tf32=False, benchmark=False)
     for kind, operations in _operations().items():
         for precision in PRECISIONS:
@@ -211,22 +214,26 @@ def fast_operations(machine: Machine) -> Iterator[Row]:
 # --- half precision ---
 
 
-def _penalty(machine: Machine, precision: torch.dtype | None) -> float:
-    """Return the penalty of a DCGAN whose gradients have norms around 3; `precision` None is float64."""
-    critic = build_critic(critic_spec("dcgan", 32, 3, 8, "instance"), 0).to(machine.device, torch.float64)
-    images = draw(32, 3, 32, 32, seed=0).tanh().to(machine.device)
+def _critic_of_norm_3(images: Tensor) -> nn.Module:
+    """Return a DCGAN in float64 whose gradients have norms around 3 at some images."""
+    critic = build_critic(critic_spec("dcgan", 32, 3, 8, "instance"), 0).double()
     norms = gradient_norms(input_gradient(critic, images))
     weights = [parameter for parameter in critic.parameters() if parameter.dim() > 1]
     weights[-1].data.mul_(3.0 / norms.mean())
-    dtype = torch.float64 if precision is None else torch.float32
-    scale = torch.tensor(SCALE, device=machine.device) if precision is torch.float16 else None
-    with torch.autocast(machine.device.type, precision, enabled=precision is not None):
-        gradient = input_gradient(critic.to(dtype), images.to(dtype), scale)
-        return float(two_sided_penalty(gradient_norms(gradient.detach())))
+    return critic
+
+
+def _penalty(critic: nn.Module, images: Tensor, scale: Tensor | None = None) -> float:
+    return float(two_sided_penalty(gradient_norms(input_gradient(critic, images, scale).detach())))
 
 
 def penalties(machine: Machine) -> Iterator[Row]:
-    """Compare the penalty in half precision with that in float64."""
-    exact = _penalty(machine, None)
-    for precision in (torch.bfloat16, torch.float16):
-        yield at_most(f"penalty, {precision}", abs(_penalty(machine, precision) / exact - 1.0), 1e-2)
+    """Compare the penalty in half precision with that in float64 on the CPU; fp16 has a loss scale."""
+    images = draw(32, 3, 32, 32, seed=0).tanh()
+    critic = _critic_of_norm_3(images)
+    exact = _penalty(critic, images)
+    critic, images = critic.to(machine.device, torch.float32), images.to(machine.device, torch.float32)
+    for precision, scale in ((torch.bfloat16, None), (torch.float16, torch.tensor(SCALE, device=machine.device))):
+        with torch.autocast(machine.device.type, precision):
+            found = _penalty(critic, images, scale)
+        yield at_most(f"penalty, {precision}", abs(found / exact - 1.0), 1e-2)
