@@ -51,13 +51,19 @@ def _check_items(names: list[str]) -> None:
             raise UserError(f"item={name}: expected one of {', '.join(CHECKS)}")
 
 
+def _table(machine: Machine, path: Path) -> Table:
+    try:
+        return Table(path, f"# {card(machine)}, torch {torch.__version__}, {time.strftime('%d %B %Y')}")
+    except OSError as error:
+        raise UserError(f"out={path}: cannot be written: {error.strerror}") from error
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Run the items that the arguments name, or all; return the number of failures."""
     _check_items(arguments.items)
     with tempfile.TemporaryDirectory() as scratch:
         machine = _machine(arguments.cpu, Path(scratch))
-        heading = f"# {card(machine)}, torch {torch.__version__}, {time.strftime('%d %B %Y')}"
-        table = Table(arguments.out, heading)
+        table = _table(machine, arguments.out)
         chosen = [item for item in items(machine, arguments.minutes) if item.name in (arguments.items or CHECKS)]
         run_items(chosen, table, arguments.minutes * 60)
     return table.failures

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,9 +16,10 @@ import torch
 from torch.autograd import DeviceType  # type: ignore[attr-defined]
 
 from tests.gpu_session import __main__ as command
+from tests.gpu_session.children import Child, outputs
 from tests.gpu_session.items import CHECKS
 from tests.gpu_session.loops import N_CRITIC, critic_and_generator
-from tests.gpu_session.machine import Machine, greatest_difference, own_settings
+from tests.gpu_session.machine import Machine, greatest_difference, own_settings, set_flags
 from tests.gpu_session.profiling import MARK, Counts, busy_share, count
 from tests.gpu_session.session import Item, run_items
 from tests.gpu_session.speed import Effort
@@ -195,6 +197,13 @@ def test_an_unknown_item_is_refused_in_one_line(
     assert capsys.readouterr().err == f"error: item=spede: expected one of {', '.join(CHECKS)}\n"
 
 
+def test_a_file_that_cannot_be_written_is_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert status(monkeypatch, "--cpu", f"--out={tmp_path}") == 2
+    assert capsys.readouterr().err == f"error: out={tmp_path}: cannot be written: Is a directory\n"
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_it_says_so_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
@@ -209,7 +218,43 @@ def test_it_needs_no_package_of_command_lines_or_tests(tmp_path: Path) -> None:
     run(*PYTHON, "-c", code, cwd=tmp_path)
 
 
+# --- the processes that it starts ---
+
+
+def child(folder: Path, name: str, script: str) -> Child:
+    """Start a shell as a process of the session."""
+    out, err = folder / f"{name}.out", folder / f"{name}.err"
+    with out.open("wb") as stdout, err.open("wb") as stderr:
+        return Child(subprocess.Popen(["sh", "-c", script], stdout=stdout, stderr=stderr), out, err)
+
+
+def test_of_several_processes_each_failed_one_is_named(tmp_path: Path) -> None:
+    scripts = {"first": "echo done", "second": "echo why >&2; echo lost >&2; exit 3", "third": "exit 4"}
+    children = [child(tmp_path, name, script) for name, script in scripts.items()]
+    with pytest.raises(RuntimeError) as raised:
+        outputs(children)
+    assert str(raised.value) == "second ended with status 3: lost; third ended with status 4: it printed no error"
+    assert outputs(children[:1]) == ["done\n"]
+
+
 # --- how it measures ---
+
+
+def test_what_an_item_sets_in_torch_is_undone_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+    def found() -> tuple[object, ...]:
+        cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+        deterministic = torch.are_deterministic_algorithms_enabled()
+        return torch.get_num_threads(), cudnn.allow_tf32, products.allow_tf32, cudnn.benchmark, deterministic
+
+    before = found()
+    with suppress(ValueError), own_settings():
+        torch.set_num_threads(3)
+        set_flags(conv_tf32=not before[1], matmul_tf32=not before[2], benchmark=not before[3], deterministic=True)
+        assert found() == (3, not before[1], not before[2], not before[3], True)
+        fail()
+    assert found() == before
 
 
 def test_the_generator_step_is_what_follows_the_last_critic_iteration() -> None:
