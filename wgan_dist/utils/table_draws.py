@@ -71,7 +71,9 @@ def lookup_for(device: torch.device, dtype: torch.dtype, warn: Callable[[str], N
     """
     if device.type == "cpu":
         return look_up_on_cpu
-    compiled = torch.compile(table_blocks, dynamic=True, fullgraph=True)
+    # Without fullgraph: a process that trains many different runs reaches torch's limit of compilations, and then runs
+    # the single operations instead of failing.
+    compiled = torch.compile(table_blocks, dynamic=True)
     starts = torch.zeros(1, 4, dtype=torch.int64, device=device)
     table = torch.zeros(TABLE_SIZE, dtype=dtype, device=device)
     try:
