@@ -52,7 +52,7 @@ def _unit(bits: NDArray[np.uint64]) -> NDArray[np.float64]:
 def _range(shape: tuple[int, ...], first_row: int) -> tuple[int, int]:
     """Return the position of the first value of `shape`, and the number of values."""
     width = math.prod(shape[1:])
-    return first_row * width, shape[0] * width
+    return first_row * width, math.prod(shape)
 
 
 def uniform(seed: int, stream: str, counter: int, shape: tuple[int, ...], first_row: int = 0) -> NDArray[np.float64]:
