@@ -59,7 +59,20 @@ def open_data(config: Config) -> Dataset:
     unreadable = distributed.fill_folder(folder, lambda: build(progress).bad)
     if unreadable and distributed.world().is_main:
         print(f"left out {len(unreadable)} unreadable images, the first: {unreadable[0]}", file=sys.stderr)
-    return build(None)
+    data: ImageDataset = distributed.run_on_all_ranks(lambda: build(None))
+    _check_same_data(data)
+    return data
+
+
+def _check_same_data(data: ImageDataset) -> None:
+    """Check that every process has opened the same images: machines may have data folders of their own."""
+    found = distributed.all_gather_objects((data.fingerprint, len(data)))
+    for rank, (fingerprint, count) in enumerate(found):
+        if fingerprint != found[0][0]:
+            raise UserError(
+                f"data: rank {rank} has {count:,} images which are not the {found[0][1]:,} of rank 0: expected the "
+                "same files on every machine"
+            )
 
 
 def _start_processes(config: Config) -> tuple[Config, Accelerator]:
@@ -116,7 +129,9 @@ def _initialise(run: TrainingRun) -> Start:
     """Resume the run, take the weights of another one, or start with new weights, as the settings say."""
     config = run.config
     if folder := find_checkpoint(config):
-        state = resume(folder, config, run.data.fingerprint, run.schedule, run.objects)
+        state = distributed.run_on_all_ranks(
+            lambda: resume(folder, config, run.data.fingerprint, run.schedule, run.objects)
+        )
         end = " (the end: a greater --max_steps goes on)" if state.step >= run.schedule.max_steps else ""
         return Start(state, True, f"step {state.step} of {folder}{end}")
     if config.init_from:
