@@ -52,6 +52,28 @@ def test_derivatives_of_both_orders_are_those_of_finite_differences(
     torch.testing.assert_close(convolve_transposed(small, weight), expected)
 
 
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.parametrize("needed", [(True, True, True), (True, False, False), (False, True, True)])
+def test_first_derivatives_by_torchs_operation_are_those_of_the_functions(
+    geometry: tuple[int, int, int, int], needed: tuple[bool, bool, bool]
+) -> None:
+    """A GPU takes torch's operation where nothing is differentiated again; the functions are held above."""
+    stride, padding, kernel, positions = geometry
+    side = larger_side(*geometry, output_padding=stride - 1)
+    large, small, weight = draw(2, 3, side, side), draw(2, 2, positions, positions), draw(2, 3, kernel, kernel)
+    pairs, size = ((stride, stride), (padding, padding)), (side, side)
+    for x, bias, transposed in ((large, draw(2), None), (small, draw(3), size)):
+        inputs = [tensor.requires_grad_() for tensor in (x, weight.detach().clone(), bias)]
+        y = conv2d(*inputs, *pairs) if transposed is None else conv_transpose2d(*inputs, *pairs, (stride - 1,) * 2)
+        gradient = draw(*y.shape, seed=9)
+        expected = torch.autograd.grad(y, inputs, gradient)
+        found = conv._first_derivatives(gradient, x.detach(), inputs[1].detach(), needed, *pairs, transposed)
+        for ours, theirs, is_needed in zip(found, expected, needed, strict=True):
+            assert ours is not None or not is_needed
+            if is_needed:
+                torch.testing.assert_close(ours, theirs)
+
+
 def test_windows_that_overlap_in_one_column_of_one_sample_are_multiplied() -> None:
     """In this case alone the windows would be a view with overlapping rows."""
     x, gradient = draw(1, 256, 8, 4, seed=5), draw(1, 256, 3, 1, seed=6)

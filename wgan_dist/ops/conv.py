@@ -123,6 +123,31 @@ def _bias_grad(gradient: Tensor) -> Tensor:
     return gradient.sum((0, 2, 3))
 
 
+def _first_derivatives(
+    gradient: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    needed: Sequence[bool],
+    stride: Pair,
+    padding: Pair,
+    transposed_size: Pair | None = None,
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Return the gradients of x, weight and bias, as far as `needed`, that are not differentiated again.
+
+    `transposed_size` is the output size of a transposed convolution, None for a convolution. Torch has one operation
+    for all of them. On a GPU it takes the host a third of the time that the functions below take.
+    """
+    output_padding = [0, 0]
+    if transposed_size is not None:
+        smallest = _conv_transpose_size(x.shape[2:], weight.shape[2:], stride, padding)
+        output_padding = [length - least for length, least in zip(transposed_size, smallest, strict=True)]
+    bias_size, mask = [gradient.shape[1]], list(needed)
+    is_transposed = transposed_size is not None
+    return torch.ops.aten.convolution_backward(
+        gradient, x, weight, bias_size, stride, padding, (1, 1), is_transposed, output_padding, 1, mask
+    )
+
+
 class _Conv(Function):
     """Convolution of x [n, c, *size] with a weight [o, c, *kernel], to [n, o, *positions]."""
 
@@ -136,6 +161,9 @@ class _Conv(Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,), (x, weight), needed = gradients, ctx.saved_tensors, ctx.needs_input_grad
         weights_needed, geometry = not INPUT_GRADIENT_ONLY.is_set(), ctx.stride_and_padding
+        if gradient.is_cuda and not torch.is_grad_enabled():
+            first = _first_derivatives(gradient, x, weight, (needed[0], needed[1], needed[4]), *geometry)
+            return first[0], first[1], None, None, first[2]
         return (
             _ConvTranspose.apply(gradient, weight, *geometry, None, tuple(x.shape[2:])) if needed[0] else None,
             _ConvWeightGrad.apply(x, gradient, *geometry, tuple(weight.shape[2:]))
@@ -162,6 +190,10 @@ class _ConvTranspose(Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,), (x, weight), needed = gradients, ctx.saved_tensors, ctx.needs_input_grad
         weights_needed, geometry = not INPUT_GRADIENT_ONLY.is_set(), ctx.stride_and_padding
+        if gradient.is_cuda and not torch.is_grad_enabled():
+            wanted, size = (needed[0], needed[1], needed[4]), tuple(gradient.shape[2:])
+            first = _first_derivatives(gradient, x, weight, wanted, *geometry, size)
+            return first[0], first[1], None, None, first[2], None
         return (
             _Conv.apply(gradient, weight, *geometry, None) if needed[0] else None,
             _ConvWeightGrad.apply(gradient, x, *geometry, tuple(weight.shape[2:]))
