@@ -52,7 +52,6 @@ class RealBatches:
         self.fresh, self.flip, self.workers = fresh_per_critic_iteration, flip, workers
         self._batches = Prefetcher(self._read, noise.device)
         self._loader: Iterator[Tensor] | None = None
-        self._next_read = 0
         self._number = -1
         self._batch: list[Tensor] = []
 
@@ -61,14 +60,19 @@ class RealBatches:
         number = total_critic_iterations if self.fresh else step
         if number != self._number:
             with phase("data"):
+                self._go_to(number)
                 self._batch, self._number = self._to_device(self._batches.get(number)), number
         return self._batch
 
-    def _read(self, number: int) -> _HostBatch:
-        if self._loader is None or number != self._next_read:
+    def _go_to(self, number: int) -> None:
+        """Let the next batch to be read be `number`. Worker processes start here, in the thread of the caller."""
+        if self._loader is None or number != self._number + 1:
+            self.close()
             self._loader = self._load_from(number)
+
+    def _read(self, number: int) -> _HostBatch:
+        assert self._loader is not None
         samples = [next(self._loader) for _ in self.noise.slices]
-        self._next_read = number + 1
         return _HostBatch(samples, self.noise.flips("critic.flip", number) if self.flip else None)
 
     def _load_from(self, number: int) -> Iterator[Tensor]:
