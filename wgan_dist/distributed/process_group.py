@@ -61,7 +61,10 @@ def _join_by_nccl(timeout: timedelta | None) -> None:
 
     Accelerate takes a group that exists. It cannot bind the one that it makes, and NCCL then guesses the GPU.
     """
-    device = torch.device("cuda", int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())  # accelerate's choice
+    local_rank, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+    if local_rank >= gpus:
+        raise UserError(f"LOCAL_RANK={local_rank}: expected less than {gpus}, the number of GPUs that it sees")
+    device = torch.device("cuda", local_rank)
     torch.cuda.set_device(device)
     dist.init_process_group("nccl", timeout=timeout, device_id=device)
 
