@@ -29,8 +29,8 @@ class DeviceSettings:
         """Set torch's global flags. Call it before the first matrix product on a GPU."""
         _allow_tf32(self.conv_tf32, self.matmul_tf32)
         torch.backends.cudnn.benchmark = self.benchmark
-        if self.deterministic:
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS requires it and reads it when it loads
+        # Deterministic runs require it, and torch reads it once: a later run of this process may be one.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         # Setting the mode imports torch's compiler, so it is only set where an earlier run of the process left another.
         if torch.get_deterministic_debug_mode() != (2 if self.deterministic else 0):
             torch.use_deterministic_algorithms(self.deterministic)
