@@ -106,8 +106,26 @@ _SINGLE_OPERATIONS = _Pieces(_normalise, _input_grad, _all_grads, _second_grads)
 
 
 @functools.cache
+def gpu_kernels_fail() -> str:
+    """Return why the GPU's kernels cannot be compiled or launched here, or else an empty text.
+
+    Triton needs a compiler, a cache folder that it can write, and a GPU that it knows. One small launch shows it.
+    """
+    if missing := missing_compiler(torch.device("cuda")):
+        return f"they need {missing}, and there is none"
+    from wgan_dist.ops import instance_norm_triton as kernels
+
+    maps, channels = torch.ones(2, 2, 2, 2, device="cuda"), torch.ones(2, device="cuda")
+    try:
+        kernels.normalise(maps, channels, channels, 1e-5)
+    except Exception as error:  # of whatever kind: the single operations compute the same
+        return " ".join(f"{type(error).__name__}: {error}".split())
+    return ""
+
+
+@functools.cache
 def _gpu_pieces() -> _Pieces:
-    if missing_compiler(torch.device("cuda")):
+    if gpu_kernels_fail():
         return _SINGLE_OPERATIONS
     from wgan_dist.ops import instance_norm_triton as kernels
 

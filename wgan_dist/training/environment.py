@@ -6,7 +6,7 @@ import torch
 
 from wgan_dist import distributed
 from wgan_dist.config import Config
-from wgan_dist.utils.compiler import missing_compiler
+from wgan_dist.ops.instance_norm import gpu_kernels_fail
 from wgan_dist.utils.device_settings import DeviceSettings
 
 
@@ -63,7 +63,7 @@ def idle_gpus(device: torch.device) -> str:
 
 
 def missing_kernels(config: Config, device: torch.device) -> str:
-    """Return a note if InstanceNorm's kernels cannot be compiled for the GPU of a run, or else an empty text."""
-    if device.type == "cpu" or not config.fast_ops or config.compile or not (missing := missing_compiler(device)):
+    """Return a note if InstanceNorm's kernels cannot be used on the GPU of a run, or else an empty text."""
+    if device.type == "cpu" or not config.fast_ops or config.compile or not (reason := gpu_kernels_fail()):
         return ""
-    return f"InstanceNorm takes many small kernels: one for each piece needs {missing}, and there is none"
+    return f"InstanceNorm takes many small operations, since its kernels cannot be compiled: {reason}"

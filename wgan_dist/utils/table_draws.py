@@ -74,11 +74,11 @@ def lookup_for(device: torch.device, dtype: torch.dtype, warn: Callable[[str], N
     # Without fullgraph: a process that trains many different runs reaches torch's limit of compilations, and then runs
     # the single operations instead of failing.
     compiled = torch.compile(table_blocks, dynamic=True)
-    starts = torch.zeros(1, 4, dtype=torch.int64, device=device)
     table = torch.zeros(TABLE_SIZE, dtype=dtype, device=device)
     try:
-        compiled(starts, table, 2)
-    except RuntimeError as error:  # of torch, of Triton, or of the C compiler that Triton calls
+        for draws in (1, 3):  # the compiler treats one draw as a case of its own
+            compiled(torch.zeros(draws, 4, dtype=torch.int64, device=device), table, 2)
+    except Exception as error:  # of torch, of Triton, of the C compiler that Triton calls, or of its cache's folder
         reason = str(error).strip().partition("\n")[0]
         warn(f"dropout masks and dragan's noise take hundreds of small kernels, since none could be compiled: {reason}")
         return lookup_by(table_blocks)
