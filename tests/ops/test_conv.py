@@ -62,12 +62,16 @@ def test_first_derivatives_by_torchs_operation_are_those_of_the_functions(
     side = larger_side(*geometry, output_padding=stride - 1)
     large, small, weight = draw(2, 3, side, side), draw(2, 2, positions, positions), draw(2, 3, kernel, kernel)
     pairs, size = ((stride, stride), (padding, padding)), (side, side)
-    for x, bias, transposed in ((large, draw(2), None), (small, draw(3), size)):
-        inputs = [tensor.requires_grad_() for tensor in (x, weight.detach().clone(), bias)]
-        y = conv2d(*inputs, *pairs) if transposed is None else conv_transpose2d(*inputs, *pairs, (stride - 1,) * 2)
+    for samples, bias, transposed in ((large, draw(2), None), (small, draw(3), size)):
+        inputs = [tensor.requires_grad_() for tensor in (samples, weight.detach().clone(), bias)]
+        x, w, b = inputs
+        if transposed is None:
+            y = conv2d(x, w, b, *pairs)
+        else:
+            y = conv_transpose2d(x, w, b, *pairs, (stride - 1, stride - 1))
         gradient = draw(*y.shape, seed=9)
         expected = torch.autograd.grad(y, inputs, gradient)
-        found = conv._first_derivatives(gradient, x.detach(), inputs[1].detach(), needed, *pairs, transposed)
+        found = conv._first_derivatives(gradient, x.detach(), w.detach(), needed, *pairs, transposed)
         for ours, theirs, is_needed in zip(found, expected, needed, strict=True):
             assert ours is not None or not is_needed
             if is_needed:

@@ -192,7 +192,7 @@ class _ConvTranspose(Function):
         weights_needed, geometry = not INPUT_GRADIENT_ONLY.is_set(), ctx.stride_and_padding
         if gradient.is_cuda and not torch.is_grad_enabled():
             wanted, size = (needed[0], needed[1], needed[4]), tuple(gradient.shape[2:])
-            first = _first_derivatives(gradient, x, weight, wanted, *geometry, size)
+            first = _first_derivatives(gradient, x, weight, wanted, *geometry, transposed_size=size)
             return first[0], first[1], None, None, first[2], None
         return (
             _Conv.apply(gradient, weight, *geometry, None) if needed[0] else None,
