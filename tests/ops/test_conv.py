@@ -71,7 +71,7 @@ def test_first_derivatives_by_torchs_operation_are_those_of_the_functions(
             y = conv_transpose2d(x, w, b, *pairs, (stride - 1, stride - 1))
         gradient = draw(*y.shape, seed=9)
         expected = torch.autograd.grad(y, inputs, gradient)
-        found = conv._first_derivatives(gradient, x.detach(), w.detach(), needed, *pairs, transposed)
+        found = conv._first_derivatives(gradient, x.detach(), w.detach(), needed, transposed, *pairs)
         for ours, theirs, is_needed in zip(found, expected, needed, strict=True):
             assert ours is not None or not is_needed
             if is_needed:

@@ -128,9 +128,9 @@ def _first_derivatives(
     x: Tensor,
     weight: Tensor,
     needed: Sequence[bool],
+    transposed_size: Pair | None,
     stride: Pair,
     padding: Pair,
-    transposed_size: Pair | None = None,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Return the gradients of x, weight and bias, as far as `needed`, that are not differentiated again.
 
@@ -162,7 +162,7 @@ class _Conv(Function):
         (gradient,), (x, weight), needed = gradients, ctx.saved_tensors, ctx.needs_input_grad
         weights_needed, geometry = not INPUT_GRADIENT_ONLY.is_set(), ctx.stride_and_padding
         if gradient.is_cuda and not torch.is_grad_enabled():
-            first = _first_derivatives(gradient, x, weight, (needed[0], needed[1], needed[4]), *geometry)
+            first = _first_derivatives(gradient, x, weight, (needed[0], needed[1], needed[4]), None, *geometry)
             return first[0], first[1], None, None, first[2]
         return (
             _ConvTranspose.apply(gradient, weight, *geometry, None, tuple(x.shape[2:])) if needed[0] else None,
@@ -192,7 +192,7 @@ class _ConvTranspose(Function):
         weights_needed, geometry = not INPUT_GRADIENT_ONLY.is_set(), ctx.stride_and_padding
         if gradient.is_cuda and not torch.is_grad_enabled():
             wanted, size = (needed[0], needed[1], needed[4]), tuple(gradient.shape[2:])
-            first = _first_derivatives(gradient, x, weight, wanted, *geometry, transposed_size=size)
+            first = _first_derivatives(gradient, x, weight, wanted, size, *geometry)
             return first[0], first[1], None, None, first[2], None
         return (
             _Conv.apply(gradient, weight, *geometry, None) if needed[0] else None,
