@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import processes
 from tests.checkpoint_files import save_files
 from tests.faults.resume import POINTS, TWO_PROCESSES, Point, attempt, check, check_two
 from tests.faults.tiny import SETTINGS, files
@@ -25,6 +26,20 @@ def test_stopped_and_resumed_equals_straight(point: Point, tmp_path: Path, cache
 @pytest.mark.parametrize("point", TWO_PROCESSES, ids=[point.name for point in TWO_PROCESSES])
 def test_stopped_and_resumed_equals_straight_with_two_processes(point: Point, tmp_path: Path, cache_dir: Path) -> None:
     assert check_two(point, tmp_path, cache_dir) == []
+
+
+@pytest.mark.faults
+def test_three_processes_resume_to_equal_bytes(tmp_path: Path, cache_dir: Path) -> None:
+    """From three values on, the order of a sum decides its last bit, and buckets of gradients decide the order."""
+    settings = SETTINGS | {"cache_dir": str(cache_dir), "batch_size": "12", "checkpoint_every": "3", "threads": "1"}
+    flags = [f"--{name}={value}" for name, value in settings.items()]
+    launch = (*processes.torchrun(3), "-m", "wgan_dist.train")
+    processes.run(*launch, *flags, "--max_steps=6", "--run_dir=straight", cwd=tmp_path)
+    processes.run(*launch, *flags, "--max_steps=3", "--run_dir=halved", cwd=tmp_path)
+    processes.run(*launch, "--max_steps=6", "--run_dir=halved", "--resume", cwd=tmp_path)
+    straight, halved = (files(tmp_path / name / CHECKPOINTS / "step-00000006") for name in ("straight", "halved"))
+    differing = [name for name in straight if name.endswith(".safetensors") and straight[name] != halved[name]]
+    assert differing == []
 
 
 def test_a_run_stopped_again_and_again_loses_nothing(tmp_path: Path, cache_dir: Path) -> None:

@@ -24,6 +24,7 @@ from wgan_dist.training import eval_mode
 from wgan_dist.training.build import DTYPES, build_gan
 from wgan_dist.training.divergence import check_replicas, check_weights
 from wgan_dist.training.early_stopping import EarlyStopping, make_early_stopping
+from wgan_dist.training.gradient_buckets import settle_gradient_buckets
 from wgan_dist.training.noise import NoiseSource, TrainingNoise
 from wgan_dist.training.real_batches import RealBatches
 from wgan_dist.training.schedule import Schedule, make_schedule
@@ -59,6 +60,14 @@ class TrainingRun:
             optimizers={name: network.optimizer for name, network in networks.items()},
             grad_scalers={name: network.scaler for name, network in networks.items()},
         )
+
+    def settle_gradient_buckets(self) -> None:
+        """Let the processes average gradients from the first step on as they do later; see `gradient_buckets`."""
+        source = self.real_batches.noise
+        shape = source.rows, *self.data.shape
+        real = [torch.zeros(shape, dtype=source.dtype, device=source.device) for _ in source.slices]
+        critic = self.noise.critic(0)
+        settle_gradient_buckets(self.gan, real, critic, self.noise.generator(0, critic))
 
     def describe(self, state: TrainState, weights: str) -> Description:
         """Return the metadata of a generator file of this run; `weights` is ema or raw."""

@@ -107,6 +107,7 @@ def _prepare(config: Config) -> TrainingRun:
     check_together(config)
     print_main(f"{len(data):,} {samples} of {data.name}; {changed_settings(config)}")
     run = build_run(config, accelerator, data)
+    run.settle_gradient_buckets()
     if config.holdout:
         print_main(f"{len(run.split.held_out):,} of them are held out")
     if run.evaluator:

@@ -1,6 +1,6 @@
 """One critic iteration and one generator step, computed as if there were one device."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -60,25 +60,33 @@ class GAN:
 
 def critic_step(gan: GAN, real: list[Tensor], noise: CriticNoise) -> Metrics:
     """Train the critic on real samples [n, …], images in [−1, 1], and as many generated ones, for each micro-batch."""
-    critic = gan.critic
-    # The penalty's inner gradient needs fp16's loss scale too.
-    scale = critic.scaler.loss_scale() if critic.scaler.dynamic else None
-    # Lazy: one micro-batch of G(z) is in memory at a time, computed after the buffers that it changes are saved.
-    micro_batches = (
-        (x, generate(gan, z), penalty, masks, scale)
-        for x, z, penalty, masks in zip(real, noise.latents, noise.penalty, noise.masks, strict=True)
-    )
     with phase("critic"):
-        metrics = update(gan, critic, micro_batches, len(real))
+        metrics = update(gan, gan.critic, critic_inputs(gan, real, noise), len(real))
         if gan.clip_value is not None:
-            clip_weights(list(critic.network.parameters()), gan.clip_value)
+            clip_weights(list(gan.critic.network.parameters()), gan.clip_value)
     return metrics
+
+
+def critic_inputs(gan: GAN, real: list[Tensor], noise: CriticNoise) -> Iterator[tuple[Any, ...]]:
+    """Yield the inputs of the critic's loss for each micro-batch.
+
+    One micro-batch of G(z) is in memory at a time, computed when it is asked for.
+    """
+    # The penalty's inner gradient needs fp16's loss scale too.
+    scale = gan.critic.scaler.loss_scale() if gan.critic.scaler.dynamic else None
+    for x, z, penalty, masks in zip(real, noise.latents, noise.penalty, noise.masks, strict=True):
+        yield x, generate(gan, z), penalty, masks, scale
 
 
 def generator_step(gan: GAN, noise: GeneratorNoise) -> Metrics:
     """Train the generator on latents [n, latent_dim], for each micro-batch."""
     with phase("generator"):
-        return update(gan, gan.generator, zip(noise.latents, noise.masks, strict=True), len(noise.latents))
+        return update(gan, gan.generator, generator_inputs(noise), len(noise.latents))
+
+
+def generator_inputs(noise: GeneratorNoise) -> Iterator[tuple[Any, ...]]:
+    """Return the inputs of the generator's loss for each micro-batch."""
+    return zip(noise.latents, noise.masks, strict=True)
 
 
 def generate(gan: GAN, z: Tensor) -> Tensor:
