@@ -1,4 +1,4 @@
-"""What a run computes on, in words."""
+"""The first lines of a run: they say what it computes on, and what of the machine it leaves idle."""
 
 from importlib.metadata import version
 

@@ -1,4 +1,4 @@
-"""What torch.compile and Triton need on this machine."""
+"""The compilers that torch.compile and Triton need, and which of them this machine lacks."""
 
 import importlib.util
 import os

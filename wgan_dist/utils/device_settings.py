@@ -1,4 +1,4 @@
-"""How a device computes: TF32, the choice of convolution algorithms, determinism and the memory layout of images."""
+"""The settings of a device: TF32, the choice of convolution algorithms, determinism, the memory layout of images."""
 
 import os
 import warnings
