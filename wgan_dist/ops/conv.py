@@ -48,6 +48,12 @@ def _conv_transpose_size(size: Pair, kernel: Pair, stride: Pair, padding: Pair) 
     return [(length - 1) * step - 2 * pad + window for length, window, step, pad in dims]
 
 
+def _output_padding(positions: Pair, kernel: Pair, stride: Pair, padding: Pair, size: Pair) -> list[int]:
+    """Return by how much a transposed convolution to `size` exceeds the smallest one, in height and width."""
+    smallest = _conv_transpose_size(positions, kernel, stride, padding)
+    return [length - least for length, least in zip(size, smallest, strict=True)]
+
+
 def _rows(x: Tensor) -> Tensor:
     """Reshape [n, c, h, w] to [n · h · w, c]; no copy if channels are last in memory."""
     return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
@@ -96,8 +102,7 @@ def _conv(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding:
 
 def _conv_transpose(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair, size: Pair) -> Tensor:
     positions, kernel = x.shape[2:], weight.shape[2:]
-    smallest = _conv_transpose_size(positions, kernel, stride, padding)
-    output_padding = [length - least for length, least in zip(size, smallest, strict=True)]
+    output_padding = _output_padding(positions, kernel, stride, padding, size)
     few_channels = weight.shape[1] <= MAX_CHANNELS and x.dtype == torch.float32
     small = (few_channels or math.prod(positions) <= MAX_POSITIONS) and not any(output_padding)
     if small and _has_matrix_product(x, size, kernel, stride, padding):
@@ -135,14 +140,15 @@ def _first_derivatives(
     """Return the gradients of x, weight and bias, as far as `needed`, that are not differentiated again.
 
     `transposed_size` is the output size of a transposed convolution, None for a convolution. Torch has one operation
-    for all of them. On a GPU it takes the host a third of the time that the functions below take.
+    for all of them, so that the host makes one call instead of three.
     """
-    output_padding = [0, 0]
-    if transposed_size is not None:
-        smallest = _conv_transpose_size(x.shape[2:], weight.shape[2:], stride, padding)
-        output_padding = [length - least for length, least in zip(transposed_size, smallest, strict=True)]
-    bias_size, mask = [gradient.shape[1]], list(needed)
     is_transposed = transposed_size is not None
+    output_padding = (
+        [0, 0]
+        if transposed_size is None
+        else _output_padding(x.shape[2:], weight.shape[2:], stride, padding, transposed_size)
+    )
+    bias_size, mask = [gradient.shape[1]], list(needed)
     return torch.ops.aten.convolution_backward(
         gradient, x, weight, bias_size, stride, padding, (1, 1), is_transposed, output_padding, 1, mask
     )
