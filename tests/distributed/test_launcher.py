@@ -1,4 +1,4 @@
-"""What launchers hand over in the environment is taken or refused, and decides threads, precision and device."""
+"""Settings that launchers put into the environment are taken or refused; they decide precision and device."""
 
 import os
 from pathlib import Path

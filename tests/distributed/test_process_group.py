@@ -12,7 +12,7 @@ from wgan_dist.utils.errors import UserError
 
 
 def test_the_group_knows_the_gpu_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What NCCL itself would do needs GPUs."""
+    """The calls that reach NCCL are replaced, because NCCL needs GPUs."""
     joined: dict[str, Any] = {}
     monkeypatch.setenv("LOCAL_RANK", "3")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)

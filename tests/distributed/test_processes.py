@@ -123,7 +123,7 @@ def test_every_process_ends_on_an_error_of_the_first(tiny: dict[str, str], tmp_p
 
 
 def test_graphs_of_several_processes_are_refused(tiny: dict[str, str], tmp_path: Path) -> None:
-    """A graph would replay the collectives too, which nobody has tried."""
+    """CUDA graphs with collectives inside have not run on a GPU."""
     flags = [f"--{name}={value}" for name, value in (tiny | {"compile": "true", "cuda_graphs": "true"}).items()]
     done = run(*TORCHRUN_2, "-m", "wgan_dist.train", *flags, cwd=tmp_path, fails=1)
     assert done.stderr.count("error: cuda_graphs=true with 2 processes: expected one process") == 1

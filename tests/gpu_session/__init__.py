@@ -1,1 +1,1 @@
-"""What holds and how fast it is on the GPU of this machine, as a table: `python -m tests.gpu_session`."""
+"""Checks and timings on the GPU of this machine, as a table: `python -m tests.gpu_session`."""

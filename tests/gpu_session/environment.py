@@ -1,4 +1,4 @@
-"""What the session runs on: the card, versions, compilers, and what torch and the package set."""
+"""The environment of a session: the card, versions, compilers, and the flags that torch and the package set."""
 
 import importlib.metadata
 import os

@@ -68,7 +68,7 @@ def _device_intervals(events: Sequence[Any]) -> list[tuple[float, float]]:
 
 @dataclass(frozen=True)
 class Counts:
-    """What a loop asks of the device.
+    """The launches and waits of a loop on the device.
 
     Attributes:
         critic, generator: Kernels and copies that a critic iteration and a generator step launch, medians.

@@ -17,7 +17,7 @@ from tests.gpu_session.table import Row, attempted, measured, not_tried
 
 @dataclass(frozen=True)
 class Effort:
-    """How long a loop is timed.
+    """The steps before the timing of a loop, its duration, and the bounds of its steps.
 
     Attributes:
         warm_up: Steps before, in which cudnn.benchmark tries its kernels and torch.compile compiles.

@@ -13,7 +13,7 @@ ERROR_CHARACTERS = 300
 
 
 class Outcome(StrEnum):
-    """What became of a check or measurement."""
+    """The outcome of a check or measurement."""
 
     HELD = "held"
     MEASURED = "measured"
