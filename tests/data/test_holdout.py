@@ -11,14 +11,18 @@ from tests.faults.tiny import SETTINGS
 from wgan_dist import distributed
 from wgan_dist.config import load_config
 from wgan_dist.data.datasets import ImageDataset, open_images
-from wgan_dist.data.holdout import split_holdout
+from wgan_dist.data.holdout import choose_rows, split_holdout
 from wgan_dist.data.samplers import to_network_inputs
 from wgan_dist.training.build_run import build_run
 from wgan_dist.utils.errors import UserError
 
 
+def holding(pixels: NDArray[np.uint8]) -> ImageDataset:
+    return ImageDataset("some", pixels, "", ())
+
+
 def test_the_parts_are_complete_ordered_and_of_about_the_requested_share(digits: ImageDataset) -> None:
-    parts = split_holdout(digits.pixels, 0.3)
+    parts = split_holdout(digits, 0.3)
     assert sorted([*parts.training, *parts.held_out]) == list(range(len(digits)))
     assert (np.diff(parts.training) > 0).all()
     assert (np.diff(parts.held_out) > 0).all()
@@ -28,23 +32,23 @@ def test_the_parts_are_complete_ordered_and_of_about_the_requested_share(digits:
 
 def test_the_split_depends_on_the_content_only(digits: ImageDataset) -> None:
     order = np.random.default_rng(0).permutation(len(digits))
-    here, there = split_holdout(digits.pixels, 0.2), split_holdout(digits.pixels[order], 0.2)
+    here, there = split_holdout(digits, 0.2), split_holdout(holding(digits.pixels[order]), 0.2)
     assert set(order[there.held_out]) == set(here.held_out)
     # Copies are on the same side, and a larger share holds out all samples of a smaller one.
-    twice = split_holdout(np.concatenate([digits.pixels, digits.pixels]), 0.2)
+    twice = split_holdout(holding(np.concatenate([digits.pixels, digits.pixels])), 0.2)
     assert twice.held_out.tolist() == [*here.held_out, *(here.held_out + len(digits))]
-    assert set(here.held_out) < set(split_holdout(digits.pixels, 0.4).held_out)
+    assert set(here.held_out) < set(split_holdout(digits, 0.4).held_out)
 
 
 def test_without_a_holdout_all_samples_are_training_samples(digits: ImageDataset) -> None:
-    parts = split_holdout(digits.pixels, 0.0)
+    parts = split_holdout(digits, 0.0)
     assert (parts.training.tolist(), parts.held_out.tolist()) == (list(range(len(digits))), [])
 
 
 @pytest.mark.parametrize(("share", "held"), [(1e-9, "none"), (1 - 1e-9, "all")])
 def test_holding_out_all_or_none_is_refused(share: float, held: str, digits: ImageDataset) -> None:
     with pytest.raises(UserError, match=f"holdout=.*: holds out {held} of 20 samples"):
-        split_holdout(digits.pixels[:20], share)
+        split_holdout(holding(digits.pixels[:20]), share)
 
 
 def test_training_sees_all_images_but_those_held_out(cache_dir: Path) -> None:
@@ -53,7 +57,7 @@ def test_training_sees_all_images_but_those_held_out(cache_dir: Path) -> None:
     run = build_run(load_config(flags), distributed.start(1), digits)
     batches = [run.real_batches.batch(step, step) for step in range(4 * 3)]
     shown = {image.numpy().tobytes() for batch in batches for part in batch for image in part}
-    parts = split_holdout(digits.pixels, 0.5)
+    parts = split_holdout(digits, 0.5)
 
     def inputs(rows: NDArray[np.int64]) -> set[bytes]:
         return {
@@ -64,3 +68,22 @@ def test_training_sees_all_images_but_those_held_out(cache_dir: Path) -> None:
     assert shown <= inputs(parts.training)
     # Four epochs of three batches of 300: the samples that one epoch drops are in another.
     assert len(shown) > 0.99 * len(inputs(parts.training))
+
+
+def test_the_same_samples_are_chosen_from_a_set_in_any_order(digits: ImageDataset) -> None:
+    order = np.random.default_rng(0).permutation(len(digits))
+    mixed, rows = holding(digits.pixels[order]), np.arange(len(digits))
+    here, there = choose_rows(digits, rows, 100, 3), choose_rows(mixed, rows, 100, 3)
+    assert (digits.pixels[here] == mixed.pixels[there]).all()
+    assert len(set(here)) == 100
+    assert (choose_rows(digits, rows, 30, 3) == here[:30]).all()
+    assert set(choose_rows(digits, here, 500, 3)) == set(here)
+    # Another seed chooses at random again: 100 · 100 / 1797 in common.
+    assert len(set(here) & set(choose_rows(digits, rows, 100, 4))) < 20
+
+
+def test_chosen_samples_are_like_all_others(digits: ImageDataset) -> None:
+    """The mean level of chosen samples has the standard error of a random choice."""
+    levels = digits.pixels.mean(axis=(1, 2, 3))
+    chosen = choose_rows(digits, np.arange(len(digits)), 400, 0)
+    assert levels[chosen].mean() == pytest.approx(levels.mean(), abs=4 * levels.std() / 400**0.5)

@@ -69,7 +69,7 @@ def listed(path: Path | str) -> list[ImageListing]:
 
 
 def looked(path: Path | str) -> Inspection:
-    return inspect_images(listed(path), lambda done, total: None)
+    return inspect_images(listed(path), "ffffff", lambda done, total: None)
 
 
 def test_all_properties_of_the_images_are_found(folder: Path) -> None:
@@ -89,9 +89,8 @@ def test_all_properties_of_the_images_are_found(folder: Path) -> None:
 
 def test_duplicates_are_found_without_files() -> None:
     arrays = [np.zeros((2, 3), np.uint8), np.zeros((3, 2), np.uint8), np.zeros((2, 3), np.uint8)]
-    found = inspect_images(
-        [ImageListing(["a", "b", "c"], lambda index: Image.fromarray(arrays[index]))], lambda done, total: None
-    )
+    listing = ImageListing(["a", "b", "c"], lambda index: Image.fromarray(arrays[index]))
+    found = inspect_images([listing], "ffffff", lambda done, total: None)
     assert (found.duplicates(), found.channels) == ([["a", "c"]], 1)
 
 

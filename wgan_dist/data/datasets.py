@@ -1,11 +1,13 @@
 """The data sets that training draws batches from: images in memory-mapped pixels, and points in the plane."""
 
+import functools
 import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wgan_dist.data.content import Hashes, content_hashes
 from wgan_dist.data.decoding import ProgressCallback
 from wgan_dist.data.pixel_cache import PixelCache, Pixels, check_unreadable
 from wgan_dist.data.sources.paths import expand_home
@@ -27,12 +29,14 @@ class ImageDataset:
         pixels: uint8 of shape [n, channels, image_size, image_size].
         fingerprint: The SHA-256 of the shape and all pixels.
         bad: A message for each unreadable image that was left out.
+        warnings: A line for each thing that looks wrong about what the images contain.
     """
 
     name: str
     pixels: Pixels
     fingerprint: str
     bad: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -41,6 +45,11 @@ class ImageDataset:
     def channels(self) -> int:
         """Return the number of channels of an image."""
         return int(self.pixels.shape[1])
+
+    @functools.cached_property
+    def hashes(self) -> Hashes:
+        """Return the content hash of each image, uint64 [n]."""
+        return content_hashes(self.pixels)
 
     @property
     def values(self) -> Pixels:
@@ -74,6 +83,16 @@ class PointDataset:
     def shape(self) -> tuple[int, ...]:
         """Return the shape of one point."""
         return (DIMENSIONS,)
+
+    @functools.cached_property
+    def hashes(self) -> Hashes:
+        """Return the content hash of each point, uint64 [n]."""
+        return content_hashes(self.values)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Return no warning: what is drawn from a known distribution is as it should be."""
+        return ()
 
     @property
     def fingerprint(self) -> str:
@@ -115,8 +134,10 @@ def open_images(
     folder = expand_home(cache_dir, f"cache_dir={cache_dir}")
     sources = [open_source(value, folder) for value in data]
     cache = PixelCache(folder, sources, image_size, channels, background, skip_bad_images)
-    pixels, fingerprint, errors = cache.load(progress or (lambda done, total: None))
-    check_unreadable(errors, skip_bad_images)
-    if not len(pixels):
+    cached = cache.load(progress or (lambda done, total: None))
+    check_unreadable(cached.bad, skip_bad_images)
+    if not len(cached.pixels):
         raise UserError(f"data={','.join(data)}: no readable image")
-    return ImageDataset("+".join(source.name for source in sources), pixels, fingerprint, tuple(errors))
+    name = "+".join(source.name for source in sources)
+    warnings = tuple(cached.content.warnings())
+    return ImageDataset(name, cached.pixels, cached.fingerprint, tuple(cached.bad), warnings)

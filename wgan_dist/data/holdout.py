@@ -1,16 +1,14 @@
 """The split of a data set into training samples and samples held out from training."""
 
-import hashlib
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wgan_dist.data.datasets import Dataset
+from wgan_dist.utils import rng
 from wgan_dist.utils.errors import UserError
 
-# The samples that are read at a time, so that memory stays bounded.
-CHUNK = 1024
 Rows = NDArray[np.int64]
 
 
@@ -22,25 +20,30 @@ class Split:
     held_out: Rows
 
 
-def _hash_to_unit(sample: NDArray[Any]) -> float:
-    """Return a number in [0, 1) that depends on the sample's content only."""
-    return int.from_bytes(hashlib.sha256(sample.tobytes()).digest()[:8], "little") / 2**64
-
-
-def split_holdout(values: NDArray[Any], share: float) -> Split:
-    """Hold out about `share` of `values` [n, …], chosen by their content and not by order, name or seed.
+def split_holdout(data: Dataset, share: float) -> Split:
+    """Hold out about `share` of a data set, chosen by the samples' content and not by order, name or seed.
 
     Equal samples stay together, and samples keep their side when the data set grows.
 
     Raises:
         UserError: If all samples are held out, or none although `share` is positive.
     """
-    rows = np.arange(len(values))
+    rows = np.arange(len(data))
     if not share:
         return Split(rows, rows[:0])
-    chunks = (values[start : start + CHUNK] for start in range(0, len(values), CHUNK))
-    is_held_out = np.array([_hash_to_unit(sample) < share for chunk in chunks for sample in chunk])
+    is_held_out = data.hashes / 2**64 < share
     if is_held_out.all() or not is_held_out.any():
         count = "all" if is_held_out.all() else "none"
-        raise UserError(f"holdout={share:g}: holds out {count} of {len(values)} samples; expected some of them")
+        raise UserError(f"holdout={share:g}: holds out {count} of {len(data)} samples; expected some of them")
     return Split(rows[~is_held_out], rows[is_held_out])
+
+
+def choose_rows(data: Dataset, rows: Rows, count: int, seed: int) -> Rows:
+    """Choose `count` of the rows of a data set at random, or all of them in random order if there are fewer.
+
+    The choice depends on the seed and on the samples' content, not on their order or names: of two copies of a data
+    set in different orders the same samples are chosen. Fewer rows of the same seed are the first of more.
+    """
+    key = rng.philox_key(seed, "choice", 0)[0]
+    # Hashes are uniform bits, and so is each of them combined with a random key: their order is a random one.
+    return rows[np.argsort(data.hashes[rows] ^ key, kind="stable")[:count]]

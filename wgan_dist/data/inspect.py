@@ -1,5 +1,6 @@
 """Summarise a set of images before training: formats, sizes, modes, duplicates and unreadable files."""
 
+import functools
 import hashlib
 import shlex
 from collections import Counter
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
 from wgan_dist.config import Config
+from wgan_dist.data.content import ContentCounter, ContentSummary
 from wgan_dist.data.datasets import open_points
 from wgan_dist.data.decoding import ProgressCallback, map_images, progress_reporter
 from wgan_dist.data.inspect_settings import InspectSettings
@@ -28,6 +30,8 @@ from wgan_dist.utils.images import labelled
 ITEMS_SHOWN = 10
 # JPEGs are decoded at an eighth of their size, which still reads the whole file.
 DRAFT_SCALE = 8
+# The height and width at which the content of images is examined.
+CONTENT_SIZE = 32
 # The EXIF orientations that exchange width and height, among all that change the image.
 TRANSPOSED, ROTATED = (5, 6, 7, 8), range(2, 9)
 # The contact sheet, in pixels.
@@ -67,11 +71,13 @@ class Inspection:
         names: The names of all images.
         images: The properties of the readable images by their numbers in the whole set.
         errors: A message for each unreadable image.
+        content: What the readable images contain, seen at 32×32 pixels.
     """
 
     names: Sequence[str]
     images: dict[int, ImageInfo]
     errors: list[str]
+    content: ContentSummary
 
     @property
     def channels(self) -> int:
@@ -102,8 +108,8 @@ def _sha256(image: Image.Image) -> bytes:
     return digest
 
 
-def _examine(image: Image.Image) -> ImageInfo:
-    """Return the properties of an image, which is decoded to find out whether it can be."""
+def _examine(image: Image.Image, background: str) -> tuple[ImageInfo, NDArray[np.uint8]]:
+    """Return the properties of an image, decoded to find out whether it can be, and its pixels in RGB at 32×32."""
     mode, channels, (width, height) = image.mode, natural_channels(image), image.size
     sha256, transparent = _sha256(image), image.has_transparency_data
     image.draft(None, (width // DRAFT_SCALE, height // DRAFT_SCALE))
@@ -112,15 +118,23 @@ def _examine(image: Image.Image) -> ImageInfo:
     if orientation in TRANSPOSED:
         width, height = height, width
     rotated = orientation in ROTATED
-    return ImageInfo(image.format or "array", mode, channels, width, height, transparent, rotated, sha256)
+    info = ImageInfo(image.format or "array", mode, channels, width, height, transparent, rotated, sha256)
+    return info, to_pixels(image, CONTENT_SIZE, RGB, background)
 
 
-def inspect_images(listings: list[ImageListing], progress: ProgressCallback) -> Inspection:
+def inspect_images(listings: list[ImageListing], background: str, progress: ProgressCallback) -> Inspection:
     """Read every image and return the properties of all; `progress(done, total)` is called meanwhile."""
-    results = dict(enumerate(map_images(listings, _examine, progress)))
-    images = {index: result for index, result in results.items() if isinstance(result, ImageInfo)}
-    errors = [str(result) for result in results.values() if isinstance(result, BadImageError)]
-    return Inspection([name for listing in listings for name in listing.names], images, errors)
+    images: dict[int, ImageInfo] = {}
+    errors: list[str] = []
+    content = ContentCounter(RGB)
+    results = map_images(listings, functools.partial(_examine, background=background), progress)
+    for index, result in enumerate(results):
+        if isinstance(result, BadImageError):
+            errors.append(str(result))
+        else:
+            images[index], pixels = result
+            content.add(pixels)
+    return Inspection([name for listing in listings for name in listing.names], images, errors, content.summary())
 
 
 def _count_values(values: list[str]) -> str:
@@ -160,6 +174,7 @@ def summary_lines(inspection: Inspection, image_size: int) -> list[str]:
             "equal files:", [" = ".join(map(repr, names[:3])) + " …" * (len(names) > 3) for names in duplicates]
         ),
         *_list_lines("unreadable:", inspection.errors),
+        *_list_lines("looks wrong:", inspection.content.warnings()),
     ]
 
 
@@ -237,7 +252,7 @@ def _print_images(settings: InspectSettings) -> None:
     cache = expand_home(settings.cache_dir, f"cache_dir={settings.cache_dir}")
     sources = [open_source(value, cache) for value in settings.data]
     listings = [source.list_images() for source in sources]
-    inspection = inspect_images(listings, progress_reporter("inspected"))
+    inspection = inspect_images(listings, settings.background, progress_reporter("inspected"))
     if not inspection.images:
         raise UserError(f"data={','.join(settings.data)}: no readable image; the first: {inspection.errors[0]}")
     on_gpu = torch.cuda.is_available()

@@ -1,5 +1,6 @@
 """The cache of decoded pixels: all images of a run are decoded once into a file, which every process maps."""
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -14,6 +15,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import Image
 
+from wgan_dist.data.content import ContentCounter, ContentSummary
 from wgan_dist.data.decoding import ProgressCallback, map_images
 from wgan_dist.data.sources.base import BadImageError, ImageListing, Source
 from wgan_dist.data.transforms import GREY, RGB, natural_channels, to_pixels
@@ -21,7 +23,7 @@ from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import PARTIAL_SUFFIX, atomic_file, make_folder, write_text
 
 # A part of every cache key. Raise it when the transform or the choice of an archive's images changes.
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 BAD_SHOWN = 10
 # Decoding stops at so many unreadable images: the source holds something else.
 BAD_LIMIT = 1000
@@ -57,11 +59,28 @@ def _exclusive(lock_file: Path) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
+class CachedPixels:
+    """The pixels uint8 [n, channels, image_size, image_size] of a set, memory-mapped.
+
+    Attributes:
+        fingerprint: The SHA-256 of the shape and all pixels.
+        content: What the images contain.
+        bad: A message for each unreadable image that was left out.
+    """
+
+    pixels: Pixels
+    fingerprint: str
+    content: ContentSummary
+    bad: list[str]
+
+
+@dataclass(frozen=True)
 class PixelCache:
     """The cached pixels of all images of `sources` at one size.
 
     Two files in `folder`: raw pixels, and an index in JSON that is written last, so that its presence says that the
-    pixels are complete. The index holds their shape, their fingerprint and the errors of unreadable images.
+    pixels are complete. The index holds their shape, their fingerprint, what the images contain, and the errors of
+    unreadable images.
 
     Attributes:
         channels: 1 (grey), 3 (RGB) or 4 (RGBA); None means grey if all images are, RGB otherwise.
@@ -81,23 +100,20 @@ class PixelCache:
         parts = [CACHE_VERSION, identities, self.image_size, self.channels, self.background]
         return self.folder / f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}{suffix}"
 
-    def load(self, progress: ProgressCallback) -> tuple[Pixels, str, list[str]]:
-        """Return the pixels [n, channels, image_size, image_size], their SHA-256 and the errors of unreadable images.
-
-        Images are decoded unless they are cached. Of several processes, one decodes and the others wait for it.
-        """
+    def load(self, progress: ProgressCallback) -> CachedPixels:
+        """Return the cached images. They are decoded unless they are cached; of several processes, one decodes."""
         index = self._read_index() or self._build(progress)
         shape = tuple(index["shape"])
         is_empty = not shape[0]
         pixels = np.zeros(shape, np.uint8) if is_empty else np.memmap(self._file(".pixels"), np.uint8, "r", shape=shape)
-        return pixels, index["fingerprint"], index["bad"]
+        return CachedPixels(pixels, index["fingerprint"], ContentSummary(**index["content"]), index["bad"])
 
     def _read_index(self) -> dict[str, Any] | None:
         """Return the index, or None if the cache is missing or incomplete."""
         try:
             index: dict[str, Any] = json.loads(self._file(".json").read_text(encoding="utf-8"))
             is_complete = self._file(".pixels").stat().st_size == math.prod(index["shape"])
-            return index if is_complete and {"fingerprint", "bad"} <= set(index) else None
+            return index if is_complete and {"fingerprint", "content", "bad"} <= set(index) else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -132,7 +148,8 @@ class PixelCache:
             return to_pixels(image, self.image_size, channels or GREY, self.background)
 
         shape = (channels or GREY, self.image_size, self.image_size)
-        sha256, errors, count = hashlib.sha256(repr(shape).encode()), list[str](), 0
+        sha256, errors = hashlib.sha256(repr(shape).encode()), list[str]()
+        counter = ContentCounter(shape[0])
         with closing(map_images(listings, convert, progress)) as results, file.open("wb") as output:
             for pixels in results:
                 if pixels is None:
@@ -144,5 +161,11 @@ class PixelCache:
                     continue
                 output.write(pixels.data)
                 sha256.update(pixels.data)
-                count += 1
-        return {"shape": [count, *shape], "fingerprint": sha256.hexdigest(), "bad": errors}
+                counter.add(pixels)
+        content = counter.summary()
+        return {
+            "shape": [content.count, *shape],
+            "fingerprint": sha256.hexdigest(),
+            "content": dataclasses.asdict(content),
+            "bad": errors,
+        }

@@ -6,6 +6,9 @@ from PIL import Image, ImageOps
 
 GREY, RGB, RGBA = 1, 3, 4
 MODES = {GREY: "L", RGB: "RGB", RGBA: "RGBA"}
+# How messages name the channels, and how `to_pixels` brings an image to its size.
+CHANNEL_NAMES = {GREY: "grey", RGB: "RGB", RGBA: "RGBA"}
+RESIZED = "shorter side resized, centre-cropped"
 MODES_OF_16_BITS = ("I", "I;16", "I;16B", "I;16L")
 GREY_MODES = ("1", "L", "F", "LA", "La", *MODES_OF_16_BITS)
 

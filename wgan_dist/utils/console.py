@@ -14,3 +14,8 @@ def print_now(text: str, end: str = "\n") -> None:
         print(text, end=end, flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def note(text: str) -> None:
+    """Print a line to standard error about something that the user should know and that is no error."""
+    print(f"note: {text}", file=sys.stderr, flush=True)

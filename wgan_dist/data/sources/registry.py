@@ -49,6 +49,17 @@ def _open(data: str, cache_dir: Path) -> Source:
     raise _unknown_data(data, path)
 
 
+def absolute_data(data: str) -> str:
+    """Return the value of `--data` that names the same data from every folder; names of data sets stay as they are."""
+    if data == "digits" or data in DRAWS:
+        return data
+    prefix = PREFIX if data.startswith(PREFIX) else ""
+    path = os.path.expanduser(data.removeprefix(prefix))  # noqa: PTH111 a Path would drop a final slash
+    # A split and a column may follow the path of a Hugging Face data set.
+    exists = os.path.lexists(path.partition("#")[0]) or os.path.lexists(path.partition("#")[0].rpartition(":")[0])
+    return prefix + os.path.abspath(path) if exists or is_pattern(data) else data  # noqa: PTH100 keeps links
+
+
 def open_source(data: str, cache_dir: Path) -> Source:
     """Return the source that `data` names: a known data set, a path, a brace pattern of paths, or hf:….
 

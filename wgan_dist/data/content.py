@@ -1,0 +1,115 @@
+"""What the pictures of a data set contain: levels, empty pictures and copies, and warnings where they look wrong."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# The samples that are read at a time, so that memory stays bounded.
+CHUNK = 1024
+Hashes = NDArray[np.uint64]
+
+LEVELS = 256
+# A picture is nearly empty if this share of its pixels has one colour.
+EMPTY_SHARE = 0.99
+# Nearly empty pictures and copies are told from this share of the set on: a few of them are usual.
+NOTABLE_SHARE = 0.01
+# The levels of a set are too few if the middle 99 % of its values span less than a tenth of the levels.
+RANGE_SHARE, LEAST_SPAN = 0.99, LEVELS // 10
+
+
+def _content_hash(sample: NDArray[Any]) -> int:
+    """Return the first 64 bits of the SHA-256 of a sample's values: equal samples have equal hashes."""
+    return int.from_bytes(hashlib.sha256(sample.tobytes()).digest()[:8], "little")
+
+
+def content_hashes(values: NDArray[Any]) -> Hashes:
+    """Return a hash of the content of each sample in `values` [n, …], uint64 [n]; equal samples have equal hashes.
+
+    What is chosen by these hashes depends neither on the order of a data set nor on its names.
+    """
+    chunks = (values[start : start + CHUNK] for start in range(0, len(values), CHUNK))
+    hashes = (_content_hash(sample) for chunk in chunks for sample in chunk)
+    return np.fromiter(hashes, np.uint64, len(values))
+
+
+@dataclass(frozen=True)
+class ContentSummary:
+    """What the pictures of a set contain.
+
+    Attributes:
+        count: The number of pictures.
+        histogram: For each channel, the number of pixels of each of the 256 levels.
+        constant: The number of pictures that are of one colour.
+        nearly_empty: The number of other pictures of which 99 % of the pixels or more are of one colour.
+        distinct: The number of pictures that differ from one another.
+    """
+
+    count: int
+    histogram: list[list[int]]
+    constant: int
+    nearly_empty: int
+    distinct: int
+
+    def level_range(self, channel: int) -> tuple[int, int]:
+        """Return the lowest and the highest level of the middle 99 % of a channel's pixels."""
+        counts = np.cumsum(self.histogram[channel])
+        tail = (1.0 - RANGE_SHARE) / 2 * counts[-1]
+        return int(np.searchsorted(counts, tail, "right")), int(np.searchsorted(counts, counts[-1] - tail))
+
+    def warnings(self) -> list[str]:
+        """Return a line for each thing that makes training on these pictures pointless or biased."""
+        return [*self._level_warnings(), *self._picture_warnings()]
+
+    def _level_warnings(self) -> Iterator[str]:
+        ranges = [self.level_range(channel) for channel in range(len(self.histogram))]
+        low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
+        if high - low < LEAST_SPAN:
+            shade = "black" if high < LEAST_SPAN else "white" if low >= LEVELS - LEAST_SPAN else "of one shade"
+            yield (
+                f"99 % of all pixels have levels {low} to {high} of 0 to 255: the pictures are nearly {shade}; "
+                "16-bit pictures are read as 0 to 65,535"
+            )
+            return
+        for channel, counts in enumerate(self.histogram, start=1):
+            if np.count_nonzero(counts) == 1:
+                yield f"channel {channel} has the level {int(np.argmax(counts))} in every pixel of every picture"
+
+    def _picture_warnings(self) -> Iterator[str]:
+        if self.constant:
+            yield f"{self.constant:,} of {self.count:,} pictures are of one colour"
+        if self.nearly_empty >= NOTABLE_SHARE * self.count:
+            yield f"{self.nearly_empty:,} of {self.count:,} pictures are nearly empty: 99 % of their pixels are equal"
+        if (copies := self.count - self.distinct) >= NOTABLE_SHARE * self.count:
+            yield f"{copies:,} of {self.count:,} pictures are copies of another one"
+
+
+@dataclass
+class ContentCounter:
+    """Counts what the pictures of a set contain while they are decoded, one after another."""
+
+    channels: int
+    constant: int = 0
+    nearly_empty: int = 0
+    hashes: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.histogram = np.zeros((self.channels, LEVELS), np.int64)
+
+    def add(self, pixels: NDArray[np.uint8]) -> None:
+        """Count a picture uint8 [channels, height, width]."""
+        counts = np.stack([np.bincount(channel.reshape(-1), minlength=LEVELS) for channel in pixels])
+        self.histogram += counts
+        commonest = int(counts.max(axis=1).min())
+        size = pixels[0].size
+        self.constant += commonest == size
+        self.nearly_empty += EMPTY_SHARE * size <= commonest < size
+        self.hashes.append(_content_hash(pixels))
+
+    def summary(self) -> ContentSummary:
+        """Return what the pictures so far contain."""
+        distinct = len(set(self.hashes))
+        return ContentSummary(len(self.hashes), self.histogram.tolist(), self.constant, self.nearly_empty, distinct)
