@@ -11,7 +11,7 @@ from scipy.stats import wasserstein_distance
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from wgan_dist.evaluation.metrics.sliced_wasserstein import Reference, laplacian_pyramid
+from wgan_dist.evaluation.metrics.sliced_wasserstein import Reference, laplacian_pyramid, patch_corners
 from wgan_dist.utils import rng
 
 
@@ -94,7 +94,7 @@ def test_one_level_of_one_patch_is_scipys_distance_over_the_directions() -> None
 def test_the_distance_is_the_mean_over_levels_and_directions() -> None:
     real, fake = Reference.of(draw(4, 1, 32, 32, seed=1)), draw(4, 1, 32, 32, seed=2) ** 3
     levels = list(zip(real.projections, Reference.of(fake).projections, strict=True))
-    columns = [pair for ours, theirs in levels for pair in zip(ours.T.numpy(), theirs.T.numpy(), strict=True)]
+    columns = [pair for ours, theirs in levels for pair in zip(ours.numpy(), theirs.numpy(), strict=True)]
     assert len(columns) == 2 * 256
     expected = np.mean([wasserstein_distance(ours, theirs) for ours, theirs in columns])
     assert real.distance(fake) == pytest.approx(1e3 * expected, rel=1e-9)
@@ -120,8 +120,26 @@ def test_equal_sets_are_at_distance_zero() -> None:
 
 
 def test_the_order_of_the_images_does_not_matter() -> None:
-    images = draw(20, 1, 7, 7)
-    assert Reference.of(images).distance(images.flip(0)) == pytest.approx(0.0, abs=1e-9)
+    images, other = digits(), draw(*digits().shape).float()
+    assert Reference.of(images).distance(images.flip(0)) == 0.0
+    assert Reference.of(images).distance(other.flip(0)) == Reference.of(images.flip(0)).distance(other)
+
+
+def test_nearly_equal_sets_are_near() -> None:
+    """One image of 128 is another one: the distance is a small part of that to other digits."""
+    images = digits().clone()
+    images[0] = images[1]
+    assert 0.0 < Reference.of(digits()).distance(images) < 0.1 * Reference.of(digits()[:64]).distance(digits()[64:])
+
+
+@pytest.mark.parametrize("size", [7, 16, 64])
+def test_every_pixel_is_likely_to_be_in_a_patch(size: int) -> None:
+    covered = np.zeros((size, size))
+    for group in range(400):
+        for row, column in patch_corners(size, 0, group).tolist():
+            covered[row : row + 7, column : column + 7] += 1
+    expected = 400 * 32 * (7 / (size + 6)) ** 2  # a patch in any of 7 rows of size + 6, and as many columns
+    assert covered.min() > expected - 6 * expected**0.5
 
 
 def test_the_distance_is_symmetric() -> None:

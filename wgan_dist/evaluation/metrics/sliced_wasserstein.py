@@ -1,4 +1,8 @@
-"""The sliced Wasserstein distance between sets of images over a Laplacian pyramid (Karras et al. 2018, section 5)."""
+"""The sliced Wasserstein distance between sets of images over a Laplacian pyramid (Karras et al. 2018, section 5).
+
+It depends on the two sets alone, not on the order of their images: patches are taken at the same random places of every
+image, where Karras et al. draw other places for each image.
+"""
 
 from dataclasses import dataclass
 
@@ -7,11 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wgan_dist.data.content import content_hashes
 from wgan_dist.utils import rng
 
 PATCH = 7
 PATCHES_PER_IMAGE = 32
 DIRECTIONS = 256
+# Each group of directions looks at other places of the images, so that all groups together see nearly every pixel.
+GROUPS = 8
 SMALLEST_LEVEL = 16
 # Karras et al. report distances × 10³.
 SCALE = 1e3
@@ -49,31 +56,50 @@ def laplacian_pyramid(images: Tensor) -> list[Tensor]:
     return [*bands, images]
 
 
-def _descriptors(band: Tensor, level: int) -> Tensor:
-    """Return random 7×7 patches, normalised per channel over the set: [n · patches, c · 49]."""
-    count, channels, size, _ = band.shape
-    corners = rng.uniform(0, "swd.corners", level, (count, PATCHES_PER_IMAGE, 2)) * (size - PATCH + 1)
-    rows, columns = torch.as_tensor(corners.astype(np.int64)).to(band.device).unbind(-1)
-    offsets = torch.arange(PATCH, device=band.device)
-    images = torch.arange(count, device=band.device)[:, None, None, None]
-    y = (rows[:, :, None] + offsets)[:, :, :, None]
-    x = (columns[:, :, None] + offsets)[:, :, None, :]
-    patches = band[images, :, y, x].flatten(0, 1).movedim(-1, 1)  # [n · patches, c, 7, 7]
+def patch_corners(size: int, level: int, group: int) -> Tensor:
+    """Return the upper left corners of a group's patches in images of a size: row and column, int64 [patches, 2].
+
+    A corner that falls beyond the image is moved to its border, so that the border is as likely to be seen.
+    """
+    unit = rng.uniform(group, "swd.corners", level, (PATCHES_PER_IMAGE, 2))
+    corners = np.floor(unit * (size + PATCH - 1)) - (PATCH - 1)
+    return torch.as_tensor(corners.clip(0, size - PATCH).astype(np.int64))
+
+
+def _descriptors(band: Tensor, level: int, group: int) -> Tensor:
+    """Return 7×7 patches of every image, normalised per channel over the set: [n · patches, c · 49]."""
+    corners = patch_corners(band.shape[-1], level, group).tolist()
+    patches = torch.stack([band[:, :, row : row + PATCH, column : column + PATCH] for row, column in corners], dim=1)
+    patches = patches.flatten(0, 1)  # [n · patches, c, 7, 7]
     std, mean = torch.std_mean(patches, (0, 2, 3), keepdim=True)
     return ((patches - mean) / std.clamp_min(1e-8)).flatten(1)
 
 
 def _directions(length: int, level: int, like: Tensor) -> Tensor:
+    """Return random unit vectors, one in each column: [length, directions]."""
     directions = torch.as_tensor(rng.normal(0, "swd.directions", level, (length, DIRECTIONS)), dtype=like.dtype)
     return (directions / directions.norm(dim=0)).to(like.device)
 
 
+def _sorted_columns(x: Tensor) -> Tensor:
+    """Sort each column of x [n, d]; returns [d, n].
+
+    On a CPU numpy sorts 256 columns of 32,768 values seven times as fast as torch does.
+    """
+    rows = x.t().contiguous()
+    return rows.sort().values if rows.is_cuda else torch.from_numpy(np.sort(rows.numpy()))
+
+
 def _projections(images: Tensor) -> list[Tensor]:
-    """Project the patches of each level on random directions and sort them: [n · patches, directions] a level."""
+    """Project the patches of each level on random directions and sort them: [directions, n · patches] a level."""
+    # Sums round differently in another order, so images are put into one that their content decides.
+    order = content_hashes(images.cpu().numpy()).argsort(kind="stable")
+    images = images[torch.from_numpy(order).to(images.device)]
     projections = []
     for level, band in enumerate(laplacian_pyramid(images)):
-        patches = _descriptors(band, level)
-        projections.append((patches @ _directions(patches.shape[1], level, patches)).sort(0).values)
+        directions = _directions(band.shape[1] * PATCH**2, level, band).chunk(GROUPS, dim=1)
+        columns = [_descriptors(band, level, group) @ part for group, part in enumerate(directions)]
+        projections.append(_sorted_columns(torch.cat(columns, dim=1)))
     return projections
 
 
@@ -92,7 +118,7 @@ class Reference:
     def distance(self, images: Tensor) -> float:
         """Return the mean over levels of the sliced Wasserstein-1 distance × 10³ to images [n, c, s, s] in [−1, 1].
 
-        The distance of equal sets is 0. Every call uses the same random patches and directions.
+        The distance of equal sets is 0, in any order. Every call uses the same random places and directions.
 
         Raises:
             ValueError: For another number of images than the reference has.
