@@ -16,13 +16,17 @@ from wgan_dist.train import train
 
 @pytest.mark.parametrize("lower", [True, False])
 def test_better_is_lower_or_higher_as_the_metric_says(lower: bool) -> None:
-    best = Best("some", 2.0, lower, 5, "step-00000005")
-    assert improves(best, "some", 1.0, lower) is lower
-    assert improves(best, "some", 3.0, lower) is not lower
-    assert not improves(best, "some", 2.0, lower)
-    assert not improves(None, "some", float("nan"), lower)
-    assert improves(None, "some", 9.0, lower)
-    assert improves(Best("other", 2.0, lower, 5, "step-00000005"), "some", 2.0, lower)
+    def found(value: float, metric: str = "some", protocol: str = "so") -> Best:
+        return Best(metric, value, lower, 5, "step-00000005", protocol)
+
+    assert improves(found(2.0), found(1.0)) is lower
+    assert improves(found(2.0), found(3.0)) is not lower
+    assert not improves(found(2.0), found(2.0))
+    assert not improves(None, found(float("nan")))
+    assert improves(None, found(9.0))
+    # Values of another metric, or measured in another way, are not compared.
+    assert improves(found(2.0, metric="other"), found(2.0))
+    assert improves(found(2.0, protocol="otherwise"), found(2.0))
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +55,7 @@ def test_the_best_of_all_that_was_measured_outlives_the_pruning(measured: Path) 
         "value": values[step],
         "step": step,
         "checkpoint": f"step-{step:08d}",
-        "protocol": "1,024 generated, 1,024 real (digits), 16×16",
+        "protocol": "1,024 generated, 1,024 real (digits; shorter side resized, centre-cropped), 16×16 grey",
     }
     kept = sorted(folder.name for folder in (measured / CHECKPOINTS).iterdir())
     assert kept == sorted([f"step-{step:08d}", "step-00000020"])

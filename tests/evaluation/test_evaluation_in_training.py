@@ -16,7 +16,7 @@ from wgan_dist.checkpoints import generator_file, safetensors_io
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS
 from wgan_dist.config import load_config
 from wgan_dist.data.datasets import ImageDataset, open_images
-from wgan_dist.data.holdout import split_holdout
+from wgan_dist.data.holdout import choose_rows, split_holdout
 from wgan_dist.evaluation.extractors import Extractor
 from wgan_dist.evaluation.real_features import RealFeatures
 from wgan_dist.models.from_config import network_specs
@@ -106,12 +106,12 @@ def test_the_estimates_are_the_means_of_the_critics_scores(cache_dir: Path, tmp_
     train(arguments | {"evaluate_every": "2"})
     record = records(run_dir)[-1]
     digits = open_images(("digits",), 16, None, "ffffff", False, str(cache_dir))
-    parts = split_holdout(digits.pixels, 0.2)
+    parts = split_holdout(digits, 0.2)
     count = len(parts.held_out)
     critic = build_critic(network_specs(load_config(arguments), 1)[1]).double().eval()
     safetensors_io.load_into(critic, (last_checkpoint(run_dir) / "critic.safetensors").read_bytes(), "critic")
     z = torch.from_numpy(rng.latent("normal", 1, "evaluation.z", 0, (1024, 4))[:count])
-    chosen = parts.training[rng.permutation(1, "evaluation.real", 0, len(parts.training))[:count]]
+    chosen = choose_rows(digits, parts.training, count, 1)
     with torch.no_grad():
         fake = critic(generator_file.load(run_dir / "generator.safetensors").network(z)).mean()
         training, held_out = (

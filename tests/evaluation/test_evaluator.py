@@ -51,7 +51,7 @@ def of_points(points: PointDataset, seed: int = 0) -> PointEvaluator:
 def of_images(images: ImageDataset, count: int = 1024, cache_dir: str = "", **settings: Any) -> ImageEvaluator:
     """Build the evaluator that a run with default settings builds."""
     config = Config(evaluation_images=count, cache_dir=cache_dir, **settings)
-    evaluator = make_evaluator(config, images, split_holdout(images.values, config.holdout), torch.device("cpu"))
+    evaluator = make_evaluator(config, images, split_holdout(images, config.holdout), torch.device("cpu"))
     assert isinstance(evaluator, ImageEvaluator)
     return evaluator
 
@@ -126,10 +126,10 @@ def test_the_real_points_stay_the_same_and_depend_on_the_seed(ring: PointDataset
 
 def test_each_kind_of_data_has_its_evaluation(ring: PointDataset, digits: ImageDataset) -> None:
     cpu = torch.device("cpu")
-    assert isinstance(make_evaluator(Config(), ring, split_holdout(ring.values, 0.0), cpu), PointEvaluator)
-    assert isinstance(make_evaluator(Config(), digits, split_holdout(digits.values, 0.0), cpu), ImageEvaluator)
+    assert isinstance(make_evaluator(Config(), ring, split_holdout(ring, 0.0), cpu), PointEvaluator)
+    assert isinstance(make_evaluator(Config(), digits, split_holdout(digits, 0.0), cpu), ImageEvaluator)
     with pytest.raises(UserError, match="metrics=diversity: expected auto, since 8gaussians are points"):
-        make_evaluator(Config(metrics=("diversity",)), ring, split_holdout(ring.values, 0.0), cpu)
+        make_evaluator(Config(metrics=("diversity",)), ring, split_holdout(ring, 0.0), cpu)
 
 
 def test_without_any_network_what_pixels_tell_is_measured_and_it_tells_real_from_noise(digits: ImageDataset) -> None:

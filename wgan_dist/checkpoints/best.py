@@ -13,16 +13,16 @@ from wgan_dist.utils.files import copy_file, write_text
 BEST_FILE, BEST_GENERATOR = "best.json", "best.safetensors"
 
 
-def improves(best: Best | None, metric: str, value: float, lower_is_better: bool) -> bool:
-    """Return whether a value is better than the best so far.
+def improves(best: Best | None, new: Best) -> bool:
+    """Return whether a new value is better than the best so far.
 
-    The first value of another metric is an improvement; a value that is not finite never is.
+    The first value of another metric or protocol is an improvement; a value that is not finite never is.
     """
-    if not math.isfinite(value):
+    if not math.isfinite(new.value):
         return False
-    if best is None or best.metric != metric:
+    if best is None or (best.metric, best.protocol) != (new.metric, new.protocol):
         return True
-    return value < best.value if lower_is_better else value > best.value
+    return new.value < best.value if new.lower_is_better else new.value > best.value
 
 
 def publish(run_dir: Path, best: Best) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from wgan_dist import distributed
 from wgan_dist.config import Config
 from wgan_dist.data.datasets import Dataset, ImageDataset, PointDataset
-from wgan_dist.data.holdout import Split
+from wgan_dist.data.holdout import Split, choose_rows
 from wgan_dist.data.sources.paths import expand_home
 from wgan_dist.evaluation.critic_wasserstein import NAMES, CriticWasserstein
 from wgan_dist.evaluation.generated_set import Generate, GeneratedSet, Score, batches, generate_set
@@ -29,9 +29,9 @@ from wgan_dist.evaluation.protocol import (
     image_protocol,
     point_protocol,
 )
+from wgan_dist.evaluation.real_against_real import RealValue, image_values, point_values
 from wgan_dist.evaluation.real_features import RealFeatures, pixels_of
 from wgan_dist.tracking.metric_names import INCEPTION, METRICS
-from wgan_dist.utils import rng
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.images import from_uint8
 
@@ -39,22 +39,21 @@ Rows = NDArray[np.int64]
 Values = dict[str, float]
 
 
-def choose_rows(seed: int, stream: str, count: int, rows: Rows) -> Rows:
-    """Choose `count` of the rows at random, or all in random order if there are fewer."""
-    return rows[rng.permutation(seed, stream, 0, len(rows))[:count]]
-
-
 @dataclass(frozen=True)
 class ImageEvaluator:
-    """Measures the metrics of `metric_set` on `count` generated images and the rows `real` of the images `data`.
+    """Measures the metrics of `metric_set` on `count` generated images and real ones.
 
-    The nearest neighbours are searched among all rows `training`. `critic`, if any, adds the critic's own estimates.
+    The real images are the first `real_count` rows `pool` of the images `data`; the others are what real images are
+    compared with. The nearest neighbours are searched among all rows `training`. `critic`, if any, adds the critic's
+    own estimates.
     """
 
     data: ImageDataset
     training: Rows
-    real: Rows
+    pool: Rows
+    real_count: int
     count: int
+    seed: int
     metric_set: MetricSet
     cache_dir: Path
     device: torch.device
@@ -73,7 +72,7 @@ class ImageEvaluator:
     @property
     def pixel_images(self) -> int:
         """The number of generated and of real images that the sliced Wasserstein distance compares."""
-        return min(PIXEL_IMAGES, self.count, len(self.real))
+        return min(PIXEL_IMAGES, self.count, self.real_count)
 
     def __str__(self) -> str:
         return str(self.metric_set)
@@ -96,14 +95,21 @@ class ImageEvaluator:
         if not distributed.broadcast_from_main(lambda: bool(generated.is_finite.all())):
             return dict.fromkeys(self.names, math.nan)
         neighbours = self._nearest_neighbour(generated.pixels) if "nearest_neighbour" in self.metric_set.names else {}
-        real_features = self._real_features()
+        real = {name: features[: self.real_count] for name, features in self._pool_features().items()}
         estimates = self.critic.measure(generated.scores, score) if score and self.critic else {}
 
         def compute() -> Values:
-            values = self._pixel_metrics(generated.pixels) | self._feature_metrics(generated.features, real_features)
+            values = self._pixel_metrics(generated.pixels) | self._feature_metrics(generated.features, real)
             return values | neighbours | estimates
 
         return distributed.broadcast_from_main(compute)
+
+    @functools.cached_property
+    def real_values(self) -> dict[str, RealValue]:
+        """Return the metrics of real images against other real ones; every process must ask for them."""
+        features = self._pool_features()
+        values: dict[str, RealValue] = distributed.broadcast_from_main(lambda: image_values(self, features))
+        return values
 
     # --- on every process ---
 
@@ -122,18 +128,22 @@ class ImageEvaluator:
         distances = distributed.run_on_all_ranks(lambda: nearest(share, self.data.pixels, self.training).distances)
         return {"nearest_neighbour": float(distributed.gather(torch.from_numpy(distances)).mean())}
 
-    def _real_features(self) -> dict[str, Tensor]:
-        """Return the features of real images by extractor; the inception score alone needs none."""
+    def _pool_features(self) -> dict[str, Tensor]:
+        """Return the features of the pool by extractor; the inception score alone needs none."""
         sources = {METRICS[name].of for name in self.metric_set.names if name != "inception_score"}
         extractors = self.metric_set.extractors
-        features = RealFeatures(self.data, self.real, self.cache_dir)
+        features = RealFeatures(self.data, self.pool, self.cache_dir)
         return {name: features.of(extractors[name]) for name in sorted(extractors.keys() & sources)}
 
     # --- on the first process ---
 
     @functools.cached_property
     def _reference(self) -> Reference:
-        return Reference.of(self._to_floats(pixels_of(self.data, self.real[: self.pixel_images])))
+        return Reference.of(self.floats(self.pool[: self.pixel_images]))
+
+    def floats(self, rows: Rows) -> Tensor:
+        """Return real images in [−1, 1] on the device, [n, c, h, w]."""
+        return self._to_floats(pixels_of(self.data, rows))
 
     def _to_floats(self, pixels: Tensor) -> Tensor:
         return from_uint8(pixels.to(self.device), torch.float32)
@@ -184,6 +194,12 @@ class PointEvaluator:
         """Describe how a metric is measured."""
         return point_protocol(self, name)
 
+    @functools.cached_property
+    def real_values(self) -> dict[str, RealValue]:
+        """Return the metrics of real points against other real ones; every process must ask for them."""
+        values: dict[str, RealValue] = distributed.broadcast_from_main(lambda: point_values(self))
+        return values
+
     def _generate(self, generate: Generate, score: Score | None) -> tuple[Tensor, Tensor]:
         """Return this process's share of the points and their scores, zeros without `score`."""
         parts = [generate(batch) for batch in batches(distributed.rank_slice(self.count))]
@@ -198,7 +214,7 @@ class PointEvaluator:
         from wgan_dist.evaluation.metrics.points import exact_wasserstein, mode_metrics  # scipy: 40 MB for points alone
 
         fake, scores = map(distributed.gather, distributed.run_on_all_ranks(lambda: self._generate(generate, score)))
-        real = self.data.values[choose_rows(self.seed, "evaluation.real", POINTS_MATCHED, self.training)]
+        real = self.data.values[choose_rows(self.data, self.training, POINTS_MATCHED, self.seed)]
         estimates = self.critic.measure(scores, score) if score and self.critic else {}
 
         def compute() -> Values:
@@ -232,8 +248,8 @@ def make_evaluator(
         count = POINTS_COUNTED
     if len(split.held_out) and config.loss == "wasserstein":
         scored = min(count, len(split.training), len(split.held_out))
-        training = choose_rows(seed, "evaluation.real", scored, split.training)
-        held_out = choose_rows(seed, "evaluation.holdout", scored, split.held_out)
+        training = choose_rows(data, split.training, scored, seed)
+        held_out = choose_rows(data, split.held_out, scored, seed)
         critic = CriticWasserstein(data.values, training, held_out)
     if isinstance(data, PointDataset):
         if config.metrics is not None:
@@ -245,8 +261,9 @@ def make_evaluator(
     metric_set = distributed.run_on_all_ranks(
         lambda: open_metric_set(config.metrics, data.shape, config.feature_extractor, config.inception_weights, device)
     )
-    real = choose_rows(seed, "evaluation.real", real_count or count, split.training)
+    real_count = min(real_count or count, len(split.training))
     if not metric_set.extractors:
         count = min(count, max(PIXEL_IMAGES, len(critic or ())))
+    pool = choose_rows(data, split.training, real_count + count, seed)
     folder = expand_home(config.cache_dir, f"cache_dir={config.cache_dir}")
-    return ImageEvaluator(data, split.training, real, count, metric_set, folder, device, critic)
+    return ImageEvaluator(data, split.training, pool, real_count, count, seed, metric_set, folder, device, critic)

@@ -116,4 +116,6 @@ def open_extractor(file: str, device: torch.device, shape: tuple[int, ...]) -> E
 
     for count in TRIAL_BATCHES:
         extract(torch.zeros(count, *shape, dtype=torch.uint8))
-    return Extractor(extract, hashlib.sha256(content).hexdigest(), f"features of {path.name}", "features")
+    sha256 = hashlib.sha256(content).hexdigest()
+    # The checksum tells extractors of one name apart: only values of equal protocols are compared.
+    return Extractor(extract, sha256, f"features of {path.name} ({sha256[:8]})", "features")

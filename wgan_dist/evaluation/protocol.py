@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from wgan_dist.tracking.metric_names import CRITIC, METRICS
+from wgan_dist.data.transforms import CHANNEL_NAMES, RESIZED
+from wgan_dist.tracking.metric_names import CRITIC, METRICS, POINTS
 
 if TYPE_CHECKING:
     from wgan_dist.evaluation.evaluator import ImageEvaluator, PointEvaluator
@@ -18,39 +19,54 @@ LOGITS = "logits_unbiased"
 PIXEL_DISTANCE = "Euclidean over pixels in [-1, 1]"
 
 
+def compared_samples(evaluator: "ImageEvaluator | PointEvaluator", name: str) -> tuple[int, int]:
+    """Return how many generated and how many real samples a metric is computed from."""
+    generated, training = evaluator.count, len(evaluator.training)
+    if METRICS[name].of == CRITIC:
+        return len(evaluator.critic or ()), len(evaluator.critic or ())
+    if name in ("exact_wasserstein", "critic_wasserstein"):
+        return POINTS_MATCHED, min(POINTS_MATCHED, training)
+    if METRICS[name].of == POINTS or name == "inception_score":
+        return generated, 0
+    if name == "nearest_neighbour":
+        return min(NEIGHBOUR_IMAGES, generated), training
+    if name == "diversity":
+        return min(PIXEL_IMAGES, generated), 0
+    pixels, real = getattr(evaluator, "pixel_images", 0), getattr(evaluator, "real_count", 0)
+    return (pixels, pixels) if name == "sliced_wasserstein" else (generated, real)
+
+
 def _real_samples(evaluator: "ImageEvaluator | PointEvaluator") -> str:
     """Name the samples that the networks are trained on, which metrics compare with."""
     return evaluator.data.name + (", training part" if len(evaluator.training) < len(evaluator.data) else "")
 
 
-def _critic_protocol(scored: int) -> str:
-    return f"the critic's scores of {scored:,} real samples of this part and {scored:,} generated ones"
-
-
 def image_protocol(evaluator: "ImageEvaluator", name: str) -> str:
     """Return how many images of which set a metric compares, their size, and the network that compares them."""
-    generated, real, training = evaluator.count, len(evaluator.real), len(evaluator.training)
-    size, source = f"{evaluator.data.shape[-2]}×{evaluator.data.shape[-1]}", _real_samples(evaluator)
+    generated, real = compared_samples(evaluator, name)
+    channels, height, width = evaluator.data.shape
+    size = f"{height}×{width} {CHANNEL_NAMES[channels]}"
     if METRICS[name].of == CRITIC:
-        return _critic_protocol(len(evaluator.critic or ()))
+        return f"the critic's scores of {real:,} real samples of this part and {generated:,} generated ones"
+    source = f"{_real_samples(evaluator)}; {RESIZED}"
     if name == "nearest_neighbour":
-        count = min(NEIGHBOUR_IMAGES, generated)
-        return f"{count:,} generated, the nearest of {training:,} real ({source}), {size}, {PIXEL_DISTANCE}"
+        return f"{generated:,} generated, the nearest of {real:,} real ({source}), {size}, {PIXEL_DISTANCE}"
     if name == "diversity":
-        return f"{min(PIXEL_IMAGES, generated):,} generated, all pairs, {size}, {PIXEL_DISTANCE}"
+        return f"{generated:,} generated, all pairs, {size}, {PIXEL_DISTANCE}"
+    counts = f"{generated:,} generated" + (f", {real:,} real ({source})" if real else "")
     if name == "sliced_wasserstein":
-        return f"{evaluator.pixel_images:,} generated, {evaluator.pixel_images:,} real ({source}), {size}"
-    compared = "" if name == "inception_score" else f", {real:,} real ({source})"
+        return f"{counts}, {size}"
     has_subsets = name in ("kid", "kernel_distance")
     subsets = f", subsets of {min(KERNEL_SUBSET, generated, real):,}" if has_subsets else ""
     description = evaluator.metric_set.extractors[METRICS[name].of].description
-    return f"{generated:,} generated{compared}, {size}, {description}{subsets}"
+    return f"{counts}, {size}, {description}{subsets}"
 
 
 def point_protocol(evaluator: "PointEvaluator", name: str) -> str:
     """Return how many points of which set a metric compares."""
+    generated, real = compared_samples(evaluator, name)
     if METRICS[name].of == CRITIC:
-        return _critic_protocol(len(evaluator.critic or ()))
-    if name == "exact_wasserstein":
-        return f"{POINTS_MATCHED:,} generated, {POINTS_MATCHED:,} real ({_real_samples(evaluator)})"
-    return f"{POINTS_COUNTED:,} generated ({evaluator.data.name})"
+        return f"the critic's scores of {real:,} real samples of this part and {generated:,} generated ones"
+    if real:
+        return f"{generated:,} generated, {real:,} real ({_real_samples(evaluator)})"
+    return f"{generated:,} generated ({evaluator.data.name})"

@@ -8,6 +8,8 @@ from typing import Any
 
 from wgan_dist.evaluation.evaluator import Evaluator
 from wgan_dist.evaluation.metric_set import reasons_in_words
+from wgan_dist.evaluation.protocol import compared_samples
+from wgan_dist.tracking.metric_names import METRICS
 from wgan_dist.utils.errors import UserError
 
 FORMAT_VERSION = 1
@@ -16,6 +18,16 @@ WEIGHTS = {"ema": ", averaged weights", "raw": ", last weights", None: ""}
 
 # What a JSON file holds: `format`, what was evaluated, `metrics` with value and protocol, `skipped` with reasons.
 Result = dict[str, Any]
+
+
+def _metric(evaluator: Evaluator, name: str, value: float, weights: str) -> dict[str, Any]:
+    """Return what the JSON file holds of a metric; `real` values are of real samples against other real ones."""
+    generated, real = compared_samples(evaluator, name)
+    metric = {"value": value, "protocol": evaluator.protocol(name) + weights, "generated": generated, "real": real}
+    if found := evaluator.real_values.get(name):
+        of_real = {"value": found.value, "spread": found.spread, "protocol": found.protocol}
+        metric["real_against_real"] = of_real
+    return metric
 
 
 def make_result(about: Mapping[str, Any], values: Mapping[str, float], evaluator: Evaluator) -> Result:
@@ -28,16 +40,16 @@ def make_result(about: Mapping[str, Any], values: Mapping[str, float], evaluator
     if undefined:
         raise UserError(f"{about['source']}: {', '.join(undefined)} cannot be measured: its samples are not finite")
     weights = WEIGHTS[about["weights"]]
-    metrics = {name: {"value": value, "protocol": evaluator.protocol(name) + weights} for name, value in values.items()}
-    measured = {"data": evaluator.data.name, "metrics": metrics, "skipped": evaluator.metric_set.skipped}
-    return {"format": FORMAT_VERSION, **about, **measured}
+    metrics = {name: _metric(evaluator, name, value, weights) for name, value in values.items()}
+    data = {"data": evaluator.data.name, "data_fingerprint": evaluator.data.fingerprint}
+    return {"format": FORMAT_VERSION, **about, **data, "metrics": metrics, "skipped": evaluator.metric_set.skipped}
 
 
 def with_earlier_metrics(result: Result, file: Path) -> Result:
     """Add metrics that are only in `file` to a result, if it is of the same generator and data."""
     try:
         earlier = json.loads(file.read_text(encoding="utf-8"))
-        if any(earlier[name] != result[name] for name in ("format", "sha256", "data")):
+        if any(earlier[name] != result[name] for name in ("format", "sha256", "data_fingerprint")):
             return result
         metrics = earlier["metrics"] | result["metrics"]
     except (OSError, ValueError, KeyError, TypeError):  # there is none, or it is damaged
@@ -66,23 +78,53 @@ def _skipped(results: list[Result]) -> list[str]:
     return lines
 
 
+def _described(result: Result) -> str:
+    """Name what was evaluated: its source, step, weights and number format."""
+    step = "" if result["step"] is None else f"step {result['step']:,}"
+    weights = WEIGHTS[result["weights"]].removeprefix(", ")
+    about = [result["source"], step, weights, result["precision"] or result["kind"]]
+    return ", ".join(filter(None, about))
+
+
+def _headed(name: str) -> str:
+    """Return the name of a metric with an arrow to its better direction."""
+    return name + {True: " ↓", False: " ↑", None: ""}[METRICS[name].lower_is_better]
+
+
+def _real_cell(metric: dict[str, Any]) -> str:
+    found = metric.get("real_against_real")
+    return f"{found['value']:.4g} ± {found['spread']:.2g}" if found else ""
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _metric_rows(result: Result) -> list[str]:
+    """Return a line for each metric of one result."""
+    rows: list[tuple[str, ...]] = [("metric", "value", "real against real", "generated", "real", "protocol")]
+    for name, metric in result["metrics"].items():
+        counts = f"{metric['generated']:,}", f"{metric['real']:,}" if metric["real"] else ""
+        rows.append((_headed(name), f"{metric['value']:.6g}", _real_cell(metric), *counts, metric["protocol"]))
+    return [_described(result), *_aligned(rows)]
+
+
+def _source_rows(results: list[Result]) -> list[str]:
+    """Return a line for each of several sources, then the values of real samples and the protocols."""
+    names = list(dict.fromkeys(name for result in results for name in result["metrics"]))
+    rows = [("source", *map(_headed, names))]
+    for result in results:
+        metrics = (result["metrics"].get(name) for name in names)
+        rows.append((_described(result), *(f"{metric['value']:.6g}" if metric else "" for metric in metrics)))
+    rows.append(("real against real", *(_real_cell(results[0]["metrics"].get(name, {})) for name in names)))
+    return [*_aligned(rows), *_protocols(results)]
+
+
 def table(results: list[Result]) -> str:
-    """Format one result as a line for each metric, or several as a line for each source with the protocols below."""
-    if len(results) == 1:
-        header = ("metric", "value", "protocol")
-        metrics = results[0]["metrics"].items()
-        rows = [(name, f"{metric['value']:.6g}", metric["protocol"]) for name, metric in metrics]
-    else:
-        names = list(dict.fromkeys(name for result in results for name in result["metrics"]))
-        header = ("source", "precision", *names)
-        rows = []
-        for result in results:
-            metrics = (result["metrics"].get(name) for name in names)
-            cells = (f"{metric['value']:.6g}" if metric else "" for metric in metrics)
-            rows.append((result["source"], result["precision"] or result["kind"], *cells))
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in (header, *rows)
-    ]
-    return "\n".join([*lines, *(_protocols(results) if len(results) > 1 else []), *_skipped(results)])
+    """Format one result as a line for each metric, or several as a line for each source with the protocols below.
+
+    ↓ marks metrics of which lower values are better, ↑ those of which higher ones are.
+    """
+    rows = _metric_rows(results[0]) if len(results) == 1 else _source_rows(results)
+    return "\n".join([*rows, *_skipped(results)])

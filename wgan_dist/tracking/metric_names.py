@@ -66,6 +66,19 @@ METRICS = {
     "good_share": Metric(POINTS, False, "evaluation/good_share", "good"),
     "rarest_mode_share": Metric(POINTS, False, "evaluation/rarest_mode_share"),
 }
+
+
+def real_name(name: str) -> str:
+    """Return the name under which a run records the value that a metric has for real samples."""
+    return f"{name}_real"
+
+
+# The values that metrics have for real samples against other real ones: what a perfect generator would reach.
+REAL_METRICS = {
+    real_name(name): Metric(metric.of, None, real_name(metric.tensorboard_tag))
+    for name, metric in METRICS.items()
+    if metric.of != CRITIC and name not in ("critic_wasserstein", "inception_score")
+}
 SPEED_METRICS = {
     "seconds": Metric(WALL_CLOCK, None, ""),
     "images_per_second": Metric(WALL_CLOCK, None, "speed/images_per_second", "img/s"),
@@ -73,4 +86,4 @@ SPEED_METRICS = {
     "communication_ms": Metric(WALL_CLOCK, None, "speed/communication_ms"),
     "communication_share": Metric(WALL_CLOCK, None, "speed/communication_share"),
 }
-RECORDED = TRAINING_METRICS | METRICS | SPEED_METRICS
+RECORDED = TRAINING_METRICS | METRICS | REAL_METRICS | SPEED_METRICS

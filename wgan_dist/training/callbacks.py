@@ -23,7 +23,7 @@ from wgan_dist.checkpoints.train_state import Best, TrainState
 from wgan_dist.evaluation.evaluator import Evaluator
 from wgan_dist.losses.modules import Metrics
 from wgan_dist.tracking.logger import MetricLogger
-from wgan_dist.tracking.metric_names import METRICS
+from wgan_dist.tracking.metric_names import METRICS, real_name
 from wgan_dist.tracking.sample_grid import ImageSampleGrid, PointSampleGrid
 from wgan_dist.tracking.throughput import ThroughputMeter
 from wgan_dist.training.early_stopping import EarlyStopping
@@ -191,7 +191,7 @@ class Evaluation(Callback):
         if not is_due(state.step, self.every):
             return
         try:
-            result.evaluation = self.evaluator.measure(self.generate, self.score)
+            result.evaluation = self.evaluator.measure(self.generate, self.score) | self._real_values()
         except UserError:  # on every process; what is learned so far is worth more than the evaluation
             self.manager.save_now(state)
             raise
@@ -199,12 +199,16 @@ class Evaluation(Callback):
         if metric in result.evaluation:
             self._keep_best(state, metric, result.evaluation[metric])
 
+    def _real_values(self) -> dict[str, float]:
+        """Return the metrics of real samples, which stay the same, under names of their own."""
+        return {real_name(name): found.value for name, found in self.evaluator.real_values.items()}
+
     def _keep_best(self, state: TrainState, metric: str, value: float) -> None:
         lower_is_better = bool(METRICS[metric].lower_is_better)
-        if improves(state.best, metric, value, lower_is_better):
-            folder = checkpoint_name(state.step, state.critic_iteration)
-            protocol = self.evaluator.protocol(metric)
-            state.best = Best(metric, value, lower_is_better, state.step, folder, protocol)
+        folder, protocol = checkpoint_name(state.step, state.critic_iteration), self.evaluator.protocol(metric)
+        found = Best(metric, value, lower_is_better, state.step, folder, protocol)
+        if improves(state.best, found):
+            state.best = found
 
 
 class Logging(Callback):
