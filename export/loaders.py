@@ -17,6 +17,7 @@ from export.settings import BF16, FP32
 from export.torchscript_file import open_torchscript
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.data.datasets import ImageDataset, open_images
+from wgan_dist.data.holdout import choose_rows
 from wgan_dist.data.sources.base import BadImageError, read_image
 from wgan_dist.data.sources.paths import expand_home
 from wgan_dist.data.sources.registry import open_source
@@ -45,6 +46,7 @@ class LoadedSamples:
     step: int | None
     precision: str | None
     data: str
+    data_fingerprint: str
     shape: tuple[int, ...]
     draw: Callable[[slice], Tensor]
 
@@ -129,7 +131,8 @@ def open_generator(path: Path, own_class: str, count: int, seed: int) -> LoadedS
     try:
         latent_dim, channels, size = (int(about[name]) for name in ("latent_dim", "channels", "image_size"))
         z = torch.from_numpy(latents(count, latent_dim, about["latent_distribution"], seed))
-        weights, step, data = about["weights"], int(about["generator_steps"]), about["data"]
+        weights, step = about["weights"], int(about["generator_steps"])
+        data, fingerprint = about["data"], about["data_fingerprint"]
     except (KeyError, ValueError) as error:
         raise UserError(f"ckpt={path}: not a generator of wgan_dist: {error}") from error
     return LoadedSamples(
@@ -140,6 +143,7 @@ def open_generator(path: Path, own_class: str, count: int, seed: int) -> LoadedS
         step=step,
         precision=generator.precision,
         data=data,
+        data_fingerprint=fingerprint,
         shape=(channels,) if about.get("layout") == POINT_LAYOUT else (channels, size, size),
         draw=lambda indices: generator.generate(z[indices]),
     )
@@ -163,15 +167,17 @@ def _common_size(folder: str, cache_dir: Path) -> int:
     return first[0]
 
 
-def open_folder(
-    folder: str, background: str, cache_dir: str, channels: int | None = None
-) -> tuple[LoadedSamples, ImageDataset]:
-    """Open the images of a folder at their own size; `channels` None means grey if all of them are grey.
+def open_folder(folder: str, background: str, cache_dir: str, seed: int = 0) -> tuple[LoadedSamples, ImageDataset]:
+    """Open the images of a folder at their own size, as grey ones if all of them are grey.
+
+    Fewer than all of them are chosen by `seed` and by their content.
 
     Raises UserError for images that are unreadable, not square or of mixed sizes.
     """
     size = _common_size(folder, expand_home(cache_dir, f"cache_dir={cache_dir}"))
-    images = open_images((folder,), size, channels, background, False, cache_dir)
+    images = open_images((folder,), size, None, background, False, cache_dir)
+    # In an order that their content decides: what is measured of them does not depend on their names.
+    rows = choose_rows(images, np.arange(len(images)), len(images), seed)
     subject = LoadedSamples(
         source=images.name,
         sha256=images.fingerprint,
@@ -180,7 +186,8 @@ def open_folder(
         step=None,
         precision=None,
         data=images.name,
+        data_fingerprint=images.fingerprint,
         shape=images.shape,
-        draw=lambda indices: torch.from_numpy(images.pixels[indices].copy()),
+        draw=lambda indices: torch.from_numpy(images.pixels[rows[indices]]),
     )
     return subject, images

@@ -27,6 +27,7 @@ def metadata(source: Artifact, uint8: bool, precision: str) -> dict[str, str]:
         "precision": precision,
         "generator_steps": description.steps,
         "data": description.data,
+        "data_fingerprint": description.data_fingerprint,
         "description": description.description,
         "license": description.license,
         "package_version": description.package_version,

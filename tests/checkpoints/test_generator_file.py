@@ -31,6 +31,7 @@ DESCRIPTION = Description(
     steps=7,
     seen_images=448,
     data="digits",
+    data_fingerprint="12ab",
     description="handwritten digits, “0” to “9”",
     license="CC-BY-4.0",
     package_version="0.9",

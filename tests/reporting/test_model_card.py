@@ -78,7 +78,7 @@ def test_the_metadata_are_those_of_the_hub(tmp_path: Path) -> None:
     ],
 )
 def test_a_licence_has_the_name_that_the_hub_knows(named: str, expected: dict[str, str]) -> None:
-    about = Description(small_spec("dcgan"), "normal", "ema", 3, 48, "photos", "", named, "0")
+    about = Description(small_spec("dcgan"), "normal", "ema", 3, 48, "photos", "", "", named, "0")
     found = head(str(build_card(about, None, "")))
     assert {name: value for name, value in found.items() if name.startswith("license")} == expected
 
@@ -142,7 +142,7 @@ HOSTILE = "---\n# <script>alert(1)</script> | `x` {{ 7 * 7 }} [a](b)"
 
 
 def test_texts_of_a_file_are_escaped(tmp_path: Path) -> None:
-    about = Description(small_spec("dcgan"), "normal", "ema", 3, 48, HOSTILE, HOSTILE, HOSTILE, "0")
+    about = Description(small_spec("dcgan"), "normal", "ema", 3, 48, HOSTILE, "", HOSTILE, HOSTILE, "0")
     text = str(build_card(about, None, ""))
     assert "<script>" not in text.split("\n---\n", 1)[1]
     assert "49" not in text
@@ -153,7 +153,7 @@ def test_texts_of_a_file_are_escaped(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [{"steps": "many"}, {"latent_distribution": 5}, {"description": None}])
 def test_a_damaged_description_is_refused(tmp_path: Path, damage: dict[str, Any]) -> None:
-    about = Description(small_spec("dcgan"), "normal", "ema", 3, 48, "digits", "", "", "0")
+    about = Description(small_spec("dcgan"), "normal", "ema", 3, 48, "digits", "", "", "", "0")
     (tmp_path / EMA_FILE).write_bytes(generator_file.to_bytes({}, dataclasses.replace(about, **damage)))
     with pytest.raises(UserError, match="the description of the generator is damaged"):
         card_text(tmp_path / EMA_FILE)
@@ -161,7 +161,7 @@ def test_a_damaged_description_is_refused(tmp_path: Path, damage: dict[str, Any]
 
 def test_a_custom_network_has_a_card_without_being_imported(tmp_path: Path) -> None:
     spec = NetworkSpec("no_such_module:Own", small_spec("dcgan").arguments)
-    about = Description(spec, "normal", "ema", 3, 48, "digits", "", "", "0")
+    about = Description(spec, "normal", "ema", 3, 48, "digits", "", "", "", "0")
     (tmp_path / EMA_FILE).write_bytes(generator_file.to_bytes({}, about))
     assert "from_pretrained(\".\", generator='no_such_module:Own')" in card_text(tmp_path / EMA_FILE)
 

@@ -22,14 +22,17 @@ METADATA_KEY = "wgan_dist"
 # `features` may be null for a custom network.
 ARGUMENT_TYPES = {"latent_dim": int, "image_size": int, "channels": int, "features": int, "norm": str}
 DESCRIPTION_TYPES = dict.fromkeys(
-    ("latent_distribution", "weights", "data", "description", "license", "package_version"), str
+    ("latent_distribution", "weights", "data", "data_fingerprint", "description", "license", "package_version"), str
 ) | dict.fromkeys(("steps", "seen_images"), int)
 IMAGE_RANGE = [-1.0, 1.0]
 
 
 @dataclass(frozen=True)
 class Description:
-    """The metadata of a generator file. Nothing in it depends on where or when the training ran."""
+    """The metadata of a generator file. Nothing in it depends on where or when the training ran.
+
+    `data` is the name of the training data and `data_fingerprint` the SHA-256 of their values.
+    """
 
     network: NetworkSpec
     latent_distribution: str
@@ -37,6 +40,7 @@ class Description:
     steps: int
     seen_images: int
     data: str
+    data_fingerprint: str
     description: str
     license: str
     package_version: str

@@ -8,10 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from wgan_dist.checkpoints import generator_file
-from wgan_dist.checkpoints.checkpoint import LoadedCheckpoint
-from wgan_dist.checkpoints.checkpoint_folders import checkpoint_folders, newest_checkpoint
 from wgan_dist.checkpoints.generator_file import Artifact
-from wgan_dist.checkpoints.run_dir import CHECKPOINTS
 from wgan_dist.data.datasets import ImageDataset, open_images, open_points
 from wgan_dist.data.holdout import split_holdout
 from wgan_dist.data.samplers import to_network_inputs
@@ -71,28 +68,19 @@ def final_picture(run: RunData, generator: Artifact, count: int, seed: int, fold
     return Picture(path, to_png(to_image(plot_points(real, points))), alt)
 
 
-def data_fingerprint(run: RunData) -> str | None:
-    """Return the fingerprint of the training data in the newest checkpoint, None if no checkpoint can be read."""
-    if not checkpoint_folders(run.folder / CHECKPOINTS):
-        return None
-    try:
-        folder = newest_checkpoint(run.folder / CHECKPOINTS, set_aside=False)
-        return LoadedCheckpoint(folder).saved_state().data_fingerprint
-    except UserError:
-        return None
-
-
-def open_training_images(run: RunData, channels: int) -> ImageDataset:
-    """Open the images that a run was trained on. Raises UserError if they are missing or have changed since.
-
-    Without a readable checkpoint a change cannot be noticed.
-    """
-    config = run.config
+def open_training_images(run: RunData, generator: Artifact) -> ImageDataset:
+    """Open the images that a generator was trained on. Raises UserError if they are missing or others lie there now."""
+    config, description = run.config, generator.description
     images = open_images(
-        config.data, config.image_size, channels, config.background, config.skip_bad_images, config.cache_dir
+        config.data,
+        config.image_size,
+        description.channels,
+        config.background,
+        config.skip_bad_images,
+        config.cache_dir,
     )
-    if data_fingerprint(run) not in (None, images.fingerprint):
-        raise UserError(f"data={','.join(config.data)}: the images have changed since the run was trained on them")
+    if images.fingerprint != description.data_fingerprint:
+        raise UserError(f"data={','.join(config.data)}: its images are not those that the run was trained on")
     return images
 
 
@@ -112,8 +100,8 @@ def nearest_images(run: RunData, generator: Artifact, count: int, seed: int, fol
     changed.
     """
     generated = _draw(generator, count, seed)
-    images = open_training_images(run, generator.description.channels)
-    rows = split_holdout(images.values, run.config.holdout).training
+    images = open_training_images(run, generator)
+    rows = split_holdout(images, run.config.holdout).training
     found = nearest(torch.from_numpy(generated.transpose(0, 3, 1, 2)), images.pixels, rows)
     real = np.stack([images.pixels[index] for index in found.indices]).transpose(0, 2, 3, 1)
     alt = f"Above, {count} images by {run.name}; below each, the training image nearest to it"

@@ -79,6 +79,7 @@ class TrainingRun:
             steps=state.step,
             seen_images=state.seen_images(config.batch_size),
             data=self.data.name,
+            data_fingerprint=self.data.fingerprint,
             description=config.description,
             license=config.license,
             package_version=__version__,
@@ -113,7 +114,7 @@ def build_run(config: Config, accelerator: Accelerator, data: Dataset) -> Traini
     Raises:
         UserError: For settings that do not fit the data, the networks or the number of processes.
     """
-    split = split_holdout(data.values, config.holdout)
+    split = split_holdout(data, config.holdout)
     order = GlobalBatchOrder(config.seed, len(split.training), config.batch_size)
     if not order.batches_per_epoch:
         samples = "points" if isinstance(data, PointDataset) else "images"
