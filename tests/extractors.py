@@ -108,10 +108,12 @@ def inception_weights(path: Path) -> str:
 
 
 def write_images(pixels: np.ndarray, folder: Path) -> str:
-    """Write grey images uint8 [n, 1, h, w] as PNG files; return the folder."""
+    """Write images uint8 [n, 1 or 3, h, w] as PNG files; return the folder."""
     folder.mkdir()
     for number, image in enumerate(pixels):
-        Image.fromarray(image[0]).save(folder / f"{number:04d}.png")
+        Image.fromarray(image.squeeze(0) if len(image) == 1 else image.transpose(1, 2, 0)).save(
+            folder / f"{number:04d}.png"
+        )
     return str(folder)
 
 

@@ -11,12 +11,13 @@ from wgan_dist import distributed
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS, EVALUATIONS
 from wgan_dist.config import Config, is_run, load_config
-from wgan_dist.data.datasets import Dataset, open_images, open_points
+from wgan_dist.data.datasets import Dataset, ImageDataset, open_images, open_points
 from wgan_dist.data.holdout import Split, split_holdout
 from wgan_dist.data.synthetic import DRAWS, are_points
 from wgan_dist.evaluate import DEFAULT_COUNT, EvaluateSettings
-from wgan_dist.evaluation.evaluator import Evaluator, make_evaluator
+from wgan_dist.evaluation.evaluator import ImageEvaluator, make_evaluator
 from wgan_dist.evaluation.results import Result, make_result, table, with_earlier_metrics
+from wgan_dist.utils.console import note
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import write_text
 
@@ -46,33 +47,84 @@ def _make_config(settings: EvaluateSettings, run: Path | None, trained_on: str) 
     """
     config, flags = _default_config(settings, run, trained_on), vars(settings)
     names = ("metrics", "feature_extractor", "inception_weights", "seed", "cache_dir")
-    given = [name for name in ("background", "skip_bad_images") if flags[name] is not None]
-    return dataclasses.replace(config, **{name: flags[name] for name in (*names, *given)})
+    return dataclasses.replace(config, **{name: flags[name] for name in names})
 
 
-def _make_evaluator(settings: EvaluateSettings, config: Config, shape: tuple[int, ...], count: int) -> Evaluator:
-    """Build an evaluator of `count` samples of a shape against real data of the same shape."""
-    data: Dataset
-    if are_points(config.data) != (len(shape) == 1):
-        raise UserError(f"data={','.join(config.data)}: expected points for a generator of points, else images")
-    if are_points(config.data):
-        for name in ("count", "real_count"):
-            if (value := getattr(settings, name)) is not None:
-                raise UserError(f"{name}={value}: expected auto, since {config.data[0]} are points")
-        data = open_points(config.data[0])
-    else:
-        data = open_images(
-            config.data, shape[-1], shape[0], config.background, config.skip_bad_images, config.cache_dir
+def _open(config: Config, image_size: int, channels: int | None) -> ImageDataset:
+    return open_images(config.data, image_size, channels, config.background, config.skip_bad_images, config.cache_dir)
+
+
+def _open_own_data(config: Config, samples: LoadedSamples) -> Dataset:
+    """Open the data that a generator was trained on, as its run read them; refuse others that lie there now."""
+    data: Dataset = (
+        open_points(config.data[0]) if are_points(config.data) else _open(config, samples.shape[-1], samples.shape[0])
+    )
+    if data.fingerprint != samples.data_fingerprint:
+        raise UserError(
+            f"data={','.join(config.data)}: its samples are not those that {samples.source} was trained on; "
+            "--data=… compares with other ones"
         )
-    training = split_holdout(data.values, config.holdout).training
+    return data
+
+
+def _open_images(settings: EvaluateSettings, config: Config, samples: LoadedSamples) -> ImageDataset:
+    """Open real images at the size of the samples, in the greater number of channels of both."""
+    overrides = {name: getattr(settings, name) for name in ("background", "skip_bad_images")}
+    config = dataclasses.replace(config, **{name: value for name, value in overrides.items() if value is not None})
+    channels, size = samples.shape[0], samples.shape[-1]
+    images = _open(config, size, None if settings.data else channels)
+    return _open(config, size, channels) if channels > images.channels else images
+
+
+def _open_data(settings: EvaluateSettings, config: Config, samples: LoadedSamples) -> Dataset:
+    """Open the real data that samples are compared with."""
+    if are_points(config.data) != (len(samples.shape) == 1):
+        raise UserError(f"data={','.join(config.data)}: expected points for a generator of points, else images")
+    own = None if settings.data else _open_own_data(config, samples)
+    if not are_points(config.data):
+        return _open_images(settings, config, samples)
+    for name in ("count", "real_count"):
+        if (value := getattr(settings, name)) is not None:
+            raise UserError(f"{name}={value}: expected auto, since {config.data[0]} are points")
+    return own or open_points(config.data[0])
+
+
+def _with_channels(samples: LoadedSamples, data: Dataset) -> LoadedSamples:
+    """Return grey samples in three equal channels if the real images are in colour."""
+    if samples.shape[0] >= data.shape[0]:
+        return samples
+    channels = data.shape[0]
+    note(f"{samples.source}: grey samples are compared with colour images of {data.name} in {channels} channels")
+    draw = samples.draw
+    return dataclasses.replace(
+        samples, shape=data.shape, draw=lambda indices: draw(indices).expand(-1, channels, -1, -1)
+    )
+
+
+def _measure(settings: EvaluateSettings, config: Config, samples: LoadedSamples, count: int) -> Result:
+    """Measure `count` samples against the real data of the settings."""
+    data = _open_data(settings, config, samples)
+    for line in data.warnings:
+        note(f"{data.name}: {line}")
+    samples = _with_channels(samples, data)
+    split = split_holdout(data, config.holdout)
     device = torch.device("cpu" if distributed.uses_cpu() else "cuda")
     config = dataclasses.replace(config, evaluation_images=count)
-    return make_evaluator(config, data, Split(training, training[:0]), device, settings.real_count)
-
-
-def _measure(samples: LoadedSamples, evaluator: Evaluator) -> Result:
+    evaluator = make_evaluator(config, data, Split(split.training, split.training[:0]), device, settings.real_count)
+    asked = settings.real_count or count
+    if isinstance(evaluator, ImageEvaluator) and evaluator.real_count < asked:
+        note(f"{data.name} has {evaluator.real_count:,} images to compare with, fewer than the {asked:,} asked for")
     about = {name: value for name, value in vars(samples).items() if name not in ("shape", "draw")}
     return make_result(about, evaluator.measure(samples.draw), evaluator)
+
+
+def _warn_if_old(samples: LoadedSamples, run: Path) -> None:
+    """Say that the run has trained on since a file was written."""
+    if samples.step is None or not (run / generator_file.EMA_FILE).is_file():
+        return
+    steps = generator_file.describe(run / generator_file.EMA_FILE).steps
+    if samples.step < steps:
+        note(f"{samples.source} is of step {samples.step:,}, older than the run, which is at step {steps:,}")
 
 
 def _evaluate_generator(ckpt: str, settings: EvaluateSettings) -> tuple[Result, Path | None]:
@@ -85,22 +137,28 @@ def _evaluate_generator(ckpt: str, settings: EvaluateSettings) -> tuple[Result, 
     count = settings.count or DEFAULT_COUNT
     generator = open_generator(path, settings.generator, count, settings.seed)
     run = _run_of(path)
-    evaluator = _make_evaluator(settings, _make_config(settings, run, generator.data), generator.shape, count)
+    config = _make_config(settings, run, generator.data)
     if run is None:
-        return _measure(generator, evaluator), None
+        return _measure(settings, config, generator, count), None
     source = path.resolve().relative_to(run)
-    result = _measure(dataclasses.replace(generator, source=source.as_posix()), evaluator)
+    generator = dataclasses.replace(generator, source=source.as_posix())
+    _warn_if_old(generator, run)
     name = "-".join(part for part in source.parts if part != CHECKPOINTS)
-    return result, run / EVALUATIONS / f"{name}.json"
+    return _measure(settings, config, generator, count), run / EVALUATIONS / f"{name}.json"
 
 
 def _evaluate_folder(settings: EvaluateSettings) -> Result:
     if not settings.data:
         raise UserError("data: expected --data=, the real images to compare --samples with")
     config = _make_config(settings, None, "")
-    samples, images = open_folder(settings.samples, config.background, settings.cache_dir)
+    background = settings.background or config.background
+    samples, images = open_folder(settings.samples, background, settings.cache_dir, settings.seed)
+    for line in images.warnings:
+        note(f"{samples.source}: {line}")
     count = min(settings.count or len(images), len(images))
-    return _measure(samples, _make_evaluator(settings, config, samples.shape, count))
+    if settings.count and count < settings.count:
+        note(f"samples={settings.samples}: has {count:,} images, fewer than count={settings.count:,}")
+    return _measure(settings, config, samples, count)
 
 
 def _write(file: Path, content: Result | list[Result]) -> None:

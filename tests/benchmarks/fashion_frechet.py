@@ -107,9 +107,7 @@ def evaluation_by(features: Features, images: ImageDataset, file: Path) -> Evalu
     config = Config(
         metrics=("frechet_distance",), feature_extractor=str(file), evaluation_images=COUNT, seed=0, cache_dir=CACHE
     )
-    return make_evaluator(
-        config, images, split_holdout(images.values, 0.0), torch.device("cpu"), real_count=len(images)
-    )
+    return make_evaluator(config, images, split_holdout(images, 0.0), torch.device("cpu"), real_count=len(images))
 
 
 def draw_curve(steps: list[int], distances: list[float], floor: float, out: Path) -> None:

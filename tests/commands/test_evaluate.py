@@ -1,5 +1,6 @@
 """The evaluate command: any generator file and any folder is measured alike, and errors name the setting."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -19,6 +20,7 @@ from tests.exports import export_onnx, export_torchscript
 from tests.extractors import Projection, inception_weights, noisy, torchscript, write_images
 from tests.faults.tiny import SETTINGS
 from wgan_dist.checkpoints import generator_file
+from wgan_dist.config import load_config
 from wgan_dist.config.fields import from_flags
 from wgan_dist.data.datasets import ImageDataset, open_images
 from wgan_dist.data.holdout import split_holdout
@@ -85,19 +87,29 @@ def test_every_file_of_a_generator_is_measured_alike_and_the_quantised_one_nearl
 
 def test_the_protocol_is_said_with_each_figure(run: Path, cache_dir: Path, tmp_path: Path) -> None:
     digits = open_images(("digits",), 16, None, "ffffff", False, str(cache_dir))
-    training = len(split_holdout(digits.pixels, 0.2).training)
+    training = len(split_holdout(digits, 0.2).training)
     flags = {"ckpt": str(run), "weights": "raw", "count": "60", "real_count": "90"}
     extractor = torchscript(Projection(), tmp_path / "projection.pt")
     found = measured(cache_dir, tmp_path / "out.json", feature_extractor=extractor, **flags)
     said = {name: each["protocol"] for name, each in found["metrics"].items()}
-    pixels = "16×16, Euclidean over pixels in [-1, 1], last weights"
-    features = "60 generated, 90 real (digits, training part), 16×16, features of projection.pt"
+    pixels = "16×16 grey, Euclidean over pixels in [-1, 1], last weights"
+    source = "(digits, training part; shorter side resized, centre-cropped)"
+    sha256 = hashlib.sha256(Path(extractor).read_bytes()).hexdigest()
+    features = f"60 generated, 90 real {source}, 16×16 grey, features of projection.pt ({sha256[:8]})"
     assert said == {
-        "sliced_wasserstein": "60 generated, 60 real (digits, training part), 16×16, last weights",
-        "nearest_neighbour": f"60 generated, the nearest of {training:,} real (digits, training part), {pixels}",
+        "sliced_wasserstein": f"60 generated, 60 real {source}, 16×16 grey, last weights",
+        "nearest_neighbour": f"60 generated, the nearest of {training:,} real {source}, {pixels}",
         "diversity": f"60 generated, all pairs, {pixels}",
         "frechet_distance": f"{features}, last weights",
         "kernel_distance": f"{features}, subsets of 60, last weights",
+    }
+    counts = {name: (each["generated"], each["real"]) for name, each in found["metrics"].items()}
+    assert counts == {
+        "sliced_wasserstein": (60, 60),
+        "nearest_neighbour": (60, training),
+        "diversity": (60, 0),
+        "frechet_distance": (60, 90),
+        "kernel_distance": (60, 90),
     }
     assert found["source"] == "checkpoints/step-00000004/generator_raw.safetensors"
     assert "--inception_weights=FILE" in found["skipped"]["fid"]
@@ -109,7 +121,7 @@ def test_a_file_outside_of_a_run_needs_real_images_named(run: Path, cache_dir: P
     shutil.copy(run / "generator.onnx", tmp_path / "alone.onnx")
     flags = {"ckpt": str(tmp_path / "alone.onnx"), "metrics": "diversity,swd", "count": "50"}
     found = measured(cache_dir, tmp_path / "out.json", **flags)
-    assert found["metrics"]["sliced_wasserstein"]["protocol"].startswith("50 generated, 50 real (digits), 16×16")
+    assert found["metrics"]["sliced_wasserstein"]["protocol"].startswith("50 generated, 50 real (digits; ")
     graph = onnx.load(tmp_path / "alone.onnx")
     for each in graph.metadata_props:
         each.value = "cats" if each.key == "wgan_dist.data" else each.value
@@ -132,7 +144,7 @@ def test_folders_are_measured_as_torch_fidelity_measures_them(
     settings = {"feature_extractor": "projection", "kid_subset_size": 60, "fid": True, "kid": True}
     expected = calculate_metrics(input1=folders[0], input2=folders[1], **settings, **FIDELITY)
     assert (found["kind"], found["source"], found["step"], found["weights"]) == ("folder", "fake", None, None)
-    assert found["metrics"]["frechet_distance"]["protocol"].startswith("60 generated, 80 real (real), 32×32")
+    assert found["metrics"]["frechet_distance"]["protocol"].startswith("60 generated, 80 real (real; ")
     assert values(found)["frechet_distance"] == pytest.approx(expected["frechet_inception_distance"], rel=1e-6)
     # The mean over subsets of 60 of 80 real ones, which come in another order here.
     assert values(found)["kernel_distance"] == pytest.approx(expected["kernel_inception_distance_mean"], rel=0.1)
@@ -319,35 +331,133 @@ def test_bad_input_is_named(name: str, digits: ImageDataset, cache_dir: Path, tm
         evaluate({"cache_dir": str(cache_dir)} | flags)
 
 
+def result(source: str, protocols: dict[str, str], skipped: dict[str, str], value: float = 1.0) -> dict[str, Any]:
+    metrics = {
+        name: {"value": value, "protocol": protocol, "generated": 9, "real": 9} for name, protocol in protocols.items()
+    }
+    about = {"source": source, "kind": "onnx", "precision": "float32", "step": 1000, "weights": "ema"}
+    return about | {"metrics": metrics, "skipped": skipped}
+
+
 @given(st.lists(st.tuples(st.text("ab", min_size=1, max_size=9), st.floats(0, 1e9)), min_size=1, max_size=4))
 def test_a_table_has_straight_columns(rows: list[tuple[str, float]]) -> None:
-    found = [
-        {"source": name, "kind": "onnx", "precision": None, "metrics": {"fid": {"value": value, "protocol": "so"}}}
-        for name, value in rows
-    ]
-    lines = table([each | {"skipped": {"kid": "why"}} for each in found]).splitlines()
+    lines = table([result(name, {"fid": "so"}, {"kid": "why"}, value) for name, value in rows]).splitlines()
     assert lines[-1] == "not kid: why"
-    start = lines[0].index("fid" if len(rows) > 1 else "value")
-    shown = [line[start:].split()[0] for line in lines[1 : 1 + len(rows)]]
+    header = 0 if len(rows) > 1 else 1
+    start = lines[header].index("fid ↓" if len(rows) > 1 else "value")
+    shown = [line[start:].split()[0] for line in lines[header + 1 : header + 1 + len(rows)]]
     assert [float(each) for each in shown] == pytest.approx([value for _, value in rows], rel=1e-4)
 
 
 def test_what_differs_from_the_first_source_is_said_below_the_table() -> None:
-    def about(source: str, protocols: dict[str, str], skipped: dict[str, str]) -> dict[str, Any]:
-        metrics = {name: {"value": 1.0, "protocol": protocol} for name, protocol in protocols.items()}
-        return {"source": source, "kind": "onnx", "precision": None, "metrics": metrics, "skipped": skipped}
-
     found = [
-        about("a", {"fid": "of 16×16", "swd": "of 9"}, {"kid": "no file"}),
-        about("b", {"fid": "of 32×32", "swd": "of 9"}, {"kid": "no file"}),
-        about("c", {"fid": "of 16×16", "is": "of 5"}, {"kid": "no file", "swd": "too small"}),
+        result("a", {"fid": "of 16×16", "diversity": "of 9"}, {"kid": "no file"}),
+        result("b", {"fid": "of 32×32", "diversity": "of 9"}, {"kid": "no file"}),
+        result("c", {"fid": "of 16×16", "precision": "of 5"}, {"kid": "no file", "diversity": "too small"}),
     ]
-    assert table(found).splitlines()[4:] == [
+    assert table(found).splitlines()[5:] == [
         "fid: of 16×16",
-        "swd: of 9",
+        "diversity: of 9",
         "fid of b: of 32×32",
-        "is of c: of 5",
+        "precision of c: of 5",
         "not kid: no file",
-        "c: not swd: too small",
+        "c: not diversity: too small",
     ]
-    assert table(found[:1]).splitlines()[2:] == ["swd     1      of 9", "not kid: no file"]
+
+
+def test_a_table_of_one_says_what_was_measured_which_way_is_better_and_what_real_images_reach() -> None:
+    found = result("a.onnx", {"fid": "so", "nearest_neighbour": "thus"}, {"kid": "no file"})
+    found["metrics"]["fid"] |= {"value": 31.25, "real_against_real": {"value": 4.5, "spread": 0.125}}
+    assert [" ".join(line.split()) for line in table([found]).splitlines()] == [
+        "a.onnx, step 1,000, averaged weights, float32",
+        "metric value real against real generated real protocol",
+        "fid ↓ 31.25 4.5 ± 0.12 9 9 so",
+        "nearest_neighbour 1 9 9 thus",
+        "not kid: no file",
+    ]
+
+
+def test_a_set_is_at_distance_zero_from_itself_and_its_order_does_not_matter(
+    digits: ImageDataset, cache_dir: Path, tmp_path: Path
+) -> None:
+    own, other = write_images(digits.pixels[:40], tmp_path / "own"), write_images(digits.pixels[40:80], tmp_path / "b")
+    turned = write_images(digits.pixels[39::-1], tmp_path / "turned")
+
+    def distance(samples: str, data: str) -> Any:
+        flags = {"samples": samples, "data": data, "metrics": "swd"}
+        return measured(cache_dir, tmp_path / "out.json", **flags)["metrics"]["sliced_wasserstein"]
+
+    assert distance(own, own)["value"] == distance(own, turned)["value"] == 0.0
+    assert distance(own, other) == distance(turned, other)
+    found = distance(own, other)
+    of_real = found["real_against_real"]
+    assert of_real["protocol"] == "20 real against 20 other real, mean of 4 random splits"
+    assert 0.0 < found["value"] < 2 * of_real["value"]
+
+
+def test_grey_samples_are_compared_with_colour_images_in_colour(
+    digits: ImageDataset, cache_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grey = digits.pixels[:30]
+    samples = write_images(grey, tmp_path / "grey")
+    colour = write_images(np.concatenate([grey, 0 * grey, grey], axis=1), tmp_path / "colour")
+    flags = {"samples": samples, "data": colour, "metrics": "swd,nn"}
+    found = measured(cache_dir, tmp_path / "out.json", **flags)
+    assert "grey samples are compared with colour images of colour in 3 channels" in capsys.readouterr().err
+    assert "32×32 RGB" in found["metrics"]["nearest_neighbour"]["protocol"]
+    # Each image differs from its own colour in the green channel alone, which is −1 there.
+    distance = np.linalg.norm((grey / 127.5).reshape(30, -1), axis=1)
+    assert values(found)["nearest_neighbour"] == pytest.approx(distance.mean(), rel=0.05)
+    assert values(measured(cache_dir, tmp_path / "out.json", **flags | {"data": samples}))["nearest_neighbour"] == 0.0
+
+
+def test_fewer_images_than_asked_for_are_said(
+    digits: ImageDataset, cache_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few, more = (
+        write_images(digits.pixels[:20], tmp_path / "few"),
+        write_images(digits.pixels[20:60], tmp_path / "more"),
+    )
+    flags = {"samples": more, "data": few, "metrics": "nn", "count": "4096"}
+    found = measured(cache_dir, tmp_path / "out.json", **flags)
+    assert (found["metrics"]["nearest_neighbour"]["generated"], found["metrics"]["nearest_neighbour"]["real"]) == (
+        40,
+        20,
+    )
+    said = capsys.readouterr().err
+    assert f"samples={more}: has 40 images, fewer than count=4,096" in said
+    assert "few has 20 images to compare with, fewer than the 40 asked for" in said
+
+
+def test_a_run_is_measured_by_its_own_data_from_any_folder(
+    cache_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digits: ImageDataset
+) -> None:
+    for name, rows in (("here", slice(40)), ("there", slice(40, 80))):
+        (tmp_path / name / "work").mkdir(parents=True)
+        write_images(digits.pixels[rows], tmp_path / name / "base")
+    monkeypatch.chdir(tmp_path / "here" / "work")
+    few = {"max_steps": "1", "sample_every": "0", "batch_size": "8", "n_critic": "1", "recipe": "", "image_size": "16"}
+    run = train(SETTINGS | few | {"run_dir": "run", "data": "../base", "cache_dir": str(cache_dir)})
+    assert run is not None
+    assert load_config({"run_dir": "run", "resume": "true"}).data == (str(tmp_path / "here" / "base"),)
+    flags = {"ckpt": str(run.resolve()), "metrics": "nn", "count": "20"}
+    found = measured(cache_dir, tmp_path / "out.json", **flags)
+    monkeypatch.chdir(tmp_path / "there" / "work")
+    assert measured(cache_dir, tmp_path / "out.json", **flags) == found
+    shutil.rmtree(tmp_path / "here" / "base")
+    shutil.copytree(tmp_path / "there" / "base", tmp_path / "here" / "base")
+    with pytest.raises(UserError, match="its samples are not those that generator.safetensors was trained on"):
+        measured(cache_dir, tmp_path / "out.json", **flags)
+    told = measured(cache_dir, tmp_path / "out.json", **flags, data=str(tmp_path / "here" / "base"))
+    assert values(told) != values(found)
+
+
+def test_a_file_older_than_its_run_is_said(
+    run: Path, cache_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = {"metrics": "diversity", "count": "20"}
+    measured(cache_dir, tmp_path / "out.json", ckpt=str(run / "checkpoints" / "step-00000002"), **flags)
+    said = "note: checkpoints/step-00000002/generator.safetensors is of step 2, older than the run, which is at step 4"
+    assert said in capsys.readouterr().err
+    measured(cache_dir, tmp_path / "out.json", ckpt=str(run), **flags)
+    assert "older" not in capsys.readouterr().err

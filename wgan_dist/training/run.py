@@ -2,7 +2,6 @@
 
 import dataclasses
 import shlex
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,13 +19,14 @@ from wgan_dist.data.synthetic import are_points
 from wgan_dist.models.from_config import ASSUMED_CHANNELS, network_specs
 from wgan_dist.models.registry import is_own_class
 from wgan_dist.tracking import trackers
+from wgan_dist.training.absolute_paths import with_absolute_paths
 from wgan_dist.training.build_callbacks import build_callbacks
 from wgan_dist.training.build_run import TrainingRun, build_run
 from wgan_dist.training.environment import describe_environment, idle_gpus, missing_kernels
 from wgan_dist.training.init_from import init_from
 from wgan_dist.training.resume import find_checkpoint, resume
 from wgan_dist.training.trainer import Trainer
-from wgan_dist.utils.console import print_now
+from wgan_dist.utils.console import note, print_now
 from wgan_dist.utils.device_settings import device_settings
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import write_text
@@ -58,9 +58,12 @@ def open_data(config: Config) -> Dataset:
     progress = progress_reporter("decoded") if distributed.world().is_main else None
     unreadable = distributed.fill_folder(folder, lambda: build(progress).bad)
     if unreadable and distributed.world().is_main:
-        print(f"left out {len(unreadable)} unreadable images, the first: {unreadable[0]}", file=sys.stderr)
+        note(f"left out {len(unreadable)} unreadable images, the first: {unreadable[0]}")
     data: ImageDataset = distributed.run_on_all_ranks(lambda: build(None))
     _check_same_data(data)
+    if distributed.world().is_main:
+        for line in data.warnings:
+            note(f"{data.name}: {line}")
     return data
 
 
@@ -89,14 +92,14 @@ def _start_processes(config: Config) -> tuple[Config, Accelerator]:
     settings.apply()
     config = dataclasses.replace(config, mixed_precision=precision)
     print_main(describe_environment(config, device, settings))
-    for note in filter(None, (idle_gpus(device), missing_kernels(config, device))):
-        print_main(note)
+    for line in filter(None, (idle_gpus(device), missing_kernels(config, device))):
+        print_main(line)
     return config, accelerator
 
 
 def _prepare(config: Config) -> TrainingRun:
     """Start the processes, open the data and build the run, and print what they are."""
-    config, accelerator = _start_processes(config)
+    config, accelerator = _start_processes(with_absolute_paths(config))
     distributed.broadcast_from_main(lambda: check_run_dir(config))
     distributed.broadcast_from_main(lambda: trackers.check(config.trackers))
     network_specs(config, config.channels or ASSUMED_CHANNELS)  # a wrong name is known before the data are decoded

@@ -1,0 +1,24 @@
+"""The paths of a run's settings, made independent of the folder in which the run was started."""
+
+import dataclasses
+import os
+from typing import Any
+
+from wgan_dist.config import Config
+from wgan_dist.data.sources.registry import absolute_data
+
+# The settings that are paths, if they are not empty.
+PATHS = ("init_from", "cache_dir", "feature_extractor", "inception_weights")
+
+
+def _absolute(path: str) -> str:
+    # A path below the home folder stays as it is: it means the same from every folder.
+    return path if not path or path.startswith("~") else os.path.abspath(path)  # noqa: PTH100 keeps links
+
+
+def with_absolute_paths(config: Config) -> Config:
+    """Return settings whose paths mean the same from every folder, to be kept with the run."""
+    paths: dict[str, Any] = {name: _absolute(getattr(config, name)) for name in PATHS}
+    if config.recipe.endswith((".yaml", ".yml")):
+        paths["recipe"] = _absolute(config.recipe)
+    return dataclasses.replace(config, data=tuple(map(absolute_data, config.data)), **paths)
