@@ -9,7 +9,7 @@ from huggingface_hub import ModelCard, ModelHubMixin, hf_hub_download
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from export.sampler import grid, write_picture
+from export.sampler import enlarged, grid, write_picture
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.checkpoints.generator_file import EMA_FILE, Description
 from wgan_dist.checkpoints.safetensors_io import copy_to_host
@@ -135,7 +135,7 @@ class Generator(nn.Module, ModelHubMixin, library_name=LIBRARY):
         """Write the generator file, the samples and the model card; `ModelHubMixin` calls this."""
         write_bytes(save_directory / EMA_FILE, self._to_bytes())
         if not self.makes_points:
-            write_picture(grid(self.sample(PICTURE_IMAGES)), save_directory / PICTURE)
+            write_picture(enlarged(grid(self.sample(PICTURE_IMAGES))), save_directory / PICTURE)
         save_card(save_directory, str(self.generate_model_card()))
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from export.sampler import Sampler, grid
+from export.sampler import Sampler, enlarged, grid
 from tests.exports import export_onnx
 from tests.generators import OWN_NETWORK, small_spec, write_generator
 from tests.hub_server import hub
@@ -63,7 +63,7 @@ def test_a_saved_generator_is_loaded_byte_for_byte(tmp_path: Path) -> None:
     description = json.loads((tmp_path / "saved" / "config.json").read_text())["description"]
     assert description == dataclasses.asdict(generator_file.describe(path))
     picture = np.asarray(Image.open(tmp_path / "saved" / PICTURE))
-    np.testing.assert_array_equal(picture, grid(generator.sample(64)))
+    np.testing.assert_array_equal(picture, enlarged(grid(generator.sample(64))))
 
 
 def test_runs_checkpoints_and_files_are_loaded(run_dir: Path) -> None:

@@ -128,7 +128,10 @@ def test_tensorboard_holds_what_metrics_and_samples_hold(run_dir: Path) -> None:
     records = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     drawn = [(event.step, event.value) for event in events.Scalars("critic/wasserstein_estimate")]
     assert drawn == [(record["step"], pytest.approx(record["wasserstein"], rel=1e-6)) for record in records]
-    assert [event.step for event in events.Images("fixed_noise/ema")] == [3, 6]
+    pictures = events.Images("fixed_noise/ema")
+    assert [event.step for event in pictures] == [3, 6]
+    with Image.open(run_dir / "samples/step-00000006-ema.png") as picture:
+        assert picture.width == -(-512 // pictures[-1].width) * pictures[-1].width > pictures[-1].width
     assert events.Tags()["graph"]
     assert b"n_critic" in events.Tensors("config/text_summary")[0].tensor_proto.string_val[0]
 
