@@ -67,4 +67,4 @@ def export_bundle(settings: BundleSettings) -> None:
     with output_folder(settings.out, SAMPLER) as folder:
         sampler, text = write_generator(settings, folder, settings.precision)
         _write_files(settings, folder, sampler)
-    print(f"{settings.out}: generator {text}; check the files in it with: sha256sum -c {CHECKSUMS}")
+    print(f"{settings.out}: generator {text}\ncheck the files in it with: sha256sum -c {CHECKSUMS}")
