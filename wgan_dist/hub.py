@@ -42,6 +42,19 @@ class Generator(nn.Module, ModelHubMixin, library_name=LIBRARY):
         self.network, self.description = network, description
         self._run: Path | None = None
 
+    def __repr__(self) -> str:
+        """Return what the generator makes, from what, and how long it was trained; `network` has the layers."""
+        about = self.description
+        output = {} if self.makes_points else {"image_size": self.image_size, "channels": self.channels}
+        values = output | {
+            "latent_dim": self.latent_dim,
+            "latent_distribution": self.latent_distribution,
+            "steps": about.steps,
+            "network": about.network.name,
+            "data": about.data,
+        }
+        return f"Generator({', '.join(f'{name}={value!r}' for name, value in values.items())})"
+
     @property
     def latent_dim(self) -> int:
         """The length of the latent vector z."""

@@ -23,19 +23,24 @@ METADATA_KEY = "wgan_dist"
 ARGUMENT_TYPES = {"latent_dim": int, "image_size": int, "channels": int, "features": int, "norm": str}
 DESCRIPTION_TYPES = dict.fromkeys(
     ("latent_distribution", "weights", "data", "description", "license", "package_version"), str
-) | dict.fromkeys(("steps", "seen_images"), int)
+) | dict.fromkeys(("steps", "seen_images", "training_examples"), int)
 IMAGE_RANGE = [-1.0, 1.0]
 
 
 @dataclass(frozen=True)
 class Description:
-    """The metadata of a generator file. Nothing in it depends on where or when the training ran."""
+    """The metadata of a generator file. Nothing in it depends on where or when the training ran.
+
+    `seen_images` counts the real examples that the critic has seen, each as often as it was drawn, and
+    `training_examples` the different ones that they were drawn from.
+    """
 
     network: NetworkSpec
     latent_distribution: str
     weights: str
     steps: int
     seen_images: int
+    training_examples: int
     data: str
     description: str
     license: str
