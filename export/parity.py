@@ -129,7 +129,8 @@ def verdict(psnr: float, levels: float, distances: tuple[float, float] | None) -
         distances: The distance of the file's images to other images of the network, and that of the network's own.
     """
     seen = next((words for least, words in VISIBILITY.items() if psnr >= least), CLEARLY_VISIBLE)
-    text = f"verdict: the images differ from the network's by {levels:.2g} of 255 levels on average: {seen}"
+    shown = f"{levels:.2g}" if levels < 10 else f"{levels:.0f}"
+    text = f"verdict: the images differ from the network's by {shown} of 255 levels on average: {seen}"
     if distances is None:
         return text
     of_file, of_network = distances
