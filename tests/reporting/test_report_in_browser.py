@@ -52,7 +52,7 @@ def test_tables_are_read_without_scrolling_on_a_phone_of_390_pixels(url: str) ->
             summary.click()
         wide = "[...document.querySelectorAll('.scroll')].filter((box) => box.scrollWidth > box.clientWidth)"
         assert page.evaluate(f"{wide}.map((box) => box.getAttribute('aria-label'))") == []
-        cells = page.locator("#overview td").all()
+        cells = page.locator("#overview tbody td").all()
         before = "(cell) => getComputedStyle(cell, '::before').content"
         assert cells[0].evaluate(before).startswith('"finished')
         assert all(cell.bounding_box()["width"] > 250 for cell in cells)  # type: ignore[index]
