@@ -24,6 +24,8 @@ from wgan_dist.tracking.progress import duration_text
 from wgan_dist.utils.errors import UserError
 
 MISSING = "–"
+# Durations of at least this are given in minutes and hours.
+LONG_STEP_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,10 @@ def _images_per_second(run: RunData) -> str:
 
 def _seconds_per_step(run: RunData) -> str:
     seconds = float(curves.elapsed_seconds(run.records)[-1]) if run.records else 0.0
-    return f"{seconds / run.steps:.3g} s" if run.steps and seconds else MISSING
+    if not (run.steps and seconds):
+        return MISSING
+    mean = seconds / run.steps
+    return duration_text(mean) if mean >= LONG_STEP_SECONDS else f"{mean:.3g} s"
 
 
 def _training_time(run: RunData) -> str:
