@@ -12,7 +12,7 @@ from export.output_folder import (
     sampler_errors_name_ckpt,
     write_generator,
 )
-from export.sampler import Sampler, grid, write_picture
+from export.sampler import Sampler, enlarged, grid, write_picture
 from export.settings import BundleSettings
 from wgan_dist.reporting.model_card import card_text, save_card
 from wgan_dist.utils.files import write_bytes
@@ -59,7 +59,7 @@ def _write_files(settings: BundleSettings, folder: Path, sampler: Sampler) -> No
     write_bytes(folder / LICENCE, _licence())
     with sampler_errors_name_ckpt(settings, folder / ONNX_FILE):
         images = sampler.sample(GRID_IMAGES, seed=0)
-    write_picture(grid(images), folder / GRID)
+    write_picture(enlarged(grid(images)), folder / GRID)
 
 
 def export_bundle(settings: BundleSettings) -> None:
@@ -67,4 +67,4 @@ def export_bundle(settings: BundleSettings) -> None:
     with output_folder(settings.out, SAMPLER) as folder:
         sampler, text = write_generator(settings, folder, settings.precision)
         _write_files(settings, folder, sampler)
-    print(f"{settings.out}: generator {text}; check the files in it with: sha256sum -c {CHECKSUMS}")
+    print(f"{settings.out}: generator {text}\ncheck the files in it with: sha256sum -c {CHECKSUMS}")

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import shlex
 import warnings
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from export.metadata import metadata
 from export.network import Export, in_precision, load, with_convolutions
 from export.parity import Runner, write_checked
 from export.quantize import to_int8
-from export.settings import FP16, INT8, OnnxSettings
+from export.settings import FP16, FP32, INT8, OnnxSettings
+from wgan_dist.checkpoints import generator_file
 from wgan_dist.utils import rng
 
 CALIBRATION_LATENTS = 256
@@ -65,12 +67,24 @@ def write_onnx(settings: OnnxSettings) -> tuple[Path, str]:
     Raises UserError, and leaves no file, if there is no generator or the file is not near enough to it.
     """
     export = load(settings, ".onnx")
-    model = to_onnx(export, settings)
+    model, size = to_onnx(export, settings), ""
     if settings.precision == INT8:
+        bytes_in_fp32 = model.ByteSize()
         model = to_int8(model, _calibration_latents(export))
-    return export.out, write_checked(export, model.SerializeToString(deterministic=True), _open_onnx, settings)
+        size = f"; the file has {model.ByteSize() / bytes_in_fp32:.0%} of its size in fp32"
+    text = write_checked(export, model.SerializeToString(deterministic=True), _open_onnx, settings)
+    return export.out, text + size
+
+
+def _comparison_command(settings: OnnxSettings, out: Path) -> str:
+    """Return the command that measures the file beside the generator that it was exported from."""
+    source = generator_file.locate(settings.ckpt, settings.weights)
+    return shlex.join(["python", "-m", "wgan_dist.evaluate", f"--ckpt={source},{out}"])
 
 
 def export_onnx(settings: OnnxSettings) -> None:
     """Write an ONNX file and print how near it is to the network."""
-    print("{}: {}".format(*write_onnx(settings)))
+    out, text = write_onnx(settings)
+    print(f"{out}: {text}")
+    if settings.precision != FP32:
+        print(f"compare their metrics: {_comparison_command(settings, out)}")

@@ -21,6 +21,13 @@ UINT8_TOLERANCE = 1.0
 UINT8_SHARE = 1e-3
 # The peak of the signal-to-noise ratio: the range of float images in [−1, 1], and of uint8 images.
 PEAK, UINT8_PEAK = 2.0, 255.0
+# What people see of a difference, by the least peak signal-to-noise ratio in dB: at 40 dB the root of the mean squared
+# difference is 2.6 of 255 levels, at 30 dB it is 8.1.
+VISIBILITY = {40.0: "most people see no difference", 30.0: "a difference is visible side by side"}
+CLEARLY_VISIBLE = "the difference is clearly visible"
+# The distribution of a file's images counts as kept if their distance to other images is at most this multiple of that
+# of the network's own images.
+KEPT_DISTRIBUTION = 1.1
 # The number of images of each side whose distributions are compared, and the batch size that computes them.
 COMPARED_IMAGES, COMPARED_BATCH_SIZE = 256, 64
 
@@ -33,12 +40,14 @@ Runner = Callable[[NDArray[np.float32]], Samples]
 class Comparison:
     """The difference between a file and its network.
 
-    Attributes: difference (maximum absolute difference), share (largest share of differing values in a batch), squared
-    (mean squared difference). NaN, a wrong shape or a wrong type count as an infinite difference.
+    Attributes: difference (maximum absolute difference), share (largest share of differing values in a batch), mean
+    (mean absolute difference), squared (mean squared difference). NaN, a wrong shape or a wrong type count as an
+    infinite difference.
     """
 
     difference: float
     share: float
+    mean: float
     squared: float
 
     def text(self, uint8: bool) -> str:
@@ -59,16 +68,17 @@ def _network_runner(export: Export) -> Runner:
 
 def compare(export: Export, run: Runner) -> Comparison:
     """Compare `run` with the network at batches of 1, 2, 5 and 64 latents."""
-    difference, share, squares = 0.0, 0.0, []
+    difference, share, values = 0.0, 0.0, []
     for counter, batch_size in enumerate(BATCH_SIZES):
         z = _latents(export, "parity.z", counter, batch_size)
         expected, found = _network_runner(export)(z), run(z)
         if found.shape != expected.shape or found.dtype != expected.dtype:
-            return Comparison(float("inf"), 1.0, float("inf"))
+            return Comparison(float("inf"), 1.0, float("inf"), float("inf"))
         differences = np.nan_to_num(np.abs(found.astype(np.float64) - expected.astype(np.float64)), nan=np.inf)
         difference, share = max(difference, float(differences.max())), max(share, float((differences > 0).mean()))
-        squares.append(np.square(differences).ravel())
-    return Comparison(difference, share, float(np.concatenate(squares).mean()))
+        values.append(differences.ravel())
+    every = np.concatenate(values)
+    return Comparison(difference, share, float(every.mean()), float(np.square(every).mean()))
 
 
 def check_difference(export: Export, run: Runner, tolerance: float, uint8: bool) -> str:
@@ -89,14 +99,15 @@ def _float_images(images: Samples) -> torch.Tensor:
     return torch.from_numpy(images.transpose(0, 3, 1, 2).astype(np.float32) / (UINT8_PEAK / 2) - 1.0)
 
 
-def _compare_distributions(export: Export, run: Runner) -> str:
-    """Return in words how far the distribution of the file's images is from that of the network's.
+def _compare_distributions(export: Export, run: Runner) -> tuple[float, float] | None:
+    """Return how far the distribution of the file's images is from that of the network's, and the value to expect.
 
     The sliced Wasserstein distance needs no pretrained weights. It is measured to a set of other images of the network,
-    for the file's images and, as the value to expect, for the network's images of the same latents.
+    for the file's images and, as the value to expect, for the network's images of the same latents. Images that are
+    too small for it give None.
     """
     if export.source.description.image_size < PATCH:
-        return ""
+        return None
     count = COMPARED_IMAGES // COMPARED_BATCH_SIZE
 
     def images(runner: Runner, batches: range) -> torch.Tensor:
@@ -106,13 +117,37 @@ def _compare_distributions(export: Export, run: Runner) -> str:
     network = _network_runner(export)
     reference = Reference.of(images(network, range(count)))
     of_network, of_file = (reference.distance(images(each, range(count, 2 * count))) for each in (network, run))
+    return of_file, of_network
+
+
+def verdict(psnr: float, levels: float, distances: tuple[float, float] | None) -> str:
+    """Return in a sentence what a difference from the network means to a person who looks at the images.
+
+    Args:
+        psnr: The peak signal-to-noise ratio in dB.
+        levels: The mean absolute difference in levels of 255.
+        distances: The distance of the file's images to other images of the network, and that of the network's own.
+    """
+    seen = next((words for least, words in VISIBILITY.items() if psnr >= least), CLEARLY_VISIBLE)
+    shown = f"{levels:.2g}" if levels < 10 else f"{levels:.0f}"
+    text = f"verdict: the images differ from the network's by {shown} of 255 levels on average: {seen}"
+    if distances is None:
+        return text
+    of_file, of_network = distances
+    kept = "keep" if of_file <= KEPT_DISTRIBUTION * of_network else "do not keep"
+    return f"{text}; as a set they {kept} the distribution of the network's images"
+
+
+def _distances_text(distances: tuple[float, float] | None) -> str:
     name = f"sliced Wasserstein distance × 10³ to {COMPARED_IMAGES} other images of the network"
-    return f"; {name}: {of_file:.3g}, of the network's own images: {of_network:.3g}"
+    return "; {}: {:.3g}, of the network's own images: {:.3g}".format(name, *distances) if distances else ""
 
 
 def check_psnr(export: Export, run: Runner, minimum: float, uint8: bool) -> str:
-    """Return in words how near a file of lower precision is to the network: the peak signal-to-noise ratio
-    10 log₁₀(peak² / mean squared difference) in dB, the maximum difference, and the change in distribution.
+    """Return in words how near a file of lower precision is to the network.
+
+    The words are the peak signal-to-noise ratio 10 log₁₀(peak² / mean squared difference) in dB, the maximum
+    difference, the change in distribution and, on a line of its own, a verdict that needs no knowledge of these.
 
     Raises UserError if the ratio is below `minimum`.
     """
@@ -122,7 +157,9 @@ def check_psnr(export: Export, run: Runner, minimum: float, uint8: bool) -> str:
     text = f"PSNR {psnr:.1f} dB, {found.text(uint8)}"
     if not psnr >= minimum:
         raise UserError(f"{export.out} not written: {text}; psnr={minimum:g}")
-    return text + _compare_distributions(export, run)
+    distances = _compare_distributions(export, run)
+    levels = found.mean * (1.0 if uint8 else UINT8_PEAK / PEAK)
+    return f"{text}{_distances_text(distances)}\n{verdict(psnr, levels, distances)}"
 
 
 def check_parity(export: Export, run: Runner, settings: ExportSettings) -> str:

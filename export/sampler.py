@@ -42,6 +42,8 @@ POINT_LAYOUT = "nc"
 DISTRIBUTIONS = ("normal", "uniform")
 FILE_DIGITS = 6
 GAP = 2
+# Pictures that people look at are at least this wide.
+MIN_WIDTH, MAX_SCALE = 512, 32
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
@@ -294,6 +296,15 @@ def grid(images: NDArray[np.uint8], columns: int = 0) -> NDArray[np.uint8]:
     return ordered.reshape(rows * height, columns * width, channels)[:-GAP, :-GAP]
 
 
+def enlarged(picture: NDArray[np.uint8], scale: int = 0) -> NDArray[np.uint8]:
+    """Repeat each pixel of an image [h, w, c] `scale` times in both directions.
+
+    With `scale` 0, the image becomes at least 512 pixels wide by the smallest whole factor; a wider one stays as it is.
+    """
+    scale = scale or -(-MIN_WIDTH // picture.shape[1])
+    return picture.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
 @contextlib.contextmanager
 def _atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path, and rename it to `path` when the block ends without an error.
@@ -334,16 +345,29 @@ def write_points(points: NDArray[np.float32], out: str) -> Path:
     return path
 
 
-def write_images(images: NDArray[np.uint8], out: str) -> Iterator[Path]:
-    """Write a grid if `out` names an image file, otherwise a file per image into the folder `out`; yield the paths."""
+def write_images(images: NDArray[np.uint8], out: str, scale: int = 0) -> Iterator[Path]:
+    """Write a grid if `out` names an image file, otherwise a file per image into the folder `out`; yield the paths.
+
+    A grid is enlarged as `enlarged` does it; the images of a folder never are. Raises SamplerError if `scale` asks for
+    that, and if a file cannot be written.
+    """
     if Path(out).suffix.lower() in PICTURES and not out.endswith(("/", os.sep)):
-        write_picture(grid(images), Path(out))
+        write_picture(enlarged(grid(images), scale), Path(out))
         yield Path(out)
         return
+    if scale > 1:
+        raise SamplerError(f"scale={scale}: enlarges a grid; expected 1 for the single images of the folder {out}")
     for number, image in enumerate(images):
         path = Path(out) / f"{number:0{FILE_DIGITS}d}.png"
         write_picture(image, path)
         yield path
+
+
+def _scale(text: str) -> int:
+    """Return the factor that the command line names, 0 for auto."""
+    if text != "auto" and not (text.isdecimal() and 1 <= int(text) <= MAX_SCALE):
+        raise argparse.ArgumentTypeError(f"{text}: expected auto, or a whole number from 1 to {MAX_SCALE}")
+    return 0 if text == "auto" else int(text)
 
 
 def _arguments() -> argparse.Namespace:
@@ -360,6 +384,12 @@ def _arguments() -> argparse.Namespace:
         default="grid.png",
         help="image file for a grid, folder for single images, .csv for points",
     )
+    parser.add_argument(
+        "--scale",
+        type=_scale,
+        default="auto",
+        help=f"whole factor that enlarges a grid; auto makes it at least {MIN_WIDTH} pixels wide",
+    )
     parser.add_argument("--provider", default="auto", help="auto, cpu, cuda or the name of an onnxruntime provider")
     return parser.parse_args()
 
@@ -371,9 +401,11 @@ def main() -> None:
         sampler = Sampler(arguments.model, arguments.provider)
         samples = sampler.sample(arguments.count, arguments.seed)
         if sampler.makes_points:
+            if arguments.scale:
+                raise SamplerError(f"scale={arguments.scale}: expected a generator of images, not of points")
             written = [write_points(samples, arguments.out)]
         else:
-            written = list(write_images(samples, arguments.out))
+            written = list(write_images(samples, arguments.out, arguments.scale))
     except SamplerError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

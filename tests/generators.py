@@ -70,7 +70,7 @@ def write_generator(folder: Path, spec: NetworkSpec, data: str = "digits", distr
     """Write a generator file in which no weight, statistic, singular vector or attention has its initial value."""
     network = build_generator(spec, seed=3)
     _randomise(network, spec.arguments["latent_dim"])
-    description = Description(spec, distribution, "ema", 3, 48, data, "", "a test", "CC0-1.0", "0")
+    description = Description(spec, distribution, "ema", 3, 48, 1797, data, "", "a test", "CC0-1.0", "0")
     path = folder / generator_file.EMA_FILE
     path.write_bytes(generator_file.to_bytes(network.state_dict(), description))
     return path

@@ -9,7 +9,7 @@ from huggingface_hub import ModelCard, ModelHubMixin, hf_hub_download
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from export.sampler import grid, write_picture
+from export.sampler import enlarged, grid, write_picture
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.checkpoints.generator_file import EMA_FILE, Description
 from wgan_dist.checkpoints.safetensors_io import copy_to_host
@@ -41,6 +41,19 @@ class Generator(nn.Module, ModelHubMixin, library_name=LIBRARY):
         super().__init__()
         self.network, self.description = network, description
         self._run: Path | None = None
+
+    def __repr__(self) -> str:
+        """Return what the generator makes, from what, and how long it was trained; `network` has the layers."""
+        about = self.description
+        output = {} if self.makes_points else {"image_size": self.image_size, "channels": self.channels}
+        values = output | {
+            "latent_dim": self.latent_dim,
+            "latent_distribution": self.latent_distribution,
+            "steps": about.steps,
+            "network": about.network.name,
+            "data": about.data,
+        }
+        return f"Generator({', '.join(f'{name}={value!r}' for name, value in values.items())})"
 
     @property
     def latent_dim(self) -> int:
@@ -135,7 +148,7 @@ class Generator(nn.Module, ModelHubMixin, library_name=LIBRARY):
         """Write the generator file, the samples and the model card; `ModelHubMixin` calls this."""
         write_bytes(save_directory / EMA_FILE, self._to_bytes())
         if not self.makes_points:
-            write_picture(grid(self.sample(PICTURE_IMAGES)), save_directory / PICTURE)
+            write_picture(enlarged(grid(self.sample(PICTURE_IMAGES))), save_directory / PICTURE)
         save_card(save_directory, str(self.generate_model_card()))
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:

@@ -25,6 +25,9 @@ class SampleSettings:
     count: int | None = setting(None, "number of samples; auto: 64, or 8 per row of --truncation", least=1)
     seed: int = setting(0, "the same seed gives the same samples", least=0)
     out: str = setting("grid.png", "picture of a grid, or folder of image files; for points a picture or .csv")
+    scale: int | None = setting(
+        None, "whole factor that enlarges a picture; auto: at least 512 pixels wide", least=1, below=33
+    )
     weights: str = setting("ema", "averaged or last weights", choices=("ema", "raw"))
     interpolate: tuple[int, ...] = setting((), "seeds to interpolate between, as 1,2,3", least=0)
     frames: int = setting(8, "number of images from one seed to the next", least=2)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from export.sampler import SamplerError, grid, write_images, write_picture, write_points
+from export.sampler import SamplerError, enlarged, grid, write_images, write_picture, write_points
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.checkpoints.generator_file import Artifact, Description
 from wgan_dist.config.fields import show
@@ -55,15 +55,18 @@ def interpolation_path(description: Description, seeds: tuple[int, ...], frames:
     return np.stack([*path, stops[-1]]).astype(np.float32)
 
 
-def truncation_rows(network: nn.Module, z: NDArray[np.float32], scales: tuple[float, ...]) -> Image.Image:
-    """Draw a labelled row of images for each scale of the same latent vectors z [n, latent_dim].
+def truncation_rows(
+    network: nn.Module, z: NDArray[np.float32], scales: tuple[float, ...], enlargement: int
+) -> Image.Image:
+    """Draw a labelled row of images, enlarged as by `enlarged`, for each scale of the same latents z [n, latent_dim].
 
     Normal latent vectors of a smaller standard deviation give more typical and less varied images, as the reduced
     temperature of Kingma and Dhariwal 2018 does.
     """
+    images = [grid(generate(network, np.float32(scale) * z), columns=len(z)) for scale in scales]
     rows = [
-        labelled(_to_pillow(grid(generate(network, np.float32(scale) * z), columns=len(z))), f"z × {scale:g}")
-        for scale in scales
+        labelled(_to_pillow(enlarged(row, enlargement)), f"z × {scale:g}")
+        for row, scale in zip(images, scales, strict=True)
     ]
     picture = Image.new(rows[0].mode, (rows[0].width, sum(row.height for row in rows)))
     for number, row in enumerate(rows):
@@ -94,9 +97,10 @@ def _write_interpolation(generator: Artifact, settings: SampleSettings) -> str:
     z = interpolation_path(generator.description, settings.interpolate, settings.frames)
     images = generate(generator.network, z)
     strip = Path(settings.out).with_suffix(".png")
-    write_picture(grid(images, columns=len(images)), strip)
+    write_picture(enlarged(grid(images, columns=len(images)), settings.scale or 0), strip)
     with atomic_file(strip.with_suffix(".gif")) as partial:
-        write_gif([_to_pillow(image) for image in images], partial, FRAME_MILLISECONDS)
+        frames = [_to_pillow(enlarged(image, settings.scale or 0)) for image in images]
+        write_gif(frames, partial, FRAME_MILLISECONDS)
     return f"{strip} and {strip.with_suffix('.gif')}"
 
 
@@ -109,7 +113,7 @@ def _write_truncation(generator: Artifact, settings: SampleSettings) -> str:
     z = _latents(generator, settings.count or ROW_IMAGES, settings.seed)
     out = Path(settings.out).with_suffix(".png")
     with atomic_file(out) as partial:
-        truncation_rows(generator.network, z, scales).save(partial, "PNG")
+        truncation_rows(generator.network, z, scales, settings.scale or 0).save(partial, "PNG")
     return str(out)
 
 
@@ -121,8 +125,10 @@ def _write_samples(generator: Artifact, settings: SampleSettings) -> str:
     count = settings.count or GRID_IMAGES
     samples = generate(generator.network, _latents(generator, count, settings.seed))
     if generator.description.makes_points:
+        if settings.scale:
+            raise UserError(f"scale={settings.scale}: expected a generator of images, not of points")
         return f"{count} points: {_write_points(samples, generator.description.data, settings.out)}"
-    written = list(write_images(samples, settings.out))
+    written = list(write_images(samples, settings.out, settings.scale or 0))
     return f"{count} images: {written[0] if len(written) == 1 else settings.out}"
 
 

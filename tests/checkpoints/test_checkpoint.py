@@ -32,7 +32,7 @@ from wgan_dist.utils.errors import UserError
 
 NEW = {"state.json": b'{"step": 2}', "generator.safetensors": bytes(range(40)), "empty": b""}
 SPEC = generator_spec("mlp", 3, 4, 1, 2, "none")
-ABOUT = Description(SPEC, "normal", "ema", 3, 56, "digits", "", "", "", "0.1.0")
+ABOUT = Description(SPEC, "normal", "ema", 3, 56, 1797, "digits", "", "", "", "0.1.0")
 OLD = {"state.json": b'{"step": 1}', "generator.safetensors": bytes(40), "empty": b""}
 
 

@@ -30,6 +30,7 @@ DESCRIPTION = Description(
     weights="ema",
     steps=7,
     seen_images=448,
+    training_examples=1797,
     data="digits",
     data_fingerprint="12ab",
     description="handwritten digits, “0” to “9”",

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from export.sampler import Sampler, grid
+from export.sampler import Sampler, enlarged, grid
 from tests.exports import export_onnx
 from tests.generators import OWN_NETWORK, small_spec, write_generator
 from tests.hub_server import hub
@@ -63,7 +63,17 @@ def test_a_saved_generator_is_loaded_byte_for_byte(tmp_path: Path) -> None:
     description = json.loads((tmp_path / "saved" / "config.json").read_text())["description"]
     assert description == dataclasses.asdict(generator_file.describe(path))
     picture = np.asarray(Image.open(tmp_path / "saved" / PICTURE))
-    np.testing.assert_array_equal(picture, grid(generator.sample(64)))
+    np.testing.assert_array_equal(picture, enlarged(grid(generator.sample(64))))
+
+
+def test_a_generator_says_what_it_makes(tmp_path: Path) -> None:
+    generator = Generator.from_pretrained(write_in_new_folder(tmp_path / "made"))
+    assert repr(generator) == (
+        "Generator(image_size=16, channels=3, latent_dim=8, latent_distribution='normal', steps=3, network='dcgan', "
+        "data='digits')"
+    )
+    assert str(generator) == repr(generator)
+    assert "BatchNorm2d" in str(generator.network)
 
 
 def test_runs_checkpoints_and_files_are_loaded(run_dir: Path) -> None:
@@ -178,7 +188,7 @@ def test_a_foreign_config_has_no_effect(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "own_hub_network.py").write_text(OWN_NETWORK)
     monkeypatch.syspath_prepend(tmp_path)
     spec = NetworkSpec("own_hub_network:Own", small_spec("dcgan").arguments)
-    about = Description(spec, "normal", "ema", 1, 1, "digits", "", "", "", "0")
+    about = Description(spec, "normal", "ema", 1, 1, 1797, "digits", "", "", "", "0")
     content = generator_file.to_bytes(nn.Linear(3, 4).state_dict(), about)
     _snapshot(tmp_path / "cache", "somebody/evil", {EMA_FILE: content, "config.json": config.encode()})
     with pytest.raises(UserError, match="^[^\n]+$"):
@@ -190,7 +200,9 @@ def test_a_custom_network_is_imported_if_the_caller_names_it(tmp_path: Path, mon
     (tmp_path / "own_hub_named.py").write_text(OWN_NETWORK)
     monkeypatch.syspath_prepend(tmp_path)
     arguments = {"latent_dim": 3, "image_size": 2, "channels": 1, "features": None, "norm": "auto"}
-    about = Description(NetworkSpec("own_hub_named:Own", arguments), "normal", "ema", 1, 1, "digits", "", "", "", "0")
+    about = Description(
+        NetworkSpec("own_hub_named:Own", arguments), "normal", "ema", 1, 1, 1797, "digits", "", "", "", "0"
+    )
     state = {f"body.{name}": value for name, value in nn.Linear(3, 4).state_dict().items()}
     content = generator_file.to_bytes(state, about)
     (tmp_path / EMA_FILE).write_bytes(content)

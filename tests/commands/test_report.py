@@ -117,8 +117,8 @@ def test_run_folders_are_given_without_flags(tmp_path: Path) -> None:
 
 
 def test_charts_of_unknown_keys_stay_in_the_folder_and_name_differing_settings(tmp_path: Path) -> None:
-    record = {"step": 1, "../../../escaped": 1.0, "$x^$": 1.0, "fid": 1.0}
-    runs = [write_run(tmp_path / "runs" / f"{count}", [record], evaluation_images=count) for count in (256, 512)]
+    records = [{"step": step, "../../../escaped": step, "$x^$": step, "fid": step} for step in (1, 2)]
+    runs = [write_run(tmp_path / "runs" / f"{count}", records, evaluation_images=count) for count in (256, 512)]
     out = tmp_path / "deep" / "er" / "report.html"
     report_on([str(run) for run in runs], out=str(out))
     files = out.parent / "report_files" / "curves"
@@ -126,6 +126,18 @@ def test_charts_of_unknown_keys_stay_in_the_folder_and_name_differing_settings(t
     assert "Measured with different settings: evaluation_images is 256 in 256, 512 in 512." in out.read_text(
         encoding="utf-8"
     )
+
+
+def test_values_that_do_not_change_are_said_in_words(tmp_path: Path) -> None:
+    records = [{"step": step, "critic_lr": 1e-4, "generator_lr": 3e-4, "fid": 8.0 / step} for step in (1, 2)]
+    run_dir, out = write_run(tmp_path / "a", records), tmp_path / "report.html"
+    report_on([str(run_dir)], out=str(out))
+    words = " ".join(Reader(out.read_text(encoding="utf-8")).words)
+    assert "Learning rates: critic 0.0001, generator 0.0003" in words
+    assert "FID: " not in words
+    assert {path.name for path in tmp_path.rglob("*.png")} == {
+        f"fid-by-{axis}{theme}.png" for axis in ("step", "time") for theme in ("", "-dark")
+    }
 
 
 @pytest.mark.parametrize(

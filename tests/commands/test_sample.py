@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export.sampler import Sampler, grid
+from export.sampler import Sampler, enlarged, grid
 from tests.exports import export_onnx
 from tests.generators import small_spec, write_generator
 from tests.processes import PYTHON, run
@@ -32,7 +32,7 @@ def pixels(path: Path) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
 
 def test_a_seed_gives_the_same_images_with_and_without_torch(run_dir: Path, onnx_file: Path, tmp_path: Path) -> None:
     run(*PYTHON, "-m", "wgan_dist.sample", f"--ckpt={run_dir}", "--count=9", "--seed=4", "--out=g.png", cwd=tmp_path)
-    expected = grid(Sampler(onnx_file).sample(9, seed=4)).squeeze(-1).astype(int)
+    expected = enlarged(grid(Sampler(onnx_file).sample(9, seed=4))).squeeze(-1).astype(int)
     found = pixels(tmp_path / "g.png").astype(int)
     assert np.abs(found - expected).max() <= 1  # rounding of values within float error of a half
     assert (found == expected).mean() > 0.999
@@ -71,23 +71,35 @@ def test_an_interpolation_visits_the_first_image_of_every_seed(run_dir: Path, tm
     for index, seed in ((0, 1), (4, 5), (8, 2)):
         np.testing.assert_allclose(path[index], sample_latents(1, 8, "normal", seed)[0], atol=1e-6)
     sample(ckpt=str(run_dir), interpolate="1,5,2", frames="4", out=str(tmp_path / "way.png"))
-    assert pixels(tmp_path / "way.png").shape == (32, 9 * 32 + 8 * 2)
+    assert pixels(tmp_path / "way.png").shape == (2 * 32, 2 * (9 * 32 + 8 * 2))
     with Image.open(tmp_path / "way.gif") as gif:
         assert getattr(gif, "n_frames", 1) == 9
+        assert gif.size == (512, 512)
 
 
 def test_truncation_scales_the_same_latents_and_labels_each_row(run_dir: Path, tmp_path: Path) -> None:
     sample(ckpt=str(run_dir), truncation="0.5,1", seed="4", out=str(tmp_path / "t.png"))
     found = pixels(tmp_path / "t.png").astype(int)
-    height = 32 + LABEL_HEIGHT
-    assert found.shape == (2 * height, 8 * 32 + 7 * 2)
+    height = 2 * 32 + LABEL_HEIGHT
+    assert found.shape == (2 * height, 2 * (8 * 32 + 7 * 2))
     source = generator_file.load(run_dir / generator_file.EMA_FILE)
     for number, scale in enumerate((0.5, 1.0)):
         z = sample_latents(8, 8, "normal", 4) * np.float32(scale)
         strip = found[number * height : (number + 1) * height]
-        assert (strip[LABEL_HEIGHT:] == grid(generate(source.network, z), columns=8).squeeze(-1)).all()
+        assert (strip[LABEL_HEIGHT:] == enlarged(grid(generate(source.network, z), columns=8)).squeeze(-1)).all()
         assert strip[:LABEL_HEIGHT].min() < 100 < 200 < np.median(strip[:LABEL_HEIGHT])
     assert (found[:LABEL_HEIGHT] != found[height : height + LABEL_HEIGHT]).any()
+
+
+def test_a_scale_of_one_keeps_the_pixels(run_dir: Path, tmp_path: Path) -> None:
+    sample(ckpt=str(run_dir), scale="1", count="4", out=str(tmp_path / "grid.png"))
+    assert pixels(tmp_path / "grid.png").shape == (66, 66)
+    sample(ckpt=str(run_dir), scale="1", interpolate="1,2", frames="2", out=str(tmp_path / "way.png"))
+    assert pixels(tmp_path / "way.png").shape == (32, 3 * 32 + 2 * 2)
+    with Image.open(tmp_path / "way.gif") as gif:
+        assert gif.size == (32, 32)
+    sample(ckpt=str(run_dir), scale="1", truncation="0.5", out=str(tmp_path / "t.png"))
+    assert pixels(tmp_path / "t.png").shape == (32 + LABEL_HEIGHT, 8 * 32 + 7 * 2)
 
 
 @pytest.mark.parametrize(("scale", "fails"), [("1", False), ("1.01", True)])
@@ -110,6 +122,8 @@ def test_uniform_latents_are_not_scaled_beyond_their_range(scale: str, fails: bo
         ({"interpolate": "1"}, "interpolate=1: expected at least two seeds"),
         ({"truncation": "0.5", "interpolate": "1,2"}, "expected one of them"),
         ({"truncation": "-0.5"}, "truncation=-0.5: expected at least 0"),
+        ({"scale": "0"}, "scale=0: expected at least 1"),
+        ({"scale": "2", "out": "{file}/"}, "scale=2: enlarges a grid; expected 1 for the single images of the folder"),
         ({"out": "{file}/x.png"}, "cannot be written"),
     ],
 )
@@ -154,6 +168,7 @@ def test_points_are_drawn_over_the_training_data(data: str, tmp_path: Path) -> N
     [
         ({"truncation": "0.5"}, "^truncation=0.5: expected a generator of images, not of points$"),
         ({"interpolate": "1,2"}, "^interpolate=1,2: expected a generator of images, not of points$"),
+        ({"scale": "2"}, "^scale=2: expected a generator of images, not of points$"),
         ({"out": "points.txt"}, r"out=points.txt: .*points; expected a file ending in .png or .csv"),
         ({"out": "{file}/p.csv"}, "p.csv: cannot be written"),
         ({"out": "{file}/p.png"}, "cannot write .*p.png"),

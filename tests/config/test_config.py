@@ -175,8 +175,49 @@ def test_without_data_the_recipe_is_digits() -> None:
 
 def test_with_data_there_is_no_recipe_unless_one_is_named() -> None:
     assert load_config({"data": "a/,b/"}) == Config(data=("a/", "b/"))
-    expected = dataclasses.replace(by_flags(RECIPES / "digits.yaml"), recipe="digits", data=("a/",))
+    expected = dataclasses.replace(by_flags(RECIPES / "digits.yaml"), recipe="digits", data=("a/",), description="")
     assert load_config({"data": "a/", "recipe": "digits"}) == expected
+
+
+@pytest.mark.parametrize(
+    ("flags", "description", "license"),
+    [
+        ({}, "cats", "MIT"),
+        ({"data": "cats/, more.zip"}, "cats", "MIT"),
+        ({"data": ("cats/", "more.zip")}, "cats", "MIT"),
+        ({"data": "dogs/"}, "", ""),
+        ({"data": "cats/"}, "", ""),
+        ({"data": "dogs/", "description": "dogs"}, "dogs", ""),
+        ({"data": "dogs/", "license": "ISC"}, "", "ISC"),
+        ({"description": ""}, "", "MIT"),
+    ],
+)
+def test_the_description_and_licence_of_a_recipe_are_those_of_its_data(
+    tmp_path: Path, flags: dict[str, Any], description: str, license: str
+) -> None:
+    recipe = write(
+        tmp_path / "cats.yaml", "data: [cats/, more.zip]\ndescription: cats\nlicense: MIT\nn_critic: 2\nmethod: m"
+    )
+    config = load_config({"recipe": recipe} | flags)
+    assert (config.description, config.license, config.n_critic) == (description, license, 2)
+
+
+def test_a_recipe_without_data_describes_the_data_that_it_is_used_with(tmp_path: Path) -> None:
+    recipe = write(tmp_path / "own.yaml", "description: cats")
+    assert load_config({"recipe": recipe, "data": "cats/"}).description == "cats"
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_no_recipe_of_the_package_describes_the_data_of_a_user(name: str) -> None:
+    assert load_config({"recipe": name, "data": "my_photos/"}).description == ""
+
+
+def test_a_resumed_run_keeps_its_description_where_its_data_were_moved(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", Config(data=("cats/",), description="cats", license="MIT"))
+    config = load_config({"run_dir": run, "resume": "true", "data": "moved/cats/"})
+    assert (config.data, config.description, config.license) == (("moved/cats/",), "cats", "MIT")
+    fresh = load_config({"recipe": f"{run}/config.yaml", "data": "dogs/"})
+    assert (fresh.data, fresh.description, fresh.license) == (("dogs/",), "", "")
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
@@ -275,6 +316,24 @@ def test_a_recipe_is_read_over_its_base_and_that_over_its_own(tmp_path: Path) ->
     config = load_config({"recipe": third, "seed": "5"})
     assert config == Config(recipe=third, data=("photos/",), batch_size=48, n_critic=3, latent_dim=7, seed=5)
     assert load_config({"recipe": third, "batch_size": "64"}).batch_size == 64
+
+
+@pytest.mark.parametrize(
+    ("lines", "description", "license"),
+    [
+        ("n_critic: 2", "cats", "MIT"),
+        ("data: cats/", "cats", "MIT"),
+        ("data: dogs/", "", ""),
+        ("data: dogs/\ndescription: dogs", "dogs", ""),
+        ("description: kittens", "kittens", "MIT"),
+    ],
+)
+def test_a_recipe_with_other_data_than_its_base_is_not_described_by_it(
+    tmp_path: Path, lines: str, description: str, license: str
+) -> None:
+    write(tmp_path / "cats.yaml", "data: cats/\ndescription: cats\nlicense: MIT")
+    config = load_config({"recipe": write(tmp_path / "own.yaml", f"base: cats.yaml\n{lines}")})
+    assert (config.description, config.license) == (description, license)
 
 
 def test_a_base_is_looked_for_beside_the_file_that_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

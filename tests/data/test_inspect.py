@@ -177,6 +177,14 @@ def test_the_sheet_shows_each_image_as_it_is_and_as_training_sees_it(folder: Pat
     assert beside.sum() == 112 - 60
 
 
+def test_the_sheet_of_one_image_is_wide_enough_to_look_at(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.png").write_bytes(png(7))
+    inspect_data(["inspect", str(tmp_path / "data")], {"out": str(tmp_path / "sheet.png")})
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (3 * 240, 3 * 120 + 20)
+
+
 def test_the_sheet_scales_sixteen_bit_grey(tmp_path: Path) -> None:
     levels = np.arange(112 * 112, dtype=np.uint16).reshape(112, 112) * 5
     Image.fromarray(levels).save(tmp_path / "a.png")

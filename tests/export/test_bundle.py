@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export.sampler import Sampler, grid
+from export.sampler import Sampler, enlarged, grid
 from tests.exports import export_bundle, export_onnx
 from tests.generators import small_spec, write_generator
 from tests.processes import REPOSITORY, run
@@ -47,7 +47,7 @@ def test_a_bundle_contains_what_a_program_needs(bundle: Path, generator: Path) -
     export_onnx({"ckpt": str(generator)})
     assert (bundle / "generator.onnx").read_bytes() == generator.with_suffix(".onnx").read_bytes()
     with Image.open(bundle / "grid.png") as picture:
-        assert (np.asarray(picture) == grid(Sampler(bundle / "generator.onnx").sample(64))).all()
+        assert (np.asarray(picture) == enlarged(grid(Sampler(bundle / "generator.onnx").sample(64)))).all()
 
 
 def test_the_checksums_detect_a_changed_file(bundle: Path) -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from export.sampler import Sampler, grid, latents
+from export.sampler import Sampler, enlarged, grid, latents
 from tests.processes import REPOSITORY
 from wgan_dist.sampling import interpolate
 
@@ -38,6 +38,7 @@ const calls = {
   between: (start, end, share, kind) => [...all.between(Float32Array.from(start), Float32Array.from(end), share, kind)],
   moved: (z, ways, a, b, kind) => [...all.moved(Float32Array.from(z), ways, a, b, kind)],
   grid: (images) => Buffer.from(sampler.grid(given(images)).data).toString("base64"),
+  enlarged: (picture) => Buffer.from(sampler.enlarged(given(picture)).data).toString("base64"),
   png: async (picture) => Buffer.from(await (await png(given(picture))).arrayBuffer()).toString("base64"),
   metadata: async (path) => sampler.readMetadata(await readFile(path)),
 };
@@ -147,6 +148,12 @@ def sent(images: NDArray[np.uint8]) -> dict[str, object]:
 def test_a_grid_equals_that_of_python(count: int, node: Node) -> None:
     images = np.random.default_rng(count).integers(0, 256, (count, 4, 5, 3), np.uint8)
     assert base64.b64decode(node("grid", sent(images))) == grid(images).tobytes()
+
+
+@pytest.mark.parametrize(("width", "channels"), [(34, 1), (300, 3), (512, 4), (600, 3)])
+def test_an_enlarged_picture_equals_that_of_python(width: int, channels: int, node: Node) -> None:
+    picture = np.random.default_rng(width).integers(0, 256, (1, 3, width, channels), np.uint8)
+    assert base64.b64decode(node("enlarged", sent(picture))) == enlarged(picture[0]).tobytes()
 
 
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (2, "LA"), (3, "RGB"), (4, "RGBA")])

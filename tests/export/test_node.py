@@ -10,7 +10,7 @@ import onnx
 import pytest
 from PIL import Image
 
-from export.sampler import Sampler, grid
+from export.sampler import Sampler, enlarged, grid
 from tests.exports import export_onnx
 from tests.generators import small_spec, write_generator
 from tests.processes import REPOSITORY, run
@@ -43,7 +43,7 @@ def test_node_samples_the_images_of_python(
     seed = 2**80 + 1
     done = run("node", str(example / "sample.js"), "g.onnx", "40", str(seed), "out.png", cwd=tmp_path)
     assert done.stdout == "40 images: out.png\n"
-    expected = grid(Sampler(tmp_path / "g.onnx", provider="cpu").sample(40, seed=seed))
+    expected = enlarged(grid(Sampler(tmp_path / "g.onnx", provider="cpu").sample(40, seed=seed)))
     with Image.open(tmp_path / "out.png") as picture:
         found = np.asarray(picture).reshape(expected.shape)
     difference = np.abs(found.astype(int) - expected.astype(int))

@@ -12,7 +12,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from export import network
-from export.parity import check_psnr
+from export.parity import check_psnr, verdict
 from export.quantize import TANH_RANGE, to_int8
 from export.sampler import Sampler
 from export.settings import ExportSettings
@@ -126,6 +126,8 @@ def test_the_psnr_is_relative_to_the_range_of_the_images(
 
     words = check_psnr(export, off, float(decibels) - 0.1, uint8)
     assert words.startswith(f"PSNR {decibels} dB, maximum difference {step:.3g} ")
+    levels = "1" if uint8 else r"2\.[56]"  # 0.02 · 127.5
+    assert re.search(rf"\nverdict: the images differ from the network's by {levels} of 255 levels on average: ", words)
     with pytest.raises(UserError, match=rf"not written: PSNR {decibels} dB.*; psnr="):
         check_psnr(export, off, float(decibels) + 0.1, uint8)
 
@@ -141,6 +143,40 @@ def test_the_distribution_is_compared_with_that_of_the_network(tmp_path: Path) -
     assert distances[0][0] == distances[0][1] > 0
     assert distances[1][1] == distances[0][1]
     assert distances[1][0] > 2 * distances[1][1]
+
+
+@pytest.mark.parametrize(
+    ("psnr", "words"),
+    [
+        (40.0, "most people see no difference"),
+        (39.9, "a difference is visible side by side"),
+        (30.0, "a difference is visible side by side"),
+        (29.9, "the difference is clearly visible"),
+    ],
+)
+def test_the_verdict_says_what_people_see(psnr: float, words: str) -> None:
+    differ = "verdict: the images differ from the network's by 3.1 of 255 levels on average: "
+    assert verdict(psnr, 3.14, None) == f"{differ}{words}"
+
+
+@pytest.mark.parametrize(("of_file", "kept"), [(9.0, True), (10.0, True), (10.9, True), (11.1, False)])
+def test_the_verdict_says_whether_the_distribution_is_kept(of_file: float, kept: bool) -> None:
+    said = verdict(50.0, 1.0, (of_file, 10.0)).split("; ")[1]
+    assert said == f"as a set they {'keep' if kept else 'do not keep'} the distribution of the network's images"
+
+
+def test_the_export_ends_in_a_verdict_with_the_size_and_the_command_that_compares(
+    int8_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, out, plain = int8_file.parent / "generator.safetensors", tmp_path / "my int8.onnx", tmp_path / "plain.onnx"
+    export_onnx({"ckpt": str(source), "out": str(plain)})
+    assert "verdict" not in capsys.readouterr().out
+    export_onnx({"ckpt": str(source), "out": str(out), "precision": "int8", "psnr": "20"})
+    first, sentence, command = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"{out}: PSNR ")
+    assert re.match(r"verdict: .* of 255 levels on average: .*; as a set they ", sentence)
+    assert sentence.endswith(f"; the file has {out.stat().st_size / plain.stat().st_size:.0%} of its size in fp32")
+    assert command == f"compare their metrics: python -m wgan_dist.evaluate '--ckpt={source},{out}'"
 
 
 def test_nan_and_wrong_shapes_have_no_psnr(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The sampler computes the network's images without torch, and refuses files that it cannot use."""
 
+import argparse
 import subprocess
 import sys
 import threading
@@ -20,6 +21,8 @@ from export.sampler import (
     Sampler,
     SamplerError,
     _has_cuda_device,
+    _scale,
+    enlarged,
     grid,
     latents,
     to_uint8,
@@ -67,7 +70,8 @@ def test_command_line_without_torch_writes_the_same_grid_as_the_sampler(onnx_fil
     done = run(sys.executable, "-c", main, str(onnx_file), "--count=10", "--seed=2", "--out=grid.png", cwd=tmp_path)
     assert "CPUExecutionProvider" in done.stdout
     assert (
-        np.asarray(Image.open(tmp_path / "grid.png")) == grid(Sampler(onnx_file).sample(10, seed=2)).squeeze(-1)
+        np.asarray(Image.open(tmp_path / "grid.png"))
+        == enlarged(grid(Sampler(onnx_file).sample(10, seed=2))).squeeze(-1)
     ).all()
 
 
@@ -209,6 +213,33 @@ def test_a_folder_may_have_a_dot_in_its_name(tmp_path: Path) -> None:
     assert list(write_images(images, f"{tmp_path}/grid.JPG")) == [tmp_path / "grid.JPG"]
 
 
+@pytest.mark.parametrize(("text", "scale"), [("auto", 0), ("1", 1), ("32", 32)])
+def test_the_scale_of_the_command_line_is_a_factor_or_auto(text: str, scale: int) -> None:
+    assert _scale(text) == scale
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "33", "1.5", "x", "²"])
+def test_another_scale_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=f"{text}: expected auto, or a whole number from 1 to 32"):
+        _scale(text)
+
+
+def test_a_grid_is_enlarged_and_single_images_are_not(tmp_path: Path) -> None:
+    images = np.arange(4 * 100 * 100, dtype=np.uint8).reshape(4, 100, 100, 1)
+    (path,) = write_images(images, f"{tmp_path}/grid.png")
+    with Image.open(path) as picture:
+        assert picture.size == (606, 606)
+    (path,) = write_images(images, f"{tmp_path}/grid.png", 2)
+    with Image.open(path) as picture:
+        assert picture.size == (404, 404)
+    for path in write_images(images, f"{tmp_path}/folder", 1):
+        with Image.open(path) as picture:
+            assert picture.size == (100, 100)
+    with pytest.raises(SamplerError, match="scale=2: enlarges a grid; expected 1 for the single images of the folder"):
+        list(write_images(images, f"{tmp_path}/other", 2))
+    assert not (tmp_path / "other").exists()
+
+
 def test_files_that_are_not_generators_are_refused(onnx_file: Path, tmp_path: Path) -> None:
     text = tmp_path / "text.onnx"
     text.write_text("not a graph")
@@ -239,7 +270,12 @@ def test_files_changed_by_other_programs_are_refused(onnx_file: Path, tmp_path: 
 
 def test_a_wrong_argument_is_one_line_and_status_2(onnx_file: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for arguments in (["missing.onnx"], [str(onnx_file), "--count=0"], [str(onnx_file), "--out=file/grid.png"]):
+    for arguments in (
+        ["missing.onnx"],
+        [str(onnx_file), "--count=0"],
+        [str(onnx_file), "--out=file/grid.png"],
+        [str(onnx_file), "--out=images/", "--scale=2"],
+    ):
         done = run(sys.executable, "-m", "export.sampler", *arguments, cwd=tmp_path, fails=2)
         assert done.stderr.startswith("error: ")
         assert done.stderr.count("\n") == 1

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from export.sampler import Sampler, grid, latents
+from export.sampler import Sampler, enlarged, grid, latents
 from tests.browser import PHONE, PROJECTOR, Visit, served, visit
 from tests.exports import export_web
 from tests.generators import small_spec, write_generator
@@ -185,8 +185,8 @@ def test_what_is_no_seed_draws_nothing(site: str) -> None:
 def test_the_grid_is_saved_pixel_for_pixel(visited: Visit, sampler: Sampler) -> None:
     name, picture = saved(visited.page, "#save-grid")
     assert name == "seed-0.png"
-    assert (picture == grid(pixels(visited.page)[..., :3])).all()
-    assert_same(picture, grid(sampler.sample(16, seed=0)))
+    assert (picture == enlarged(grid(pixels(visited.page)[..., :3]))).all()
+    assert_same(picture, enlarged(grid(sampler.sample(16, seed=0))))
 
 
 def turned(z: NDArray[np.float32], a: float, b: float) -> NDArray[np.float32]:
@@ -316,7 +316,7 @@ def test_transparency_and_uniform_latents(write_page: Writer) -> None:
     with served(folder) as site, opened(site) as found:
         wait_for(found.page, 0)
         _, picture = saved(found.page, "#save-grid")
-        assert_same(picture, grid(sampler.sample(16, seed=0)))
+        assert_same(picture, enlarged(grid(sampler.sample(16, seed=0))))
         opaque = pixels(found.page)[..., 3]
         assert_same(opaque, sampler.sample(16, seed=0)[..., 3])
         assert opaque.std() > 10

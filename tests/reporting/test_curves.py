@@ -61,6 +61,39 @@ def test_charts_are_those_of_recorded_metrics(run: RunData, tmp_path: Path) -> N
     assert [curve.run for curve in curves.curves(CHART["recall"], [run, other], "step")] == [1]
 
 
+def test_losses_of_different_kinds_have_charts_of_their_own(tmp_path: Path) -> None:
+    def make_run(name: str, loss: str, *keys: str) -> RunData:
+        records = [{"step": step} | dict.fromkeys(keys, float(step)) for step in (1, 2)]
+        return read_run(write_run(tmp_path / name, records, loss=loss), name)
+
+    first, second = (make_run(name, "wasserstein", "critic_loss", "generator_loss") for name in "ab")
+    other, unmeasured = make_run("c", "bce", "critic_loss"), make_run("d", "hinge")
+    runs = [first, other, second, unmeasured]
+    critic_w, critic_bce, generator = curves.charts_of(runs)
+    assert [critic_w.name, critic_bce.name] == ["critic_loss-wasserstein", "critic_loss-bce"]
+    assert critic_bce.title == "Critic loss, loss=bce"
+    assert [curve.run for curve in curves.curves(critic_w, runs, "step")] == [0, 2]
+    assert [curve.run for curve in curves.curves(critic_bce, runs, "time")] == [1]
+    assert generator == CHART["generator_loss"]
+    assert curves.charts_of([first, second]) == [CHART["critic_loss"], CHART["generator_loss"]]
+
+
+def test_a_curve_that_changes_is_drawn_and_one_that_does_not_is_said(tmp_path: Path) -> None:
+    def make_run(name: str, *values: float | None) -> RunData:
+        records: list[dict[str, Any]] = [{"step": step, "critic_lr": value} for step, value in enumerate(values)]
+        return read_run(write_run(tmp_path / name, records), name)
+
+    chart = CHART["learning_rate"]
+    still, same, other, falling = (
+        make_run(name, *values)
+        for name, values in {"a": (1e-4, None, 1e-4), "b": (1e-4,), "c": (0.5, 0.5), "d": (2.0, 1.0)}.items()
+    )
+    assert curves.is_constant(chart, [still, same, other])
+    assert not curves.is_constant(chart, [still, falling])
+    assert curves.constant_values(chart, [still, same]) == "Learning rates: critic 0.0001"
+    assert curves.constant_values(chart, [still, other]) == "Learning rates: critic 0.0001 in a; critic 0.5 in c"
+
+
 def test_every_metric_is_in_one_chart() -> None:
     keys = [key for chart in CHARTS for key in chart.series]
     assert len(keys) == len(set(keys))
@@ -169,4 +202,7 @@ def test_charts_name_settings_that_prevent_comparison(tmp_path: Path) -> None:
     extractor = "feature_extractor is none in few, f.onnx in many"
     assert curves.differing_settings(CHART["kernel_distance"], runs) == f"{images}; {extractor}"
     assert {curves.differing_settings(CHART[name], runs) for name in ("critic_loss", "modes_covered")} == {""}
+    clipped = make_run("clipped", {"step": 1, "wasserstein": 1.0}, penalty="clip")
+    free = make_run("free", {"step": 1, "wasserstein": 1.0})
+    assert curves.differing_settings(CHART["wasserstein"], [free, clipped]) == "penalty is gp in free, clip in clipped"
     assert curves.differing_settings(CHART["fid"], [few, unmeasured]) == ""

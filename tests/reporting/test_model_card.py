@@ -78,9 +78,25 @@ def test_the_metadata_are_those_of_the_hub(tmp_path: Path) -> None:
     ],
 )
 def test_a_licence_has_the_name_that_the_hub_knows(named: str, expected: dict[str, str]) -> None:
-    about = Description(small_spec("dcgan"), "normal", "ema", 3, 48, "photos", "", "", named, "0")
+    about = Description(small_spec("dcgan"), "normal", "ema", 3, 48, 1797, "photos", "", "", named, "0")
     found = head(str(build_card(about, None, "")))
     assert {name: value for name, value in found.items() if name.startswith("license")} == expected
+
+
+@pytest.mark.parametrize(
+    ("description", "license", "asked"),
+    [
+        ("", "", {"description", "license"}),
+        ("cats", "", {"license"}),
+        (" ", "MIT", {"description"}),
+        ("cats", "MIT", set()),
+    ],
+)
+def test_a_missing_licence_or_description_is_asked_for(description: str, license: str, asked: set[str]) -> None:
+    about = Description(small_spec("dcgan"), "normal", "ema", 3, 48, 1797, "photos", "", description, license, "0")
+    text = str(build_card(about, None, ""))
+    assert set(re.findall(r"`--(\w+)=…`", text.split("## Training")[0])) == asked
+    assert ("Missing: " in text) == bool(asked)
 
 
 def test_every_metric_has_its_file_and_protocol(tmp_path: Path) -> None:
@@ -104,6 +120,7 @@ def test_the_facts_are_those_of_the_run_and_its_file(tmp_path: Path) -> None:
     facts = dict(row for row in rows(text) if len(row) == 2)
     assert facts["Method"] == "loss wasserstein, penalty lp, weight 2.5, spectral norm: both"
     assert facts["Schedule"] == "3 critic iterations per generator step, batch size 17"
+    assert (facts["Data"], facts["Training images"]) == ("cifar10", "1,797")
     assert facts["Length"] == "3 generator steps; the critic saw 48 real examples"
     assert facts["Latent vector"] == "8 numbers, normal"
     assert (facts["Seed"], facts["Network"]) == ("5", "dcgan, 4 features, norm batch")
@@ -121,6 +138,7 @@ def test_a_single_file_has_a_card_without_training_settings(tmp_path: Path) -> N
     assert "pipeline_tag" not in head(text)
     assert "No metrics of this generator have been measured." in text
     assert "![" not in text
+    assert dict(row for row in rows(text) if len(row) == 2)["Training points"] == "1,797"
     assert "Schedule" not in text
     assert text.endswith("\n")
 
@@ -142,7 +160,7 @@ HOSTILE = "---\n# <script>alert(1)</script> | `x` {{ 7 * 7 }} [a](b)"
 
 
 def test_texts_of_a_file_are_escaped(tmp_path: Path) -> None:
-    about = Description(small_spec("dcgan"), "normal", "ema", 3, 48, HOSTILE, "", HOSTILE, HOSTILE, "0")
+    about = Description(small_spec("dcgan"), "normal", "ema", 3, 48, 1797, HOSTILE, "", HOSTILE, HOSTILE, "0")
     text = str(build_card(about, None, ""))
     assert "<script>" not in text.split("\n---\n", 1)[1]
     assert "49" not in text
@@ -153,7 +171,7 @@ def test_texts_of_a_file_are_escaped(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [{"steps": "many"}, {"latent_distribution": 5}, {"description": None}])
 def test_a_damaged_description_is_refused(tmp_path: Path, damage: dict[str, Any]) -> None:
-    about = Description(small_spec("dcgan"), "normal", "ema", 3, 48, "digits", "", "", "", "0")
+    about = Description(small_spec("dcgan"), "normal", "ema", 3, 48, 1797, "digits", "", "", "", "0")
     (tmp_path / EMA_FILE).write_bytes(generator_file.to_bytes({}, dataclasses.replace(about, **damage)))
     with pytest.raises(UserError, match="the description of the generator is damaged"):
         card_text(tmp_path / EMA_FILE)
@@ -161,7 +179,7 @@ def test_a_damaged_description_is_refused(tmp_path: Path, damage: dict[str, Any]
 
 def test_a_custom_network_has_a_card_without_being_imported(tmp_path: Path) -> None:
     spec = NetworkSpec("no_such_module:Own", small_spec("dcgan").arguments)
-    about = Description(spec, "normal", "ema", 3, 48, "digits", "", "", "", "0")
+    about = Description(spec, "normal", "ema", 3, 48, 1797, "digits", "", "", "", "0")
     (tmp_path / EMA_FILE).write_bytes(generator_file.to_bytes({}, about))
     assert "from_pretrained(\".\", generator='no_such_module:Own')" in card_text(tmp_path / EMA_FILE)
 

@@ -45,6 +45,19 @@ def test_the_page_is_not_wider_than_the_window(visited: Visit) -> None:
     assert page.evaluate(f"{cut}.length") == 0
 
 
+def test_tables_are_read_without_scrolling_on_a_phone_of_390_pixels(url: str) -> None:
+    with visit(url, (390, 844)) as found:
+        page = found.page
+        for summary in page.locator("details > summary").all():
+            summary.click()
+        wide = "[...document.querySelectorAll('.scroll')].filter((box) => box.scrollWidth > box.clientWidth)"
+        assert page.evaluate(f"{wide}.map((box) => box.getAttribute('aria-label'))") == []
+        cells = page.locator("#overview tbody td").all()
+        before = "(cell) => getComputedStyle(cell, '::before').content"
+        assert cells[0].evaluate(before).startswith('"finished')
+        assert all(cell.bounding_box()["width"] > 250 for cell in cells)  # type: ignore[index]
+
+
 def test_every_picture_is_shown(visited: Visit) -> None:
     broken = "[...document.images].filter((image) => !(image.complete && image.naturalWidth)).length"
     assert visited.page.evaluate(broken) == 0

@@ -306,6 +306,7 @@ def test_the_artifact_says_nothing_of_where_or_when(run_dir: Path) -> None:
     assert "log_every" not in header
     about = generator_file.load(run_dir / EMA_FILE).description
     assert (about.steps, about.seen_images, about.data, about.weights) == (6, 6 * 5 * 32, "digits", "ema")
+    assert about.training_examples == 1797
 
 
 def test_own_networks_train_export_and_are_never_imported_unasked(

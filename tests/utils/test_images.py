@@ -10,7 +10,7 @@ from torchvision.utils import make_grid, save_image
 
 from export import sampler
 from tests.utils.drawings import BLUE, CORNERS, ORANGE, centre, coloured, to_pixels
-from wgan_dist.utils.images import GAP, from_uint8, grid, plot_points, to_image, to_uint8
+from wgan_dist.utils.images import GAP, enlarged, from_uint8, grid, plot_points, to_image, to_uint8
 
 
 def test_levels_are_rounded_to_the_nearest_and_clipped() -> None:
@@ -30,6 +30,24 @@ def test_the_sampler_that_stands_alone_makes_the_same_levels_and_grids() -> None
         for columns in (0, 1, 3):
             picture = grid(images[:count], columns)[inside].permute(1, 2, 0).numpy()
             assert (picture == sampler.grid(levels[:count], columns)).all()
+
+
+@pytest.mark.parametrize(("width", "scale"), [(1, 512), (34, 16), (255, 3), (256, 2), (511, 2), (512, 1), (700, 1)])
+def test_a_picture_becomes_at_least_512_pixels_wide_by_the_smallest_factor(width: int, scale: int) -> None:
+    picture = enlarged(Image.new("RGB", (width, 3)))
+    assert picture.size == (scale * width, scale * 3)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+@pytest.mark.parametrize("scale", [None, 1, 3])
+def test_enlarging_repeats_pixels_here_and_in_the_sampler_that_stands_alone(mode: str, scale: int | None) -> None:
+    channels = len(mode.replace("L", "1"))
+    pixels = torch.randint(0, 256, (3, 200, channels), dtype=torch.uint8).numpy()
+    picture = enlarged(Image.fromarray(pixels.squeeze(-1) if channels == 1 else pixels), scale)
+    expected = np.kron(pixels, np.ones((scale or 3, scale or 3, 1), np.uint8))
+    assert picture.mode == mode
+    assert (np.asarray(picture).reshape(expected.shape) == expected).all()
+    assert (sampler.enlarged(pixels, scale or 0) == expected).all()
 
 
 def test_a_grid_is_about_square_row_by_row_between_black_and_white() -> None:

@@ -23,7 +23,7 @@ METADATA_KEY = "wgan_dist"
 ARGUMENT_TYPES = {"latent_dim": int, "image_size": int, "channels": int, "features": int, "norm": str}
 DESCRIPTION_TYPES = dict.fromkeys(
     ("latent_distribution", "weights", "data", "data_fingerprint", "description", "license", "package_version"), str
-) | dict.fromkeys(("steps", "seen_images"), int)
+) | dict.fromkeys(("steps", "seen_images", "training_examples"), int)
 IMAGE_RANGE = [-1.0, 1.0]
 
 
@@ -31,7 +31,9 @@ IMAGE_RANGE = [-1.0, 1.0]
 class Description:
     """The metadata of a generator file. Nothing in it depends on where or when the training ran.
 
-    `data` is the name of the training data and `data_fingerprint` the SHA-256 of their values.
+    `seen_images` counts the real examples that the critic has seen, each as often as it was drawn, and
+    `training_examples` the different ones that they were drawn from. `data` is the name of the
+    training data and `data_fingerprint` the SHA-256 of their values.
     """
 
     network: NetworkSpec
@@ -39,6 +41,7 @@ class Description:
     weights: str
     steps: int
     seen_images: int
+    training_examples: int
     data: str
     data_fingerprint: str
     description: str

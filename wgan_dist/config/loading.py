@@ -7,7 +7,7 @@ from typing import Any
 from wgan_dist.config.checks import check_together
 from wgan_dist.config.config import Config
 from wgan_dist.config.fields import typed_values
-from wgan_dist.config.recipe_files import RECIPE_NOTES, read_recipe, read_yaml
+from wgan_dist.config.recipe_files import RECIPE_NOTES, read_recipe, read_yaml, settings_for_data
 from wgan_dist.config.serialization import CONFIG_FILE, is_run
 from wgan_dist.utils.errors import UserError
 
@@ -19,8 +19,8 @@ def _continues_run(flags: Mapping[str, Any]) -> bool:
     return bool(run_dir) and (resume == "true" or (resume == "auto" and is_run(Path(run_dir))))
 
 
-def _recipe_settings(recipe: str) -> dict[str, Any]:
-    values = read_recipe(recipe) if recipe else {}
+def _recipe_settings(recipe: str, data: tuple[str, ...] | None) -> dict[str, Any]:
+    values = settings_for_data(read_recipe(recipe), data) if recipe else {}
     return {name: value for name, value in values.items() if name not in RECIPE_NOTES} | {"recipe": recipe}
 
 
@@ -28,7 +28,8 @@ def load_config(flags: Mapping[str, Any]) -> Config:
     """Return the settings of a run: the defaults, overridden by a recipe, overridden by `flags`.
 
     The recipe is the one that the flags name, or `digits` if they name neither a recipe nor data. If they continue a
-    run, that run's settings replace the recipe.
+    run, that run's settings replace the recipe. If they name other data than the recipe, the recipe's description and
+    licence do not apply.
 
     Args:
         flags: Settings by name, as the texts of a command line or as Python values.
@@ -41,7 +42,7 @@ def load_config(flags: Mapping[str, Any]) -> Config:
     continues = _continues_run(given)
     source = given["run_dir"] if continues else given.get("recipe") or ("" if "data" in given else DEFAULT_RECIPE)
     try:
-        values = read_yaml(Path(source) / CONFIG_FILE) if continues else _recipe_settings(source)
+        values = read_yaml(Path(source) / CONFIG_FILE) if continues else _recipe_settings(source, given.get("data"))
         config = Config(**(typed_values(Config, values) | given))
     except UserError as error:
         raise UserError(str(error) if source in str(error) else f"{error} (in {source})") from error

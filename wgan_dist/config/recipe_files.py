@@ -5,13 +5,15 @@ from typing import Any
 
 import yaml
 
-from wgan_dist.config.config import UNSAVED
-from wgan_dist.config.fields import unknown_name
+from wgan_dist.config.config import UNSAVED, Config
+from wgan_dist.config.fields import typed_values, unknown_name
 from wgan_dist.utils.errors import UserError
 
 RECIPES = Path(__file__).parent / "recipes"
 # The keys of a recipe that inform the reader: its method, where that is from, and what to expect of a run.
 RECIPE_NOTES = ("method", "source", "expect")
+# The settings of a recipe that hold for its data only: what the images show, and what their licence allows.
+DATA_SETTINGS = ("description", "license")
 MAX_CHARACTERS = 1 << 16
 MAX_DEPTH = 8
 
@@ -74,6 +76,20 @@ def _base_path(recipe: Path, base: str) -> Path:
     return path
 
 
+def settings_for_data(values: dict[str, Any], data: Any) -> dict[str, Any]:
+    """Return the keys of a recipe that apply to `data`, a value of the setting of that name; None for the recipe's own.
+
+    The description and the licence of a recipe's data do not apply to other data.
+
+    Raises:
+        UserError: For data of the wrong type.
+    """
+    if data is None or "data" not in values:
+        return values
+    own, used = (typed_values(Config, {"data": each}) for each in (values["data"], data))
+    return values if own == used else {name: value for name, value in values.items() if name not in DATA_SETTINGS}
+
+
 def _read_with_base(path: Path, extended_by: tuple[Path, ...]) -> dict[str, Any]:
     values = read_yaml(path)
     base = values.pop("base", None)
@@ -82,13 +98,14 @@ def _read_with_base(path: Path, extended_by: tuple[Path, ...]) -> dict[str, Any]
     base_path, chain = _base_path(path, str(base)), (*extended_by, path)
     if base_path.resolve() in [recipe.resolve() for recipe in chain]:
         raise UserError(f"recipe {path}: base={base} leads back to itself")
-    return _read_with_base(base_path, chain) | values
+    return settings_for_data(_read_with_base(base_path, chain), values.get("data")) | values
 
 
 def read_recipe(recipe: str) -> dict[str, Any]:
     """Return the settings and notes of a recipe and, below them, those of its base, as texts or lists of texts.
 
-    `recipe` is a recipe's name or a YAML file, and so is the base; a file is relative to the recipe that names it.
+    `recipe` is a recipe's name or a YAML file, and so is the base; a file is relative to the recipe that names it. A
+    recipe with other data than its base does not take over the base's description and licence.
 
     Raises:
         UserError: For a recipe or base that does not exist, bases that extend each other, and settings that are

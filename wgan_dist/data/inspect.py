@@ -25,7 +25,7 @@ from wgan_dist.data.transforms import GREY, RGB, natural_channels, to_eight_bits
 from wgan_dist.utils import rng
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import atomic_file
-from wgan_dist.utils.images import labelled
+from wgan_dist.utils.images import enlarged, labelled
 
 ITEMS_SHOWN = 10
 # JPEGs are decoded at an eighth of their size, which still reads the whole file.
@@ -265,7 +265,7 @@ def _print_images(settings: InspectSettings) -> None:
         chosen = choose_images(inspection, settings.count, settings.seed)
         sheet = contact_sheet(listings, chosen, size, inspection.channels, settings.background)
         with atomic_file(settings.out) as partial:
-            labelled(sheet, f"original | as training sees it, {size} x {size}").save(partial, "PNG")
+            labelled(enlarged(sheet), f"original | as training sees it, {size} x {size}").save(partial, "PNG")
         print(f"{settings.out}: {len(chosen)} images")
 
 

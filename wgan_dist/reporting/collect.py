@@ -24,6 +24,8 @@ from wgan_dist.tracking.progress import duration_text
 from wgan_dist.utils.errors import UserError
 
 MISSING = "–"
+# Durations of at least this are given in minutes and hours.
+LONG_STEP_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class Report:
     metrics: MetricTable
     skipped_metrics: dict[str, list[str]]
     charts: list[DrawnChart]
+    constant_values: list[str]
     comparison: Comparison
     machine: dict[str, str]
     seed: int
@@ -109,7 +112,10 @@ def _images_per_second(run: RunData) -> str:
 
 def _seconds_per_step(run: RunData) -> str:
     seconds = float(curves.elapsed_seconds(run.records)[-1]) if run.records else 0.0
-    return f"{seconds / run.steps:.3g} s" if run.steps and seconds else MISSING
+    if not (run.steps and seconds):
+        return MISSING
+    mean = seconds / run.steps
+    return duration_text(mean) if mean >= LONG_STEP_SECONDS else f"{mean:.3g} s"
 
 
 def _training_time(run: RunData) -> str:
@@ -174,11 +180,18 @@ def _describe_curves(chart: Chart, runs: list[RunData]) -> str:
 
 
 def draw_charts(runs: list[RunData]) -> list[DrawnChart]:
-    """Draw every chart that has values, by both axes, for a light and a dark page."""
+    """Draw every chart in which a value changes, by both axes, for a light and a dark page."""
     return [
         DrawnChart(chart, curves.differing_settings(chart, runs), dict(_chart_pictures(chart, runs)))
         for chart in curves.charts_of(runs)
+        if not curves.is_constant(chart, runs)
     ]
+
+
+def constant_values(runs: list[RunData]) -> list[str]:
+    """Return in words the values of the charts in which none changes."""
+    charts = [chart for chart in curves.charts_of(runs) if curves.is_constant(chart, runs)]
+    return [curves.constant_values(chart, runs) for chart in charts]
 
 
 def _nearest_images(run: RunData, generator: Artifact, folder: str, options: ReportOptions) -> NearestImages | str:
@@ -251,6 +264,7 @@ def collect_report(
         metrics=metric_table(runs),
         skipped_metrics=skipped_metrics(runs),
         charts=draw_charts(runs),
+        constant_values=constant_values(runs),
         comparison=compare_settings(runs),
         machine=describe_machine(),
         seed=options.seed,

@@ -4,7 +4,7 @@ import io
 import math
 import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from matplotlib import colormaps
@@ -39,12 +39,14 @@ LOG_AXIS_RATIO = 8.0
 TIME_UNITS = ((3600.0, "hours", 3600.0), (60.0, "minutes", 120.0), (1.0, "seconds", 0.0))
 # Keys of a record that are no metrics.
 NOT_DRAWN = {"step", "seen_images", "seconds"}
+# Settings that decide the unit of the critic's estimate: how large its gradient may be.
+ESTIMATE_SETTINGS = ("penalty", "spectral_norm")
 # Settings that must be equal for two runs' values to be comparable, by what a metric is computed from.
 COMPARABILITY_SETTINGS = {
     PIXELS: ("evaluation_images",),
     INCEPTION: ("evaluation_images",),
     EXTRACTOR: ("evaluation_images", "feature_extractor"),
-    CRITIC: ("evaluation_images",),
+    CRITIC: ("evaluation_images", *ESTIMATE_SETTINGS),
     POINTS: (),
 }
 DIRECTION_HINTS = {True: "lower is better", False: "higher is better", None: ""}
@@ -62,6 +64,8 @@ class Chart:
         labels: The labels of its metrics by key, if there are several.
         logarithmic: True for a logarithmic y-axis.
         hide_zeros: True to omit the chart if all values are zero.
+        separate_by: A setting by whose values the runs have charts of their own, since they share no scale.
+        only: The value of that setting in the runs of this chart; None for all runs.
     """
 
     name: str
@@ -70,6 +74,8 @@ class Chart:
     labels: Mapping[str, str] = field(default_factory=dict)
     logarithmic: bool = False
     hide_zeros: bool = False
+    separate_by: str = ""
+    only: str | None = None
 
     @property
     def series(self) -> Mapping[str, str]:
@@ -81,16 +87,20 @@ class Chart:
         """The hint, or the direction in which the metric is better."""
         return self.hint or DIRECTION_HINTS[METRICS[self.name].lower_is_better if self.name in METRICS else None]
 
+    def includes(self, run: RunData) -> bool:
+        """Return True if the chart shows the values of a run."""
+        return self.only is None or getattr(run.config, self.separate_by) == self.only
+
 
 WASSERSTEIN_HINT = "a falling estimate shows progress; a gap to held-out images shows that the critic overfits"
 ESTIMATES = {"wasserstein": "batches", "wasserstein_train": "training images", "wasserstein_holdout": "held-out images"}
 PROBABILITIES = {"real_probability": "real", "fake_probability": "generated"}
 CHARTS = (
     Chart("wasserstein", "Wasserstein estimate of the critic", WASSERSTEIN_HINT, ESTIMATES),
-    Chart("critic_loss", "Critic loss"),
-    Chart("generator_loss", "Generator loss"),
-    Chart("gradient_penalty", "Gradient penalty"),
-    Chart("gradient_norm", "Gradient norm of the critic", "a gradient penalty keeps it near 1"),
+    Chart("critic_loss", "Critic loss", separate_by="loss"),
+    Chart("generator_loss", "Generator loss", separate_by="loss"),
+    Chart("gradient_penalty", "Gradient penalty", separate_by="penalty"),
+    Chart("gradient_norm", "Gradient norm of the critic", "a gradient penalty keeps it near 1, and r1 near 0"),
     Chart("probability", "Probability of being real according to the discriminator", "", PROBABILITIES),
     Chart("score", "Critic scores", "", {"real_score": "real", "fake_score": "generated"}),
     Chart("sliced_wasserstein", "Sliced Wasserstein distance × 10³"),
@@ -163,17 +173,40 @@ def charts_of(runs: list[RunData]) -> list[Chart]:
         Chart(safe_name(number, key), key.replace("_", " "), labels={key: ""})
         for number, key in enumerate(sorted(unknown))
     ]
-    return [chart for chart in (*CHARTS, *others) if chart.series.keys() & (nonzero if chart.hide_zeros else recorded)]
+    found = [chart for chart in (*CHARTS, *others) if chart.series.keys() & (nonzero if chart.hide_zeros else recorded)]
+    return [separate for chart in found for separate in _separated(chart, runs)]
+
+
+def _separated(chart: Chart, runs: list[RunData]) -> list[Chart]:
+    """Return the chart, or one for each value of the setting `separate_by` if the runs in the chart differ in it."""
+    if not chart.separate_by:
+        return [chart]
+    shown = {curve.run for curve in curves(chart, runs, "step")}
+    values = dict.fromkeys(str(getattr(runs[run].config, chart.separate_by)) for run in sorted(shown))
+    if len(values) < 2:
+        return [chart]
+    return [
+        replace(
+            chart,
+            name=f"{chart.name}-{value}",
+            title=f"{chart.title}, {chart.separate_by}={value}",
+            labels=chart.series,
+            only=value,
+        )
+        for value in values
+    ]
 
 
 def differing_settings(chart: Chart, runs: list[RunData]) -> str:
     """Return in words the settings that make the runs' values in a chart not comparable; empty if they are."""
-    keys = [key for key in chart.series if key in METRICS]
+    needed = {key: COMPARABILITY_SETTINGS[METRICS[key].of] for key in chart.series if key in METRICS}
+    if "wasserstein" in chart.series:
+        needed["wasserstein"] = ESTIMATE_SETTINGS
     measured = [
-        run for run in runs if any(math.isfinite(record.get(key, math.nan)) for record in run.records for key in keys)
+        run for run in runs if any(math.isfinite(record.get(key, math.nan)) for record in run.records for key in needed)
     ]
     differences = []
-    for setting in dict.fromkeys(name for key in keys for name in COMPARABILITY_SETTINGS[METRICS[key].of]):
+    for setting in dict.fromkeys(name for settings in needed.values() for name in settings):
         values = {run.name: show(getattr(run.config, setting)) or "none" for run in measured}
         if len(set(values.values())) > 1:
             differences.append(f"{setting} is " + ", ".join(f"{value} in {name}" for name, value in values.items()))
@@ -184,6 +217,8 @@ def curves(chart: Chart, runs: list[RunData], axis: str) -> list[Curve]:
     """Return the curves of a chart by `axis`, step or time. A run without finite values has none."""
     found = []
     for number, run in enumerate(runs):
+        if not chart.includes(run):
+            continue
         positions = elapsed_seconds(run.records) if axis == "time" else [record["step"] for record in run.records]
         for style, (key, label) in zip(LINE_STYLES, chart.series.items(), strict=False):
             points = [(x, record[key]) for x, record in zip(positions, run.records, strict=True) if key in record]
@@ -191,6 +226,23 @@ def curves(chart: Chart, runs: list[RunData], axis: str) -> list[Curve]:
             if np.isfinite(y).any():
                 found.append(Curve(number, run.name, style, label, x, y))
     return found
+
+
+def is_constant(chart: Chart, runs: list[RunData]) -> bool:
+    """Return True if no curve of a chart changes, so that there is nothing to draw."""
+    return all(len(np.unique(curve.y[np.isfinite(curve.y)])) == 1 for curve in curves(chart, runs, "step"))
+
+
+def constant_values(chart: Chart, runs: list[RunData]) -> str:
+    """Return the values of a chart whose curves do not change in words."""
+    values: dict[str, list[str]] = {}
+    for curve in curves(chart, runs, "step"):
+        value = f"{curve.label} {curve.y[np.isfinite(curve.y)][0]:.4g}"
+        values.setdefault(curve.run_name, []).append(value.strip())
+    texts = {name: ", ".join(parts) for name, parts in values.items()}
+    if len(set(texts.values())) > 1:
+        return f"{chart.title}: " + "; ".join(f"{text} in {name}" for name, text in texts.items())
+    return f"{chart.title}: {next(iter(texts.values()))}"
 
 
 def legend_entries(shown: list[Curve]) -> list[tuple[int | None, str, str]]:

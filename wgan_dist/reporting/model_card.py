@@ -140,6 +140,19 @@ def _optimizer(config: Config) -> str:
     return f"{config.optimizer}{betas}; learning rates: critic {config.critic_lr:g}, generator {config.generator_lr:g}"
 
 
+def _samples(description: Description) -> str:
+    return "points" if description.makes_points else "images"
+
+
+def _missing(description: Description) -> str:
+    """Return in words which statements of the author are missing, each with the setting that makes it."""
+    settings = {
+        "a description (`--description=…`)": description.description,
+        "a licence (`--license=…`, an SPDX name such as CC0-1.0)": description.license,
+    }
+    return " and ".join(words for words, value in settings.items() if not value.strip())
+
+
 def _training_facts(description: Description, run: RunData | None) -> list[tuple[str, str]]:
     """Return the rows of the table on the training, as name and value."""
     network = description.network
@@ -147,6 +160,7 @@ def _training_facts(description: Description, run: RunData | None) -> list[tuple
     width = "" if features is None else f", {features} features"
     facts = [
         ("Data", description.data),
+        (f"Training {_samples(description)}", f"{description.training_examples:,}"),
         ("Network", f"{network.name}{width}, norm {network.arguments['norm']}"),
         ("Latent vector", f"{description.latent_dim} numbers, {description.latent_distribution}"),
         ("Weights", "averaged over training (EMA)" if description.weights == "ema" else "those of the last step"),
@@ -156,7 +170,7 @@ def _training_facts(description: Description, run: RunData | None) -> list[tuple
     ]
     if run:
         config = run.config
-        facts[2:2] = [
+        facts[3:3] = [
             ("Recipe", Path(config.recipe).name or "none"),
             ("Method", _method(config)),
             ("Schedule", f"{config.n_critic} critic iterations per generator step, batch size {config.batch_size}"),
@@ -191,7 +205,8 @@ def _template_values(description: Description, run: RunData | None) -> dict[str,
     image = f"an image of {size}×{size} pixels with {channels} channel{'s' * (channels > 1)}"
     network = description.network.name
     return {
-        "kind": "points" if points else "images",
+        "kind": _samples(description),
+        "missing": _missing(description),
         "method": "Wasserstein GAN" if run and run.config.loss == "wasserstein" else "GAN",
         "output": "a point in the plane" if points else image,
         "sampled": "float32 [16, 2]" if points else f"uint8 [16, {size}, {size}, {channels}]",

@@ -18,7 +18,7 @@ from wgan_dist.models.inference import generate, sample_latents
 from wgan_dist.reporting.image_files import Picture, to_png
 from wgan_dist.reporting.run_data import RunData
 from wgan_dist.utils.errors import UserError
-from wgan_dist.utils.images import grid, plot_points, to_image
+from wgan_dist.utils.images import enlarged, grid, plot_points, to_image
 
 # The number of points in a drawing of the plane. The number of images in a grid is an option of the report.
 POINTS = 1000
@@ -51,9 +51,9 @@ def _draw(generator: Artifact, count: int, seed: int) -> NDArray[Any]:
 
 
 def _grid_png(images: NDArray[np.uint8], columns: int = 0) -> bytes:
-    """Return a grid of images [n, h, w, c] as a PNG."""
+    """Return a grid of images [n, h, w, c] as a PNG of at least 512 pixels in width."""
     nchw = torch.from_numpy(images.transpose(0, 3, 1, 2))
-    return to_png(to_image(grid(to_network_inputs(nchw, torch.float32), columns)))
+    return to_png(enlarged(to_image(grid(to_network_inputs(nchw, torch.float32), columns))))
 
 
 def final_picture(run: RunData, generator: Artifact, count: int, seed: int, folder: str) -> Picture:

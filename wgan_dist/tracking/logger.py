@@ -21,7 +21,7 @@ from wgan_dist.tracking.progress import ProgressLine
 from wgan_dist.tracking.trackers import Trackers
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import atomic_file, sync, write_bytes
-from wgan_dist.utils.images import to_image
+from wgan_dist.utils.images import enlarged, to_image
 
 # The columns of TensorBoard's table of runs: it shows the last value of each.
 TABLE_TAGS = (TRAINING_METRICS["wasserstein"].tensorboard_tag, *(metric.tensorboard_tag for metric in METRICS.values()))
@@ -124,10 +124,14 @@ class MetricLogger:
         self.progress.show(values)
 
     def picture(self, name: str, step: int, picture: Tensor) -> Path:
-        """Write a picture uint8 [3 or 4, height, width] as samples/step-…-name.png and to TensorBoard."""
+        """Write a picture uint8 [3 or 4, height, width] as samples/step-…-name.png and to TensorBoard.
+
+        The file is enlarged to at least 512 pixels in width. TensorBoard gets the pixels as they are, since it enlarges
+        pictures itself and its events grow with every picture.
+        """
         path = self.run_dir / SAMPLES / f"step-{step:08d}-{name}.png"
         with atomic_file(path) as partial:
-            to_image(picture).save(partial, "PNG")
+            enlarged(to_image(picture)).save(partial, "PNG")
         self.writer.add_image(f"fixed_noise/{name}", picture, step)
         return path
 

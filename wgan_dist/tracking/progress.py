@@ -3,17 +3,23 @@
 import os
 import sys
 import time
+from itertools import pairwise
 from typing import Any
 
 from wgan_dist.tracking.metric_names import RECORDED
 from wgan_dist.utils.console import STARTED, print_now
 
+# The units of a duration with their seconds, from the greatest on.
+UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+
 
 def duration_text(seconds: float) -> str:
-    """Format seconds as 1:02:03 or 2:03."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+    """Format seconds in the two greatest units that they fill, as 1 h 2 min, 2 min 3 s or 4 s."""
+    whole = round(seconds)
+    for (size, name), (smaller_size, smaller_name) in pairwise(UNITS):
+        if whole >= size:
+            return f"{whole // size} {name} {whole % size // smaller_size} {smaller_name}"
+    return f"{whole} s"
 
 
 class ProgressLine:

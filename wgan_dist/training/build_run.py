@@ -78,6 +78,7 @@ class TrainingRun:
             weights=weights,
             steps=state.step,
             seen_images=state.seen_images(config.batch_size),
+            training_examples=len(self.split.training),
             data=self.data.name,
             data_fingerprint=self.data.fingerprint,
             description=config.description,

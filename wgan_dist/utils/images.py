@@ -1,4 +1,4 @@
-"""Image conversions and drawings: levels from and to [−1, 1], grids, labels, animations and points in the plane."""
+"""Image conversions and drawings: levels from and to [−1, 1], grids, enlarging, labels, animations and points."""
 
 import io
 import math
@@ -15,6 +15,8 @@ FIGURE_INCHES, DOTS_PER_INCH = 6.0, 100
 CONTOURS, MARGIN = 20, 0.25
 LABEL_HEIGHT, LABEL_SIZE = 20, 13
 GAP = 2
+# Pictures that people look at are at least this wide.
+MIN_WIDTH = 512
 
 # Coordinates x [w] and y [h], and the critic's scores [h, w] there.
 Contours = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
@@ -49,6 +51,16 @@ def grid(images: Tensor, columns: int = 0) -> Tensor:
 def to_image(picture: Tensor) -> Image.Image:
     """Convert a picture uint8 [3 or 4, height, width] to a Pillow image."""
     return Image.fromarray(picture.permute(1, 2, 0).numpy())
+
+
+def enlarged(picture: Image.Image, scale: int | None = None) -> Image.Image:
+    """Repeat each pixel `scale` times in both directions.
+
+    Without `scale`, the picture becomes at least 512 pixels wide by the smallest whole factor; a wider one stays as it
+    is.
+    """
+    scale = scale or math.ceil(MIN_WIDTH / picture.width)
+    return picture.resize((scale * picture.width, scale * picture.height), Image.Resampling.NEAREST)
 
 
 def labelled(picture: Image.Image, label: str) -> Image.Image:

@@ -4,7 +4,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import ort from "onnxruntime-node";
 
 import { png } from "./png.js";
-import { grid, Sampler, SamplerError } from "./sampler.js";
+import { enlarged, grid, Sampler, SamplerError } from "./sampler.js";
 
 const [file, count = "16", seed = "0", out = "grid.png"] = process.argv.slice(2);
 if (!file) {
@@ -14,7 +14,7 @@ if (!file) {
 try {
   const sampler = await Sampler.open(ort, await readFile(file));
   const images = await sampler.sample(count, seed);
-  await writeFile(out, new Uint8Array(await (await png(grid(images))).arrayBuffer()));
+  await writeFile(out, new Uint8Array(await (await png(enlarged(grid(images)))).arrayBuffer()));
   console.log(`${images.count} images: ${out}`);
 } catch (error) {
   if (!(error instanceof SamplerError || error.syscall)) throw error; // a bug: keep the stack trace

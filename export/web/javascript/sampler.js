@@ -8,7 +8,7 @@ const PREFIX = "wgan_dist.";
 const METADATA_FIELD = 14; // the field metadata_props of ModelProto in the ONNX format
 const POINTS_LAYOUT = "nc";
 const BATCH_SIZE = 32;
-const GAP = 2;
+const GAP = 2, MIN_WIDTH = 512; // between the images of a grid; of a picture that people look at
 
 /** Yield the length-delimited fields of a protocol buffer as [number, bytes]. */
 function* fields(bytes) {
@@ -124,6 +124,19 @@ export function joined(parts) {
 export function one(images, i) {
   const size = images.height * images.width * images.channels;
   return { ...images, count: 1, data: images.data.slice(i * size, (i + 1) * size) };
+}
+
+/** Repeat each pixel of an image (a batch of one) so that it is at least 512 pixels wide, like export/sampler.py. */
+export function enlarged(picture) {
+  const { height, width, channels, data } = picture, scale = Math.ceil(MIN_WIDTH / width);
+  const larger = { count: 1, height: scale * height, width: scale * width, channels };
+  const pixels = new Uint8ClampedArray(larger.height * larger.width * channels);
+  for (let position = 0; position < pixels.length; position++) {
+    const pixel = Math.floor(position / channels), row = Math.floor(pixel / larger.width);
+    const source = Math.floor(row / scale) * width + Math.floor((pixel % larger.width) / scale);
+    pixels[position] = data[source * channels + (position % channels)];
+  }
+  return { ...larger, data: pixels };
 }
 
 /** Arrange images in one image, 2 black pixels apart and about square, like the grid of export/sampler.py. */

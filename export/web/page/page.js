@@ -2,7 +2,7 @@
 
 import { between, latents, moved } from "./latents.js";
 import { png } from "./png.js";
-import { grid, joined, one } from "./sampler.js";
+import { enlarged, grid, joined, one } from "./sampler.js";
 
 const BATCH_SIZE = 4; // small, so that images appear one after another and a new seed can start soon
 const DIRECTIONS_SEED = 1234; // arbitrary: the two directions are two latents of this seed
@@ -232,7 +232,7 @@ function listen() {
   $("seed").addEventListener("change", redraw);
   $("count").addEventListener("change", redraw);
   for (const id of ["draw-form", "between-form"]) $(id).addEventListener("submit", (event) => event.preventDefault());
-  $("save-grid").addEventListener("click", () => save(grid(drawn.images), `seed-${drawn.seed}.png`));
+  $("save-grid").addEventListener("click", () => save(enlarged(grid(drawn.images)), `seed-${drawn.seed}.png`));
   for (const id of ["a", "b"]) $(id).addEventListener("input", showExplored);
   $("reset").addEventListener("click", () => choose(chosen));
   $("save-one").addEventListener("click", () => save(explored, `seed-${drawn.seed}-image-${chosen + 1}.png`));

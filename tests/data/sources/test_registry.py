@@ -15,7 +15,18 @@ def test_a_folder_comes_before_a_data_set_of_its_name(tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     save(tmp_path / "mnist" / "a.png")
     source = open_source("mnist", tmp_path)
-    assert (source.name, source.list_images().names) == ("mnist", ["a.png"])
+    assert (source.name, source.list_images().names) == ("mnist/", ["a.png"])
+
+
+@pytest.mark.parametrize(("data", "name"), [("digits", "digits"), ("my/digits", "digits/"), ("my/cats", "cats")])
+def test_only_the_known_data_set_has_its_name(
+    data: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its name the model card states the address of the data set on the Hub."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("digits", "my/digits", "my/cats"):
+        save(tmp_path / folder / "a.png")
+    assert open_source(data, tmp_path).name == name
 
 
 def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

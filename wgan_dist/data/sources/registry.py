@@ -1,5 +1,6 @@
 """The registry of sources: from a value of `--data` to the source of its images."""
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from wgan_dist.data.sources.webdataset import is_pattern, pattern_source, shards
 from wgan_dist.data.synthetic import DRAWS
 from wgan_dist.utils.errors import UserError
 
+KNOWN_NAMES = ("digits", *DRAWS, *TORCHVISION)
+
 
 def _open_folder(path: Path) -> Source:
     if idx_files := find_idx_files(path):
@@ -29,7 +32,7 @@ def _unknown_data(data: str, path: Path) -> UserError:
         return UserError(f"data={data}: expected a folder, or a file ending in {', '.join(SUFFIXES)}")
     if os.sep in data or data.startswith((".", "~")) or Path(data).suffix[1:].isalpha():
         return UserError(f"data={data}: there is no such folder or file")
-    return unknown_name("data (no folder of that name, and not a data set)", data, ["digits", *DRAWS, *TORCHVISION])
+    return unknown_name("data (no folder of that name, and not a data set)", data, list(KNOWN_NAMES))
 
 
 def _open(data: str, cache_dir: Path) -> Source:
@@ -60,13 +63,23 @@ def absolute_data(data: str) -> str:
     return prefix + os.path.abspath(path) if exists or is_pattern(data) else data  # noqa: PTH100 keeps links
 
 
+def _is_known(data: str) -> bool:
+    """Return whether `data` names a known data set; a folder of that name comes before those of torchvision."""
+    return data in KNOWN_NAMES and (data == "digits" or not Path(data).is_dir())
+
+
 def open_source(data: str, cache_dir: Path) -> Source:
     """Return the source that `data` names: a known data set, a path, a brace pattern of paths, or hf:….
+
+    The name of a source that is not the known data set of its name ends in a slash: a folder called mnist is not MNIST.
 
     Raises:
         UserError: If there is no such data, or it cannot be read.
     """
     try:
-        return _open(data, cache_dir)
+        source = _open(data, cache_dir)
     except OSError as error:
         raise UserError(f"data={data}: cannot be read: {error.strerror or error}") from error
+    if source.name in KNOWN_NAMES and not _is_known(data):
+        return dataclasses.replace(source, name=f"{source.name}/")
+    return source
