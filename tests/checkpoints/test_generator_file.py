@@ -21,7 +21,8 @@ import wgan_dist
 from tests.generators import OWN_NETWORK
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.checkpoints.generator_file import Description
-from wgan_dist.models.registry import GENERATORS, POINTS, NetworkSpec, build_generator, generator_spec
+from wgan_dist.config.network_choices import POINTS
+from wgan_dist.models.registry import GENERATORS, NetworkSpec, build_generator, generator_spec
 from wgan_dist.utils.errors import UserError
 
 DESCRIPTION = Description(

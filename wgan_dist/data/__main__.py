@@ -12,10 +12,10 @@ from wgan_dist.utils.errors import UserError
 USAGE = """
 Summarise an image folder, list unreadable files and suggest a training command.
 
-  python -m wgan_dist.data inspect photos/                           a summary and a command
-  python -m wgan_dist.data inspect a/,b.zip --out=contact.png        also a sheet of images as training sees them
+  python -m wgan_dist.data inspect photos/  Print a summary and a command.
+  python -m wgan_dist.data inspect a/,b.zip --out=contact.png  Also draw images as training sees them.
 
-It accepts every value that --data of wgan_dist.train accepts.
+The command accepts every value that --data of wgan_dist.train accepts.
 """
 
 
