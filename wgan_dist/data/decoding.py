@@ -12,6 +12,7 @@ from typing import TypeVar
 from PIL import Image
 
 from wgan_dist.data.sources.base import BadImageError, ImageListing, read_image
+from wgan_dist.utils.remaining_time import RemainingTime
 
 # The most images in one task of a thread: small images are decoded faster than threads switch.
 IMAGES_PER_TASK = 32
@@ -26,13 +27,14 @@ Result = TypeVar("Result")
 
 def progress_reporter(verb: str) -> ProgressCallback:
     """Return a callback that prints the progress and the time left to standard error, at most every two seconds."""
-    started = printed = time.monotonic()
+    printed = time.monotonic()
+    remaining_time = RemainingTime(printed, 0)
 
     def report(done: int, total: int) -> None:
         nonlocal printed
         if time.monotonic() - printed >= SECONDS_BETWEEN_LINES:
             printed = time.monotonic()
-            left = (printed - started) / done * (total - done)
+            left = remaining_time.estimate(printed, done, total)
             print(f"{verb} {done:,} of {total:,} images, {left:.0f} s left", file=sys.stderr, flush=True)
 
     return report
