@@ -38,6 +38,7 @@ def _normalised(arguments: list[str], settings: type[Any]) -> Iterator[str]:
         UserError: For a flag that is not in `settings`.
     """
     known = [field.name for field in dataclasses.fields(settings)]
+    flags = flag_names(settings)
     for argument, next_argument in zip(arguments, [*arguments[1:], ""], strict=False):
         if not argument.startswith("--"):
             yield argument
@@ -48,7 +49,7 @@ def _normalised(arguments: list[str], settings: type[Any]) -> Iterator[str]:
         if name not in known and positive in known and is_switch(settings, positive) and not equals:
             yield f"--{positive}=false"
         elif name not in known:
-            raise unknown_setting(flag, flag_names(settings)) if flag else UserError("unexpected argument --: expected --name=value")
+            raise unknown_setting(flag, flags) if flag else UserError("unexpected argument --: expected --name=value")
         elif is_switch(settings, name) and not equals and next_argument.lower() not in BOOLEANS:
             yield f"--{name}=true"
         else:
