@@ -17,6 +17,7 @@ from export.settings import BF16, FP32
 from export.torchscript_file import open_torchscript
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.data.datasets import ImageDataset, open_images
+from wgan_dist.data.decoding import without_pillow_warnings
 from wgan_dist.data.sources.base import BadImageError, read_image
 from wgan_dist.data.sources.paths import expand_home
 from wgan_dist.data.sources.registry import open_source
@@ -170,7 +171,8 @@ def open_folder(
 
     Raises UserError for images that are unreadable, not square or of mixed sizes.
     """
-    size = _common_size(folder, expand_home(cache_dir, f"cache_dir={cache_dir}"))
+    with without_pillow_warnings():
+        size = _common_size(folder, expand_home(cache_dir, f"cache_dir={cache_dir}"))
     images = open_images((folder,), size, channels, background, False, cache_dir)
     subject = LoadedSamples(
         source=images.name,

@@ -17,7 +17,7 @@ from PIL import ExifTags, Image, ImageOps
 from wgan_dist.config import Config
 from wgan_dist.config.network_choices import GENERATORS
 from wgan_dist.data.datasets import open_points
-from wgan_dist.data.decoding import ProgressCallback, map_images, progress_reporter
+from wgan_dist.data.decoding import ProgressCallback, map_images, progress_reporter, without_pillow_warnings
 from wgan_dist.data.inspect_settings import InspectSettings
 from wgan_dist.data.sources.base import BadImageError, ImageListing, read_image
 from wgan_dist.data.sources.paths import expand_home
@@ -268,7 +268,8 @@ def _print_images(settings: InspectSettings) -> None:
     print("\n".join([name, *summary_lines(inspection, size), *suggestion]))
     if settings.out:
         chosen = choose_images(inspection, settings.count, settings.seed)
-        sheet = contact_sheet(listings, chosen, size, inspection.channels, settings.background)
+        with without_pillow_warnings():
+            sheet = contact_sheet(listings, chosen, size, inspection.channels, settings.background)
         with atomic_file(settings.out) as partial:
             labelled(sheet, f"original | as training sees it, {size} x {size}").save(partial, "PNG")
         print(f"{settings.out}: {len(chosen)} images")
