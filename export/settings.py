@@ -75,7 +75,7 @@ class FolderSettings(GeneratorSettings):
         parse=parse_existing_path,
         required=True,
     )
-    out: str = setting("", "Folder to write.")
+    out: str = setting("", "Folder to write.", required=True)
 
 
 @dataclass(frozen=True)

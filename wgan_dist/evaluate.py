@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from wgan_dist.config import Config, parse_background
+from wgan_dist.config.checks import check_files_exist
 from wgan_dist.config.command_line import run_command
 from wgan_dist.config.data_choices import check_data_exist
 from wgan_dist.config.fields import AUTO, setting
@@ -80,6 +81,7 @@ class EvaluateSettings:
                 raise UserError(f"ckpt={ckpt}: there is no such file or folder")
         if self.samples and not self.data:
             raise UserError("data: expected --data=, the real images to compare --samples with")
+        check_files_exist(self)
         check_data_exist(self.data + ((self.samples,) if self.samples else ()))
 
 

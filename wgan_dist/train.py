@@ -8,6 +8,7 @@ from typing import Any
 
 from wgan_dist.checkpoints.run_dir import check_run_dir
 from wgan_dist.config import Config, command_line, load_config
+from wgan_dist.config.checks import check_files_exist
 from wgan_dist.config.data_choices import check_data_exist
 from wgan_dist.config.network_choices import check_networks
 from wgan_dist.utils import signals
@@ -71,13 +72,14 @@ def parse_settings(flags: Mapping[str, Any]) -> Config:
     Several processes check their folders and data together when they have started.
 
     Raises:
-        UserError: As `load_config`, and for networks, a run folder, data or initial weights that cannot be used.
+        UserError: As `load_config`, and for networks, a run folder, data or files that cannot be used.
     """
     config = load_config(flags)
     check_networks(config)
     if os.environ.get("WORLD_SIZE", "1") == "1":
         check_run_dir(config)
         check_data_exist(config.data)
+        check_files_exist(config)
         if config.init_from and not Path(config.init_from).exists():
             raise UserError(f"init_from={config.init_from}: there is no such file or folder")
     return config

@@ -125,6 +125,13 @@ def test_other_arguments_are_refused_without_a_positional_setting() -> None:
             "wgan_dist.train --help=dat",
             "help=dat: expected one of run, data, networks, method, speed, save, evaluate, generator",
         ),
+        ("wgan_dist.data inspect nope/", "data=nope/: there is no such folder or file"),
+        (
+            "wgan_dist.train --evaluate_every=1 --feature_extractor=no.pt",
+            "feature_extractor=no.pt: there is no such file",
+        ),
+        ("wgan_dist.evaluate --ckpt=. --inception_weights=no.pth", "inception_weights=no.pth: there is no such file"),
+        ("export.web --ckpt=.", "out: expected --out=…: Folder to write"),
         ("wgan_dist.summary --generator=dcgn", "unknown generator dcgn; did you mean dcgan?"),
         ("wgan_dist.evaluate --ckpt=nope", "ckpt=nope: there is no such file or folder"),
         ("wgan_dist.evaluate --samples=.", "data: expected --data=, the real images to compare --samples with"),

@@ -19,6 +19,7 @@ from wgan_dist.checkpoints import generator_file, manifest
 from wgan_dist.checkpoints.checkpoint import CRITIC_FILE
 from wgan_dist.checkpoints.generator_file import EMA_FILE, RAW_FILE
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS
+from wgan_dist.config import load_config, to_yaml
 from wgan_dist.train import train
 from wgan_dist.training.schedule import critic_iterations_at
 from wgan_dist.utils.errors import UserError
@@ -395,3 +396,9 @@ def test_a_run_that_is_further_is_not_resumed_to_an_earlier_end(tiny: dict[str, 
 
 def files_of(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_fine_tuning_from_a_run_without_a_checkpoint_says_when_it_comes(tiny: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(to_yaml(load_config({})))
+    with pytest.raises(UserError, match=f"^init_from={tmp_path}: this run has no checkpoint yet; the first comes"):
+        train(tiny | {"init_from": str(tmp_path), "run_dir": str(tmp_path / "run")})

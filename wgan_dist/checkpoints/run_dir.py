@@ -27,7 +27,7 @@ def checkpoint_position(name: str) -> tuple[int, int] | None:
 def no_checkpoint_yet(folder: Path) -> str:
     """Return the sentence about a run that has saved nothing, which says when its first checkpoint comes."""
     every = load_config({"run_dir": str(folder), "resume": "true"}).checkpoint_every
-    due = f"after step {every:,}" if isinstance(every, int) else f"after {every}"
+    due = f"after step {every:,}" if isinstance(every, int) else f"after epoch {every.removesuffix('epoch')}"
     first = f"{due} (checkpoint_every={every}), or earlier, " if in_steps(every, 1) else ""
     return f"this run has no checkpoint yet; the first comes {first}when the run ends or is stopped by Ctrl-C"
 
