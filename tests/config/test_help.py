@@ -1,16 +1,38 @@
 """The text of --help: usage, groups, and the width of the terminal."""
 
+import dataclasses
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
+from export.settings import BundleSettings, OnnxSettings, ProgramSettings, TorchScriptSettings, WebSettings
 from tests.config.test_fields import AllKinds
 from wgan_dist.config import Config
 from wgan_dist.config.fields import setting
-from wgan_dist.config.help import group_help_text, help_text
+from wgan_dist.config.help import group_help_text, group_name, help_text
+from wgan_dist.data.inspect_settings import InspectSettings
+from wgan_dist.evaluate import EvaluateSettings
+from wgan_dist.model_card import CardSettings
+from wgan_dist.reporting.options import ReportOptions
+from wgan_dist.sample import SampleSettings
 from wgan_dist.train import USAGE
 from wgan_dist.utils.errors import UserError
+
+COMMANDS = (
+    Config,
+    SampleSettings,
+    EvaluateSettings,
+    ReportOptions,
+    InspectSettings,
+    CardSettings,
+    OnnxSettings,
+    TorchScriptSettings,
+    ProgramSettings,
+    BundleSettings,
+    WebSettings,
+)
 
 
 def test_the_help_has_a_line_for_every_setting_below_its_heading(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,6 +73,22 @@ def test_the_commands_of_a_usage_stay_whole(columns: int, monkeypatch: pytest.Mo
     commands = [line.strip().partition("  ")[0] for line in USAGE.splitlines() if line.startswith("  ")]
     assert len(commands) > 3
     assert all(command in text for command in commands)
+
+
+@pytest.mark.parametrize("settings", COMMANDS)
+def test_every_setting_of_every_command_is_explained_by_a_sentence_in_a_group(settings: type[Any]) -> None:
+    fields = [field for field in dataclasses.fields(settings) if not field.metadata["positional"]]
+    assert fields[0].metadata["group"]
+    for field in fields:
+        words = field.metadata["help"]
+        assert words[0].isupper() or words[0].isdigit(), words
+        assert words.endswith("."), words
+
+
+@pytest.mark.parametrize("settings", COMMANDS)
+def test_groups_of_a_command_have_different_names(settings: type[Any]) -> None:
+    headings = [field.metadata["group"] for field in dataclasses.fields(settings) if field.metadata["group"]]
+    assert len({group_name(heading) for heading in headings}) == len(headings)
 
 
 def test_the_help_shows_a_default_of_zero() -> None:
