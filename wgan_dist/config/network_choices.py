@@ -1,4 +1,4 @@
-"""What the networks of `wgan_dist.models` support, so that settings are checked without torch."""
+"""The table of what the networks of `wgan_dist.models` support, so that settings are checked without torch."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -1,4 +1,7 @@
-"""The registry of networks: each name with its class and what it supports. A new network is one file and one line."""
+"""The registry of networks: each name with its class and what it supports.
+
+A new network is one file, one line here, and one in `wgan_dist.config.network_choices`.
+"""
 
 import importlib
 from collections.abc import Callable, Sequence
@@ -33,7 +36,8 @@ class Network:
 # Points in the plane are described as images of one pixel with two channels, which no image has.
 POINT_SIZE, POINT_CHANNELS = 1, 2
 
-_GENERATOR_CLASSES: dict[str, Callable[..., nn.Module]] = {
+# The classes; `network_choices` has a line for each, with what it supports.
+GENERATOR_CLASSES: dict[str, Callable[..., nn.Module]] = {
     "dcgan": dcgan.DCGANGenerator,
     "dcgan_original": dcgan.OriginalDCGANGenerator,
     "sagan": sagan.SAGANGenerator,
@@ -43,7 +47,7 @@ _GENERATOR_CLASSES: dict[str, Callable[..., nn.Module]] = {
     "mlp_bn": MLPBatchNormGenerator,
     "points": PointGenerator,
 }
-_CRITIC_CLASSES: dict[str, Callable[..., nn.Module]] = {
+CRITIC_CLASSES: dict[str, Callable[..., nn.Module]] = {
     "dcgan": dcgan.DCGANCritic,
     "dcgan_original": dcgan.OriginalDCGANCritic,
     "sagan": sagan.SAGANCritic,
@@ -52,8 +56,8 @@ _CRITIC_CLASSES: dict[str, Callable[..., nn.Module]] = {
     "mlp": MLPCritic,
     "points": PointCritic,
 }
-GENERATORS = {name: Network(build, *network_choices.GENERATORS[name]) for name, build in _GENERATOR_CLASSES.items()}
-CRITICS = {name: Network(build, *network_choices.CRITICS[name]) for name, build in _CRITIC_CLASSES.items()}
+GENERATORS = {name: Network(build, *network_choices.GENERATORS[name]) for name, build in GENERATOR_CLASSES.items()}
+CRITICS = {name: Network(build, *network_choices.CRITICS[name]) for name, build in CRITIC_CLASSES.items()}
 
 
 @dataclass(frozen=True)
