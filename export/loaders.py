@@ -17,6 +17,7 @@ from export.settings import BF16, FP32
 from export.torchscript_file import open_torchscript
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.data.datasets import ImageDataset, open_images
+from wgan_dist.data.decoding import without_pillow_warnings
 from wgan_dist.data.holdout import choose_rows
 from wgan_dist.data.sources.base import BadImageError, read_image
 from wgan_dist.data.sources.paths import expand_home
@@ -174,7 +175,8 @@ def open_folder(folder: str, background: str, cache_dir: str, seed: int = 0) -> 
 
     Raises UserError for images that are unreadable, not square or of mixed sizes.
     """
-    size = _common_size(folder, expand_home(cache_dir, f"cache_dir={cache_dir}"))
+    with without_pillow_warnings():
+        size = _common_size(folder, expand_home(cache_dir, f"cache_dir={cache_dir}"))
     images = open_images((folder,), size, None, background, False, cache_dir)
     # In an order that their content decides: what is measured of them does not depend on their names.
     rows = choose_rows(images, np.arange(len(images)), len(images), seed)

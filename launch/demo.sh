@@ -3,7 +3,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh" .
 
 run="runs/demo-$(date +%Y%m%d-%H%M%S)"
-accelerate launch --config_file accelerate_config.yaml -m wgan_dist.train --run_dir="$run" "$@"
+accelerate launch --quiet --config_file accelerate_config.yaml -m wgan_dist.train --run_dir="$run" "$@"
 python -m export.onnx --ckpt="$run" --out="$run/generator.onnx"
 python -m export.sampler "$run/generator.onnx" --count=64 --seed=0 --out="$run/grid.png"
 

@@ -13,5 +13,5 @@ elif [[ ! "$gpus" =~ ^[1-9][0-9]*$ ]]; then
 fi
 
 # accelerate starts torchrun, which SIGUSR1 kills unless it is told to handle it. Port 0 means any free port.
-start env PET_SIGNALS_TO_HANDLE=SIGTERM,SIGINT,SIGUSR1 accelerate launch --config_file accelerate_config.yaml \
+start env PET_SIGNALS_TO_HANDLE=SIGTERM,SIGINT,SIGUSR1 accelerate launch --quiet --config_file accelerate_config.yaml \
     --num_processes "$gpus" --main_process_port 0 -m wgan_dist.train "$@"

@@ -7,11 +7,11 @@ from torch import nn
 
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.checkpoints.generator_file import Description
+from wgan_dist.config.network_choices import POINTS
 from wgan_dist.models.registry import (
     GENERATORS,
     POINT_CHANNELS,
     POINT_SIZE,
-    POINTS,
     NetworkSpec,
     build_generator,
     generator_spec,

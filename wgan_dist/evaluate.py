@@ -1,22 +1,26 @@
 """The command that evaluates generators in any of their files, or images of any other program."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from wgan_dist.config import Config, parse_background
+from wgan_dist.config.checks import check_files_exist
 from wgan_dist.config.command_line import run_command
+from wgan_dist.config.data_choices import check_data_exist
 from wgan_dist.config.fields import AUTO, setting
 from wgan_dist.config.metric_choices import parse_metrics
+from wgan_dist.utils.errors import UserError
 
 USAGE = """
 Measure generators, in any of their files, or images of any other program.
 
-  python -m wgan_dist.evaluate --ckpt=runs/0001                               all metrics that can be computed here
-  python -m wgan_dist.evaluate --ckpt=runs/0001 --metrics=fid,kid --count=50000
-  python -m wgan_dist.evaluate --ckpt=a.onnx,a_int8.onnx --data=photos/       exported files side by side
-  python -m wgan_dist.evaluate --samples=images/ --data=photos/               images of any other program
+  python -m wgan_dist.evaluate --ckpt=runs/0001  Compute all metrics that can be computed here.
+  python -m wgan_dist.evaluate --ckpt=runs/0001 --metrics=fid,kid --count=50000  Choose metrics.
+  python -m wgan_dist.evaluate --ckpt=a.onnx,a_int8.onnx --data=photos/  Compare exported files.
+  python -m wgan_dist.evaluate --samples=images/ --data=photos/  Measure images of any other program.
 
-Prints a table. The results of a file in a run folder are also written to evaluations/ in that folder, as JSON.
+The command prints a table. The results of a file in a run folder are also written to evaluations/ in it, as JSON.
 """
 DEFAULT_COUNT = 10_000
 
@@ -27,31 +31,58 @@ def _parse_background(value: Any) -> str | None:
 
 @dataclass(frozen=True)
 class EvaluateSettings:
-    """The settings of the command."""
+    """The settings of the command. Raises UserError unless they name one kind of thing to measure, which exists."""
 
-    ckpt: tuple[str, ...] = setting((), "run or checkpoint folders, .safetensors, .pt or .onnx files, by commas")
-    samples: str = setting("", "folder of images to measure instead of a generator")
-    data: tuple[str, ...] = setting((), "real images, as in training; those of the run if not given")
-    metrics: tuple[str, ...] | None = setting(
-        None, "swd,nn,diversity,fid,kid,is,pr,frechet,kernel; auto: all that can be computed here", parse=parse_metrics
+    ckpt: tuple[str, ...] = setting(
+        (),
+        "Run or checkpoint folders, .safetensors, .pt, .pt2 or .onnx files, separated by commas.",
+        group="Choose what to measure",
     )
-    count: int | None = setting(None, f"generated images; auto: {DEFAULT_COUNT:,}, or all of --samples", least=2)
-    real_count: int | None = setting(None, "real images; auto: as many as generated", least=2)
-    seed: int = setting(0, "seed of the latents, as in sampling, and of the choice of real images", least=0)
-    weights: str = setting("ema", "averaged or last weights of a folder", choices=("ema", "raw"))
-    generator: str = setting("", "module:Class, for a custom network")
-    feature_extractor: str = setting("", "TorchScript or ONNX file, uint8 images → features, for frechet and kernel")
-    inception_weights: str = setting("", "file of Inception's weights; torch-fidelity's cache if not given")
+    samples: str = setting("", "Folder of images to measure instead of a generator.")
+    weights: str = setting("ema", "Averaged (ema) or last (raw) weights of a folder.", choices=("ema", "raw"))
+    generator: str = setting("", "The module:Class of a custom network.")
+    count: int | None = setting(
+        None, f"Number of generated images; auto is {DEFAULT_COUNT:,}, or all of --samples.", least=2
+    )
+    seed: int = setting(0, "Seed of the latents, as in sampling, and of the choice of real images.", least=0)
+
+    data: tuple[str, ...] = setting(
+        (), "Real images, as in training; by default those of the run.", group="Choose the real data"
+    )
+    real_count: int | None = setting(None, "Number of real images; auto is as many as generated.", least=2)
     background: str | None = setting(
         None,
-        f"colour under transparent pixels; auto: the run's for its own data, else {Config.background}",
+        f"Colour under transparent pixels; auto is the run's for its own data, otherwise {Config.background}.",
         parse=_parse_background,
     )
     skip_bad_images: bool | None = setting(
-        None, "leave out unreadable real images; auto: as the run does for its own data, else false"
+        None, "Leave out unreadable real images; auto does as the run for its own data, otherwise false."
     )
-    cache_dir: str = setting("~/.cache/wgan_dist", "folder of decoded images and of features")
-    out: str = setting("", "JSON file to write, also of files outside of run folders")
+    cache_dir: str = setting("~/.cache/wgan_dist", "Folder of decoded images and of features.")
+
+    metrics: tuple[str, ...] | None = setting(
+        None,
+        "Metrics with commas: swd, nn, diversity, fid, kid, is, pr, frechet, kernel, or full names; auto is all that "
+        "can be computed here.",
+        parse=parse_metrics,
+        group="Choose the metrics",
+    )
+    feature_extractor: str = setting(
+        "", "TorchScript or ONNX file, from uint8 images to features, for frechet and kernel."
+    )
+    inception_weights: str = setting("", "File of Inception's weights; by default torch-fidelity's.")
+    out: str = setting("", "JSON file to write, also for files outside of run folders.")
+
+    def __post_init__(self) -> None:
+        if bool(self.ckpt) == bool(self.samples):
+            raise UserError("ckpt: expected --ckpt=, a run, checkpoint or generator file, or else --samples=, a folder")
+        for ckpt in self.ckpt:
+            if not Path(ckpt).exists():
+                raise UserError(f"ckpt={ckpt}: there is no such file or folder")
+        if self.samples and not self.data:
+            raise UserError("data: expected --data=, the real images to compare --samples with")
+        check_files_exist(self)
+        check_data_exist(self.data + ((self.samples,) if self.samples else ()))
 
 
 if __name__ == "__main__":

@@ -148,8 +148,6 @@ def _evaluate_generator(ckpt: str, settings: EvaluateSettings) -> tuple[Result, 
 
 
 def _evaluate_folder(settings: EvaluateSettings) -> Result:
-    if not settings.data:
-        raise UserError("data: expected --data=, the real images to compare --samples with")
     config = _make_config(settings, None, "")
     background = settings.background or config.background
     samples, images = open_folder(settings.samples, background, settings.cache_dir, settings.seed)
@@ -172,8 +170,6 @@ def evaluate(settings: EvaluateSettings) -> None:
     Raises:
         UserError: For settings and files that cannot be used, and for generators whose samples are not finite.
     """
-    if bool(settings.ckpt) == bool(settings.samples):
-        raise UserError("ckpt: expected --ckpt=, a run, checkpoint or generator file, or else --samples=, a folder")
     evaluated = [_evaluate_generator(ckpt, settings) for ckpt in settings.ckpt] or [(_evaluate_folder(settings), None)]
     results = [result for result, _ in evaluated]
     names = settings.ckpt or [result["source"] for result in results]

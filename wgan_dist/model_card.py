@@ -11,7 +11,7 @@ from wgan_dist.utils.errors import UserError
 USAGE = """
 Write the model card of a run or of a generator file, as README.md beside it. Training writes it at the end of a run.
 
-  python -m wgan_dist.model_card --ckpt=runs/0001   update the card, for example after an evaluation
+  python -m wgan_dist.model_card --ckpt=runs/0001  Update the card, for example after an evaluation.
 """
 
 
@@ -19,7 +19,7 @@ Write the model card of a run or of a generator file, as README.md beside it. Tr
 class CardSettings:
     """The settings of `python -m wgan_dist.model_card`."""
 
-    ckpt: str = setting("", "run folder or generator.safetensors")
+    ckpt: str = setting("", "Run folder or generator.safetensors.", group="Choose the generator")
 
     def __post_init__(self) -> None:
         if not Path(self.ckpt).exists() or not self.ckpt:

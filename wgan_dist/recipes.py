@@ -11,8 +11,8 @@ from wgan_dist.utils.errors import UserError
 USAGE = """
 List the recipes of this package, for `python -m wgan_dist.train --recipe=NAME`, or show one.
 
-  python -m wgan_dist.recipes             list the recipes, one on a line
-  python -m wgan_dist.recipes show NAME   show a recipe with every setting that it decides, including its base's
+  python -m wgan_dist.recipes  List the recipes, one on a line.
+  python -m wgan_dist.recipes show NAME  Show a recipe with every setting that it decides, including its base's.
 """
 
 

@@ -8,8 +8,8 @@ from wgan_dist.reporting.options import ReportOptions
 USAGE = """
 Compare runs on one HTML page, which needs no network; its pictures are also written to a folder beside it.
 
-  python -m wgan_dist.report runs/a runs/b --out=report.html     write the page, and report_files/
-  python -m wgan_dist.report runs/a --gif --out=a.html           add an animation of the samples during training
+  python -m wgan_dist.report runs/a runs/b --out=report.html  Write the page, and report_files/.
+  python -m wgan_dist.report runs/a --gif --out=a.html  Add an animation of the samples during training.
 
 Runs may be unfinished, and may differ in their data and methods.
 """

@@ -10,10 +10,10 @@ from wgan_dist.utils.errors import UserError
 USAGE = """
 Draw samples from a trained generator.
 
-  python -m wgan_dist.sample --ckpt=runs/0001 --count=64 --seed=0 --out=grid.png   a grid of images
-  python -m wgan_dist.sample --ckpt=runs/0001 --count=1000 --out=images/           one file per image
-  python -m wgan_dist.sample --ckpt=runs/0001 --interpolate=1,2,3 --out=path.png   interpolate between seeds; also a GIF
-  python -m wgan_dist.sample --ckpt=runs/0001 --truncation=0.5,0.7,1 --out=t.png   a row of images for each scale of z
+  python -m wgan_dist.sample --ckpt=runs/0001 --count=64 --seed=0 --out=grid.png  Draw a grid of images.
+  python -m wgan_dist.sample --ckpt=runs/0001 --count=1000 --out=images/  Write one file per image.
+  python -m wgan_dist.sample --ckpt=runs/0001 --interpolate=1,2,3 --out=path.png  Interpolate between seeds; also a GIF.
+  python -m wgan_dist.sample --ckpt=runs/0001 --truncation=0.5,0.7,1 --out=t.png  Draw a row for each scale of z.
 """
 
 
@@ -21,18 +21,24 @@ Draw samples from a trained generator.
 class SampleSettings:
     """The settings of `python -m wgan_dist.sample`. Raises UserError for settings that exclude each other."""
 
-    ckpt: str = setting("", "run folder, checkpoint folder or generator.safetensors")
-    count: int | None = setting(None, "number of samples; auto: 64, or 8 per row of --truncation", least=1)
-    seed: int = setting(0, "the same seed gives the same samples", least=0)
-    out: str = setting("grid.png", "picture of a grid, or folder of image files; for points a picture or .csv")
-    scale: int | None = setting(
-        None, "whole factor that enlarges a picture; auto: at least 512 pixels wide", least=1, below=33
+    ckpt: str = setting("", "Run folder, checkpoint folder or generator.safetensors.", group="Choose the generator")
+    weights: str = setting("ema", "Averaged (ema) or last (raw) weights.", choices=("ema", "raw"))
+    generator: str = setting("", "The module:Class of a custom network.")
+
+    count: int | None = setting(
+        None, "Number of samples; auto is 64, or 8 per row of --truncation.", least=1, group="Draw samples"
     )
-    weights: str = setting("ema", "averaged or last weights", choices=("ema", "raw"))
-    interpolate: tuple[int, ...] = setting((), "seeds to interpolate between, as 1,2,3", least=0)
-    frames: int = setting(8, "number of images from one seed to the next", least=2)
-    truncation: tuple[float, ...] = setting((), "scales of z, as 0.5,0.7,1; smaller is less varied", least=0)
-    generator: str = setting("", "module:Class of a custom network")
+    seed: int = setting(0, "Seed of the samples; the same seed gives the same ones.", least=0)
+    out: str = setting("grid.png", "Picture of a grid, or folder of image files; for points a picture or .csv.")
+    scale: int | None = setting(
+        None, "Whole factor that enlarges a picture; auto makes it at least 512 pixels wide.", least=1, below=33
+    )
+
+    interpolate: tuple[int, ...] = setting(
+        (), "Seeds to interpolate between, as 1,2,3.", least=0, group="Explore the latent space"
+    )
+    frames: int = setting(8, "Number of images from one seed to the next.", least=2)
+    truncation: tuple[float, ...] = setting((), "Scales of z, as 0.5,0.7,1; smaller ones give less variety.", least=0)
 
     def __post_init__(self) -> None:
         if not self.ckpt or not Path(self.ckpt).exists():

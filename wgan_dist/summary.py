@@ -1,7 +1,11 @@
 """The command that shows both networks of a run: layers, shapes, parameters and multiply-adds."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from wgan_dist.config import Config, load_config
 from wgan_dist.config.command_line import run_command
+from wgan_dist.config.network_choices import check_networks
 
 USAGE = """
 Show the networks that a recipe or settings describe: layers, parameters and multiply-adds.
@@ -13,5 +17,13 @@ The settings are those of training. The data are not opened: images have 3 chann
 otherwise or the data are the embedded digits.
 """
 
+
+def parse_settings(flags: Mapping[str, Any]) -> Config:
+    """Return the settings of flags; raise UserError for networks that do not exist or do not support them."""
+    config = load_config(flags)
+    check_networks(config)
+    return config
+
+
 if __name__ == "__main__":
-    run_command("wgan_dist.models.summary:print_summary", Config, USAGE, load_config)
+    run_command("wgan_dist.models.summary:print_summary", Config, USAGE, parse_settings)

@@ -1,11 +1,16 @@
 """The command line of training: `accelerate launch -m wgan_dist.train`, torchrun or plain python alike."""
 
+import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from wgan_dist.checkpoints.run_dir import check_run_dir
 from wgan_dist.config import Config, command_line, load_config
+from wgan_dist.config.checks import check_files_exist
+from wgan_dist.config.data_choices import check_data_exist
+from wgan_dist.config.network_choices import check_networks
 from wgan_dist.utils import signals
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.process import exit_without_teardown
@@ -13,12 +18,14 @@ from wgan_dist.utils.process import exit_without_teardown
 USAGE = """
 Train a Wasserstein GAN.
 
-  accelerate launch -m wgan_dist.train                                  the embedded digits
-  accelerate launch -m wgan_dist.train --data=photos/ --run_dir=runs/a  your own images
-  torchrun --nproc_per_node 2 -m wgan_dist.train                        two processes
-  python -m wgan_dist.train --run_dir=runs/a --resume                   resume a run
+  python -m wgan_dist.train  Train on the embedded digits.
+  python -m wgan_dist.train --data=photos/ --image_size=64 --run_dir=runs/a  Train on your own images.
+  python -m wgan_dist.train --run_dir=runs/a --resume  Resume a run.
+  python -m wgan_dist.train --data=photos/ --image_size=64 --dry_run  Check settings, data and networks.
+  torchrun --nproc_per_node 2 -m wgan_dist.train --data=photos/  Train with two processes.
+  accelerate launch --quiet -m wgan_dist.train --data=photos/  Train as accelerate config says.
 
-Durations are generator steps (500) or epochs (1epoch). Batch sizes are global.
+Durations are generator steps (500, 10k) or epochs (2epoch). Batch sizes are global, over all processes.
 """
 
 
@@ -59,6 +66,25 @@ def fit(**settings: Any) -> Path:
     return run_dir
 
 
+def parse_settings(flags: Mapping[str, Any]) -> Config:
+    """Return the settings of flags, after the checks that need no torch.
+
+    Several processes check their folders and data together when they have started.
+
+    Raises:
+        UserError: As `load_config`, and for networks, a run folder, data or files that cannot be used.
+    """
+    config = load_config(flags)
+    check_networks(config)
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        check_run_dir(config)
+        check_data_exist(config.data)
+        check_files_exist(config)
+        if config.init_from and not Path(config.init_from).exists():
+            raise UserError(f"init_from={config.init_from}: there is no such file or folder")
+    return config
+
+
 def _report_in_thread(arguments: threading.ExceptHookArgs) -> None:
     # TensorBoard's thread raises its error again in its next caller, which reports it in one line.
     if type(arguments.thread).__name__ != "_AsyncWriterThread":
@@ -75,7 +101,7 @@ def main() -> None:
     """Run the command line, which owns the signals and threads of its process."""
     signals.install_handlers()
     threading.excepthook = _report_in_thread
-    command_line.run_command("wgan_dist.train:train_and_exit", Config, USAGE, load_config)
+    command_line.run_command("wgan_dist.train:train_and_exit", Config, USAGE, parse_settings)
 
 
 if __name__ == "__main__":

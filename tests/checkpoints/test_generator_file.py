@@ -21,7 +21,10 @@ import wgan_dist
 from tests.generators import OWN_NETWORK
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.checkpoints.generator_file import Description
-from wgan_dist.models.registry import GENERATORS, POINTS, NetworkSpec, build_generator, generator_spec
+from wgan_dist.checkpoints.run_dir import CHECKPOINTS
+from wgan_dist.config import load_config, to_yaml
+from wgan_dist.config.network_choices import POINTS
+from wgan_dist.models.registry import GENERATORS, NetworkSpec, build_generator, generator_spec
 from wgan_dist.utils.errors import UserError
 
 DESCRIPTION = Description(
@@ -308,3 +311,24 @@ def test_where_no_generator_is_the_message_says_what_is_accepted(tmp_path: Path,
 
 if __name__ == "__main__":  # the other process of the first test
     print(hashlib.sha256(example_bytes()).hexdigest())
+
+
+@pytest.mark.parametrize(
+    ("every", "first"),
+    [
+        ("1000", "after step 1,000 (checkpoint_every=1000), or earlier, when the run ends or is stopped by Ctrl-C"),
+        ("2epoch", "after epoch 2 (checkpoint_every=2epoch), or earlier, when the run ends or is stopped by Ctrl-C"),
+        ("0", "when the run ends or is stopped by Ctrl-C"),
+    ],
+)
+@pytest.mark.parametrize("weights", ["ema", "raw"])
+def test_a_run_without_a_checkpoint_says_when_the_first_comes(
+    tmp_path: Path, every: str, first: str, weights: str
+) -> None:
+    (tmp_path / "config.yaml").write_text(to_yaml(load_config({"checkpoint_every": every})))
+    with pytest.raises(UserError) as error:
+        generator_file.locate(str(tmp_path), weights)
+    assert str(error.value) == f"ckpt={tmp_path}: this run has no checkpoint yet; the first comes {first}"
+    (tmp_path / CHECKPOINTS / "step-00000001").mkdir(parents=True)
+    with pytest.raises(UserError, match="there is no .*/generator"):
+        generator_file.locate(str(tmp_path), weights)

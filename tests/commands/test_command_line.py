@@ -9,7 +9,7 @@ import pytest
 from tests.processes import TORCHRUN_2, run
 from wgan_dist.config import Config
 from wgan_dist.config.command_line import read_flags
-from wgan_dist.config.fields import setting
+from wgan_dist.config.fields import from_flags, setting
 from wgan_dist.utils.errors import UserError
 
 COMMANDS = [
@@ -34,6 +34,17 @@ for flag, status in (("--help", 0), ("--no_such_setting=1", 2)):
         ended = end.code
     assert ended == status, (flag, ended)
 """
+# Runs the command of sys.argv, which is refused, without these libraries.
+REFUSED = """
+import runpy, sys
+
+command = sys.argv.pop(1)
+sys.modules.update(dict.fromkeys(("torch", "numpy", "onnx", "accelerate", "matplotlib")))
+try:
+    runpy.run_module(command, run_name="__main__")
+except SystemExit as end:
+    assert end.code == 2
+"""
 
 
 @dataclass(frozen=True)
@@ -56,10 +67,15 @@ def test_help_and_wrong_flags_are_answered_without_slow_imports(command: str, tm
     [
         ([], {}),
         (["a", "--count=3", "b/"], {"folders": ["a", "b/"], "count": "3"}),
-        (["--count", "-3", "--noflip"], {"count": "-3", "flip": "False"}),
-        (["--flip", "--count=1e3", "--count=2"], {"flip": "True", "count": "2"}),
+        (["--count", "-3", "--noflip"], {"count": "-3", "flip": "false"}),
+        (["--flip", "--count=1e3", "--count=2"], {"flip": "true", "count": "2"}),
         (["--name", "a b", "c"], {"name": "a b", "folders": ["c"]}),
         (["--name=no"], {"name": "no"}),
+        (["--no-flip"], {"flip": "false"}),
+        (["--no_flip", "a"], {"flip": "false", "folders": ["a"]}),
+        (["--flip", "a/"], {"flip": "true", "folders": ["a/"]}),
+        (["--flip", "no", "a"], {"flip": "no", "folders": ["a"]}),
+        (["--name=a=b, c"], {"name": "a=b, c"}),
         (["--name=", "--count=[1, 2]"], {"name": "", "count": "[1, 2]"}),
     ],
 )
@@ -67,6 +83,20 @@ def test_flags_are_texts_and_other_arguments_go_into_the_positional_setting(
     arguments: list[str], expected: dict[str, object]
 ) -> None:
     assert read_flags(arguments, FolderSettings) == expected
+
+
+def test_hyphens_stand_for_underscores() -> None:
+    assert read_flags(["--batch-size=3", "--run-dir", "a-b"], Config) == {"batch_size": "3", "run_dir": "a-b"}
+    with pytest.raises(UserError, match="^run_dir: expected a value"):
+        read_flags(["--run-dir"], Config)
+
+
+@pytest.mark.parametrize("argument", ["--no_such", "--nothing", "--", "-b=3"])
+def test_an_unknown_flag_is_refused_by_its_name(argument: str) -> None:
+    with pytest.raises(UserError) as error:
+        from_flags(Config, read_flags([argument], Config))
+    name = argument.strip("-").partition("=")[0]
+    assert str(error.value).startswith(f"unknown setting {name};" if name else "unexpected argument --:")
 
 
 @pytest.mark.parametrize("arguments", [["--name"], ["--name", "--flip"], ["a", "--folders", "--name=b"]])
@@ -78,6 +108,54 @@ def test_a_text_without_a_value_is_refused(arguments: list[str]) -> None:
 def test_other_arguments_are_refused_without_a_positional_setting() -> None:
     with pytest.raises(UserError, match="^unexpected argument a: settings are given as --name=value$"):
         read_flags(["a", "--seed=1"], Config)
+
+
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        ("wgan_dist.train --data=nowhere/", "data=nowhere/: there is no such folder or file"),
+        ("wgan_dist.train --resume --run_dir=nope", "run_dir=nope: there is no run to resume: there is no such folder"),
+        ("wgan_dist.train --image_size=48", "image_size=48: the dcgan generator supports 16, 32, 64, 128, 256"),
+        ("wgan_dist.train --init_from=nope", "init_from=nope: there is no such file or folder"),
+        (
+            "wgan_dist.train --run_dir=.",
+            "run_dir=.: exists already; --resume continues it, another name starts a new run",
+        ),
+        (
+            "wgan_dist.train --help=dat",
+            "help=dat: expected one of run, data, networks, method, speed, save, evaluate, generator",
+        ),
+        ("wgan_dist.data inspect nope/", "data=nope/: there is no such folder or file"),
+        (
+            "wgan_dist.train --evaluate_every=1 --feature_extractor=no.pt",
+            "feature_extractor=no.pt: there is no such file",
+        ),
+        ("wgan_dist.evaluate --ckpt=. --inception_weights=no.pth", "inception_weights=no.pth: there is no such file"),
+        ("export.web --ckpt=.", "out: expected --out=…: Folder to write"),
+        ("wgan_dist.summary --generator=dcgn", "unknown generator dcgn; did you mean dcgan?"),
+        ("wgan_dist.evaluate --ckpt=nope", "ckpt=nope: there is no such file or folder"),
+        ("wgan_dist.evaluate --samples=.", "data: expected --data=, the real images to compare --samples with"),
+        (
+            "wgan_dist.sample --ckpt=nope",
+            "ckpt=nope: expected --ckpt=, an existing run or checkpoint folder or generator.safetensors",
+        ),
+        ("export.onnx --ckpt=nope", "ckpt=nope: expected an existing file or folder"),
+        (
+            "export.onnx",
+            "ckpt: expected --ckpt=…: Run folder, checkpoint folder or generator.safetensors",
+        ),
+    ],
+)
+def test_wrong_arguments_are_answered_without_slow_imports(command: str, line: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = run(sys.executable, "-c", REFUSED, *command.split(), cwd=tmp_path)
+    assert done.stderr == f"error: {line}\n"
+
+
+def test_torchrun_shows_the_error_in_its_summary(tmp_path: Path) -> None:
+    done = run(*TORCHRUN_2, "-m", "wgan_dist.train", "--bach_size=3", cwd=tmp_path, fails=1)
+    last = done.stderr.strip().splitlines()[-3:]
+    assert any("unknown setting bach_size; did you mean batch_size?" in line for line in last), last
 
 
 def test_only_the_first_process_prints_help_and_errors(tmp_path: Path) -> None:

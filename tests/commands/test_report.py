@@ -99,7 +99,7 @@ def test_differences_are_marked_and_missing_parts_are_explained(read: Reader) ->
     assert "metrics.jsonl does not exist: nothing has been recorded yet" in words
     assert "This run generates points, not images." in words
     assert "This run has not saved samples yet." in words
-    assert words.count("This run has not saved a generator yet.") == 2
+    assert words.count("this run has no checkpoint yet; the first comes after step 1,000 (checkpoint_every=1000)") == 2
     assert f"finished, {HOSTILE_NAME}: not fid, kid: no weights." in words
     assert "The same position has the same noise in every run." in words
     assert "6 of 6 generator steps, finished" in words

@@ -22,7 +22,7 @@ from wgan_dist.config import (
     to_yaml,
 )
 from wgan_dist.config.config import LOSSES, PENALTIES
-from wgan_dist.config.fields import help_text
+from wgan_dist.config.help import help_text
 from wgan_dist.config.recipe_files import RECIPES
 from wgan_dist.losses import adversarial, gradient_penalty
 from wgan_dist.utils.errors import UserError
@@ -265,7 +265,7 @@ def test_an_empty_recipe_is_the_defaults(tmp_path: Path) -> None:
         ("batch_size: many", "batch_size=many: expected a whole number"),
         ("batch_size: [1, 2]", "batch_size=["),
         ("betas: 0.5", "betas=0.5: expected 2 values separated by commas"),
-        ("max_steps: true", "expected a number of generator steps, such as 500, or of epochs, such as 1epoch"),
+        ("max_steps: true", "expected a number of generator steps, such as 500 or 10k, or of epochs, such as 2epoch"),
         ("run_dir: runs/a", "run_dir is given on the command line, not in a recipe"),
         ("- batch_size", "expected lines of the form setting: value"),
         ("batch_size 3", "expected lines of the form setting: value"),
@@ -466,7 +466,20 @@ def test_a_saved_config_says_nothing_of_where_it_ran() -> None:
 
 @pytest.mark.parametrize(
     ("text", "value", "steps"),
-    [("500", 500, 500), ("0", 0, 0), ("3epoch", "3epoch", 84), ("0epoch", "0epoch", 0), (" 2EPOCH ", "2epoch", 56)],
+    [
+        ("500", 500, 500),
+        ("0", 0, 0),
+        ("3epoch", "3epoch", 84),
+        ("0epoch", "0epoch", 0),
+        (" 2EPOCH ", "2epoch", 56),
+        ("2epochs", "2epoch", 56),
+        ("3 epochs", "3epoch", 84),
+        ("500 steps", 500, 500),
+        ("10k", 10_000, 10_000),
+        ("1.5k", 1500, 1500),
+        ("1e5", 100_000, 100_000),
+        ("1kepoch", "1000epoch", 28_000),
+    ],
 )
 def test_a_duration_is_steps_or_epochs(text: str, value: int | str, steps: int) -> None:
     duration = load_config({"sample_every": text}).sample_every
@@ -474,7 +487,7 @@ def test_a_duration_is_steps_or_epochs(text: str, value: int | str, steps: int) 
     assert in_steps(duration, steps_per_epoch=28) == steps
 
 
-@pytest.mark.parametrize("text", ["epoch", "-1", "1.5", "3epochs", "3 epoch", "-1epoch", "1.5epoch", "", "soon", "²"])
+@pytest.mark.parametrize("text", ["epoch", "-1", "1.5", "-1epoch", "1.5epoch", "", "soon", "²", "2hours", "epochs2"])
 @pytest.mark.parametrize("name", ["max_steps", "log_every", "sample_every", "evaluate_every", "checkpoint_every"])
 def test_any_other_duration_is_refused(name: str, text: str) -> None:
     with pytest.raises(UserError, match=f"^{name}={text}: expected a number of generator steps"):
@@ -523,7 +536,7 @@ def test_any_other_duration_is_refused(name: str, text: str) -> None:
         ("metrics", ""),
         ("evaluation_images", "1"),
         ("best_metric", "nearest_neighbour"),
-        ("best_metric", "swd"),
+        ("best_metric", "pr"),
         ("early_stop", "yes"),
         ("patience", "soon"),
     ],
@@ -548,6 +561,9 @@ def test_a_value_that_makes_no_sense_is_refused(name: str, text: str) -> None:
         ("metrics", "pr,fid,swd", ("sliced_wasserstein", "fid", "precision", "recall")),
         ("metrics", "fid,inception_score,is", ("fid", "inception_score")),
         ("best_metric", "recall", "recall"),
+        ("best_metric", "swd", "sliced_wasserstein"),
+        ("best_metric", "FID", "fid"),
+        ("metrics", "SWD,Sliced_Wasserstein", ("sliced_wasserstein",)),
     ],
 )
 def test_a_value_at_the_edge_of_sense_is_accepted(name: str, text: str, value: object) -> None:
@@ -686,8 +702,19 @@ def test_a_run_that_is_not_resumed_gives_no_settings(tmp_path: Path) -> None:
 
 
 def test_resuming_without_a_run_names_the_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=f"{tmp_path}/config.yaml"):
+    with pytest.raises(
+        UserError, match=f"^run_dir={tmp_path}: there is no run to resume: there is no {tmp_path}/config.yaml$"
+    ):
         load_config({"run_dir": str(tmp_path), "resume": "true"})
+    with pytest.raises(
+        UserError, match=f"^run_dir={tmp_path}/nope: there is no run to resume: there is no such folder$"
+    ):
+        load_config({"run_dir": f"{tmp_path}/nope", "resume": "true"})
+
+
+def test_a_folder_given_to_resume_is_answered_with_run_dir() -> None:
+    with pytest.raises(UserError, match="^resume=runs/a: expected true, false or auto; the folder .* by --run_dir$"):
+        load_config({"resume": "runs/a"})
 
 
 def test_a_wrong_line_of_a_saved_config_is_refused_by_setting_and_run(tmp_path: Path) -> None:

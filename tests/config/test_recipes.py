@@ -263,7 +263,7 @@ def test_a_custom_recipe_file_is_shown_with_the_notes_it_has(
         (["show"], "recipes show: expected nothing, or show NAME"),
         (["show", "digits", "dcgan64"], "recipes show digits dcgan64: expected nothing, or show NAME"),
         (["digits"], "recipes digits: expected nothing, or show NAME"),
-        (["--seed=1"], "unknown setting seed; known are: none"),
+        (["--seed=1"], "unknown setting seed; there are no settings"),
     ],
 )
 def test_other_arguments_are_refused(arguments: list[str], complaint: str) -> None:

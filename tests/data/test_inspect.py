@@ -104,7 +104,7 @@ def test_the_summary_is_printed(folder: Path, capsys: pytest.CaptureFixture[str]
         "colour modes    RGB 3, L 1, P 1, RGBA 1",
         "transparent     1",
         "EXIF-rotated    1",
-        "duplicates      1 equal to another file byte for byte",
+        "duplicates      1 copies of other files, byte for byte",
         "small           4 would be enlarged to 32×32",
     ]
     assert [line.split() for line in lines[8:12]] == [
@@ -118,19 +118,21 @@ def test_the_summary_is_printed(folder: Path, capsys: pytest.CaptureFixture[str]
     assert "to start at 32×32 in 3 channels (0.0 MiB of cache):" in lines
 
 
-@pytest.mark.parametrize("data", ["folder", "archive"])
+@pytest.mark.parametrize("data", ["folder", "archive", "pair"])
 def test_the_suggested_command_trains(
     folder: Path, tmp_path: Path, data: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     archive = write_zip(tmp_path / "p q.zip", {f"{seed}.jpg": photograph(seed) for seed in range(5)})
-    inspect_data(["inspect", str(folder if data == "folder" else archive)], {})
+    pair = write_zip(tmp_path / "two, of them.zip", {f"{seed}.jpg": photograph(seed) for seed in range(2)})
+    path, count = {"folder": (folder, 6), "archive": (archive, 5), "pair": (pair, 2)}[data]
+    inspect_data(["inspect", str(path)], {})
     words = shlex.split(capsys.readouterr().out.splitlines()[-1])
     assert words[:3] == ["python", "-m", "wgan_dist.train"]
     flags = read_flags(words[3:], Config)
     assert flags.pop("max_steps") == "2000"
     train(flags | {"dry_run": "true", "threads": "1", "cache_dir": str(tmp_path / "cache")})
     out = capsys.readouterr().out
-    assert f"{6 if data == 'folder' else 5} images of " in out
+    assert f"{count} images of " in out
 
 
 @pytest.mark.parametrize(("asked", "suggested"), [(7, 16), (40, 32), (64, 64), (1000, 256)])
@@ -150,15 +152,35 @@ def test_suggested_sizes_are_those_of_the_default_generator() -> None:
 
 
 @pytest.mark.parametrize(
-    ("side", "count", "size", "batch"), [(5, 1, 16, 1), (31, 63, 16, 32), (32, 64, 32, 64), (900, 10**6, 32, 64)]
+    ("side", "count", "size", "batch"), [(5, 2, 16, 2), (31, 63, 16, 32), (32, 64, 32, 64), (900, 10**6, 32, 64)]
 )
 def test_the_suggestion_fits_the_images(side: int, count: int, size: int, batch: int) -> None:
     words = suggested_command(
-        InspectSettings(("a b/",), background="000000"), fitting_size(side, CPU_SIZE), count, False, True
+        InspectSettings(("a b/",), background="000000"), "a b", fitting_size(side, CPU_SIZE), count, False, True
     )
     config = load_config(read_flags(shlex.split(words)[3:], Config))
     assert (config.image_size, config.batch_size, config.data, config.background) == (size, batch, ("a b/",), "000000")
     assert fitting_size(900, 64) == 64
+
+
+def test_the_suggested_run_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = InspectSettings(("a/",))
+
+    def run_dir(name: str) -> str:
+        return read_flags(shlex.split(suggested_command(settings, name, 16, 9, False, True))[3:], Config)["run_dir"]
+
+    assert run_dir("my photos+b.x") == "runs/my-photos-b-x"
+    (tmp_path / "runs/cats").mkdir(parents=True)
+    (tmp_path / "runs/cats-2").mkdir()
+    assert run_dir("cats") == "runs/cats-3"
+
+
+def test_one_image_is_said_to_be_too_few(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.png").write_bytes(png(7))
+    inspect_data(["inspect", str(tmp_path)], {})
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "too few images to train on: 1; the default networks need at least 2 in a batch"
 
 
 def test_the_sheet_shows_each_image_as_it_is_and_as_training_sees_it(folder: Path, tmp_path: Path) -> None:
@@ -208,8 +230,9 @@ def test_points_are_summarised(name: str, capsys: pytest.CaptureFixture[str]) ->
     inspect_data(["inspect", name], {})
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"{name}: 100,000 points in the plane, no images"
-    recipe = shlex.split(lines[-1])[-1].removeprefix("--recipe=")
-    assert load_config({"recipe": recipe}).data == (name,)
+    flags = read_flags(shlex.split(lines[-1])[3:], Config)
+    assert load_config(flags).data == (name,)
+    assert flags["run_dir"] == f"runs/{name}"
 
 
 @pytest.mark.parametrize(

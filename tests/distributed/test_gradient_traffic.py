@@ -4,7 +4,7 @@ from pathlib import Path
 
 from torch import nn
 
-from tests.processes import TORCHRUN_2, run
+from tests.processes import TORCHRUN_2, run, torchrun
 from wgan_dist.distributed import traffic
 
 SCRIPT = """
@@ -29,6 +29,12 @@ distributed.end()
 def test_two_processes_measure_the_averaging_of_gradients(tmp_path: Path) -> None:
     (tmp_path / "traffic.py").write_text(SCRIPT)
     assert run(*TORCHRUN_2, "traffic.py", cwd=tmp_path).stdout.count("measured") == 2
+
+
+def test_one_process_of_a_launcher_exchanges_nothing(tmp_path: Path) -> None:
+    script = SCRIPT[: SCRIPT.index("assert measured.size")] + "print(type(wrapped).__name__, measured)"
+    (tmp_path / "traffic.py").write_text(script)
+    assert run(*torchrun(1), "traffic.py", cwd=tmp_path).stdout.endswith(" None\n")
 
 
 def test_a_network_of_one_process_has_no_traffic() -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from wgan_dist.config.network_choices import POINTS
 from wgan_dist.losses.adversarial import LOSSES
 from wgan_dist.losses.gradient_penalty import PENALTIES, gradient_norms, two_sided_penalty
 from wgan_dist.losses.modules import CriticLoss, CriticMasks, GeneratorLoss, detached_critic
@@ -19,7 +20,6 @@ from wgan_dist.models.registry import (
     CRITICS,
     POINT_CHANNELS,
     POINT_SIZE,
-    POINTS,
     build_critic,
     build_generator,
     critic_spec,

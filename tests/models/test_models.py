@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from wgan_dist.config.network_choices import POINTS
 from wgan_dist.models.layers import Critic, SelfAttention2d, has_batchnorm, norm_2d
 from wgan_dist.models.registry import (
     CRITICS,
     GENERATORS,
     POINT_CHANNELS,
     POINT_SIZE,
-    POINTS,
     Network,
     NetworkSpec,
     build_critic,

@@ -94,7 +94,7 @@ def test_dry_runs_print_the_command() -> None:
     ]
     assert printed("multi_gpu.sh", *settings, GPUS="8") == [
         *("env", f"PET_SIGNALS_TO_HANDLE={SIGNALS}"),
-        *("accelerate", "launch", "--config_file", "accelerate_config.yaml"),
+        *("accelerate", "launch", "--quiet", "--config_file", "accelerate_config.yaml"),
         *("--num_processes", "8", "--main_process_port", "0"),
         *train,
     ]

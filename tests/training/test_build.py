@@ -57,7 +57,7 @@ UNCONSTRAINED = {"penalty": "none", "spectral_norm": "critic"}
         (UNCONSTRAINED, "penalty=none with a norm in critic=dcgan"),
         (UNCONSTRAINED | {"critic_norm": "layer"}, "penalty=none with a norm in critic=dcgan"),
         ({"critic": "sagan", "critic_norm": "auto"}, "critic=sagan: BatchNorm mixes samples, and penalty=gp"),
-        ({"batch_size": "4", "accumulation": "4"}, "generator_batch_size=4 with accumulation=4: BatchNorm needs two"),
+        ({"batch_size": "4", "accumulation": "4"}, "batch_size=4 with accumulation=4: BatchNorm needs two"),
         (
             {"critic": "sagan", "loss": "bce", "penalty": "none", "batch_size": "1", "generator_batch_size": "8"},
             "batch_size=1 with accumulation=1: BatchNorm needs two",
@@ -80,7 +80,7 @@ def test_what_does_not_fit_is_refused_with_the_reason(
 ) -> None:
     with pytest.raises(UserError) as error:
         train(tiny | {"dry_run": "true"} | settings)
-    assert words in str(error.value)
+    assert f" {words}" in f" {error.value}"
 
 
 @pytest.mark.parametrize(

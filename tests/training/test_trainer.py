@@ -19,6 +19,7 @@ from wgan_dist.checkpoints import generator_file, manifest
 from wgan_dist.checkpoints.checkpoint import CRITIC_FILE
 from wgan_dist.checkpoints.generator_file import EMA_FILE, RAW_FILE
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS
+from wgan_dist.config import load_config, to_yaml
 from wgan_dist.train import train
 from wgan_dist.training.schedule import critic_iterations_at
 from wgan_dist.utils.errors import UserError
@@ -288,13 +289,16 @@ def test_fine_tuning_from_networks_of_another_width_is_refused(
 
 def test_resume_refuses_other_mathematics_and_other_images(tiny: dict[str, str], run_dir: Path, tmp_path: Path) -> None:
     again = {"run_dir": str(run_dir), "resume": "true"}
-    with pytest.raises(UserError, match=r"n_critic=3 \(was 5\); critic_lr=0.5 \(was 0.0003\)"):
+    instead = f"To start another run from its weights: --init_from={run_dir} and another --run_dir"
+    with pytest.raises(UserError, match=rf"n_critic=3 \(was 5\); critic_lr=0.5 \(was 0.0003\)\. {instead}$"):
         train(again | {"n_critic": "3", "critic_lr": "0.5"})
+    with pytest.raises(UserError, match=r"latent_dim=9 \(was 8\)\. They need another run, .* its weights do not fit$"):
+        train(again | {"latent_dim": "9"})
     from PIL import Image
 
     for number in range(40):
         Image.new("L", (32, 32), number).save(tmp_path / f"{number}.png")
-    with pytest.raises(UserError, match="images are not those the run began with"):
+    with pytest.raises(UserError, match=f"images are not those the run began with. {instead}$"):
         train(again | {"data": str(tmp_path)})
 
 
@@ -393,3 +397,9 @@ def test_a_run_that_is_further_is_not_resumed_to_an_earlier_end(tiny: dict[str, 
 
 def files_of(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_fine_tuning_from_a_run_without_a_checkpoint_says_when_it_comes(tiny: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(to_yaml(load_config({})))
+    with pytest.raises(UserError, match=f"^init_from={tmp_path}: this run has no checkpoint yet; the first comes"):
+        train(tiny | {"init_from": str(tmp_path), "run_dir": str(tmp_path / "run")})

@@ -11,8 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from wgan_dist.checkpoints import safetensors_io
-from wgan_dist.checkpoints.run_dir import CHECKPOINTS, checkpoint_position
-from wgan_dist.models.registry import NetworkSpec, build_generator, generator_spec, is_own_class
+from wgan_dist.checkpoints.checkpoint_folders import checkpoint_folders
+from wgan_dist.checkpoints.run_dir import CHECKPOINTS, checkpoint_position, no_checkpoint_yet
+from wgan_dist.config import is_run
+from wgan_dist.config.network_choices import is_own_class
+from wgan_dist.models.registry import NetworkSpec, build_generator, generator_spec
 from wgan_dist.utils.errors import UserError
 
 FORMAT_VERSION = 1
@@ -105,6 +108,8 @@ def locate(ckpt: str, weights: str) -> Path:
     if path.is_dir():
         path = path / EMA_FILE if weights == "ema" else _latest_raw(path)
     if not path.is_file():
+        if is_run(Path(ckpt)) and not checkpoint_folders(Path(ckpt) / CHECKPOINTS):
+            raise UserError(f"ckpt={ckpt}: {no_checkpoint_yet(Path(ckpt))}")
         raise UserError(
             f"ckpt={ckpt}: expected a run folder, a checkpoint folder or a generator.safetensors; there is no {path}"
         )

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from wgan_dist.config import CONFIG_FILE, Config, is_run
+from wgan_dist.config import Config, check_is_run, in_steps, is_run, load_config
 from wgan_dist.utils.errors import UserError
 
 RUNS = Path("runs")
@@ -24,13 +24,21 @@ def checkpoint_position(name: str) -> tuple[int, int] | None:
     return (int(match[1]), int(match[2] or 0)) if match else None
 
 
+def no_checkpoint_yet(folder: Path) -> str:
+    """Return the sentence about a run that has saved nothing, which says when its first checkpoint comes."""
+    every = load_config({"run_dir": str(folder), "resume": "true"}).checkpoint_every
+    due = f"after step {every:,}" if isinstance(every, int) else f"after epoch {every.removesuffix('epoch')}"
+    first = f"{due} (checkpoint_every={every}), or earlier, " if in_steps(every, 1) else ""
+    return f"this run has no checkpoint yet; the first comes {first}when the run ends or is stopped by Ctrl-C"
+
+
 def check_run_dir(config: Config) -> None:
     """Raise UserError if a new run's folder exists and is not empty, or if there is no run to resume."""
     if not config.run_dir:
         return
     folder = Path(config.run_dir)
-    if config.resume == "true" and not is_run(folder):
-        raise UserError(f"run_dir={folder}: there is no run to resume: no {CONFIG_FILE} in it")
+    if config.resume == "true":
+        check_is_run(folder)
     if is_run(folder) and config.resume != "false":
         return
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):

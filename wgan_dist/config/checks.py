@@ -1,6 +1,9 @@
 """Checks of settings that are each valid and contradict one another."""
 
+from typing import Any
+
 from wgan_dist.config.config import Config
+from wgan_dist.config.text_lists import path_exists
 from wgan_dist.utils.errors import UserError
 
 
@@ -69,6 +72,18 @@ def _check_evaluation(config: Config) -> None:
             f"early_stop=holdout with holdout={config.holdout:g}, loss={config.loss}: "
             "expected holdout to be more than 0, and loss=wasserstein"
         )
+
+
+def check_files_exist(settings: Any) -> None:
+    """Check that the files which evaluation needs exist, in the settings of a run or of an evaluation.
+
+    Raises:
+        UserError: For the first that does not.
+    """
+    for name in ("feature_extractor", "inception_weights"):
+        value = getattr(settings, name)
+        if value and not path_exists(value):
+            raise UserError(f"{name}={value}: there is no such file")
 
 
 def check_together(config: Config) -> None:

@@ -3,18 +3,22 @@
 import dataclasses
 import functools
 import io
+import json
 import os
 import pkgutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import fire
 from fire.decorators import SetParseFn
 
-from wgan_dist.config.fields import from_flags, help_text, needs_value
+from wgan_dist.config.fields import BOOLEANS, flag_names, from_flags, is_switch, needs_value, unknown_setting
+from wgan_dist.config.help import group_help_text, help_text
 from wgan_dist.utils import signals
 from wgan_dist.utils.console import print_now
 from wgan_dist.utils.errors import LostError, Stopped, UserError
@@ -25,6 +29,31 @@ EXIT_USAGE = 2
 EXIT_LOST = 69  # EX_UNAVAILABLE of sysexits.h: another process is gone
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 EXIT_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: the same command continues the run
+
+
+def _normalised(arguments: list[str], settings: type[Any]) -> Iterator[str]:
+    """Yield the arguments with flags as they are in `settings`: underscores for hyphens, switches with a value.
+
+    Raises:
+        UserError: For a flag that is not in `settings`.
+    """
+    known = [field.name for field in dataclasses.fields(settings)]
+    flags = flag_names(settings)
+    for argument, next_argument in zip(arguments, [*arguments[1:], ""], strict=False):
+        if not argument.startswith("--"):
+            yield argument
+            continue
+        flag, equals, value = argument.removeprefix("--").partition("=")
+        name = flag.replace("-", "_")
+        positive = name.removeprefix("no").removeprefix("_")
+        if name not in known and positive in known and is_switch(settings, positive) and not equals:
+            yield f"--{positive}=false"
+        elif name not in known:
+            raise unknown_setting(flag, flags) if flag else UserError("unexpected argument --: expected --name=value")
+        elif is_switch(settings, name) and not equals and next_argument.lower() not in BOOLEANS:
+            yield f"--{name}=true"
+        else:
+            yield f"--{name}{equals}{value}"
 
 
 def _check_values(arguments: list[str], settings: type[Any]) -> None:
@@ -42,13 +71,15 @@ def _check_values(arguments: list[str], settings: type[Any]) -> None:
 def read_flags(arguments: list[str], settings: type[Any]) -> dict[str, Any]:
     """Return the flags as texts, and the other arguments under the name of the positional setting.
 
-    Flags are `--name=value`, `--name value`, `--name` for true and `--noname` for false. Values stay texts, since only
-    a setting's own type tells whether `--run_dir=1e5` is a number. Of a flag given several times the last one counts.
+    Flags are `--name=value`, `--name value`, `--name` for true and `--noname` for false; hyphens in a name stand for
+    underscores. Values stay texts, since only a setting's own type tells whether `--run_dir=1e5` is a number. Of a flag
+    given several times the last one counts.
 
     Raises:
-        UserError: For a setting of texts without a value, or twice in a row, and for an argument that is not a flag if
-            `settings` has no positional setting.
+        UserError: For an unknown setting, a setting of texts without a value, or twice in a row, and for an argument
+            that is not a flag if `settings` has no positional setting.
     """
+    arguments = list(_normalised(arguments, settings))
     _check_values(arguments, settings)
     words: list[str] = []
     flags: dict[str, Any] = {}
@@ -75,6 +106,18 @@ def _print_once(text: str) -> None:
         print(text, file=sys.stderr)
 
 
+def _report_to_launcher(text: str) -> None:
+    """Write an error where torchrun looks for it: the summary that it prints at the end then shows it.
+
+    The format is that of torch.distributed.elastic's ErrorHandler.
+    """
+    file = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if file:
+        error = {"message": {"message": text, "extraInfo": {"timestamp": str(int(time.time()))}}}
+        with suppress(OSError):
+            Path(file).write_text(json.dumps(error), encoding="utf-8")
+
+
 def _print_error(text: str) -> None:
     """Print the error that all processes of a machine meet, once.
 
@@ -84,7 +127,8 @@ def _print_error(text: str) -> None:
     if not _speaks():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         time.sleep(SECONDS_FOR_FIRST_PROCESS)
-    print(text, file=sys.stderr)
+    _report_to_launcher(text)
+    print(f"error: {text}", file=sys.stderr)
 
 
 def guarded(command: Callable[[], None]) -> None:
@@ -96,7 +140,7 @@ def guarded(command: Callable[[], None]) -> None:
     try:
         command()
     except UserError as error:
-        _print_error(f"error: {error}")
+        _print_error(str(error))
         sys.exit(EXIT_USAGE)
     except Stopped as stopped:
         signals.ignore()  # a second one must not interrupt the exit
@@ -104,6 +148,7 @@ def guarded(command: Callable[[], None]) -> None:
         exit_without_teardown(EXIT_STOPPED)
     except LostError as lost:
         signals.ignore()  # the launcher's must not interrupt the exit
+        _report_to_launcher(str(lost))
         print(f"error: {lost}", file=sys.stderr)
         exit_without_teardown(EXIT_LOST)
     except KeyboardInterrupt:
@@ -111,14 +156,21 @@ def guarded(command: Callable[[], None]) -> None:
         sys.exit(EXIT_INTERRUPTED)
 
 
+def _requested_help(arguments: list[str]) -> str | None:
+    """Return the group of `--help=GROUP`, "" for the whole help, or None if no help is asked for."""
+    flags = [argument.partition("=") for argument in arguments]
+    return next((group for flag, _, group in flags if flag in ("-h", "--help")), None)
+
+
 def _run(command: Callable[[list[str]], None], settings: type[Any], usage: str) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that cannot show ∇ does not end a run
-    if not {"-h", "--help"} & set(sys.argv[1:]):
+    group = _requested_help(sys.argv[1:])
+    if group is None:
         guarded(lambda: command(sys.argv[1:]))
     elif _speaks():
-        print_now(help_text(settings, usage))
+        guarded(lambda: print_now(group_help_text(settings, group) if group else help_text(settings, usage)))
 
 
 def run_command(

@@ -5,25 +5,32 @@ import re
 from dataclasses import dataclass, fields
 from typing import Any
 
-from wgan_dist.config.fields import setting
-from wgan_dist.config.metric_choices import BEST_METRICS, parse_metrics
+from wgan_dist.config.fields import parse_whole_number, setting
+from wgan_dist.config.metric_choices import BEST_METRICS, full_name, parse_metrics
 
 # The names in wgan_dist.losses; --help and a recipe need them without torch.
 LOSSES = ("wasserstein", "bce", "hinge")
 PENALTIES = ("gp", "lp", "r1", "dragan", "clip", "none")
-_DURATION = re.compile(r"(\d+)(epoch)?")
+RESUME = ("true", "false", "auto")
+_UNIT = re.compile(r"\s*(step|epoch)s?$")
 
 
 def parse_duration(value: Any) -> int | str:
     """Return a number of generator steps as an int, or epochs as a text such as `3epoch`.
 
+    `10k` is 10000, `2 epochs` is `2epoch`.
+
     Raises:
         ValueError: For anything else; the message says what is accepted.
     """
-    duration = _DURATION.fullmatch(str(value).strip().lower())
-    if not duration:
-        raise ValueError("a number of generator steps, such as 500, or of epochs, such as 1epoch")
-    return duration[0] if duration[2] else int(duration[1])
+    text = str(value).strip().lower()
+    try:
+        number = parse_whole_number(_UNIT.sub("", text))
+    except ValueError:
+        number = -1
+    if number < 0:
+        raise ValueError("a number of generator steps, such as 500 or 10k, or of epochs, such as 2epoch")
+    return f"{number}epoch" if text.rstrip("s").endswith("epoch") else number
 
 
 def in_steps(duration: int | str, steps_per_epoch: int) -> int:
@@ -43,6 +50,17 @@ def parse_background(value: Any) -> str:
     return digits
 
 
+def parse_resume(value: Any) -> str:
+    """Return true, false or auto.
+
+    Raises:
+        ValueError: For anything else, such as a folder; the message says what is accepted.
+    """
+    if (text := str(value).lower()) not in RESUME:
+        raise ValueError("true, false or auto; the folder of the run is named by --run_dir")
+    return text
+
+
 # A setting that does not affect the result: a resumed run may change it.
 operational = functools.partial(setting, affects_result=False)
 
@@ -60,8 +78,9 @@ class Config:
     resume: str = operational(
         "false",
         "Continue the run in --run_dir; auto continues it if there is one.",
-        choices=("true", "false", "auto"),
+        choices=RESUME,
         saved=False,
+        parse=parse_resume,
     )
     init_from: str = operational("", "Run, checkpoint or generator.safetensors with initial weights.")
     seed: int = setting(0, "Seed of all random numbers.", least=0, below=2**63)
@@ -173,13 +192,16 @@ class Config:
     )
     metrics: tuple[str, ...] | None = operational(
         None,
-        "Metrics of swd,nn,diversity,fid,kid,is,pr,frechet,kernel; auto is all available ones.",
+        "Metrics with commas: swd, nn, diversity, fid, kid, is, pr, frechet, kernel, or full names; auto is all that "
+        "are available.",
         parse=parse_metrics,
     )
     evaluation_images: int = operational(1024, "Generated and real images to compare.", least=2)
     feature_extractor: str = operational("", "TorchScript or ONNX feature extractor for frechet and kernel.")
     inception_weights: str = operational("", "File of Inception's weights; by default torch-fidelity's.")
-    best_metric: str = operational("auto", "Metric that chooses best.safetensors.", choices=BEST_METRICS)
+    best_metric: str = operational(
+        "auto", "Metric that chooses best.safetensors.", choices=BEST_METRICS, parse=full_name
+    )
     early_stop: str = operational(
         "no",
         "Stop when best_metric (best) or the held-out Wasserstein estimate (holdout) stops improving.",

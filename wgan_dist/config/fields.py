@@ -1,18 +1,18 @@
 """Dataclasses of settings: fields that describe themselves, and parsing with errors that name the setting."""
 
-import bisect
 import dataclasses
 import difflib
 import math
 import operator
 import os
-import shutil
-import textwrap
 import types
 import typing
 from collections.abc import Callable, Mapping
+from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
 
+from wgan_dist.config.other_names import advice_for_name, advice_for_value
+from wgan_dist.config.text_lists import split_list, split_names
 from wgan_dist.utils.errors import UserError
 
 Settings = TypeVar("Settings")
@@ -21,7 +21,9 @@ Settings = TypeVar("Settings")
 AUTO = "auto"
 BOOLEANS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
 BOUNDS = {"least": ("at least", operator.ge), "above": ("more than", operator.gt), "below": ("less than", operator.lt)}
-HELP_COLUMN = 28
+# The letters that may stand behind a whole number.
+FACTORS = {"k": 1_000, "m": 1_000_000}
+MAX_EXPONENT = 20
 
 
 def setting(
@@ -37,6 +39,7 @@ def setting(
     affects_result: bool = True,
     saved: bool = True,
     positional: bool = False,
+    required: bool = False,
 ) -> Any:
     """Return a dataclass field that says everything about a setting.
 
@@ -51,9 +54,10 @@ def setting(
         affects_result: False if a resumed run may change the setting.
         saved: False if the setting belongs to one start of a run and is not stored with the run.
         positional: True for the tuple of texts that receives the arguments that are not flags.
+        required: True if a command line must give the setting.
     """
     bounds = {"least": least, "above": above, "below": below}
-    properties = {"affects_result": affects_result, "saved": saved, "positional": positional}
+    properties = {"affects_result": affects_result, "saved": saved, "positional": positional, "required": required}
     metadata = {"help": help, "group": group, "choices": choices, "parse": parse} | bounds | properties
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -62,12 +66,21 @@ def _parse_bool(value: Any) -> bool:
     return BOOLEANS[str(value).lower()]
 
 
-def _parse_int(value: Any) -> int:
-    number = float(str(value))
-    if not number.is_integer():
+def parse_whole_number(value: Any) -> int:
+    """Return a whole number that may be written with an exponent or as thousands or millions: 500, 1e4, 10k, 1.5M.
+
+    Raises:
+        ValueError: For anything else.
+    """
+    text = str(value).strip()
+    factor = FACTORS.get(text[-1:].lower(), 1)
+    try:
+        number = Decimal(text[:-1] if factor > 1 else text)  # a float rounds a large seed
+    except InvalidOperation:
+        raise ValueError from None
+    if not number.is_finite() or number.adjusted() > MAX_EXPONENT or (number * factor) % 1:
         raise ValueError
-    # Only the text is exact: a float rounds a large seed.
-    return int(str(value)) if str(value).strip().lstrip("+-").isdecimal() else int(number)
+    return int(number * factor)
 
 
 def _parse_float(value: Any) -> float:
@@ -83,9 +96,21 @@ def _parse_text(value: Any) -> str:
     return str(value)
 
 
+def parse_existing_path(value: Any) -> str:
+    """Return the path of an existing file or folder.
+
+    Raises:
+        ValueError: For any other text; the message says what is accepted.
+    """
+    path = _parse_text(value)
+    if not os.path.exists(path):  # noqa: PTH110 a Path would drop the last /
+        raise ValueError("an existing file or folder")
+    return path
+
+
 PARSERS: dict[Any, tuple[Callable[[Any], Any], str]] = {
     bool: (_parse_bool, "true or false"),
-    int: (_parse_int, "a whole number"),
+    int: (parse_whole_number, "a whole number"),
     float: (_parse_float, "a number"),
     str: (_parse_text, "text"),
 }
@@ -99,31 +124,14 @@ def _parse_item(item_type: Any, value: Any) -> Any:
         raise ValueError(accepted) from None
 
 
-def _split_at_commas(text: str) -> list[str]:
-    """Split a text at the commas outside brace patterns such as {a,b{0,1}}.tar; an unmatched brace is a letter."""
-    open_braces: list[int] = []
-    commas: list[int] = []
-    for index, letter in enumerate(text):
-        if letter == "{":
-            open_braces.append(index)
-        elif letter == ",":
-            commas.append(index)
-        elif letter == "}" and open_braces:
-            del commas[bisect.bisect(commas, open_braces.pop()) :]
-    starts, ends = [0, *(comma + 1 for comma in commas)], [*commas, len(text)]
-    return [text[start:end] for start, end in zip(starts, ends, strict=True)]
-
-
-def _items(value: Any) -> list[Any]:
+def _items(value: Any, split: Callable[[str], list[str]] = split_list) -> list[Any]:
     if isinstance(value, str):
-        in_brackets = value[:1] + value[-1:] in ("()", "[]")
-        items = _split_at_commas(value[1:-1] if in_brackets else value)
-        return [item.strip() for item in items if item.strip()]
+        return split(value)
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def _parse_tuple(item_types: tuple[Any, ...], value: Any, may_be_empty: bool) -> tuple[Any, ...]:
-    items = _items(value)
+    items = _items(value, split_names if item_types[0] is str else split_list)
     if item_types[-1] is Ellipsis:
         if not items and not may_be_empty:
             raise ValueError("one or more values")
@@ -163,7 +171,8 @@ def _convert(field: "dataclasses.Field[Any]", annotation: Any, value: Any) -> An
         converted = _parse(field, annotation, value)
         _check(field.metadata, converted)
     except ValueError as accepted:
-        raise UserError(f"{field.name}={value}: expected {accepted}") from None
+        advice = advice_for_value(field.name, str(value))
+        raise UserError(f"{field.name}={value}: expected {accepted}{advice and f'; {advice}'}") from None
     return converted
 
 
@@ -172,6 +181,19 @@ def unknown_name(thing: str, name: str, known: list[str]) -> UserError:
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}?" if near else "known are: " + (", ".join(known) or "none")
     return UserError(f"unknown {thing} {name}; {hint}")
+
+
+def unknown_setting(name: str, known: list[str]) -> UserError:
+    """Return the error for a setting that does not exist: what it is called here, or the nearest known name."""
+    near = difflib.get_close_matches(name, known, n=1)
+    elsewhere = "--help lists the settings" if known else "there are no settings"
+    hint = advice_for_name(name, known) or (f"did you mean {near[0]}?" if near else elsewhere)
+    return UserError(f"unknown setting {name}; {hint}")
+
+
+def flag_names(cls: type[Any]) -> list[str]:
+    """Return the names of the settings that are given as flags."""
+    return [field.name for field in dataclasses.fields(cls) if not field.metadata["positional"]]
 
 
 def typed_values(cls: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -184,13 +206,19 @@ def typed_values(cls: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
     annotations = typing.get_type_hints(cls)
     for name in values:
         if name not in fields:
-            flags = [field.name for field in fields.values() if not field.metadata["positional"]]
-            raise unknown_name("setting", str(name), flags)
+            raise unknown_setting(str(name), flag_names(cls))
     return {name: _convert(fields[name], annotations[name], value) for name, value in values.items()}
 
 
 def from_flags(cls: type[Settings], flags: Mapping[str, Any]) -> Settings:
-    """Return a `cls` from the flags of a command line, as `typed_values` converts them."""
+    """Return a `cls` from the flags of a command line, as `typed_values` converts them.
+
+    Raises:
+        UserError: As `typed_values`, and for a required setting that is missing.
+    """
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        if field.metadata["required"] and field.name not in flags:
+            raise UserError(f"{field.name}: expected --{field.name}=…: {field.metadata['help'].rstrip('.')}")
     return cls(**typed_values(cls, flags))
 
 
@@ -199,6 +227,11 @@ def needs_value(cls: type[Any], name: str) -> bool:
     annotation = typing.get_type_hints(cls).get(name)
     metadata = {field.name: field.metadata for field in dataclasses.fields(cls)}
     return annotation in (str, tuple[str, ...]) and not metadata[name]["parse"] and not metadata[name]["choices"]
+
+
+def is_switch(cls: type[Any], name: str) -> bool:
+    """Return True for a setting that is true or false."""
+    return typing.get_type_hints(cls).get(name) is bool
 
 
 def show(value: Any) -> str:
@@ -210,25 +243,3 @@ def show(value: Any) -> str:
     if isinstance(value, tuple):
         return ",".join(show(item) for item in value)
     return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
-
-
-def _help_entry(field: "dataclasses.Field[Any]", columns: int) -> str:
-    choices = f" [{' | '.join(map(str, field.metadata['choices']))}]" if field.metadata["choices"] else ""
-    default = "" if field.default in ("", ()) or field.default is False else f" (default {show(field.default)})"
-    text = f"  --{field.name:<{HELP_COLUMN - 5}} {field.metadata['help']}{choices}{default}"
-    return textwrap.fill(text, columns, subsequent_indent=" " * HELP_COLUMN, break_on_hyphens=False)
-
-
-def help_text(cls: type[Any], usage: str) -> str:
-    """Return `usage` and an entry for every setting of `cls`: flag, help, choices, default.
-
-    The text is as wide as the terminal, or 120 characters if there is none.
-    """
-    columns = shutil.get_terminal_size((120, 0)).columns
-    lines = [usage.strip()]
-    for field in dataclasses.fields(cls):
-        if field.metadata["group"]:
-            lines += ["", f"{field.metadata['group']}:"]
-        if not field.metadata["positional"]:
-            lines.append(_help_entry(field, columns))
-    return "\n".join(lines)

@@ -8,7 +8,7 @@ from wgan_dist.config.checks import check_together
 from wgan_dist.config.config import Config
 from wgan_dist.config.fields import typed_values
 from wgan_dist.config.recipe_files import RECIPE_NOTES, read_recipe, read_yaml, settings_for_data
-from wgan_dist.config.serialization import CONFIG_FILE, is_run
+from wgan_dist.config.serialization import CONFIG_FILE, check_is_run, is_run
 from wgan_dist.utils.errors import UserError
 
 DEFAULT_RECIPE = "digits"
@@ -40,6 +40,8 @@ def load_config(flags: Mapping[str, Any]) -> Config:
     """
     given = typed_values(Config, flags)
     continues = _continues_run(given)
+    if continues:
+        check_is_run(Path(given["run_dir"]))
     source = given["run_dir"] if continues else given.get("recipe") or ("" if "data" in given else DEFAULT_RECIPE)
     try:
         values = read_yaml(Path(source) / CONFIG_FILE) if continues else _recipe_settings(source, given.get("data"))

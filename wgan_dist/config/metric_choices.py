@@ -34,15 +34,24 @@ BEST_METRICS = (
 )
 
 
+def full_name(name: object) -> str:
+    """Return the full name of one metric for its short name; any other text is returned in lower case."""
+    text = str(name).strip().lower()
+    full_names = SHORT_NAMES.get(text, ())
+    return full_names[0] if len(full_names) == 1 else text
+
+
 def parse_metrics(value: object) -> tuple[str, ...] | None:
     """Return full names in the order of IMAGE_METRICS, or None for `auto`.
 
     Raises:
         ValueError: For an unknown name; the message lists what is accepted.
     """
-    if value is None or value == "auto":
+    if value is None or str(value).lower() == "auto":
         return None
-    names = [str(name).strip() for name in (value if isinstance(value, (list, tuple)) else str(value).split(","))]
+    names = [
+        str(name).strip().lower() for name in (value if isinstance(value, (list, tuple)) else str(value).split(","))
+    ]
     chosen = {full_name for name in names for full_name in SHORT_NAMES.get(name, (name,))}
     if not chosen <= set(IMAGE_METRICS):
         raise ValueError(f"auto, or some of {', '.join([*SHORT_NAMES, *IMAGE_METRICS])}")

@@ -9,6 +9,7 @@ import yaml
 
 from wgan_dist.config.config import UNSAVED, Config
 from wgan_dist.config.fields import AUTO, show, typed_values
+from wgan_dist.utils.errors import UserError
 
 CONFIG_FILE = "config.yaml"
 
@@ -16,6 +17,14 @@ CONFIG_FILE = "config.yaml"
 def is_run(folder: Path) -> bool:
     """Return True if a folder holds a run, finished or not."""
     return (folder / CONFIG_FILE).is_file()
+
+
+def check_is_run(folder: Path) -> None:
+    """Raise UserError if there is no run to resume in a folder."""
+    if not folder.exists():
+        raise UserError(f"run_dir={folder}: there is no run to resume: there is no such folder")
+    if not is_run(folder):
+        raise UserError(f"run_dir={folder}: there is no run to resume: there is no {folder / CONFIG_FILE}")
 
 
 def as_dict(config: Config) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from wgan_dist.config import command_line
+from wgan_dist.config.data_choices import check_data_exist
 from wgan_dist.config.fields import from_flags
 from wgan_dist.data.inspect_settings import InspectSettings
 from wgan_dist.utils.errors import UserError
@@ -12,10 +13,10 @@ from wgan_dist.utils.errors import UserError
 USAGE = """
 Summarise an image folder, list unreadable files and suggest a training command.
 
-  python -m wgan_dist.data inspect photos/                           a summary and a command
-  python -m wgan_dist.data inspect a/,b.zip --out=contact.png        also a sheet of images as training sees them
+  python -m wgan_dist.data inspect photos/  Print a summary and a command.
+  python -m wgan_dist.data inspect a/,b.zip --out=contact.png  Also draw images as training sees them.
 
-It accepts every value that --data of wgan_dist.train accepts.
+The command accepts every value that --data of wgan_dist.train accepts.
 """
 
 
@@ -32,6 +33,7 @@ def inspect_settings(flags: Mapping[str, Any]) -> InspectSettings:
         settings = from_flags(InspectSettings, {**flags, "data": settings.words[1]})
     if not settings.data:
         raise UserError("inspect: expected a folder, archive or name, as inspect photos/")
+    check_data_exist(settings.data)
     if settings.out and Path(settings.out).suffix.lower() != ".png":
         raise UserError(f"out={settings.out}: expected a file ending in .png")
     return settings

@@ -3,15 +3,17 @@
 import os
 import sys
 import time
+import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import TypeVar
 
 from PIL import Image
 
 from wgan_dist.data.sources.base import BadImageError, ImageListing, read_image
+from wgan_dist.utils.remaining_time import RemainingTime
 
 # The most images in one task of a thread: small images are decoded faster than threads switch.
 IMAGES_PER_TASK = 32
@@ -26,16 +28,29 @@ Result = TypeVar("Result")
 
 def progress_reporter(verb: str) -> ProgressCallback:
     """Return a callback that prints the progress and the time left to standard error, at most every two seconds."""
-    started = printed = time.monotonic()
+    printed = time.monotonic()
+    remaining_time = RemainingTime(printed, 0)
 
     def report(done: int, total: int) -> None:
         nonlocal printed
         if time.monotonic() - printed >= SECONDS_BETWEEN_LINES:
             printed = time.monotonic()
-            left = (printed - started) / done * (total - done)
+            left = remaining_time.estimate(printed, done, total)
             print(f"{verb} {done:,} of {total:,} images, {left:.0f} s left", file=sys.stderr, flush=True)
 
     return report
+
+
+@contextmanager
+def without_pillow_warnings() -> Iterator[None]:
+    """Ignore what Pillow warns of while images are read, in all threads.
+
+    It warns without an image's name of damaged EXIF data, which are not needed, and of large images, which are refused
+    with their names.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
 
 
 def _map_in_order(
@@ -71,7 +86,8 @@ def map_images(
     def run_task(start: int) -> list[Result | BadImageError]:
         return [apply(*image) for image in images[start : start + per_task]]
 
-    with closing(_map_in_order(run_task, range(0, len(images), per_task), threads)) as results:
+    numbers = range(0, len(images), per_task)
+    with without_pillow_warnings(), closing(_map_in_order(run_task, numbers, threads)) as results:
         for done, result in enumerate(results, start=1):
             yield result
             if done % PROGRESS_EVERY == 0 or done == len(images):

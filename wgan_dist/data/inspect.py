@@ -2,6 +2,9 @@
 
 import functools
 import hashlib
+import itertools
+import os
+import re
 import shlex
 from collections import Counter
 from collections.abc import Sequence
@@ -13,9 +16,10 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
 from wgan_dist.config import Config
+from wgan_dist.config.network_choices import GENERATORS
 from wgan_dist.data.content import ContentCounter, ContentSummary
 from wgan_dist.data.datasets import open_points
-from wgan_dist.data.decoding import ProgressCallback, map_images, progress_reporter
+from wgan_dist.data.decoding import ProgressCallback, map_images, progress_reporter, without_pillow_warnings
 from wgan_dist.data.inspect_settings import InspectSettings
 from wgan_dist.data.sources.base import BadImageError, ImageListing, read_image
 from wgan_dist.data.sources.paths import expand_home
@@ -36,8 +40,12 @@ CONTENT_SIZE = 32
 TRANSPOSED, ROTATED = (5, 6, 7, 8), range(2, 9)
 # The contact sheet, in pixels.
 CELL, GAP, COLUMNS, CANVAS_COLOUR = 112, 8, 4, "#808080"
-# The sizes of the default generator; a test holds them equal to the model registry.
-IMAGE_SIZES = (16, 32, 64, 128, 256)
+# The sizes of the default generator.
+IMAGE_SIZES = GENERATORS[Config.generator].sizes
+# BatchNorm of the default generator needs two samples in a batch.
+MIN_IMAGES = 2
+# The folder in which the suggested command makes that of the run.
+RUNS = "runs"
 # The suggested command: without a GPU it trains within a few hours.
 CPU_SIZE, GPU_SIZE, BATCH_SIZE = 32, 64, 64
 CPU_FLAGS = ("--generator_features=16", "--critic_features=16", "--max_steps=2000")
@@ -167,7 +175,7 @@ def summary_lines(inspection: Inspection, image_size: int) -> list[str]:
         f"{'colour modes':<16}{_count_values([image.mode for image in images])}",
         f"{'transparent':<16}{sum(image.transparent for image in images):,}",
         f"{'EXIF-rotated':<16}{sum(image.rotated for image in images):,}",
-        f"{'duplicates':<16}{surplus:,} equal to another file byte for byte",
+        f"{'duplicates':<16}{surplus:,} copies of other files, byte for byte",
         f"{'small':<16}{enlarged:,} would be enlarged to {image_size}×{image_size}",
         *_size_lines(images),
         *_list_lines(
@@ -183,26 +191,38 @@ def fitting_size(median: float, limit: int) -> int:
     return max((size for size in IMAGE_SIZES if size <= min(median, limit)), default=IMAGE_SIZES[0])
 
 
+def _new_run_dir(name: str) -> str:
+    """Return a folder for a run on the data of this name: runs/NAME, or with a number if that exists."""
+    slug = re.sub(r"[^\w]+", "-", name).strip("-") or "run"
+    folder = f"{RUNS}/{slug}"
+    names = (f"{folder}{f'-{number}' if number > 1 else ''}" for number in itertools.count(1))
+    return next(name for name in names if not os.path.lexists(name))
+
+
 def suggested_command(
-    settings: InspectSettings, image_size: int, count: int, any_unreadable: bool, on_gpu: bool
+    settings: InspectSettings, name: str, image_size: int, count: int, any_unreadable: bool, on_gpu: bool
 ) -> str:
-    """Return a shell command that trains on `count` readable images."""
+    """Return a shell command that trains on `count` readable images, at least MIN_IMAGES, of the data `name`."""
     batch_size = min(BATCH_SIZE, 1 << (count.bit_length() - 1))
     flags = [f"--data={','.join(settings.data)}", f"--image_size={image_size}", f"--batch_size={batch_size}"]
     flags += [f"--background={settings.background}"] * (settings.background != Config.background)
     flags += ["--skip_bad_images"] * any_unreadable + list(CPU_FLAGS) * (not on_gpu)
-    return shlex.join(["python", "-m", "wgan_dist.train", *flags])
+    return shlex.join(["python", "-m", "wgan_dist.train", *flags, f"--run_dir={_new_run_dir(name)}"])
 
 
-def _suggestion_lines(settings: InspectSettings, inspection: Inspection, size: int, on_gpu: bool) -> list[str]:
+def _suggestion_lines(
+    settings: InspectSettings, name: str, inspection: Inspection, size: int, on_gpu: bool
+) -> list[str]:
     """Return a command to start with, at `size` or at the nearest smaller size of the default generator."""
     fitting, count = fitting_size(size, size), len(inspection.images)
+    if count < MIN_IMAGES:
+        return [f"too few images to train on: {count}; the default networks need at least {MIN_IMAGES} in a batch"]
     megabytes = count * inspection.channels * fitting**2 / 2**20
     sizes = ", ".join(map(str, IMAGE_SIZES))
     reason = "" if fitting == size else f"{Config.generator} generates {sizes}, not {size}; "
     return [
         f"{reason}to start at {fitting}×{fitting} in {inspection.channels} channels ({megabytes:.1f} MiB of cache):",
-        f"  {suggested_command(settings, fitting, count, bool(inspection.errors), on_gpu)}",
+        f"  {suggested_command(settings, name, fitting, count, bool(inspection.errors), on_gpu)}",
     ]
 
 
@@ -245,7 +265,7 @@ def _print_points(name: str) -> None:
     low, high = points.values.min(axis=0), points.values.max(axis=0)
     print(f"{name}: {len(points):,} points in the plane, no images")
     print(f"  x {low[0]:.2f} to {high[0]:.2f}, y {low[1]:.2f} to {high[1]:.2f}")
-    print(f"  python -m wgan_dist.train --recipe=toy_{name}")
+    print(f"  python -m wgan_dist.train --recipe=toy_{name} --run_dir={_new_run_dir(name)}")
 
 
 def _print_images(settings: InspectSettings) -> None:
@@ -259,11 +279,12 @@ def _print_images(settings: InspectSettings) -> None:
     median = sorted(inspection.shorter_sides)[len(inspection.images) // 2]
     size = settings.image_size or fitting_size(median, GPU_SIZE if on_gpu else CPU_SIZE)
     name = "+".join(source.name for source in sources)
-    suggestion = _suggestion_lines(settings, inspection, size, on_gpu)
+    suggestion = _suggestion_lines(settings, name, inspection, size, on_gpu)
     print("\n".join([name, *summary_lines(inspection, size), *suggestion]))
     if settings.out:
         chosen = choose_images(inspection, settings.count, settings.seed)
-        sheet = contact_sheet(listings, chosen, size, inspection.channels, settings.background)
+        with without_pillow_warnings():
+            sheet = contact_sheet(listings, chosen, size, inspection.channels, settings.background)
         with atomic_file(settings.out) as partial:
             labelled(enlarged(sheet), f"original | as training sees it, {size} x {size}").save(partial, "PNG")
         print(f"{settings.out}: {len(chosen)} images")

@@ -10,11 +10,18 @@ from wgan_dist.config.fields import setting
 class InspectSettings:
     """The settings of an inspection."""
 
-    data: tuple[str, ...] = setting((), "the data to inspect, instead of the argument after inspect")
-    image_size: int | None = setting(None, "size for the suggested command and the sheet; auto: by the median", least=1)
-    background: str = setting(Config.background, "colour under transparent pixels", parse=parse_background)
-    out: str = setting("", "PNG file for a sheet of images: the originals beside what training sees")
-    count: int = setting(24, "number of images on the sheet", least=1)
-    seed: int = setting(0, "seed that chooses these images", least=0)
-    cache_dir: str = setting(Config.cache_dir, "folder of downloaded images")
-    words: tuple[str, ...] = setting((), "inspect PATH[,PATH]", positional=True)
+    data: tuple[str, ...] = setting(
+        (), "The data to inspect, instead of the argument after inspect.", group="Choose the data"
+    )
+    image_size: int | None = setting(
+        None, "Size for the suggested command and the sheet; auto follows the median of the images.", least=1
+    )
+    background: str = setting(Config.background, "Colour under transparent pixels.", parse=parse_background)
+    cache_dir: str = setting(Config.cache_dir, "Folder of downloaded images.")
+
+    out: str = setting(
+        "", "PNG file for a sheet of images: the originals beside what training sees.", group="Draw a sheet"
+    )
+    count: int = setting(24, "Number of images on the sheet.", least=1)
+    seed: int = setting(0, "Seed that chooses these images.", least=0)
+    words: tuple[str, ...] = setting((), "The word inspect, and PATH[,PATH].", positional=True)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from wgan_dist.distributed.process_group import world
+
 
 @dataclass(frozen=True)
 class Traffic:
@@ -18,9 +20,10 @@ class Traffic:
 def traffic(wrapped: nn.Module) -> Traffic | None:
     """Return the mean over the backward passes that DistributedDataParallel measured: the first 10, then 1 in 100.
 
-    None for a network that is not wrapped in it, and before the first measurement.
+    None for a network that is not wrapped in it, with one process, which exchanges nothing, and before the first
+    measurement.
     """
-    if not isinstance(wrapped, DistributedDataParallel):
+    if not isinstance(wrapped, DistributedDataParallel) or world().size == 1:
         return None
     measured = wrapped._get_ddp_logging_data()  # torch has no public name for it; test_gradient_traffic.py needs it
     if "avg_backward_comm_time" not in measured:

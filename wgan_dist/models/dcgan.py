@@ -5,7 +5,6 @@ from torch import Tensor, nn
 from wgan_dist.models.init import init_dcgan
 from wgan_dist.models.layers import Critic, leaky_relu, norm_2d
 
-SIZES = (16, 32, 64, 128, 256)
 # The number of channels doubles with every halving of the size, up to this multiple of `features`.
 MAX_MULTIPLE = 8
 

@@ -1,4 +1,7 @@
-"""The registry of networks: each name with its class and what it supports. A new network is one file and one line."""
+"""The registry of networks: each name with its class and what it supports.
+
+A new network is one file, one line here, and one in `wgan_dist.config.network_choices`.
+"""
 
 import importlib
 from collections.abc import Callable, Sequence
@@ -9,7 +12,9 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from wgan_dist.config.fields import AUTO, unknown_name
+from wgan_dist.config import network_choices
+from wgan_dist.config.fields import AUTO
+from wgan_dist.config.network_choices import check_network, is_own_class
 from wgan_dist.models import dcgan, resnet, sagan, upsample
 from wgan_dist.models.mlp import MLPBatchNormGenerator, MLPCritic, MLPGenerator
 from wgan_dist.models.points import PointCritic, PointGenerator
@@ -28,30 +33,31 @@ class Network:
     sizes: Sequence[int]
 
 
-ANY_SIZE = range(1, 1025)
 # Points in the plane are described as images of one pixel with two channels, which no image has.
 POINT_SIZE, POINT_CHANNELS = 1, 2
-POINTS = (0,)
 
-GENERATORS = {
-    "dcgan": Network(dcgan.DCGANGenerator, 64, ("batch", "instance", "none"), dcgan.SIZES),
-    "dcgan_original": Network(dcgan.OriginalDCGANGenerator, 64, ("batch", "instance", "none"), dcgan.SIZES),
-    "sagan": Network(sagan.SAGANGenerator, 64, ("batch", "instance", "none"), sagan.SIZES),
-    "resnet": Network(resnet.ResNetGenerator, 128, ("batch", "instance", "none"), resnet.SIZES),
-    "upsample": Network(upsample.UpsampleGenerator, 64, ("batch",), upsample.SIZES),
-    "mlp": Network(MLPGenerator, 256, ("none",), ANY_SIZE),
-    "mlp_bn": Network(MLPBatchNormGenerator, 128, ("batch",), ANY_SIZE),
-    "points": Network(PointGenerator, 512, ("none",), POINTS),
+# The classes; `network_choices` has a line for each, with what it supports.
+GENERATOR_CLASSES: dict[str, Callable[..., nn.Module]] = {
+    "dcgan": dcgan.DCGANGenerator,
+    "dcgan_original": dcgan.OriginalDCGANGenerator,
+    "sagan": sagan.SAGANGenerator,
+    "resnet": resnet.ResNetGenerator,
+    "upsample": upsample.UpsampleGenerator,
+    "mlp": MLPGenerator,
+    "mlp_bn": MLPBatchNormGenerator,
+    "points": PointGenerator,
 }
-CRITICS = {
-    "dcgan": Network(dcgan.DCGANCritic, 64, ("instance", "layer", "batch", "none"), dcgan.SIZES),
-    "dcgan_original": Network(dcgan.OriginalDCGANCritic, 64, ("batch", "instance", "layer", "none"), dcgan.SIZES),
-    "sagan": Network(sagan.SAGANCritic, 64, ("batch", "instance", "layer", "none"), sagan.SIZES),
-    "resnet": Network(resnet.ResNetCritic, 128, ("none", "layer", "instance"), resnet.SIZES),
-    "upsample": Network(upsample.UpsampleCritic, 64, ("none",), upsample.SIZES),
-    "mlp": Network(MLPCritic, 512, ("none",), ANY_SIZE),
-    "points": Network(PointCritic, 512, ("none",), POINTS),
+CRITIC_CLASSES: dict[str, Callable[..., nn.Module]] = {
+    "dcgan": dcgan.DCGANCritic,
+    "dcgan_original": dcgan.OriginalDCGANCritic,
+    "sagan": sagan.SAGANCritic,
+    "resnet": resnet.ResNetCritic,
+    "upsample": upsample.UpsampleCritic,
+    "mlp": MLPCritic,
+    "points": PointCritic,
 }
+GENERATORS = {name: Network(build, *network_choices.GENERATORS[name]) for name, build in GENERATOR_CLASSES.items()}
+CRITICS = {name: Network(build, *network_choices.CRITICS[name]) for name, build in CRITIC_CLASSES.items()}
 
 
 @dataclass(frozen=True)
@@ -89,40 +95,12 @@ def _import_class(setting: str, name: str) -> Callable[..., nn.Module]:
     return network_class
 
 
-def is_own_class(name: str) -> bool:
-    """Return whether `name` is that of a custom network, module:Class, and not one of the registry."""
-    return ":" in name
-
-
-def _sizes_text(sizes: Sequence[int]) -> str:
-    return ", ".join(map(str, sizes)) if len(sizes) < 20 else f"{sizes[0]} to {sizes[-1]}"
-
-
-def _registered(setting: str, name: str, image_size: int, channels: int, norm: str) -> Network:
-    """Return the registry's entry, after checking that it supports the size, the channels and the norm."""
-    registry = GENERATORS if setting == "generator" else CRITICS
-    if name not in registry:
-        raise unknown_name(setting, name, [*registry, "module:Class"])
-    network = registry[name]
-    data = "points" if channels == POINT_CHANNELS else "images"
-    supported = "points" if network.sizes is POINTS else "images"
-    if data != supported:
-        fitting = [other for other, entry in registry.items() if (entry.sizes is POINTS) == (data == "points")]
-        expected = ", ".join([*fitting, "module:Class"])
-        raise UserError(f"{setting}={name}: is for {supported}, and the data are {data}; expected {expected}")
-    if data == "images" and image_size not in network.sizes:
-        raise UserError(f"image_size={image_size}: the {name} {setting} supports {_sizes_text(network.sizes)}")
-    if norm != AUTO and norm not in network.norms:
-        raise UserError(f"{setting}_norm={norm}: the {name} {setting} supports {', '.join(network.norms)}")
-    return network
-
-
 def _spec(
     setting: str, name: str, features: int | None, norm: str, spectral_norm: bool, arguments: dict[str, Any]
 ) -> NetworkSpec:
     if is_own_class(name):
         return NetworkSpec(name, arguments | {"features": features, "norm": norm}, spectral_norm)
-    network = _registered(setting, name, arguments["image_size"], arguments["channels"], norm)
+    network = check_network(setting, name, arguments["image_size"], arguments["channels"] == POINT_CHANNELS, norm)
     chosen = {"features": features or network.features, "norm": network.norms[0] if norm == AUTO else norm}
     return NetworkSpec(name, arguments | chosen, spectral_norm)
 

@@ -6,7 +6,6 @@ from torch.nn.functional import interpolate
 from wgan_dist.models.init import HE_GAIN, init_glorot
 from wgan_dist.models.layers import ConvDownsample, Critic, UpsampleConv, norm_2d
 
-SIZES = (32, 64, 128)
 # Channels as multiples of `features`: of the generator at 4×4 and after each block, of the critic after its first layer
 # and after each block. CIFAR-10's critic has another structure.
 GENERATOR_MULTIPLES = {32: (1, 1, 1, 1), 64: (8, 8, 4, 2, 1), 128: (8, 8, 8, 4, 2, 1)}

@@ -5,8 +5,6 @@ from torch import nn
 from wgan_dist.models import dcgan
 from wgan_dist.models.layers import SelfAttention2d
 
-# Attention compares every position with every other: at 256×256 a gigabyte for one map of one image.
-SIZES = dcgan.SIZES[:-1]
 ATTENTION_LAYERS = 2
 
 

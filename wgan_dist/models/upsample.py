@@ -8,7 +8,6 @@ from torch.nn.functional import pad
 from wgan_dist.models.init import init_glorot
 from wgan_dist.models.layers import Critic, leaky_relu
 
-SIZES = (28, 32)
 # Both networks compute at this size; images are cropped from it, or padded to it with zeros.
 INNER_SIZE = 32
 # BatchNorm as in Keras, from which these networks come. Torch's momentum is the weight of the new value.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wgan_dist.checkpoints.generator_file import EMA_FILE, Artifact
+from wgan_dist.checkpoints.generator_file import Artifact
 from wgan_dist.config.fields import show
 from wgan_dist.data.synthetic import are_points
 from wgan_dist.reporting import curves, samples
@@ -207,9 +207,6 @@ def _final_samples(
     run: RunData, folder: str, options: ReportOptions
 ) -> tuple[LatentSpace | None, Picture | str, NearestImages | str]:
     """Return the latent space of the averaged generator, its samples, and their nearest training images."""
-    if not (run.folder / EMA_FILE).is_file():
-        missing = "This run has not saved a generator yet."
-        return None, missing, missing
     try:
         generator = samples.load_generator(run, options.generator)
     except UserError as error:

@@ -14,7 +14,7 @@ from wgan_dist.checkpoints.generator_file import Description
 from wgan_dist.checkpoints.run_dir import SAMPLES
 from wgan_dist.config import Config, is_run
 from wgan_dist.config.fields import show
-from wgan_dist.models.registry import is_own_class
+from wgan_dist.config.network_choices import is_own_class
 from wgan_dist.reporting.run_data import Measurement, RunData, read_best, read_run
 from wgan_dist.tracking.metric_names import METRICS
 from wgan_dist.utils.errors import UserError

@@ -12,15 +12,19 @@ from wgan_dist.utils.errors import UserError
 class ReportOptions:
     """The settings of `python -m wgan_dist.report`. Raises UserError unless `runs` are different run folders."""
 
-    runs: tuple[str, ...] = setting((), "the run folders", positional=True)
-    out: str = setting("report.html", "the page; its pictures are written to a folder named after it, report_files/")
-    gif: bool = setting(False, "add an animation of each run's samples in the course of training")
-    count: int = setting(64, "number of images in each grid of final samples", least=1)
-    seed: int = setting(0, "seed of the noise of the final samples", least=0)
-    neighbours: int = setting(8, "number of generated images shown above their nearest training images", least=1)
-    frames: int = setting(25, "maximum number of pictures of a run's fixed noise, evenly spaced", least=2)
-    timing: bool = setting(True, "time every exported file of each run, which takes a few seconds per file")
-    generator: str = setting("", "module:Class of a custom network")
+    runs: tuple[str, ...] = setting((), "The run folders.", positional=True)
+    out: str = setting(
+        "report.html",
+        "The page; its pictures are written to a folder named after it, report_files/.",
+        group="Write the page",
+    )
+    gif: bool = setting(False, "Add an animation of each run's samples in the course of training.")
+    count: int = setting(64, "Number of images in each grid of final samples.", least=1)
+    seed: int = setting(0, "Seed of the noise of the final samples.", least=0)
+    neighbours: int = setting(8, "Number of generated images shown above their nearest training images.", least=1)
+    frames: int = setting(25, "Maximum number of pictures of a run's fixed noise, evenly spaced.", least=2)
+    timing: bool = setting(True, "Time every exported file of each run, which takes a few seconds per file.")
+    generator: str = setting("", "The module:Class of a custom network.")
 
     def __post_init__(self) -> None:
         if Path(self.out).suffix.lower() != ".html":

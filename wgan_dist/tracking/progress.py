@@ -8,6 +8,7 @@ from typing import Any
 
 from wgan_dist.tracking.metric_names import RECORDED
 from wgan_dist.utils.console import STARTED, print_now
+from wgan_dist.utils.remaining_time import RemainingTime
 
 # The units of a duration with their seconds, from the greatest on.
 UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
@@ -23,7 +24,7 @@ def duration_text(seconds: float) -> str:
 
 
 class ProgressLine:
-    """A line with the step, the last metrics and the remaining time.
+    """A line with the step, the last metrics and the remaining time at the pace of the last minutes.
 
     A terminal shows one line that is rewritten in place; a file, a pipe and a terminal that cannot rewrite get a new
     line for each record. There are no colours.
@@ -32,11 +33,11 @@ class ProgressLine:
     def __init__(self, first_step: int, total_steps: int) -> None:
         self.first_step, self.total_steps = first_step, total_steps
         self.started = time.monotonic()
+        self.remaining_time = RemainingTime(self.started, first_step)
         self.rewrites = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
     def _remaining(self, step: int) -> str:
-        seconds_per_step = (time.monotonic() - self.started) / (step - self.first_step)
-        return duration_text(seconds_per_step * (self.total_steps - step))
+        return duration_text(self.remaining_time.estimate(time.monotonic(), step, self.total_steps))
 
     def first(self, step: int) -> None:
         """Estimate the time of the whole run after the first step of this process: the first record may be far off."""

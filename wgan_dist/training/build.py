@@ -11,13 +11,14 @@ from torch.optim import Optimizer
 
 from wgan_dist import distributed
 from wgan_dist.config import Config
+from wgan_dist.config.network_choices import is_own_class
 from wgan_dist.losses.adversarial import LOSSES
 from wgan_dist.losses.gradient_penalty import PENALTIES
 from wgan_dist.losses.modules import CriticLoss, GeneratorLoss, detached_critic
 from wgan_dist.models.fast_layers import use_fast_ops, without_second_derivatives
 from wgan_dist.models.from_config import network_specs
 from wgan_dist.models.layers import has_batchnorm
-from wgan_dist.models.registry import build_critic, build_generator, is_own_class
+from wgan_dist.models.registry import build_critic, build_generator
 from wgan_dist.training.buffer_snapshot import BufferSnapshot
 from wgan_dist.training.ema import EMAGenerator
 from wgan_dist.training.grad_scaler import GradScaler
@@ -182,9 +183,10 @@ def _check_norms(config: Config, generator: nn.Module, critic: nn.Module) -> Non
             "expected critic_norm=none, or a penalty"
         )
     for name, network in (("batch_size", critic), ("generator_batch_size", generator)):
-        size = getattr(config, name) or config.batch_size
+        own_size = getattr(config, name)
+        size, given = own_size or config.batch_size, name if own_size else "batch_size"
         smallest = min(size, config.batch_size) // config.accumulation
         if smallest < 2 and has_batchnorm(network):
             raise UserError(
-                f"{name}={size} with accumulation={config.accumulation}: BatchNorm needs two samples at a time"
+                f"{given}={size} with accumulation={config.accumulation}: BatchNorm needs two samples at a time"
             )

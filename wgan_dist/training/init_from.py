@@ -5,10 +5,10 @@ from pathlib import Path
 from wgan_dist import distributed
 from wgan_dist.checkpoints import generator_file, safetensors_io
 from wgan_dist.checkpoints.checkpoint import CRITIC_FILE, LoadedCheckpoint, TrainingObjects
-from wgan_dist.checkpoints.checkpoint_folders import newest_checkpoint
+from wgan_dist.checkpoints.checkpoint_folders import checkpoint_folders, newest_checkpoint
 from wgan_dist.checkpoints.generator_file import RAW_FILE
-from wgan_dist.checkpoints.run_dir import CHECKPOINTS
-from wgan_dist.config import Config
+from wgan_dist.checkpoints.run_dir import CHECKPOINTS, no_checkpoint_yet
+from wgan_dist.config import Config, is_run
 from wgan_dist.models.registry import NetworkSpec
 from wgan_dist.training.ema import EMAGenerator
 from wgan_dist.utils.errors import UserError
@@ -40,6 +40,8 @@ def _init_both(source: Path, spec: NetworkSpec, objects: TrainingObjects) -> str
             return source
         if not source.is_dir():
             raise UserError(f"init_from={source}: there is no such file or folder")
+        if is_run(source) and not checkpoint_folders(source / CHECKPOINTS):
+            raise UserError(f"init_from={source}: {no_checkpoint_yet(source)}")
         return newest_checkpoint(source / CHECKPOINTS, set_aside=False)
 
     folder: Path = distributed.broadcast_from_main(find)  # the source may be running, and save another meanwhile

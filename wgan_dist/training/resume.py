@@ -1,5 +1,6 @@
 """Resume a run: find its newest checkpoint, check that it belongs to the same run, and restore every value."""
 
+import shlex
 from pathlib import Path
 
 from wgan_dist import distributed
@@ -11,6 +12,20 @@ from wgan_dist.checkpoints.train_state import TrainState
 from wgan_dist.config import Config, differences
 from wgan_dist.training.schedule import Schedule
 from wgan_dist.utils.errors import UserError
+
+# With any of them changed, the weights of a run do not fit.
+NETWORK_SETTINGS = {
+    "image_size",
+    "channels",
+    "generator",
+    "critic",
+    "generator_features",
+    "critic_features",
+    "generator_norm",
+    "critic_norm",
+    "spectral_norm",
+    "latent_dim",
+}
 
 
 def find_checkpoint(config: Config) -> Path | None:
@@ -57,7 +72,19 @@ def _check_same_run(saved: SavedState, config: Config, data_fingerprint: str, sc
     if state.critic_iteration >= schedule.critic_iterations(state.step):
         raise UserError(f"resume: {state.critic_iteration} critic iterations within step {state.step}: there are fewer")
     changed = differences(config, saved.config)
+    names = {line.partition("=")[0] for line in changed}
     if changed:
-        raise UserError(f"resume: settings that decide the result differ from the run's: {'; '.join(changed)}")
+        settings = "; ".join(changed)
+        raise UserError(
+            f"resume: settings that decide the result differ from the run's: {settings}. {_instead(config, names)}"
+        )
     if saved.data_fingerprint != data_fingerprint:
-        raise UserError(f"resume: data={','.join(config.data)}: its images are not those the run began with")
+        images = f"data={','.join(config.data)}: its images are not those the run began with"
+        raise UserError(f"resume: {images}. {_instead(config, names)}")
+
+
+def _instead(config: Config, changed: set[str]) -> str:
+    """Return the sentence that says how to train with changed settings or data, from the run's weights if these fit."""
+    if changed & NETWORK_SETTINGS:
+        return "They need another run, with another --run_dir, since its weights do not fit"
+    return f"To start another run from its weights: --init_from={shlex.quote(config.run_dir)} and another --run_dir"

@@ -12,12 +12,12 @@ from wgan_dist.checkpoints.generator_file import EMA_FILE
 from wgan_dist.checkpoints.run_dir import SAMPLES, check_run_dir, make_run_dir
 from wgan_dist.checkpoints.train_state import TrainState
 from wgan_dist.config import CONFIG_FILE, Config, changed_settings, check_together, to_yaml
+from wgan_dist.config.network_choices import is_own_class
 from wgan_dist.data.datasets import Dataset, ImageDataset, open_images, open_points
 from wgan_dist.data.decoding import ProgressCallback, progress_reporter
 from wgan_dist.data.sources.paths import expand_home
 from wgan_dist.data.synthetic import are_points
 from wgan_dist.models.from_config import ASSUMED_CHANNELS, network_specs
-from wgan_dist.models.registry import is_own_class
 from wgan_dist.tracking import trackers
 from wgan_dist.training.absolute_paths import with_absolute_paths
 from wgan_dist.training.build_callbacks import build_callbacks

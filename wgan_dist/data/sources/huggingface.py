@@ -12,6 +12,7 @@ from urllib.request import getproxies
 
 from PIL import Image
 
+from wgan_dist.config.text_lists import HUGGING_FACE, split_reference
 from wgan_dist.data.sources.base import BadImageError, ImageListing, Source, open_image_bytes, open_image_file
 from wgan_dist.data.sources.folder import list_files
 from wgan_dist.data.sources.paths import (
@@ -24,7 +25,6 @@ from wgan_dist.data.sources.paths import (
 )
 from wgan_dist.utils.errors import UserError
 
-PREFIX = "hf:"
 HUB, OFFLINE = "huggingface.co", "HF_HUB_OFFLINE"
 MISSING = 'needs Hugging Face datasets: pip install "wgan_dist[hf]"'
 ACCEPTED = "expected hf:NAME[:SPLIT][#COLUMN], where NAME is a data set of the Hub or a path"
@@ -55,8 +55,7 @@ class Reference:
 
 def parse(data: str) -> Reference:
     """Return the parts of `hf:NAME[:SPLIT][#COLUMN]`; raise UserError for an invalid text or a missing path."""
-    rest, _, column = data.removeprefix(PREFIX).partition("#")
-    name, _, split = (rest, "", "") if os.path.lexists(rest) else rest.partition(":")
+    name, split, column = split_reference(data.removeprefix(HUGGING_FACE))
     if not name:
         raise UserError(f"data={data}: {ACCEPTED}")
     is_path = name.startswith(("~", ".", os.sep))

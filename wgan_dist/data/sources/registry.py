@@ -4,19 +4,17 @@ import dataclasses
 import os
 from pathlib import Path
 
-from wgan_dist.config.fields import unknown_name
+from wgan_dist.config.data_choices import DATA_SETS, POINTS, unknown_data
+from wgan_dist.config.text_lists import HUGGING_FACE, path_exists, split_reference
 from wgan_dist.data.sources.archives import SUFFIXES, archive_source, is_archive
 from wgan_dist.data.sources.base import Source
 from wgan_dist.data.sources.folder import folder_source
-from wgan_dist.data.sources.huggingface import PREFIX, hugging_face_source
+from wgan_dist.data.sources.huggingface import hugging_face_source
 from wgan_dist.data.sources.idx import DIGITS, find_idx_files, idx_source
 from wgan_dist.data.sources.paths import expand_home, name_of_path
 from wgan_dist.data.sources.torchvision_datasets import TORCHVISION, torchvision_source
 from wgan_dist.data.sources.webdataset import is_pattern, pattern_source, shards_in, shards_source
-from wgan_dist.data.synthetic import DRAWS
 from wgan_dist.utils.errors import UserError
-
-KNOWN_NAMES = ("digits", *DRAWS, *TORCHVISION)
 
 
 def _open_folder(path: Path) -> Source:
@@ -27,18 +25,10 @@ def _open_folder(path: Path) -> Source:
     return folder_source(path)
 
 
-def _unknown_data(data: str, path: Path) -> UserError:
-    if path.exists():
-        return UserError(f"data={data}: expected a folder, or a file ending in {', '.join(SUFFIXES)}")
-    if os.sep in data or data.startswith((".", "~")) or Path(data).suffix[1:].isalpha():
-        return UserError(f"data={data}: there is no such folder or file")
-    return unknown_name("data (no folder of that name, and not a data set)", data, list(KNOWN_NAMES))
-
-
 def _open(data: str, cache_dir: Path) -> Source:
     if data == "digits":
         return idx_source(DIGITS, find_idx_files(DIGITS), data)
-    if data.startswith(PREFIX):
+    if data.startswith(HUGGING_FACE):
         return hugging_face_source(data, cache_dir)
     if is_pattern(data):
         return pattern_source(data)
@@ -49,23 +39,24 @@ def _open(data: str, cache_dir: Path) -> Source:
         return torchvision_source(data, cache_dir)
     if is_archive(path):
         return archive_source(path, data, cache_dir)
-    raise _unknown_data(data, path)
+    if path.exists():
+        raise UserError(f"data={data}: expected a folder, or a file ending in {', '.join(SUFFIXES)}")
+    raise unknown_data(data)
 
 
 def absolute_data(data: str) -> str:
     """Return the value of `--data` that names the same data from every folder; names of data sets stay as they are."""
-    if data == "digits" or data in DRAWS:
+    if data == "digits" or data in POINTS:
         return data
-    prefix = PREFIX if data.startswith(PREFIX) else ""
-    path = os.path.expanduser(data.removeprefix(prefix))  # noqa: PTH111 a Path would drop a final slash
-    # A split and a column may follow the path of a Hugging Face data set.
-    exists = os.path.lexists(path.partition("#")[0]) or os.path.lexists(path.partition("#")[0].rpartition(":")[0])
-    return prefix + os.path.abspath(path) if exists or is_pattern(data) else data  # noqa: PTH100 keeps links
+    prefix = HUGGING_FACE if data.startswith(HUGGING_FACE) else ""
+    path = os.path.expanduser(data.removeprefix(prefix))  # noqa: PTH111 a pattern is no Path
+    is_path = path_exists(split_reference(path)[0] if prefix else path) or is_pattern(data)
+    return prefix + os.path.abspath(path) if is_path else data  # noqa: PTH100 a pattern is no Path
 
 
 def _is_known(data: str) -> bool:
     """Return whether `data` names a known data set; a folder of that name comes before those of torchvision."""
-    return data in KNOWN_NAMES and (data == "digits" or not Path(data).is_dir())
+    return data in DATA_SETS and (data == "digits" or not Path(data).is_dir())
 
 
 def open_source(data: str, cache_dir: Path) -> Source:
@@ -80,6 +71,6 @@ def open_source(data: str, cache_dir: Path) -> Source:
         source = _open(data, cache_dir)
     except OSError as error:
         raise UserError(f"data={data}: cannot be read: {error.strerror or error}") from error
-    if source.name in KNOWN_NAMES and not _is_known(data):
+    if source.name in DATA_SETS and not _is_known(data):
         return dataclasses.replace(source, name=f"{source.name}/")
     return source

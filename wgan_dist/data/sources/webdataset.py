@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from wgan_dist.config.text_lists import path_exists
 from wgan_dist.data.sources.archives import TAR, Member, list_members, tar_members
 from wgan_dist.data.sources.base import ImageListing, Source
 from wgan_dist.data.sources.paths import (
@@ -32,7 +33,7 @@ SplitName = Callable[[str], tuple[str | None, str | None]]
 
 def is_pattern(data: str) -> bool:
     """Return whether `data` names several files by braces, as `shards/{000..099}.tar`."""
-    return "{" in data and not os.path.lexists(data)
+    return "{" in data and not path_exists(data)
 
 
 def expand_pattern(data: str) -> list[str]:

@@ -1,0 +1,6 @@
+"""The command `python -m wgan_dist`, which lists all commands."""
+
+from wgan_dist.config.command_list import main
+
+if __name__ == "__main__":
+    main()
