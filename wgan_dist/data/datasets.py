@@ -1,7 +1,7 @@
 """The data sets that training draws batches from: images in memory-mapped pixels, and points in the plane."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,12 +27,14 @@ class ImageDataset:
         pixels: uint8 of shape [n, channels, image_size, image_size].
         fingerprint: The SHA-256 of the shape and all pixels.
         bad: A message for each unreadable image that was left out.
+        left_out: The number of files that are no images by their names, by suffix.
     """
 
     name: str
     pixels: Pixels
     fingerprint: str
     bad: tuple[str, ...]
+    left_out: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -115,8 +117,8 @@ def open_images(
     folder = expand_home(cache_dir, f"cache_dir={cache_dir}")
     sources = [open_source(value, folder) for value in data]
     cache = PixelCache(folder, sources, image_size, channels, background, skip_bad_images)
-    pixels, fingerprint, errors = cache.load(progress or (lambda done, total: None))
+    pixels, fingerprint, errors, left_out = cache.load(progress or (lambda done, total: None))
     check_unreadable(errors, skip_bad_images)
     if not len(pixels):
         raise UserError(f"data={','.join(data)}: no readable image")
-    return ImageDataset("+".join(source.name for source in sources), pixels, fingerprint, tuple(errors))
+    return ImageDataset("+".join(source.name for source in sources), pixels, fingerprint, tuple(errors), left_out)
