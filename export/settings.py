@@ -1,8 +1,10 @@
 """The settings of the export commands. Nothing here imports torch, so that the commands start at once."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from wgan_dist.config.fields import setting
+from wgan_dist.config.output_paths import check_file, check_folder
 
 FP32, BF16, FP16, INT8 = "fp32", "bf16", "fp16", "int8"
 
@@ -19,28 +21,36 @@ class GeneratorSettings:
 
 @dataclass(frozen=True)
 class ExportSettings(GeneratorSettings):
-    """The settings of every export to one file."""
+    """The settings of every export to one file. Raises UserError unless `out` ends in the suffix of the format."""
+
+    SUFFIX: ClassVar[str]
 
     uint8: bool = setting(False, "output uint8 [n, h, w, c] ready to save, instead of float32 [n, c, h, w] in [-1, 1]")
     tolerance: float = setting(1e-4, "fp32: maximum difference from the network, in float images of [-1, 1]", least=0)
     psnr: float = setting(35.0, "other precisions: minimum peak signal-to-noise ratio against the network, in dB")
     precision: str = setting(FP32, "number format of the computation", choices=(FP32,))
 
+    def __post_init__(self) -> None:
+        if self.out:
+            check_file(self.out, self.SUFFIX)
+
 
 @dataclass(frozen=True)
 class OnnxSettings(ExportSettings):
     """The settings of the ONNX export."""
 
+    SUFFIX = ".onnx"
     precision: str = setting(
         FP32, "number format of the computation: int8 for CPUs, fp16 for GPUs", choices=(FP32, FP16, INT8)
     )
-    opset: int = setting(20, "version of the ONNX operator set", least=18, below=24)
+    opset: int = setting(20, "version of the ONNX operator set", least=15, below=24)
 
 
 @dataclass(frozen=True)
 class TorchScriptSettings(ExportSettings):
     """The settings of the TorchScript export."""
 
+    SUFFIX = ".pt"
     precision: str = setting(FP32, "number format of the computation", choices=(FP32, BF16))
 
 
@@ -48,16 +58,20 @@ class TorchScriptSettings(ExportSettings):
 class ProgramSettings(ExportSettings):
     """The settings of the export as a torch program."""
 
+    SUFFIX = ".pt2"
     precision: str = setting(FP32, "number format of the computation", choices=(FP32, BF16))
     compiled: bool = setting(False, "compile for this machine with AOTInductor; needs a C++ compiler")
 
 
 @dataclass(frozen=True)
 class FolderSettings(GeneratorSettings):
-    """The settings of every export to a folder."""
+    """The settings of every export to a folder. Raises UserError if `out` has the suffix of a file."""
 
     ckpt: str = setting("", "run folder, checkpoint folder, generator.safetensors, or a file written by export.onnx")
     out: str = setting("", "folder to write")
+
+    def __post_init__(self) -> None:
+        check_folder(self.out)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from wgan_dist.config import Config, parse_background
 from wgan_dist.config.command_line import run_command
 from wgan_dist.config.fields import AUTO, setting
 from wgan_dist.config.metric_choices import parse_metrics
+from wgan_dist.config.output_paths import check_file
 
 USAGE = """
 Measure generators, in any of their files, or images of any other program.
@@ -27,7 +28,7 @@ def _parse_background(value: Any) -> str | None:
 
 @dataclass(frozen=True)
 class EvaluateSettings:
-    """The settings of the command."""
+    """The settings of the command. Raises UserError unless `out` names a JSON file."""
 
     ckpt: tuple[str, ...] = setting((), "run or checkpoint folders, .safetensors, .pt or .onnx files, by commas")
     samples: str = setting("", "folder of images to measure instead of a generator")
@@ -52,6 +53,10 @@ class EvaluateSettings:
     )
     cache_dir: str = setting("~/.cache/wgan_dist", "folder of decoded images and of features")
     out: str = setting("", "JSON file to write, also of files outside of run folders")
+
+    def __post_init__(self) -> None:
+        if self.out:
+            check_file(self.out, ".json")
 
 
 if __name__ == "__main__":

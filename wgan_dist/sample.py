@@ -5,6 +5,7 @@ from pathlib import Path
 
 from wgan_dist.config import command_line
 from wgan_dist.config.fields import setting
+from wgan_dist.config.output_paths import PICTURES, check_file, check_file_or_folder
 from wgan_dist.utils.errors import UserError
 
 USAGE = """
@@ -24,7 +25,7 @@ class SampleSettings:
     ckpt: str = setting("", "run folder, checkpoint folder or generator.safetensors")
     count: int | None = setting(None, "number of samples; auto: 64, or 8 per row of --truncation", least=1)
     seed: int = setting(0, "the same seed gives the same samples", least=0)
-    out: str = setting("grid.png", "picture of a grid, or folder of image files; for points a picture or .csv")
+    out: str = setting("grid.png", "picture of a grid, or folder/ of image files; for points a picture or .csv")
     weights: str = setting("ema", "averaged or last weights", choices=("ema", "raw"))
     interpolate: tuple[int, ...] = setting((), "seeds to interpolate between, as 1,2,3", least=0)
     frames: int = setting(8, "number of images from one seed to the next", least=2)
@@ -40,6 +41,10 @@ class SampleSettings:
             raise UserError("interpolate with truncation: expected one of them")
         if len(self.interpolate) == 1:
             raise UserError(f"interpolate={self.interpolate[0]}: expected at least two seeds, as 1,2")
+        if self.truncation:
+            check_file(self.out, *PICTURES)
+        else:
+            check_file_or_folder(self.out, *PICTURES, *(() if self.interpolate else (".csv",)))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """The command `python -m wgan_dist.data inspect`: summarise data before training on them."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from wgan_dist.config import command_line
 from wgan_dist.config.fields import from_flags
+from wgan_dist.config.output_paths import check_file
 from wgan_dist.data.inspect_settings import InspectSettings
 from wgan_dist.utils.errors import UserError
 
@@ -32,8 +32,8 @@ def inspect_settings(flags: Mapping[str, Any]) -> InspectSettings:
         settings = from_flags(InspectSettings, {**flags, "data": settings.words[1]})
     if not settings.data:
         raise UserError("inspect: expected a folder, archive or name, as inspect photos/")
-    if settings.out and Path(settings.out).suffix.lower() != ".png":
-        raise UserError(f"out={settings.out}: expected a file ending in .png")
+    if settings.out:
+        check_file(settings.out, ".png")
     return settings
 
 
