@@ -13,6 +13,7 @@ import torch
 
 from export.metadata import metadata
 from export.network import Export, in_precision, load, with_convolutions
+from export.onnx_graph import TORCH_OPSET, in_opset, set_least_ir_version, simplify
 from export.parity import Runner, write_checked
 from export.quantize import to_int8
 from export.settings import FP16, INT8, OnnxSettings
@@ -35,12 +36,13 @@ def to_onnx(export: Export, settings: OnnxSettings) -> onnx.ModelProto:
             input_names=["z"],
             output_names=["points" if description.makes_points else "images"],
             dynamic_shapes=({0: torch.export.Dim("n")},),
-            opset_version=settings.opset,
+            opset_version=max(settings.opset, TORCH_OPSET),
             dynamo=True,
             verbose=False,
         )
     assert program is not None
-    model: onnx.ModelProto = program.model_proto
+    model: onnx.ModelProto = in_opset(program.model_proto, settings.opset)
+    simplify(model)
     onnx.helper.set_model_props(model, metadata(export.source, settings.uint8, settings.precision))
     onnx.checker.check_model(model, full_check=True)
     return model
@@ -64,10 +66,11 @@ def write_onnx(settings: OnnxSettings) -> tuple[Path, str]:
 
     Raises UserError, and leaves no file, if there is no generator or the file is not near enough to it.
     """
-    export = load(settings, ".onnx")
+    export = load(settings, settings.SUFFIX)
     model = to_onnx(export, settings)
     if settings.precision == INT8:
         model = to_int8(model, _calibration_latents(export))
+    set_least_ir_version(model)
     return export.out, write_checked(export, model.SerializeToString(deterministic=True), _open_onnx, settings)
 
 
