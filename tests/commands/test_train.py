@@ -187,7 +187,7 @@ def test_own_pictures_of_every_kind_train(tiny: dict[str, str], tmp_path: Path) 
     done = run(*TRAIN, *as_flags(own), "--skip_bad_images", cwd=tmp_path)
     assert "left out 1 unreadable images, the first: 'nested/broken.jpg'" in done.stderr
     assert "35 images of photos" in done.stdout
-    assert "\nleft out 4 files that are no images: .txt 2, .md 1, .db 1\n" in done.stdout
+    assert "\nleft out 4 files that are no images: .txt 2, .db 1, .md 1\n" in done.stdout
     assert "channels=3" in done.stdout
 
 

@@ -57,7 +57,7 @@ def test_what_may_be_an_image_is_tried(tmp_path: Path, name: str) -> None:
 def test_without_any_image_the_data_are_refused(tmp_path: Path, kind: str) -> None:
     files = {"a.txt": b"", "b.json": b""}
     path = write_folder(tmp_path / kind, files) if kind == "folder" else write(tmp_path / kind, files)
-    with pytest.raises(UserError, match="holds no image"):
+    with pytest.raises(UserError, match="holds no image, but 2 files that are no images: .json 1, .txt 1$"):
         open_source(str(path), tmp_path / "cache").list_images()
 
 

@@ -19,7 +19,7 @@ from typing import IO
 from PIL import Image
 
 from wgan_dist.data.sources.base import BadImageError, ImageListing, Source, open_image_bytes
-from wgan_dist.data.sources.other_files import count_by_suffix, may_be_image
+from wgan_dist.data.sources.other_files import count_by_suffix, may_be_image, only_others
 from wgan_dist.data.sources.paths import error_line, hash_of, is_hidden, name_of_path, size_and_mtime
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import make_folder
@@ -206,9 +206,9 @@ def archive_source(path: Path, data: str, cache_dir: Path) -> Source:
             members = _zip_members(path, data) if suffix == ZIP else tar_members(path, data)
         by_name = {member.name: member for member in members}
         names = sorted(name for name in by_name if may_be_image(name))
-        if not names:
-            raise UserError(f"data={data}: the archive holds no image")
         left_out = count_by_suffix(by_name.keys() - names)
+        if not names:
+            raise UserError(f"data={data}: the archive holds no image{only_others(left_out)}")
         return list_members((by_name[name] for name in names), left_out)
 
     identity = hash_of([str(path.resolve()), *size_and_mtime(path)])

@@ -34,7 +34,13 @@ def count_by_suffix(names: Iterable[str]) -> Counter[str]:
     return Counter(suffix_of(name) or name.rpartition("/")[2].strip() for name in names)
 
 
+def only_others(left_out: Mapping[str, int]) -> str:
+    """Return what follows "holds no image": the files that are there, or nothing if there are none."""
+    return f", but {left_out_line(left_out)}" if left_out else ""
+
+
 def left_out_line(left_out: Mapping[str, int]) -> str:
     """Return in words how many files of which suffixes are no images, the most frequent first."""
-    counts = ", ".join(f"{suffix} {count:,}" for suffix, count in Counter(left_out).most_common())
+    by_count = sorted(left_out.items(), key=lambda item: (-item[1], item[0]))
+    counts = ", ".join(f"{suffix} {count:,}" for suffix, count in by_count)
     return f"{sum(left_out.values()):,} files that are no images: {counts}"
