@@ -76,7 +76,8 @@ def _as_nchw(samples: Tensor) -> Tensor:
 
 def _open_torch(path: Path) -> _Generator:
     """Open a program (.pt2) or a TorchScript file (.pt)."""
-    file_format, open_file = ("program", open_program) if path.suffix == ".pt2" else ("torchscript", open_torchscript)
+    is_program = path.suffix.lower() == ".pt2"
+    file_format, open_file = ("program", open_program) if is_program else ("torchscript", open_torchscript)
     try:
         stored, generate = open_file(path)
     except UserError as error:
@@ -112,9 +113,9 @@ def _open_onnx(path: Path) -> _Generator:
 
 
 def _open(path: Path, own_class: str) -> _Generator:
-    if path.suffix == ".onnx":
+    if path.suffix.lower() == ".onnx":
         return _open_onnx(path)
-    if path.suffix in (".pt", ".pt2"):
+    if path.suffix.lower() in (".pt", ".pt2"):
         return _open_torch(path)
     return _open_safetensors(path, own_class)
 

@@ -14,6 +14,7 @@ import torch
 
 from export.metadata import metadata
 from export.network import Export, in_precision, load, with_convolutions
+from export.onnx_graph import TORCH_OPSET, in_opset, set_least_ir_version, simplify
 from export.parity import Runner, write_checked
 from export.quantize import to_int8
 from export.settings import FP16, FP32, INT8, OnnxSettings
@@ -37,12 +38,13 @@ def to_onnx(export: Export, settings: OnnxSettings) -> onnx.ModelProto:
             input_names=["z"],
             output_names=["points" if description.makes_points else "images"],
             dynamic_shapes=({0: torch.export.Dim("n")},),
-            opset_version=settings.opset,
+            opset_version=max(settings.opset, TORCH_OPSET),
             dynamo=True,
             verbose=False,
         )
     assert program is not None
-    model: onnx.ModelProto = program.model_proto
+    model: onnx.ModelProto = in_opset(program.model_proto, settings.opset)
+    simplify(model)
     onnx.helper.set_model_props(model, metadata(export.source, settings.uint8, settings.precision))
     onnx.checker.check_model(model, full_check=True)
     return model
@@ -66,12 +68,13 @@ def write_onnx(settings: OnnxSettings) -> tuple[Path, str]:
 
     Raises UserError, and leaves no file, if there is no generator or the file is not near enough to it.
     """
-    export = load(settings, ".onnx")
+    export = load(settings, settings.SUFFIX)
     model, size = to_onnx(export, settings), ""
     if settings.precision == INT8:
         bytes_in_fp32 = model.ByteSize()
         model = to_int8(model, _calibration_latents(export))
         size = f"; the file has {model.ByteSize() / bytes_in_fp32:.0%} of its size in fp32"
+    set_least_ir_version(model)
     text = write_checked(export, model.SerializeToString(deterministic=True), _open_onnx, settings)
     return export.out, text + size
 

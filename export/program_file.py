@@ -22,7 +22,7 @@ from export.parity import Runner, write_checked
 from export.settings import ProgramSettings
 from wgan_dist.utils.errors import UserError
 
-SUFFIX, COMPILED_SUFFIX = ".pt2", ".compiled.pt2"
+COMPILED_SUFFIX = ".compiled.pt2"
 # A folder that a compiled package contains and an exported program does not.
 COMPILED_FOLDER = "/aotinductor/"
 
@@ -102,9 +102,7 @@ def _open_runner(path: Path) -> Runner:
 
 def export_program(settings: ProgramSettings) -> None:
     """Write a program and print how near it is to the network."""
-    export = load(settings, COMPILED_SUFFIX if settings.compiled else SUFFIX)
-    if export.out.suffix != SUFFIX:
-        raise UserError(f"out={export.out}: expected a file ending in {SUFFIX}, which torch requires")
+    export = load(settings, COMPILED_SUFFIX if settings.compiled else settings.SUFFIX)
     if settings.compiled:
         _check_compiler()
     about = metadata(export.source, settings.uint8, settings.precision)

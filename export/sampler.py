@@ -7,18 +7,22 @@
     for batch in Sampler("generator.onnx").stream(10_000):  # in constant memory
         ...
 
-On the command line: `python -m export.sampler generator.onnx --count=64 --seed=0 --out=grid.png` (needs Pillow).
+On the command line: `python -m export.sampler generator.onnx --count=64 --seed=0 --out=grid.png`. PNG files
+need nothing else, other pictures Pillow.
 """
 
 import argparse
 import contextlib
 import ctypes
 import hashlib
+import io
 import logging
 import os
+import struct
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -44,7 +48,10 @@ FILE_DIGITS = 6
 GAP = 2
 # Pictures that people look at are at least this wide.
 MIN_WIDTH, MAX_SCALE = 512, 32
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+# The pictures that Pillow writes as they are, of which PNG needs no Pillow.
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".tga")
+# The colour types of PNG by the number of channels: grey, RGB, RGBA.
+PNG_COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
 
 
 class SamplerError(Exception):
@@ -323,35 +330,75 @@ def _atomic_file(path: Path) -> Iterator[Path]:
             partial.unlink()
 
 
-def write_picture(picture: NDArray[np.uint8], path: Path) -> None:
-    """Write one image uint8 [h, w, c] to a file, atomically; raise SamplerError if it cannot be written."""
+def png(picture: NDArray[np.uint8]) -> bytes:
+    """Return an image uint8 [h, w, c] with 1, 3 or 4 channels as a PNG file."""
+    height, width, channels = picture.shape
+    rows = np.zeros((height, 1 + width * channels), np.uint8)  # each row begins with its filter, 0 for none
+    rows[:, 1:] = picture.reshape(height, -1)
+    header = struct.pack(">IIBBBBB", width, height, 8, PNG_COLOUR_TYPES[channels], 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes())), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        for name, content in chunks
+    )
+
+
+def _encoded(picture: NDArray[np.uint8], suffix: str) -> bytes:
+    if suffix == ".png":
+        return png(picture)
     try:
         from PIL import Image
     except ImportError as error:
-        raise SamplerError("writing images needs Pillow: pip install pillow") from error
+        raise SamplerError(f"{suffix} files need Pillow: pip install pillow; .png needs nothing") from error
+    content = io.BytesIO()
+    image = Image.fromarray(picture.squeeze(-1) if picture.shape[-1] == 1 else picture)
+    image.save(content, Image.registered_extensions()[suffix])
+    return content.getvalue()
 
+
+def write_picture(picture: NDArray[np.uint8], path: Path) -> None:
+    """Write one image uint8 [h, w, c] to a file whose suffix is one of PICTURES, atomically.
+
+    Raises SamplerError if it cannot be written, or if Pillow is missing for another format than PNG.
+    """
     with _atomic_file(path) as partial:
-        image = Image.fromarray(picture.squeeze(-1) if picture.shape[-1] == 1 else picture)
-        image.save(partial, format=Image.registered_extensions()[path.suffix.lower()])
+        partial.write_bytes(_encoded(picture, path.suffix.lower()))
+
+
+def _is_folder(out: str) -> bool:
+    """Return whether `out` names a folder: it ends in a separator, or there is one of that name."""
+    return out.endswith(("/", os.sep)) or Path(out).is_dir()
+
+
+def check_out(out: str, makes_points: bool) -> None:
+    """Raise SamplerError unless `out` names a .csv file for points, and for images a picture or a folder."""
+    suffix = Path(out).suffix.lower()
+    if makes_points and (_is_folder(out) or suffix != ".csv"):
+        raise SamplerError(f"out={out}: this generator makes points; expected a file ending in .csv")
+    if not makes_points and not _is_folder(out) and suffix not in PICTURES:
+        raise SamplerError(
+            f"out={out}: this generator makes images; expected a file ending in {', '.join(PICTURES)}, or a folder: "
+            "one that exists, or a name ending in /"
+        )
 
 
 def write_points(points: NDArray[np.float32], out: str) -> Path:
     """Write points [n, 2] as CSV, atomically; raise SamplerError if `out` is not a .csv file or cannot be written."""
+    check_out(out, makes_points=True)
     path = Path(out)
-    if path.suffix.lower() != ".csv":
-        raise SamplerError(f"out={out}: this generator makes points; expected a file ending in .csv")
     with _atomic_file(path) as partial:
         np.savetxt(partial, points, fmt="%.9g", delimiter=",")
     return path
 
 
 def write_images(images: NDArray[np.uint8], out: str, scale: int = 0) -> Iterator[Path]:
-    """Write a grid if `out` names an image file, otherwise a file per image into the folder `out`; yield the paths.
+    """Write a grid if `out` names a picture, or a file per image into the folder `out`; yield the paths.
 
     A grid is enlarged as `enlarged` does it; the images of a folder never are. Raises SamplerError if `scale` asks for
-    that, and if a file cannot be written.
+    that, and as `check_out` and `write_picture` do.
     """
-    if Path(out).suffix.lower() in PICTURES and not out.endswith(("/", os.sep)):
+    check_out(out, makes_points=False)
+    if not _is_folder(out):
         write_picture(enlarged(grid(images), scale), Path(out))
         yield Path(out)
         return
@@ -370,6 +417,16 @@ def _scale(text: str) -> int:
     return 0 if text == "auto" else int(text)
 
 
+def output_text(written: list[Path], out: str) -> str:
+    """Return in words where the images are, and how many of an earlier call are in the same folder."""
+    place = str(written[0]) if len(written) == 1 else out
+    numbered = (path for path in Path(out).glob("*.png") if path.stem.isdecimal() and len(path.stem) >= FILE_DIGITS)
+    earlier = sorted(set(numbered).difference(written)) if _is_folder(out) else []
+    if not earlier:
+        return place
+    return f"{place}, where {len(earlier)} images of an earlier call are left, the first {earlier[0].name}"
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m export.sampler",
@@ -382,7 +439,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--out",
         default="grid.png",
-        help="image file for a grid, folder for single images, .csv for points",
+        help="picture of a grid, folder (existing, or ending in /) for single images, .csv for points",
     )
     parser.add_argument(
         "--scale",
@@ -399,6 +456,7 @@ def main() -> None:
     arguments = _arguments()
     try:
         sampler = Sampler(arguments.model, arguments.provider)
+        check_out(arguments.out, sampler.makes_points)
         samples = sampler.sample(arguments.count, arguments.seed)
         if sampler.makes_points:
             if arguments.scale:
@@ -410,8 +468,7 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     samples_name = "points" if sampler.makes_points else "images"
-    path = written[0] if len(written) == 1 else arguments.out
-    print(f"{arguments.count} {samples_name} by {sampler.provider}: {path}")
+    print(f"{arguments.count} {samples_name} by {sampler.provider}: {output_text(written, arguments.out)}")
 
 
 if __name__ == "__main__":

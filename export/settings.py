@@ -1,8 +1,10 @@
 """The settings of the export commands. Nothing here imports torch, so that the commands start at once."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from wgan_dist.config.fields import parse_existing_path, setting
+from wgan_dist.config.output_paths import check_file, check_folder
 
 FP32, BF16, FP16, INT8 = "fp32", "bf16", "fp16", "int8"
 
@@ -25,7 +27,9 @@ class GeneratorSettings:
 
 @dataclass(frozen=True)
 class ExportSettings(GeneratorSettings):
-    """The settings of every export to one file."""
+    """The settings of every export to one file. Raises UserError unless `out` ends in the suffix of the format."""
+
+    SUFFIX: ClassVar[str]
 
     uint8: bool = setting(
         False,
@@ -38,21 +42,27 @@ class ExportSettings(GeneratorSettings):
     psnr: float = setting(35.0, "Minimum peak signal-to-noise ratio against the network with other precisions, in dB.")
     precision: str = setting(FP32, "Number format of the computation.", choices=(FP32,))
 
+    def __post_init__(self) -> None:
+        if self.out:
+            check_file(self.out, self.SUFFIX)
+
 
 @dataclass(frozen=True)
 class OnnxSettings(ExportSettings):
     """The settings of the ONNX export."""
 
+    SUFFIX = ".onnx"
     precision: str = setting(
         FP32, "Number format of the computation: int8 for CPUs, fp16 for GPUs.", choices=(FP32, FP16, INT8)
     )
-    opset: int = setting(20, "Version of the ONNX operator set.", least=18, below=24)
+    opset: int = setting(20, "Version of the ONNX operator set.", least=15, below=24)
 
 
 @dataclass(frozen=True)
 class TorchScriptSettings(ExportSettings):
     """The settings of the TorchScript export."""
 
+    SUFFIX = ".pt"
     precision: str = setting(FP32, "Number format of the computation.", choices=(FP32, BF16))
 
 
@@ -60,13 +70,14 @@ class TorchScriptSettings(ExportSettings):
 class ProgramSettings(ExportSettings):
     """The settings of the export as a torch program."""
 
+    SUFFIX = ".pt2"
     precision: str = setting(FP32, "Number format of the computation.", choices=(FP32, BF16))
     compiled: bool = setting(False, "Compile for this machine with AOTInductor; needs a C++ compiler.")
 
 
 @dataclass(frozen=True)
 class FolderSettings(GeneratorSettings):
-    """The settings of every export to a folder."""
+    """The settings of every export to a folder. Raises UserError if `out` has the suffix of a file."""
 
     ckpt: str = setting(
         "",
@@ -76,6 +87,9 @@ class FolderSettings(GeneratorSettings):
         required=True,
     )
     out: str = setting("", "Folder to write.", required=True)
+
+    def __post_init__(self) -> None:
+        check_folder(self.out)
 
 
 @dataclass(frozen=True)

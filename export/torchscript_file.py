@@ -54,7 +54,7 @@ def _open_runner(path: Path) -> Runner:
 
 def export_torchscript(settings: TorchScriptSettings) -> None:
     """Write a TorchScript file and print how near it is to the network."""
-    export = load(settings, ".pt")
+    export = load(settings, settings.SUFFIX)
     content = io.BytesIO()
     about = json.dumps(metadata(export.source, settings.uint8, settings.precision), sort_keys=True)
     script = to_torchscript(export, settings.precision)

@@ -10,6 +10,7 @@ from wgan_dist.config.command_line import run_command
 from wgan_dist.config.data_choices import check_data_exist
 from wgan_dist.config.fields import AUTO, setting
 from wgan_dist.config.metric_choices import parse_metrics
+from wgan_dist.config.output_paths import check_file
 from wgan_dist.utils.errors import UserError
 
 USAGE = """
@@ -31,7 +32,10 @@ def _parse_background(value: Any) -> str | None:
 
 @dataclass(frozen=True)
 class EvaluateSettings:
-    """The settings of the command. Raises UserError unless they name one kind of thing to measure, which exists."""
+    """The settings of the command.
+
+    Raises UserError unless they name one kind of thing to measure, which exists, and `out` names a JSON file.
+    """
 
     ckpt: tuple[str, ...] = setting(
         (),
@@ -83,6 +87,8 @@ class EvaluateSettings:
             raise UserError("data: expected --data=, the real images to compare --samples with")
         check_files_exist(self)
         check_data_exist(self.data + ((self.samples,) if self.samples else ()))
+        if self.out:
+            check_file(self.out, ".json")
 
 
 if __name__ == "__main__":

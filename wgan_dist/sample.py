@@ -5,6 +5,7 @@ from pathlib import Path
 
 from wgan_dist.config import command_line
 from wgan_dist.config.fields import setting
+from wgan_dist.config.output_paths import PICTURES, check_file, check_file_or_folder
 from wgan_dist.utils.errors import UserError
 
 USAGE = """
@@ -49,6 +50,10 @@ class SampleSettings:
             raise UserError("interpolate with truncation: expected one of them")
         if len(self.interpolate) == 1:
             raise UserError(f"interpolate={self.interpolate[0]}: expected at least two seeds, as 1,2")
+        if self.truncation:
+            check_file(self.out, *PICTURES)
+        else:
+            check_file_or_folder(self.out, *PICTURES, *(() if self.interpolate else (".csv",)))
 
 
 if __name__ == "__main__":

@@ -7,17 +7,27 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from export.sampler import SamplerError, enlarged, grid, write_images, write_picture, write_points
+from export.sampler import (
+    SamplerError,
+    check_out,
+    enlarged,
+    grid,
+    output_text,
+    write_images,
+    write_picture,
+    write_points,
+)
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.checkpoints.generator_file import Artifact, Description
 from wgan_dist.config.fields import show
+from wgan_dist.config.output_paths import PICTURES, check_file, is_folder
 from wgan_dist.data.datasets import open_points
 from wgan_dist.data.synthetic import are_points
 from wgan_dist.models.inference import generate, sample_latents
 from wgan_dist.sample import SampleSettings
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import atomic_file
-from wgan_dist.utils.images import labelled, plot_points, to_image, write_gif
+from wgan_dist.utils.images import labelled, plot_points, write_gif
 
 FRAME_MILLISECONDS = 80
 GRID_IMAGES, ROW_IMAGES = 64, 8
@@ -80,14 +90,11 @@ def _to_pillow(image: NDArray[np.uint8]) -> Image.Image:
 
 
 def _write_points(points: NDArray[np.float32], data: str, out: str) -> str:
-    """Write points as text, or as a drawing over the real points `data` if these are known."""
-    if Path(out).suffix.lower() not in (".png", ".csv"):
-        raise UserError(f"out={out}: this generator makes points; expected a file ending in .png or .csv")
+    """Write points as text, or as a picture of them over the real points `data` if these are known."""
     if Path(out).suffix.lower() == ".csv":
         return str(write_points(points, out))
     real = open_points(data).values[: len(points)] if are_points((data,)) else points
-    with atomic_file(out) as partial:
-        to_image(plot_points(real, points)).save(partial, "PNG")
+    write_picture(plot_points(real, points).permute(1, 2, 0).numpy(), Path(out))
     return out
 
 
@@ -96,12 +103,17 @@ def _write_interpolation(generator: Artifact, settings: SampleSettings) -> str:
         raise UserError(f"interpolate={show(settings.interpolate)}: expected a generator of images, not of points")
     z = interpolation_path(generator.description, settings.interpolate, settings.frames)
     images = generate(generator.network, z)
-    strip = Path(settings.out).with_suffix(".png")
-    write_picture(enlarged(grid(images, columns=len(images)), settings.scale or 0), strip)
-    with atomic_file(strip.with_suffix(".gif")) as partial:
-        frames = [_to_pillow(enlarged(image, settings.scale or 0)) for image in images]
-        write_gif(frames, partial, FRAME_MILLISECONDS)
-    return f"{strip} and {strip.with_suffix('.gif')}"
+    scale = settings.scale or 0
+    if is_folder(settings.out):
+        return output_text(list(write_images(images, settings.out, scale)), settings.out)
+    strip = Path(settings.out)
+    animation = strip if strip.suffix.lower() == ".gif" else strip.with_suffix(".gif")
+    with atomic_file(animation) as partial:
+        write_gif([_to_pillow(enlarged(image, scale)) for image in images], partial, FRAME_MILLISECONDS)
+    if strip == animation:
+        return str(animation)
+    write_picture(enlarged(grid(images, columns=len(images)), scale), strip)
+    return f"{strip} and {animation}"
 
 
 def _write_truncation(generator: Artifact, settings: SampleSettings) -> str:
@@ -111,10 +123,9 @@ def _write_truncation(generator: Artifact, settings: SampleSettings) -> str:
     if description.latent_distribution == "uniform" and max(scales) > 1:
         raise UserError(f"truncation={show(scales)}: latent vectors are uniform in [-1, 1); expected scales up to 1")
     z = _latents(generator, settings.count or ROW_IMAGES, settings.seed)
-    out = Path(settings.out).with_suffix(".png")
-    with atomic_file(out) as partial:
-        truncation_rows(generator.network, z, scales, settings.scale or 0).save(partial, "PNG")
-    return str(out)
+    picture = np.asarray(truncation_rows(generator.network, z, scales, settings.scale or 0))
+    write_picture(picture if picture.ndim == 3 else picture[:, :, None], Path(settings.out))
+    return settings.out
 
 
 def _latents(generator: Artifact, count: int, seed: int) -> NDArray[np.float32]:
@@ -122,14 +133,18 @@ def _latents(generator: Artifact, count: int, seed: int) -> NDArray[np.float32]:
 
 
 def _write_samples(generator: Artifact, settings: SampleSettings) -> str:
-    count = settings.count or GRID_IMAGES
+    count, makes_points = settings.count or GRID_IMAGES, generator.description.makes_points
+    if makes_points:
+        check_file(settings.out, ".csv", *PICTURES)
+    else:
+        check_out(settings.out, makes_points)
     samples = generate(generator.network, _latents(generator, count, settings.seed))
-    if generator.description.makes_points:
+    if makes_points:
         if settings.scale:
             raise UserError(f"scale={settings.scale}: expected a generator of images, not of points")
         return f"{count} points: {_write_points(samples, generator.description.data, settings.out)}"
     written = list(write_images(samples, settings.out, settings.scale or 0))
-    return f"{count} images: {written[0] if len(written) == 1 else settings.out}"
+    return f"{count} images: {output_text(written, settings.out)}"
 
 
 def sample(settings: SampleSettings) -> None:

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from export import sampler
 from export.sampler import Sampler, enlarged, grid
 from tests.exports import export_onnx
 from tests.generators import small_spec, write_generator
 from tests.processes import PYTHON, run
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.config.fields import from_flags
+from wgan_dist.config.output_paths import PICTURES
 from wgan_dist.models.inference import generate, sample_latents
 from wgan_dist.sample import SampleSettings
 from wgan_dist.sampling import interpolate, interpolation_path
@@ -39,8 +41,8 @@ def test_a_seed_gives_the_same_images_with_and_without_torch(run_dir: Path, onnx
 
 
 def test_checkpoint_folders_and_generator_files_are_accepted(run_dir: Path, tmp_path: Path) -> None:
-    sample(ckpt=str(run_dir / "checkpoints/step-00000006"), count="3", out=str(tmp_path / "a"))
-    sample(ckpt=str(run_dir / generator_file.EMA_FILE), count="3", out=str(tmp_path / "b"))
+    sample(ckpt=str(run_dir / "checkpoints/step-00000006"), count="3", out=f"{tmp_path}/a/")
+    sample(ckpt=str(run_dir / generator_file.EMA_FILE), count="3", out=f"{tmp_path}/b/")
     for name in ("000000.png", "000001.png", "000002.png"):
         assert (pixels(tmp_path / "a" / name) == pixels(tmp_path / "b" / name)).all()
 
@@ -75,6 +77,40 @@ def test_an_interpolation_visits_the_first_image_of_every_seed(run_dir: Path, tm
     with Image.open(tmp_path / "way.gif") as gif:
         assert getattr(gif, "n_frames", 1) == 9
         assert gif.size == (512, 512)
+
+
+def test_both_samplers_write_the_same_kinds_of_pictures() -> None:
+    assert PICTURES == sampler.PICTURES
+
+
+def frames(path: Path) -> int:
+    with Image.open(path) as picture:
+        return getattr(picture, "n_frames", 1)
+
+
+def test_an_interpolation_is_written_as_its_name_says(run_dir: Path, tmp_path: Path) -> None:
+    given = {"ckpt": str(run_dir), "interpolate": "1,2", "frames": "3"}
+    sample(**given, out=str(tmp_path / "way.gif"))
+    assert (frames(tmp_path / "way.gif"), [path.name for path in tmp_path.iterdir()]) == (4, ["way.gif"])
+    sample(**given, out=str(tmp_path / "strip.webp"))
+    assert (frames(tmp_path / "strip.webp"), frames(tmp_path / "strip.gif")) == (1, 4)
+    sample(**given, out=f"{tmp_path}/single/")
+    assert len(list((tmp_path / "single").iterdir())) == 4
+
+
+@pytest.mark.parametrize("flags", [{}, {"truncation": "0.5,1"}])
+def test_a_grid_is_written_in_the_format_of_its_name(flags: dict[str, str], run_dir: Path, tmp_path: Path) -> None:
+    for name, format in (("g.gif", "GIF"), ("g.TIF", "TIFF"), ("g.jpg", "JPEG")):
+        sample(ckpt=str(run_dir), count="4", out=str(tmp_path / name), **flags)
+        with Image.open(tmp_path / name) as picture:
+            assert picture.format == format
+
+
+def test_images_of_an_earlier_call_are_told(run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for count in ("5", "3"):
+        sample(ckpt=str(run_dir), count=count, out=f"{tmp_path}/images/")
+    expected = f"3 images: {tmp_path}/images/, where 2 images of an earlier call are left, the first 000003.png\n"
+    assert capsys.readouterr().out == f"5 images: {tmp_path}/images/\n{expected}"
 
 
 def test_truncation_scales_the_same_latents_and_labels_each_row(run_dir: Path, tmp_path: Path) -> None:
@@ -125,6 +161,11 @@ def test_uniform_latents_are_not_scaled_beyond_their_range(scale: str, fails: bo
         ({"scale": "0"}, "scale=0: expected at least 1"),
         ({"scale": "2", "out": "{file}/"}, "scale=2: enlarges a grid; expected 1 for the single images of the folder"),
         ({"out": "{file}/x.png"}, "cannot be written"),
+        ({"out": "grid.xyz"}, r"^out=grid.xyz: expected a file ending in .png, .*, or a folder: one that exists"),
+        ({"out": "images"}, r"^out=images: expected a file ending in .png, .*, or a name ending in /$"),
+        ({"out": "images.csv"}, r"^out=images.csv: this generator makes images; expected a file ending in .png, "),
+        ({"out": "images.csv", "interpolate": "1,2"}, r"^out=images.csv: expected a file ending in .png, "),
+        ({"out": "images/", "truncation": "1"}, r"^out=images/: expected a file ending in .png, "),
     ],
 )
 def test_errors_name_the_setting(flags: dict[str, str], message: str, run_dir: Path, tmp_path: Path) -> None:
@@ -169,9 +210,10 @@ def test_points_are_drawn_over_the_training_data(data: str, tmp_path: Path) -> N
         ({"truncation": "0.5"}, "^truncation=0.5: expected a generator of images, not of points$"),
         ({"interpolate": "1,2"}, "^interpolate=1,2: expected a generator of images, not of points$"),
         ({"scale": "2"}, "^scale=2: expected a generator of images, not of points$"),
-        ({"out": "points.txt"}, r"out=points.txt: .*points; expected a file ending in .png or .csv"),
+        ({"out": "points.txt"}, r"^out=points.txt: expected a file ending in .png, .*, .csv, or a folder"),
+        ({"out": "points/"}, r"^out=points/: expected a file ending in .csv, .png, "),
         ({"out": "{file}/p.csv"}, "p.csv: cannot be written"),
-        ({"out": "{file}/p.png"}, "cannot write .*p.png"),
+        ({"out": "{file}/p.png"}, "p.png: cannot be written"),
     ],
 )
 def test_errors_for_points_name_the_setting(

@@ -177,9 +177,11 @@ def test_own_pictures_of_every_kind_train(tiny: dict[str, str], tmp_path: Path) 
     photos = tmp_path / "photos" / "nested"
     photos.mkdir(parents=True)
     for number, (mode, suffix) in enumerate(
-        [("RGB", "jpg"), ("RGBA", "png"), ("L", "bmp"), ("P", "png"), ("RGB", "webp")] * 7
+        [("RGB", "jpg"), ("RGBA", "png"), ("L", "bmp"), ("P", "png"), ("RGB", "webp"), ("P", "gif"), ("L", "tif")] * 5
     ):
         Image.new(mode, (40 + number, 50)).save(photos / f"{number}.{suffix}")
+    for name in ("README.md", "Thumbs.db", "a.txt", "b.txt"):
+        (photos.parent / name).write_text("no image")
     (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut short")
     own = {name: value for name, value in tiny.items() if name != "seed"} | {"data": "photos", "image_size": "16"}
     refused = run(*TRAIN, *as_flags(own), cwd=tmp_path, fails=2)
@@ -188,6 +190,7 @@ def test_own_pictures_of_every_kind_train(tiny: dict[str, str], tmp_path: Path) 
     done = run(*TRAIN, *as_flags(own), "--skip_bad_images", cwd=tmp_path)
     assert "left out 1 unreadable images, the first: 'nested/broken.jpg'" in done.stderr
     assert "35 images of photos" in done.stdout
+    assert "\nleft out 4 files that are no images: .txt 2, .db 1, .md 1\n" in done.stdout
     assert "channels=3" in done.stdout
 
 

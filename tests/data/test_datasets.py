@@ -122,7 +122,7 @@ def test_an_unreadable_file_of_any_name_is_named_on_one_line(tmp_path: Path) -> 
     folder = save_levels(tmp_path / "photos", [1])
     (folder / os.fsdecode(b"new\nline \xff.png")).write_bytes(b"")
     found = opened(tmp_path / "cache", folder, skip=True)
-    assert found.bad == (r"'new\nline \udcff.png': not a PNG, JPEG, WebP or BMP image",)
+    assert found.bad == (r"'new\nline \udcff.png': not a PNG, JPEG, WebP, BMP, GIF or TIFF image",)
 
 
 def test_a_folder_of_unreadable_files_is_refused(tmp_path: Path) -> None:

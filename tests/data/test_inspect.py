@@ -60,7 +60,12 @@ def folder(tmp_path: Path) -> Path:
     (folder / "z copy 40x20.jpg").write_bytes((folder / "rgb 40x20.jpg").read_bytes())
     (folder / "half.jpg").write_bytes(half("JPEG"))
     (folder / "half.png").write_bytes(half("PNG"))
+    (folder / "broken").write_text("no image")
     (folder / "notes.txt").write_text("no image")
+    noise_image((40, 40)).save(
+        folder / "moving 40x40.gif", save_all=True, append_images=[noise_image((40, 40), seed=2)]
+    )
+    noise_image((20, 50)).save(folder / "sheet 50x20.tif", exif=turned)
     return folder
 
 
@@ -76,15 +81,30 @@ def test_all_properties_of_the_images_are_found(folder: Path) -> None:
     found = looked(folder)
     sizes = {found.names[index]: f"{image.width}x{image.height}" for index, image in found.images.items()}
     assert {name: name.split()[-1].split(".")[0] for name in sizes} == sizes
-    assert [name for name in found.names if name not in sizes] == ["half.jpg", "half.png", "notes.txt"]
-    assert [line.split(":")[0] for line in found.errors] == ["'half.jpg'", "'half.png'", "'notes.txt'"]
+    assert [name for name in found.names if name not in sizes] == ["broken", "half.jpg", "half.png"]
+    assert [line.split(":")[0] for line in found.errors] == ["'broken'", "'half.jpg'", "'half.png'"]
     images = {found.names[index].split()[0]: image for index, image in found.images.items()}
     assert [name for name, image in images.items() if image.transparent] == ["transparent"]
-    assert [name for name, image in images.items() if image.rotated] == ["turned"]
-    modes = {"grey": "L", "palette": "P", "rgb": "RGB", "transparent": "RGBA", "turned": "RGB", "z": "RGB"}
+    assert [name for name, image in images.items() if image.rotated] == ["sheet", "turned"]
+    assert [name for name, image in images.items() if image.animated] == ["moving"]
+    modes = {"grey": "L", "moving": "P", "palette": "P", "transparent": "RGBA"}
+    modes |= dict.fromkeys(("rgb", "sheet", "turned", "z"), "RGB")
     assert {name: image.mode for name, image in images.items()} == modes
     assert found.duplicates() == [["rgb 40x20.jpg", "z copy 40x20.jpg"]]
-    assert (found.channels, sorted(found.shorter_sides)) == (3, [12, 20, 20, 30, 50, 60])
+    assert (found.channels, sorted(found.shorter_sides)) == (3, [12, 20, 20, 20, 30, 40, 50, 60])
+    assert found.left_out == {".txt": 1}
+
+
+def test_a_gif_whose_second_frame_is_damaged_is_readable(tmp_path: Path) -> None:
+    """Training reads the first frame only."""
+    frames = [noise_image((40, 40), seed=seed) for seed in (0, 1)]
+    frames[0].save(tmp_path / "one.gif")
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    content, first = (tmp_path / "a.gif").read_bytes(), (tmp_path / "one.gif").stat().st_size
+    (tmp_path / "one.gif").unlink()
+    for cut in range(first + 20, first + 40):
+        (tmp_path / "a.gif").write_bytes(content[:cut])
+        assert looked(tmp_path).errors == []
 
 
 def test_duplicates_are_found_without_files() -> None:
@@ -97,24 +117,26 @@ def test_duplicates_are_found_without_files() -> None:
 def test_the_summary_is_printed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     inspect_data(["inspect", str(folder)], {"image_size": "32"})
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:8] == [
+    assert lines[:10] == [
         "my photos",
-        "images          6 readable, 3 unreadable",
-        "formats         JPEG 3, PNG 2, BMP 1",
-        "colour modes    RGB 3, L 1, P 1, RGBA 1",
+        "images          8 readable, 3 unreadable",
+        "left out        1 files that are no images: .txt 1",
+        "formats         JPEG 3, PNG 2, GIF 1, BMP 1, TIFF 1",
+        "colour modes    RGB 4, P 2, L 1, RGBA 1",
         "transparent     1",
-        "EXIF-rotated    1",
+        "EXIF-rotated    2",
+        "animated        1, of which training takes the first frame or page",
         "duplicates      1 copies of other files, byte for byte",
-        "small           4 would be enlarged to 32×32",
+        "small           5 would be enlarged to 32×32",
     ]
-    assert [line.split() for line in lines[8:12]] == [
+    assert [line.split() for line in lines[10:14]] == [
         ["width", "height", "shorter", "width/height"],
         ["smallest", "12", "12", "12", "0.43"],
-        ["median", "40", "35", "25", "1.00"],
-        ["largest", "60", "100", "60", "2.00"],
+        ["median", "40", "30", "25", "1.00"],
+        ["largest", "60", "100", "60", "2.50"],
     ]
     assert "  'rgb 40x20.jpg' = 'z copy 40x20.jpg'" in lines
-    assert "  'notes.txt': not a PNG, JPEG, WebP or BMP image" in lines
+    assert "  'broken': not a PNG, JPEG, WebP, BMP, GIF or TIFF image" in lines
     assert "to start at 32×32 in 3 channels (0.0 MiB of cache):" in lines
 
 
@@ -215,13 +237,13 @@ def test_the_sheet_scales_sixteen_bit_grey(tmp_path: Path) -> None:
 
 
 def test_the_seed_chooses_the_images_on_the_sheet(tmp_path: Path) -> None:
-    archive = write_zip(tmp_path / "a.zip", {f"{level:02d}.png": png(level) for level in range(20)} | {"0.txt": b"x"})
+    archive = write_zip(tmp_path / "a.zip", {f"{level:02d}.png": png(level) for level in range(20)} | {"0": b"x"})
     found = looked(archive)
     first, second = choose_images(found, 5, 0), choose_images(found, 5, 1)
     assert first != second
     assert len(set(first)) == 5
     assert choose_images(found, 5, 0) == first
-    assert found.names.index("0.txt") not in choose_images(found, 100, 0)
+    assert found.names.index("0") not in choose_images(found, 100, 0)
     assert len(choose_images(found, 100, 0)) == 20
 
 

@@ -65,6 +65,7 @@ def test_without_arguments_it_prints_its_usage(example: Path, tmp_path: Path) ->
         (["g.onnx", "4", "-5"], "seed=-5: expected a whole number of at least 0"),
         (["g.onnx", "4", ""], "seed=: expected a whole number of at least 0"),
         (["g.onnx", "4", "x"], "seed=x: expected a whole number of at least 0"),
+        (["g.onnx", "4", "0", "out.jpg"], "out=out.jpg: expected a file ending in .png"),
         (["missing.onnx"], "ENOENT: no such file or directory, open 'missing.onnx'"),
         (["g.onnx", "4", "0", "no/out.png"], "ENOENT: no such file or directory, open 'no/out.png'"),
         (["strange.onnx"], "onnxruntime cannot load it: "),

@@ -59,6 +59,27 @@ def test_the_same_generator_gives_the_same_file(onnx_file: Path, run_dir: Path, 
     assert (tmp_path / "again.onnx").read_bytes() == onnx_file.read_bytes()
 
 
+# The version of the file format in the release of ONNX that added the operator set (github.com/onnx/onnx, Versioning).
+@pytest.mark.parametrize(("opset", "ir_version"), [(15, 8), (17, 8), (18, 8), (20, 9), (21, 10), (23, 11)])
+def test_an_operator_set_is_written_in_the_oldest_file_format_that_has_it(
+    opset: int, ir_version: int, run_dir: Path, tmp_path: Path
+) -> None:
+    export_onnx({"ckpt": str(run_dir), "out": str(tmp_path / "g.onnx"), "opset": str(opset)})
+    model = onnx.load(tmp_path / "g.onnx")
+    assert {each.domain: each.version for each in model.opset_import} == {"": opset}
+    assert model.ir_version == ir_version
+    np.testing.assert_allclose(
+        onnx_samples(tmp_path / "g.onnx", latents(7)), network_images(run_dir, latents(7)), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("opset", ["17", "18"])
+def test_int8_files_are_written_in_the_oldest_file_format_too(opset: str, run_dir: Path, tmp_path: Path) -> None:
+    out = tmp_path / "g.onnx"
+    export_onnx({"ckpt": str(run_dir), "out": str(out), "opset": opset, "precision": "int8", "psnr": "10"})
+    assert onnx.load(out).ir_version == 8
+
+
 def test_uint8_output_is_the_rounded_float_output(run_dir: Path, tmp_path: Path) -> None:
     export_onnx({"ckpt": str(run_dir), "out": str(tmp_path / "g.onnx"), "uint8": "true"})
     session = onnxruntime.InferenceSession(tmp_path / "g.onnx", providers=["CPUExecutionProvider"])
@@ -101,8 +122,9 @@ def test_beyond_tolerance_there_is_no_file(
 
     monkeypatch.setattr(f"export.{name}_file.load", load_and_disturb)
     export = {"onnx": export_onnx, "torchscript": export_torchscript}[name]
+    out = tmp_path / f"g{'.onnx' if name == 'onnx' else '.pt'}"
     with pytest.raises(UserError, match=r"not written: maximum difference .*; tolerance=0.0001"):
-        export({"ckpt": str(run_dir), "out": str(tmp_path / "g.out")})
+        export({"ckpt": str(run_dir), "out": str(out)})
     assert list(tmp_path.iterdir()) == []
 
 

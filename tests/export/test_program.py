@@ -106,7 +106,8 @@ def test_names_and_files_that_torch_cannot_read_are_refused(tmp_path: Path) -> N
     with pytest.raises(UserError, match=r"g\.pt: expected a file ending in \.pt2"):
         export_program({"ckpt": str(path), "out": str(tmp_path / "g.pt")})
     (tmp_path / "text.pt2").write_text("no program")
-    export_torchscript({"ckpt": str(path), "out": str(tmp_path / "script.pt2")})
+    export_torchscript({"ckpt": str(path), "out": str(tmp_path / "script.pt")})
+    (tmp_path / "script.pt").rename(tmp_path / "script.pt2")
     for name in ("text.pt2", "script.pt2"):
         with pytest.raises(UserError, match=f"{name}: not a program written by export.program"):
             open_generator(tmp_path / name, "", 3, seed=0)

@@ -1,6 +1,7 @@
 """The sampler computes the network's images without torch, and refuses files that it cannot use."""
 
 import argparse
+import io
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from hypothesis.strategies import floats, integers, sampled_from
 from PIL import Image
 
 from export.sampler import (
+    PICTURES,
     TRIED_BATCH_SIZES,
     Sampler,
     SamplerError,
@@ -25,8 +27,11 @@ from export.sampler import (
     enlarged,
     grid,
     latents,
+    output_text,
+    png,
     to_uint8,
     write_images,
+    write_picture,
     write_points,
 )
 from tests.exports import export_onnx
@@ -36,6 +41,7 @@ from wgan_dist.checkpoints import generator_file
 
 # Makes `import torch` fail as on a machine without it.
 WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; sys.modules['wgan_dist'] = None; "
+WITHOUT_PILLOW = WITHOUT_TORCH + "sys.modules['PIL'] = None; "
 
 
 def test_sampler_equals_the_network(onnx_file: Path, run_dir: Path) -> None:
@@ -65,6 +71,26 @@ def test_it_samples_without_torch_and_without_the_package(onnx_file: Path, tmp_p
     assert int(done.stdout) == int(Sampler(onnx_file).sample(3, seed=1).sum())
 
 
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_png_files_hold_the_pixels(channels: int) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (5, 7, channels), np.uint8)
+    with Image.open(io.BytesIO(png(picture))) as found:
+        assert found.format == "PNG"
+        assert (np.asarray(found).reshape(picture.shape) == picture).all()
+        assert found.mode == {1: "L", 3: "RGB", 4: "RGBA"}[channels]
+
+
+def test_without_pillow_a_grid_is_written_as_png_and_another_format_is_refused(onnx_file: Path, tmp_path: Path) -> None:
+    main = WITHOUT_PILLOW + "import runpy; runpy.run_module('export.sampler', run_name='__main__')"
+    command = (sys.executable, "-c", main, str(onnx_file), "--count=10", "--seed=2")
+    run(*command, "--out=grid.png", cwd=tmp_path)
+    found = np.asarray(Image.open(tmp_path / "grid.png"))
+    assert (found == grid(Sampler(onnx_file).sample(10, seed=2)).squeeze(-1)).all()
+    done = run(*command, "--out=grid.jpg", cwd=tmp_path, fails=2)
+    assert done.stderr == "error: .jpg files need Pillow: pip install pillow; .png needs nothing\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["grid.png"]
+
+
 def test_command_line_without_torch_writes_the_same_grid_as_the_sampler(onnx_file: Path, tmp_path: Path) -> None:
     main = WITHOUT_TORCH + "import runpy; runpy.run_module('export.sampler', run_name='__main__')"
     done = run(sys.executable, "-c", main, str(onnx_file), "--count=10", "--seed=2", "--out=grid.png", cwd=tmp_path)
@@ -77,7 +103,7 @@ def test_command_line_without_torch_writes_the_same_grid_as_the_sampler(onnx_fil
 
 def test_single_files_hold_the_images_in_order(onnx_file: Path, tmp_path: Path) -> None:
     images = Sampler(onnx_file).sample(3)
-    paths = list(write_images(images, str(tmp_path / "single")))
+    paths = list(write_images(images, f"{tmp_path}/single/"))
     assert [path.name for path in paths] == ["000000.png", "000001.png", "000002.png"]
     assert all(
         (np.asarray(Image.open(path)) == image.squeeze(-1)).all() for path, image in zip(paths, images, strict=True)
@@ -206,10 +232,11 @@ def test_wrong_latents_and_counts_are_refused(onnx_file: Path) -> None:
             sampler.sample(count, seed)
 
 
-def test_a_folder_may_have_a_dot_in_its_name(tmp_path: Path) -> None:
+def test_a_folder_ends_in_a_separator_or_exists(tmp_path: Path) -> None:
     images = np.zeros((2, 2, 2, 3), np.uint8)
     assert len(list(write_images(images, f"{tmp_path}/my.images/"))) == 2
-    assert len(list(write_images(images, f"{tmp_path}/run.1"))) == 2
+    (tmp_path / "run.png").mkdir()
+    assert len(list(write_images(images, f"{tmp_path}/run.png"))) == 2
     assert list(write_images(images, f"{tmp_path}/grid.JPG")) == [tmp_path / "grid.JPG"]
 
 
@@ -238,6 +265,31 @@ def test_a_grid_is_enlarged_and_single_images_are_not(tmp_path: Path) -> None:
     with pytest.raises(SamplerError, match="scale=2: enlarges a grid; expected 1 for the single images of the folder"):
         list(write_images(images, f"{tmp_path}/other", 2))
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("suffix", PICTURES)
+def test_a_suffix_says_what_is_written(suffix: str, tmp_path: Path) -> None:
+    picture = np.full((6, 5, 3), (200, 10, 10), np.uint8)
+    write_picture(picture, tmp_path / f"a{suffix.upper()}")
+    with Image.open(tmp_path / f"a{suffix.upper()}") as found:
+        assert found.format == Image.registered_extensions()[suffix]
+        assert np.abs(np.asarray(found.convert("RGB")).astype(int) - picture).max() <= 3
+
+
+@pytest.mark.parametrize("out", ["grid.xyz", "grid", "grid.csv", "new/images", "generator.onnx"])
+def test_any_other_name_is_refused_with_what_is_accepted(out: str, onnx_file: Path, tmp_path: Path) -> None:
+    done = run(sys.executable, "-m", "export.sampler", str(onnx_file), f"--out={out}", cwd=tmp_path, fails=2)
+    accepted = f"{', '.join(PICTURES)}, or a folder: one that exists, or a name ending in /"
+    assert done.stderr == f"error: out={out}: this generator makes images; expected a file ending in {accepted}\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_images_of_an_earlier_call_are_told(tmp_path: Path) -> None:
+    images, out = np.zeros((12, 2, 2, 3), np.uint8), f"{tmp_path}/images/"
+    assert output_text(list(write_images(images, out)), out) == out
+    (tmp_path / "images" / "mine.png").touch()
+    expected = f"{out}, where 3 images of an earlier call are left, the first 000009.png"
+    assert output_text(list(write_images(images[:9], out)), out) == expected
 
 
 def test_files_that_are_not_generators_are_refused(onnx_file: Path, tmp_path: Path) -> None:

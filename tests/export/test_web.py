@@ -150,6 +150,7 @@ def test_errors_are_named_and_leave_no_file(generator: Path, runtime: Path, tmp_
         ({"ckpt": "missing.onnx"}, r"^ckpt=missing\.onnx: cannot be read"),
         ({"ckpt": ""}, "--ckpt="),
         ({"ckpt": str(generator), "out": ""}, "--out="),
+        ({"ckpt": str(generator), "out": "page.html"}, r"^out=page\.html: expected a folder; a name with a suffix"),
         ({"ckpt": str(generator), "runtime": str(tmp_path)}, r"runtime=.*dist folder.*ort\.wasm\.min\.mjs"),
     ):
         with pytest.raises(UserError, match=reason):

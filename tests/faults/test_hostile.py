@@ -113,7 +113,7 @@ def test_hostile_pictures_are_unreadable_ones(tmp_path: Path) -> None:
 
 def test_a_folder_of_something_else_is_given_up_early(tmp_path: Path) -> None:
     for number in range(1200):
-        (tmp_path / f"{number}.txt").touch()
+        (tmp_path / f"{number}.weird").touch()
     with pytest.raises(UserError, match="^1000 unreadable images: "):
         open_images((str(tmp_path),), 8, 3, "ffffff", False, str(tmp_path / ".cache"))
     with pytest.raises(UserError, match="no readable image"):

@@ -1,12 +1,12 @@
 """The command `python -m wgan_dist.data inspect`: summarise data before training on them."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from wgan_dist.config import command_line
 from wgan_dist.config.data_choices import check_data_exist
 from wgan_dist.config.fields import from_flags
+from wgan_dist.config.output_paths import check_file
 from wgan_dist.data.inspect_settings import InspectSettings
 from wgan_dist.utils.errors import UserError
 
@@ -34,8 +34,8 @@ def inspect_settings(flags: Mapping[str, Any]) -> InspectSettings:
     if not settings.data:
         raise UserError("inspect: expected a folder, archive or name, as inspect photos/")
     check_data_exist(settings.data)
-    if settings.out and Path(settings.out).suffix.lower() != ".png":
-        raise UserError(f"out={settings.out}: expected a file ending in .png")
+    if settings.out:
+        check_file(settings.out, ".png")
     return settings
 
 

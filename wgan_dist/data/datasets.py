@@ -2,7 +2,7 @@
 
 import functools
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ class ImageDataset:
         pixels: uint8 of shape [n, channels, image_size, image_size].
         fingerprint: The SHA-256 of the shape and all pixels.
         bad: A message for each unreadable image that was left out.
+        left_out: The number of files that are no images by their names, by suffix.
         warnings: A line for each thing that looks wrong about what the images contain.
     """
 
@@ -36,6 +37,7 @@ class ImageDataset:
     pixels: Pixels
     fingerprint: str
     bad: tuple[str, ...]
+    left_out: dict[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -138,6 +140,11 @@ def open_images(
     check_unreadable(cached.bad, skip_bad_images)
     if not len(cached.pixels):
         raise UserError(f"data={','.join(data)}: no readable image")
-    name = "+".join(source.name for source in sources)
-    warnings = tuple(cached.content.warnings())
-    return ImageDataset(name, cached.pixels, cached.fingerprint, tuple(cached.bad), warnings)
+    return ImageDataset(
+        name="+".join(source.name for source in sources),
+        pixels=cached.pixels,
+        fingerprint=cached.fingerprint,
+        bad=tuple(cached.bad),
+        left_out=cached.left_out,
+        warnings=tuple(cached.content.warnings()),
+    )

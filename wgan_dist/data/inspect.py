@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,8 @@ from wgan_dist.data.content import ContentCounter, ContentSummary
 from wgan_dist.data.datasets import open_points
 from wgan_dist.data.decoding import ProgressCallback, map_images, progress_reporter, without_pillow_warnings
 from wgan_dist.data.inspect_settings import InspectSettings
-from wgan_dist.data.sources.base import BadImageError, ImageListing, read_image
+from wgan_dist.data.sources.base import DECODING_ERRORS, BadImageError, ImageListing, read_image
+from wgan_dist.data.sources.other_files import left_out_line
 from wgan_dist.data.sources.paths import expand_home
 from wgan_dist.data.sources.registry import open_source
 from wgan_dist.data.synthetic import are_points
@@ -58,6 +59,7 @@ class ImageInfo:
     Attributes:
         width, height: The size in pixels after EXIF rotation.
         channels: 1 if the image is grey, else 3.
+        animated: Whether there are more images in the file, of which training takes the first.
         sha256: The hash of the file, or of the pixels if there is no file.
     """
 
@@ -68,6 +70,7 @@ class ImageInfo:
     height: int
     transparent: bool
     rotated: bool
+    animated: bool
     sha256: bytes
 
 
@@ -80,12 +83,14 @@ class Inspection:
         images: The properties of the readable images by their numbers in the whole set.
         errors: A message for each unreadable image.
         content: What the readable images contain, seen at 32×32 pixels.
+        left_out: The number of files that are no images by their names, by suffix.
     """
 
     names: Sequence[str]
     images: dict[int, ImageInfo]
     errors: list[str]
     content: ContentSummary
+    left_out: Mapping[str, int]
 
     @property
     def channels(self) -> int:
@@ -116,17 +121,26 @@ def _sha256(image: Image.Image) -> bytes:
     return digest
 
 
+def _is_animated(image: Image.Image) -> bool:
+    """Return whether a loaded image is the first of several; a second one that is damaged counts as well."""
+    try:
+        return getattr(image, "is_animated", False)
+    except DECODING_ERRORS:
+        return True
+
+
 def _examine(image: Image.Image, background: str) -> tuple[ImageInfo, NDArray[np.uint8]]:
     """Return the properties of an image, decoded to find out whether it can be, and its pixels in RGB at 32×32."""
     mode, channels, (width, height) = image.mode, natural_channels(image), image.size
     sha256, transparent = _sha256(image), image.has_transparency_data
+    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     image.draft(None, (width // DRAFT_SCALE, height // DRAFT_SCALE))
     image.load()
-    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    if orientation in TRANSPOSED:
+    if orientation in TRANSPOSED and image.format != "TIFF":  # Pillow turns a TIFF itself
         width, height = height, width
     rotated = orientation in ROTATED
-    info = ImageInfo(image.format or "array", mode, channels, width, height, transparent, rotated, sha256)
+    animated = _is_animated(image)
+    info = ImageInfo(image.format or "array", mode, channels, width, height, transparent, rotated, animated, sha256)
     return info, to_pixels(image, CONTENT_SIZE, RGB, background)
 
 
@@ -142,7 +156,9 @@ def inspect_images(listings: list[ImageListing], background: str, progress: Prog
         else:
             images[index], pixels = result
             content.add(pixels)
-    return Inspection([name for listing in listings for name in listing.names], images, errors, content.summary())
+    names = [name for listing in listings for name in listing.names]
+    left_out = sum((Counter(listing.left_out) for listing in listings), Counter[str]())
+    return Inspection(names, images, errors, content.summary(), left_out)
 
 
 def _count_values(values: list[str]) -> str:
@@ -168,13 +184,18 @@ def summary_lines(inspection: Inspection, image_size: int) -> list[str]:
     """Return the lines of the summary; at least one image must be readable."""
     images, duplicates = list(inspection.images.values()), inspection.duplicates()
     enlarged = int((inspection.shorter_sides < image_size).sum())
+    animated = sum(image.animated for image in images)
+    animated_lines = [f"{'animated':<16}{animated:,}, of which training takes the first frame or page"] * bool(animated)
+    left_out_lines = [f"{'left out':<16}{left_out_line(inspection.left_out)}"] * bool(inspection.left_out)
     surplus = sum(len(names) - 1 for names in duplicates)
     return [
         f"{'images':<16}{len(images):,} readable, {len(inspection.errors):,} unreadable",
+        *left_out_lines,
         f"{'formats':<16}{_count_values([image.format for image in images])}",
         f"{'colour modes':<16}{_count_values([image.mode for image in images])}",
         f"{'transparent':<16}{sum(image.transparent for image in images):,}",
         f"{'EXIF-rotated':<16}{sum(image.rotated for image in images):,}",
+        *animated_lines,
         f"{'duplicates':<16}{surplus:,} copies of other files, byte for byte",
         f"{'small':<16}{enlarged:,} would be enlarged to {image_size}×{image_size}",
         *_size_lines(images),

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from wgan_dist.data.transforms import GREY, RGB, natural_channels, to_pixels
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import PARTIAL_SUFFIX, atomic_file, make_folder, write_text
 
-# A part of every cache key. Raise it when the transform or the choice of an archive's images changes.
+# A part of every cache key. Raise it when the transform, the formats or the choice of a source's images change.
 CACHE_VERSION = 3
 BAD_SHOWN = 10
 # Decoding stops at so many unreadable images: the source holds something else.
@@ -66,12 +67,14 @@ class CachedPixels:
         fingerprint: The SHA-256 of the shape and all pixels.
         content: What the images contain.
         bad: A message for each unreadable image that was left out.
+        left_out: The number of files that are no images by their names, by suffix.
     """
 
     pixels: Pixels
     fingerprint: str
     content: ContentSummary
     bad: list[str]
+    left_out: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -79,8 +82,8 @@ class PixelCache:
     """The cached pixels of all images of `sources` at one size.
 
     Two files in `folder`: raw pixels, and an index in JSON that is written last, so that its presence says that the
-    pixels are complete. The index holds their shape, their fingerprint, what the images contain, and the errors of
-    unreadable images.
+    pixels are complete. The index holds their shape, their fingerprint, what the images contain, the errors of
+    unreadable images, and the number of files that are no images by suffix.
 
     Attributes:
         channels: 1 (grey), 3 (RGB) or 4 (RGBA); None means grey if all images are, RGB otherwise.
@@ -106,14 +109,17 @@ class PixelCache:
         shape = tuple(index["shape"])
         is_empty = not shape[0]
         pixels = np.zeros(shape, np.uint8) if is_empty else np.memmap(self._file(".pixels"), np.uint8, "r", shape=shape)
-        return CachedPixels(pixels, index["fingerprint"], ContentSummary(**index["content"]), index["bad"])
+        return CachedPixels(
+            pixels, index["fingerprint"], ContentSummary(**index["content"]), index["bad"], index["left_out"]
+        )
 
     def _read_index(self) -> dict[str, Any] | None:
         """Return the index, or None if the cache is missing or incomplete."""
         try:
             index: dict[str, Any] = json.loads(self._file(".json").read_text(encoding="utf-8"))
             is_complete = self._file(".pixels").stat().st_size == math.prod(index["shape"])
-            return index if is_complete and {"fingerprint", "content", "bad"} <= set(index) else None
+            parts = {"fingerprint", "content", "bad", "left_out"}
+            return index if is_complete and parts <= set(index) else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -135,7 +141,8 @@ class PixelCache:
         # Images are decoded as grey until one is not, which usually is the first: a pass over the headers costs more.
         index = self._write(listings, self.channels, file, progress) or self._write(listings, RGB, file, progress)
         assert index is not None
-        return index
+        left_out = sum((Counter(listing.left_out) for listing in listings), Counter[str]())
+        return index | {"left_out": dict(left_out)}
 
     def _write(
         self, listings: list[ImageListing], channels: int | None, file: Path, progress: ProgressCallback

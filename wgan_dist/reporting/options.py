@@ -5,6 +5,7 @@ from pathlib import Path
 
 from wgan_dist.config import CONFIG_FILE, is_run
 from wgan_dist.config.fields import setting
+from wgan_dist.config.output_paths import check_file
 from wgan_dist.utils.errors import UserError
 
 
@@ -27,8 +28,7 @@ class ReportOptions:
     generator: str = setting("", "The module:Class of a custom network.")
 
     def __post_init__(self) -> None:
-        if Path(self.out).suffix.lower() != ".html":
-            raise UserError(f"out={self.out}: expected a file ending in .html")
+        check_file(self.out, ".html")
         if not self.runs:
             raise UserError("runs: expected one or more run folders, as runs/a runs/b")
         for folder in self.folders:

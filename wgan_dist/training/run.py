@@ -15,6 +15,7 @@ from wgan_dist.config import CONFIG_FILE, Config, changed_settings, check_togeth
 from wgan_dist.config.network_choices import is_own_class
 from wgan_dist.data.datasets import Dataset, ImageDataset, open_images, open_points
 from wgan_dist.data.decoding import ProgressCallback, progress_reporter
+from wgan_dist.data.sources.other_files import left_out_line
 from wgan_dist.data.sources.paths import expand_home
 from wgan_dist.data.synthetic import are_points
 from wgan_dist.models.from_config import ASSUMED_CHANNELS, network_specs
@@ -109,6 +110,8 @@ def _prepare(config: Config) -> TrainingRun:
         samples, config = "images", dataclasses.replace(config, channels=data.channels)
     check_together(config)
     print_main(f"{len(data):,} {samples} of {data.name}; {changed_settings(config)}")
+    if isinstance(data, ImageDataset) and data.left_out:
+        print_main(f"left out {left_out_line(data.left_out)}")
     run = build_run(config, accelerator, data)
     run.settle_gradient_buckets()
     if config.holdout:

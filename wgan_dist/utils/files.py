@@ -12,8 +12,14 @@ PARTIAL_SUFFIX = ".partial"
 
 
 def sync(path: Path) -> None:
-    """Flush a file or folder to the disk, so that no later rename reaches the disk before its content."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Flush a file or folder to the disk, so that no later rename reaches the disk before its content.
+
+    Windows opens no folder and flushes no file that is open for reading only.
+    """
+    is_folder = path.is_dir()
+    if is_folder and not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:
@@ -102,7 +108,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` as UTF-8, atomically."""
     with atomic_file(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -5,7 +5,10 @@ from types import FrameType
 
 from wgan_dist.utils.errors import Stopped
 
-STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+# Windows has no SIGUSR1.
+STOPPING: tuple[signal.Signals, ...] = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name)
+)
 
 
 class _StopRequest:
@@ -25,7 +28,7 @@ def _receive(number: int, frame: FrameType | None) -> None:
 
 
 def install_handlers() -> None:
-    """Let SIGTERM, SIGINT and SIGUSR1 raise Stopped, from now on until `defer_stop_signals`."""
+    """Let SIGTERM, SIGINT and SIGUSR1, where it exists, raise Stopped, from now on until `defer_stop_signals`."""
     _request.number, _request.is_deferred = 0, False
     for number in STOPPING:
         signal.signal(number, _receive)

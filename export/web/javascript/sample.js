@@ -12,6 +12,7 @@ if (!file) {
   process.exit(2);
 }
 try {
+  if (!out.toLowerCase().endsWith(".png")) throw new SamplerError(`out=${out}: expected a file ending in .png`);
   const sampler = await Sampler.open(ort, await readFile(file));
   const images = await sampler.sample(count, seed);
   await writeFile(out, new Uint8Array(await (await png(enlarged(grid(images)))).arrayBuffer()));

@@ -85,9 +85,9 @@ def test_of_members_with_one_name_the_last_counts_as_after_unpacking(tmp_path: P
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_unreadable_members_are_reported_or_skipped_as_in_a_folder(tmp_path: Path, kind: str) -> None:
-    files = {"a.png": png(1), "b.txt": b"not an image", "c.jpg": half("JPEG"), "d.png": png(2)}
+    files = {"a.png": png(1), "b": b"not an image", "c.jpg": half("JPEG"), "d.png": png(2)}
     path = write(tmp_path / kind, files)
-    with pytest.raises(UserError, match=r"^2 unreadable images: 'b.txt': not a PNG.*; 'c.jpg': "):
+    with pytest.raises(UserError, match=r"^2 unreadable images: 'b': not a PNG.*; 'c.jpg': "):
         opened(tmp_path / "cache", path)
     found = opened(tmp_path / "cache", path, skip=True)
     assert (len(found), len(found.bad)) == (2, 2)
@@ -245,7 +245,7 @@ def test_path_traversal_and_bombs_write_no_file(tmp_path: Path, name: str, conte
     path.parent.mkdir(parents=True)
     bomb = content(tmp_path / PWNED)
     path.write_bytes(gzip.compress(bomb) if name.endswith("gz") else bomb)
-    with pytest.raises(UserError, match="3 unreadable images"):
+    with pytest.raises(UserError, match=r"^[23] unreadable images"):  # data.pkl is no image by its name
         opened(path.parent / "cache", path)
     assert [each.name for each in tmp_path.iterdir()] == ["deep"]
     assert [each.name for each in (tmp_path / "deep").iterdir()] == ["below"]

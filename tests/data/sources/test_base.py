@@ -50,14 +50,17 @@ ENCODED = [
     encoded(COLOURS.convert("CMYK"), "JPEG", progressive=True),
     encoded(COLOURS, "WEBP", exif=EXIF),
     encoded(COLOURS.convert("P"), "BMP"),
+    encoded(COLOURS, "GIF"),
+    encoded(COLOURS, "TIFF", exif=EXIF),
+    encoded(COLOURS, "TIFF", compression="tiff_lzw"),
 ]
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "not a PNG, JPEG, WebP or BMP image"),
-        (b"not an image", "not a PNG, JPEG, WebP or BMP image"),
+        (b"", "not a PNG, JPEG, WebP, BMP, GIF or TIFF image"),
+        (b"not an image", "not a PNG, JPEG, WebP, BMP, GIF or TIFF image"),
         (ENCODED[0][:20], "."),
         *((content[: len(content) // 2], ".") for content in ENCODED),
     ],
@@ -68,8 +71,8 @@ def test_truncated_images_and_other_files_are_unreadable(content: bytes, reason:
 
 
 def test_an_image_of_another_format_is_unreadable(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(encoded(COLOURS, "GIF"))
-    with pytest.raises(BadImageError, match="not a PNG, JPEG, WebP or BMP image"):
+    (tmp_path / "a.png").write_bytes(encoded(COLOURS, "PPM"))
+    with pytest.raises(BadImageError, match="not a PNG, JPEG, WebP, BMP, GIF or TIFF image"):
         read_image(opened(tmp_path), 0, lambda image: image.load())
 
 
@@ -84,6 +87,29 @@ def test_damage_makes_an_image_unreadable_or_different(content: bytes, data: st.
         patch.setattr(Image, "MAX_IMAGE_PIXELS", 50_000)  # damage also makes huge images, which take long
         with suppress(BadImageError):
             assert read_image(in_memory(bytes(damaged)), 0, use).shape == (channels, 8, 8)
+
+
+@pytest.mark.parametrize(("format", "options"), [("GIF", {}), ("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"})])
+def test_the_first_frame_of_several_counts(format: str, options: dict[str, str]) -> None:
+    frames = [Image.new("L", (5, 3), level) for level in (10, 200)]
+    content = encoded(frames[0], format, save_all=True, append_images=frames[1:], **options)
+    found = read_image(in_memory(content), 0, partial(to_pixels, image_size=4, channels=1, background="ffffff"))
+    assert (found == 10).all()
+
+
+def test_a_turned_tiff_is_turned_once() -> None:
+    """Pillow turns a TIFF when it loads it, and JPEG and PNG files not at all."""
+    use = partial(to_pixels, image_size=12, channels=3, background="ffffff")
+    pixels = [read_image(in_memory(encoded(COLOURS, format, exif=EXIF)), 0, use) for format in ("PNG", "TIFF")]
+    assert (pixels[0] == pixels[1]).all()
+    assert (pixels[0] != np.asarray(COLOURS).transpose(2, 0, 1)).any()
+
+
+@pytest.mark.parametrize("mode", ["F", "I"])
+def test_a_tiff_whose_levels_have_no_known_range_is_unreadable(mode: str) -> None:
+    content = encoded(Image.new(mode, (4, 4)), "TIFF")
+    with pytest.raises(BadImageError, match="^a TIFF with 32 bits for each value; expected 8 or 16$"):
+        read_image(in_memory(content), 0, lambda image: image.load())
 
 
 def test_an_image_of_too_many_pixels_is_unreadable() -> None:

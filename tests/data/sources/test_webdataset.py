@@ -69,7 +69,9 @@ def test_files_of_other_keys_are_left_out(tmp_path: Path) -> None:
     }
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "0.tar").write_bytes(tar_of(files))
-    assert list_images(tmp_path / "s").names == ["0.tar/a.JPEG", "0.tar/b/e.webp"]
+    images = list_images(tmp_path / "s")
+    assert images.names == ["0.tar/a.JPEG", "0.tar/b/e.webp"]
+    assert images.left_out == {".mask.png": 1, ".seg.png": 1, ".txt": 1, ".": 1}
 
 
 def test_an_image_with_a_dot_in_its_name_is_reported(tmp_path: Path) -> None:
@@ -109,8 +111,8 @@ def test_a_folder_with_other_files_is_not_a_folder_of_shards(tmp_path: Path) -> 
     write_shards(tmp_path / "s", PHOTOGRAPHS[:1])
     (tmp_path / "s" / ".hidden").touch()
     assert list_images(tmp_path / "s").names == ["000.tar/000000.jpg"]
-    (tmp_path / "s" / "zzz.txt").touch()
-    assert list_images(tmp_path / "s").names == ["000.tar", "zzz.txt"]
+    (tmp_path / "s" / "zzz").touch()
+    assert list_images(tmp_path / "s").names == ["000.tar", "zzz"]
 
 
 @pytest.mark.parametrize(

@@ -63,10 +63,10 @@ def pictures() -> Iterator[tuple[str, bytes]]:
         "BMP of 2^31 x 2^31",
         b"BM" + struct.pack("<IHHIIiiHHIIiiII", 0, 0, 0, 54, 40, 2**31 - 1, 2**31 - 1, 1, 24, 0, 0, 0, 0, 0, 0),
     )
-    yield "GIF, a format not asked for", b"GIF89a" + bytes(100)
+    yield "GIF of no frames", b"GIF89a" + bytes(100)
     yield "EPS, which starts Ghostscript", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(x) system\n"
     yield "SVG", b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>'
-    yield "TIFF", b"II*\0\x08\0\0\0" + bytes(100)
+    yield "TIFF of no tags", b"II*\0\x08\0\0\0" + bytes(100)
 
 
 def folders(pwned: Path) -> Iterator[tuple[str, Callable[[Path], object], bool]]:
@@ -121,9 +121,9 @@ def malformed(count: int) -> Iterator[tuple[str, bytes]]:
     chance = random.Random(0)
     levels = np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)
     for number in range(count):
-        form = ("PNG", "JPEG", "WEBP", "BMP")[number % 4]
+        form = FORMATS[number % len(FORMATS)]
         buffer = io.BytesIO()
-        mode = chance.choice(("RGB", "L", "RGBA", "P")) if form in ("PNG", "BMP") else "RGB"
+        mode = chance.choice(("RGB", "L", "RGBA", "P")) if form in ("PNG", "BMP", "TIFF") else "RGB"
         Image.fromarray(levels).convert(mode).save(buffer, form)
         content = bytearray(buffer.getvalue())
         for _ in range(chance.randint(1, 6)):

@@ -2,7 +2,6 @@
 
 import gzip
 import lzma
-import os
 import stat
 import struct
 import tarfile
@@ -10,7 +9,7 @@ import tempfile
 import threading
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +19,7 @@ from typing import IO
 from PIL import Image
 
 from wgan_dist.data.sources.base import BadImageError, ImageListing, Source, open_image_bytes
+from wgan_dist.data.sources.other_files import count_by_suffix, may_be_image, only_others
 from wgan_dist.data.sources.paths import error_line, hash_of, is_hidden, name_of_path, size_and_mtime
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import make_folder
@@ -66,8 +66,8 @@ def archive_errors(data: str) -> Iterator[None]:
         raise UserError(f"data={data}: damaged or cut short: {error_line(error)}") from error
 
 
-def list_members(members: Iterable[Member]) -> ImageListing:
-    """Return the images of an archive's members."""
+def list_members(members: Iterable[Member], left_out: Mapping[str, int]) -> ImageListing:
+    """Return the images of an archive's members; `left_out` counts the other files by suffix."""
     members = list(members)
 
     def open_member(index: int) -> Image.Image:
@@ -82,7 +82,7 @@ def list_members(members: Iterable[Member]) -> ImageListing:
             raise BadImageError(f"damaged in the archive: {error_line(error)}") from None
         return open_image_bytes(content)
 
-    return ImageListing([member.name for member in members], open_member)
+    return ImageListing([member.name for member in members], open_member, left_out)
 
 
 def _is_visible(name: str) -> bool:
@@ -176,7 +176,14 @@ def _gzipped_tar_members(path: Path, data: str, cache_dir: Path) -> Iterator[Mem
     with archive_errors(data):
         _unpack(path, file, data)
     file.seek(0)
-    yield from _index_tar(file, data, lambda offset, size: os.pread(file.fileno(), size, offset))
+    lock = threading.Lock()
+
+    def read(offset: int, size: int) -> bytes:
+        with lock:
+            file.seek(offset)
+            return file.read(size)
+
+    yield from _index_tar(file, data, read)
 
 
 def is_archive(path: Path) -> bool:
@@ -185,7 +192,7 @@ def is_archive(path: Path) -> bool:
 
 
 def archive_source(path: Path, data: str, cache_dir: Path) -> Source:
-    """Return the source of every visible file in an archive, in the order that a folder of these files has.
+    """Return the source of every visible file in an archive that may be an image, in the order that a folder has.
 
     Listing raises UserError if the archive is damaged, cut short, encrypted or empty. Of several files of one name
     the last counts, as after unpacking.
@@ -198,9 +205,11 @@ def archive_source(path: Path, data: str, cache_dir: Path) -> Source:
         else:
             members = _zip_members(path, data) if suffix == ZIP else tar_members(path, data)
         by_name = {member.name: member for member in members}
-        if not by_name:
-            raise UserError(f"data={data}: the archive holds no image")
-        return list_members(by_name[name] for name in sorted(by_name))
+        names = sorted(name for name in by_name if may_be_image(name))
+        left_out = count_by_suffix(by_name.keys() - names)
+        if not names:
+            raise UserError(f"data={data}: the archive holds no image{only_others(left_out)}")
+        return list_members((by_name[name] for name in names), left_out)
 
     identity = hash_of([str(path.resolve()), *size_and_mtime(path)])
     return Source(name_of_path(path)[: -len(suffix)] or suffix, identity, list_images)

@@ -3,8 +3,9 @@
 import io
 import stat
 import struct
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,10 +13,17 @@ from PIL import Image, UnidentifiedImageError
 
 from wgan_dist.data.sources.paths import error_line
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+# The modes of a TIFF whose levels have 32 bits: nothing says which of them are black and white.
+MODES_OF_32_BITS = ("F", "I")
 # The largest image that decodes within a gigabyte, copies included: 64 million pixels of grey or RGB, and half as many
 # of any other mode, which may have transparency or 16 bits.
 PIXEL_LIMIT, OPAQUE_MODES = 1 << 26, ("L", "RGB")
+# What Pillow raises for damaged images.
+DECODING_ERRORS = (OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error, Image.DecompressionBombError)
+
+# It also warns of the tags of a TIFF that are damaged, one by one.
+warnings.filterwarnings("ignore", module="PIL.TiffImagePlugin")
 
 Result = TypeVar("Result")
 
@@ -32,10 +40,12 @@ class ImageListing:
         names: The images' names for messages.
         open: A function from an image's index to the image, which may not be decoded yet. Call `read_image` instead,
             which limits the size and unifies the errors.
+        left_out: The number of files that are no images by their names, by suffix.
     """
 
     names: Sequence[str]
     open: Callable[[int], Image.Image]
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -58,7 +68,7 @@ class Source:
 
 
 def read_image(listing: ImageListing, index: int, function: Callable[[Image.Image], Result]) -> Result:
-    """Open the image at `index` and return `function(image)`.
+    """Open the image at `index`, the first one of an animation or of several pages, and return `function(image)`.
 
     Raises:
         BadImageError: If the image cannot be decoded or is larger than PIXEL_LIMIT, of which Pillow only warns.
@@ -68,10 +78,12 @@ def read_image(listing: ImageListing, index: int, function: Callable[[Image.Imag
             limit = PIXEL_LIMIT if image.mode in OPAQUE_MODES else PIXEL_LIMIT // 2
             if image.width * image.height > limit:
                 raise BadImageError(f"{image.width} x {image.height}: more than {limit:,} pixels")
+            if image.format == "TIFF" and image.mode in MODES_OF_32_BITS:
+                raise BadImageError("a TIFF with 32 bits for each value; expected 8 or 16")
             return function(image)
     except UnidentifiedImageError:
-        raise BadImageError("not a PNG, JPEG, WebP or BMP image") from None
-    except (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as error:
+        raise BadImageError("not a PNG, JPEG, WebP, BMP, GIF or TIFF image") from None
+    except DECODING_ERRORS as error:
         raise BadImageError(error_line(error)) from None
 
 

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from wgan_dist.data.sources.base import ImageListing, Source, open_image_file
+from wgan_dist.data.sources.other_files import count_by_suffix, may_be_image, only_others
 from wgan_dist.data.sources.paths import hash_of, is_hidden, name_of_path, size_and_mtime
 from wgan_dist.utils.errors import UserError
 
@@ -40,10 +41,13 @@ def list_files(folder: Path) -> list[str]:
 
 
 def folder_source(folder: Path) -> Source:
-    """Return the source of every visible file below `folder`; raise UserError if there is none."""
-    names = list_files(folder)
+    """Return the source of every visible file below `folder` that may be an image; raise UserError if there is none."""
+    files = list_files(folder)
+    names = [name for name in files if may_be_image(name)]
+    left_out = count_by_suffix(name for name in files if not may_be_image(name))
     if not names:
-        raise UserError(f"data={folder}: the folder holds no image")
+        raise UserError(f"data={folder}: the folder holds no image{only_others(left_out)}")
     stamps = [(name, *size_and_mtime(os.path.join(folder, name))) for name in names]  # noqa: PTH118
-    listing = ImageListing(names, lambda index: open_image_file(folder / names[index]))
-    return Source(name_of_path(folder), hash_of([str(folder.resolve()), stamps]), lambda: listing)
+    listing = ImageListing(names, lambda index: open_image_file(folder / names[index]), left_out)
+    identity = hash_of([str(folder.resolve()), stamps, sorted(left_out.items())])
+    return Source(name_of_path(folder), identity, lambda: listing)

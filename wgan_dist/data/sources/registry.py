@@ -13,7 +13,7 @@ from wgan_dist.data.sources.huggingface import hugging_face_source
 from wgan_dist.data.sources.idx import DIGITS, find_idx_files, idx_source
 from wgan_dist.data.sources.paths import expand_home, name_of_path
 from wgan_dist.data.sources.torchvision_datasets import TORCHVISION, torchvision_source
-from wgan_dist.data.sources.webdataset import is_pattern, pattern_source, shards_in, shards_source
+from wgan_dist.data.sources.webdataset import files_beside, is_pattern, pattern_source, shards_in, shards_source
 from wgan_dist.utils.errors import UserError
 
 
@@ -21,7 +21,7 @@ def _open_folder(path: Path) -> Source:
     if idx_files := find_idx_files(path):
         return idx_source(path, idx_files, name_of_path(path))
     if shards := shards_in(path):
-        return shards_source(name_of_path(path), shards, str(path))
+        return shards_source(name_of_path(path), shards, str(path), files_beside(path))
     return folder_source(path)
 
 

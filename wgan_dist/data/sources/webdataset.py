@@ -3,6 +3,7 @@
 import itertools
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from wgan_dist.config.text_lists import path_exists
 from wgan_dist.data.sources.archives import TAR, Member, list_members, tar_members
 from wgan_dist.data.sources.base import ImageListing, Source
+from wgan_dist.data.sources.other_files import count_by_suffix, may_be_image
 from wgan_dist.data.sources.paths import (
     escape_unprintable,
     expand_home,
@@ -21,7 +23,7 @@ from wgan_dist.data.sources.paths import (
 from wgan_dist.utils.errors import UserError
 
 # The keys of a sample's image; all other files of a sample, such as labels, are left out.
-IMAGE_KEYS = ("jpg", "jpeg", "png", "webp", "bmp")
+IMAGE_KEYS = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff")
 SHARD_LIMIT = 100_000
 RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)")
 KEYS_SHOWN = 10
@@ -54,11 +56,17 @@ def expand_pattern(data: str) -> list[str]:
 
 
 def shards_in(folder: Path) -> list[Path]:
-    """Return the tars of a folder, sorted by name, or an empty list if it holds anything else."""
+    """Return the tars of a folder, sorted by name, or an empty list if it holds anything else that may be an image."""
     with os.scandir(folder) as entries:
-        visible = [entry for entry in entries if not is_hidden(entry.name)]
+        visible = [entry for entry in entries if not is_hidden(entry.name) and may_be_image(entry.name)]
         only_tars = all(entry.name.endswith(TAR) and entry.is_file() for entry in visible)
         return sorted(folder / entry.name for entry in visible) if only_tars else []
+
+
+def files_beside(folder: Path) -> Counter[str]:
+    """Count the files in a folder of shards that are no images, such as an index, by suffix."""
+    names = (path.name for path in folder.iterdir() if not is_hidden(path.name))
+    return count_by_suffix(name for name in names if not may_be_image(name))
 
 
 def pattern_name(data: str) -> str:
@@ -73,11 +81,11 @@ def pattern_source(data: str) -> Source:
     for shard in shards:
         if shard.suffix != TAR or not shard.is_file():
             raise UserError(f"data={data}: {shard}: expected a file ending in {TAR}")
-    return shards_source(pattern_name(data), shards, data)
+    return shards_source(pattern_name(data), shards, data, Counter())
 
 
-def _shard_images(members: list[Member], split_name: SplitName, other_keys: set[str]) -> Iterator[Member]:
-    """Yield the images of a shard, and add the keys of all other files to `other_keys`.
+def _shard_images(members: list[Member], split_name: SplitName, other_keys: Counter[str]) -> Iterator[Member]:
+    """Yield the images of a shard, and count the keys of all other files in `other_keys`.
 
     Files of other keys beside a sample's image, such as masks, are left out. In a sample without an image, an image
     under another key most likely has a dot in its name, and is an error.
@@ -89,17 +97,18 @@ def _shard_images(members: list[Member], split_name: SplitName, other_keys: set[
         if key in IMAGE_KEYS:
             yield member
             continue
-        other_keys.add(key)
-        if sample not in complete and key.rpartition(".")[2] in IMAGE_KEYS:
+        is_dotted = sample not in complete and key.rpartition(".")[2] in IMAGE_KEYS
+        other_keys[key] += not is_dotted
+        if is_dotted:
             yield replace(member, error=f"its key in WebDataset is {key!r}: expected {', '.join(IMAGE_KEYS)}")
 
 
-def _list_images(shards: list[Path], data: str) -> ImageListing:
+def _list_images(shards: list[Path], data: str, beside: Counter[str]) -> ImageListing:
     try:
         from webdataset.tariterators import base_plus_ext
     except ImportError:
         raise UserError(f"data={data}: {MISSING}") from None
-    other_keys: set[str] = set()
+    other_keys = Counter[str]()
     images: list[Member] = []
     for shard in shards:
         setting = data if str(shard) == data else f"{data}: {escape_unprintable(str(shard))}"
@@ -108,14 +117,17 @@ def _list_images(shards: list[Path], data: str) -> ImageListing:
     if all(member.error for member in images):
         found = ", ".join(map(escape_unprintable, sorted(other_keys)[:KEYS_SHOWN])) or "none"
         raise UserError(f"data={data}: no image under a key of {', '.join(IMAGE_KEYS)}; keys of the samples: {found}")
-    return list_members(images)
+    return list_members(
+        images, beside + Counter({f".{escape_unprintable(key)}": other_keys[key] for key in other_keys})
+    )
 
 
-def shards_source(name: str, shards: list[Path], data: str) -> Source:
+def shards_source(name: str, shards: list[Path], data: str, beside: Counter[str]) -> Source:
     """Return the source of all samples' images, in the order of the shards and of their files.
 
-    The shards are indexed, not streamed, so that any image can be read at any time. Listing raises UserError if a
-    shard is damaged or cut short, or no sample has an image.
+    The shards are indexed, not streamed, so that any image can be read at any time. `beside` counts the files beside
+    the shards by suffix. Listing raises UserError if a shard is damaged or cut short, or no sample has an image.
     """
-    identity = hash_of([(str(shard.resolve()), *size_and_mtime(shard)) for shard in shards])
-    return Source(name, identity, lambda: _list_images(shards, data))
+    stamps = [(str(shard.resolve()), *size_and_mtime(shard)) for shard in shards]
+    identity = hash_of([stamps, sorted(beside.items())])
+    return Source(name, identity, lambda: _list_images(shards, data, beside))
