@@ -14,10 +14,10 @@ from wgan_dist.reporting.options import ReportOptions
 from wgan_dist.utils.errors import UserError
 
 FILES = {
-    ".onnx": lambda out: from_flags(OnnxSettings, {"out": out}),
-    ".pt": lambda out: from_flags(TorchScriptSettings, {"out": out}),
-    ".pt2": lambda out: from_flags(ProgramSettings, {"out": out}),
-    ".json": lambda out: from_flags(EvaluateSettings, {"out": out}),
+    ".onnx": lambda out: from_flags(OnnxSettings, {"ckpt": "run", "out": out}),
+    ".pt": lambda out: from_flags(TorchScriptSettings, {"ckpt": "run", "out": out}),
+    ".pt2": lambda out: from_flags(ProgramSettings, {"ckpt": "run", "out": out}),
+    ".json": lambda out: from_flags(EvaluateSettings, {"ckpt": "run", "out": out}),
     ".png": lambda out: inspect_settings({"words": ["inspect", "digits"], "out": out}),
     ".html": lambda out: from_flags(ReportOptions, {"runs": ["run"], "out": out}),
 }
@@ -44,10 +44,10 @@ def test_each_command_writes_its_own_kind_of_file(suffix: str, settings: Callabl
 def test_folders_have_no_suffix_unless_they_end_in_a_separator_or_exist(settings: type, tmp_path: Path) -> None:
     (tmp_path / "old.v1").mkdir()
     for out in ("cats", "cats/", "cats.v2/", "old.v1", "deep.er/cats"):
-        from_flags(settings, {"out": out})
+        from_flags(settings, {"ckpt": "run", "out": out})
     for out in ("cats.zip", "page.html", "cats.v2"):
         with pytest.raises(UserError, match=f"^out={out}: expected a folder; a name with a suffix needs a / at its en"):
-            from_flags(settings, {"out": out})
+            from_flags(settings, {"ckpt": "run", "out": out})
 
 
 def test_a_folder_exists_or_ends_in_a_separator(tmp_path: Path) -> None:

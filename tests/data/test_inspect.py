@@ -146,7 +146,7 @@ def test_the_suggested_command_trains(
 ) -> None:
     archive = write_zip(tmp_path / "p q.zip", {f"{seed}.jpg": photograph(seed) for seed in range(5)})
     pair = write_zip(tmp_path / "two, of them.zip", {f"{seed}.jpg": photograph(seed) for seed in range(2)})
-    path, count = {"folder": (folder, 6), "archive": (archive, 5), "pair": (pair, 2)}[data]
+    path, count = {"folder": (folder, 8), "archive": (archive, 5), "pair": (pair, 2)}[data]
     inspect_data(["inspect", str(path)], {})
     words = shlex.split(capsys.readouterr().out.splitlines()[-1])
     assert words[:3] == ["python", "-m", "wgan_dist.train"]

@@ -62,9 +62,10 @@ def test_measurements_keep_their_source(tmp_path: Path) -> None:
     write_evaluation(run, "two", **found, skipped={"fid": "no weights", "kid": "no weights"})
     measurements, skipped, notes = read_evaluations(run)
     about = ("1,024 generated, 1,024 real", "digits", "generator.safetensors", "ema", 6000)
-    assert measurements[0] == Measurement("sliced_wasserstein", 16.9, *about)
+    assert measurements[0] == Measurement("sliced_wasserstein", 16.9, 9.5, *about)
     assert (measurements[1].source, measurements[1].step) == ("g.onnx", None)
     assert math.isnan(measurements[1].value)
+    assert math.isnan(measurements[1].real)
     assert (skipped, notes) == (["not fid, kid: no weights"], [])
 
 

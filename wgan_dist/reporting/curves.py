@@ -19,7 +19,16 @@ from numpy.typing import NDArray
 from wgan_dist.config.fields import show
 from wgan_dist.reporting.image_files import safe_name
 from wgan_dist.reporting.run_data import Record, RunData
-from wgan_dist.tracking.metric_names import CRITIC, EXTRACTOR, INCEPTION, METRICS, PIXELS, POINTS
+from wgan_dist.tracking.metric_names import (
+    CRITIC,
+    EXTRACTOR,
+    INCEPTION,
+    METRICS,
+    PIXELS,
+    POINTS,
+    REAL_METRICS,
+    real_name,
+)
 
 AXES = ("step", "time")
 FIGURE_INCHES, DOTS_PER_INCH, PADDING_INCHES = (4.1, 2.8), 190, 0.09
@@ -79,8 +88,14 @@ class Chart:
 
     @property
     def series(self) -> Mapping[str, str]:
-        """The metrics of the chart as keys of a record, each with its label."""
-        return self.labels or {self.name: ""}
+        """The metrics of the chart as keys of a record, each with its label.
+
+        Beside a metric of generated images stands the value that it has for real ones.
+        """
+        if self.labels:
+            return self.labels
+        of_real = real_name(self.name)
+        return {self.name: "generated", of_real: "real images"} if of_real in REAL_METRICS else {self.name: ""}
 
     @property
     def caption(self) -> str:
@@ -114,7 +129,11 @@ CHARTS = (
     Chart(
         "exact_wasserstein",
         "Exact Wasserstein distance",
-        labels={"exact_wasserstein": "exact", "critic_wasserstein": "estimate of the critic"},
+        labels={
+            "exact_wasserstein": "exact",
+            "critic_wasserstein": "estimate of the critic",
+            real_name("exact_wasserstein"): "of real points",
+        },
     ),
     Chart("modes_covered", "Modes covered"),
     Chart("good_share", "Share of good points"),

@@ -7,11 +7,15 @@ from wgan_dist.reporting.run_data import Measurement, RunData
 
 @dataclass(frozen=True)
 class MetricRow:
-    """A metric under one protocol on one data set, with a value for each column, None where it was not measured."""
+    """A metric under one protocol on one data set, with a value for each column, None where it was not measured.
+
+    `real` is the value of real samples against other real ones, NaN where it was not measured.
+    """
 
     metric: str
     data: str
     protocol: str
+    real: float
     values: tuple[float | None, ...]
 
 
@@ -31,6 +35,7 @@ def _column(run: RunData, measurement: Measurement) -> tuple[str, str]:
 def metric_table(runs: list[RunData]) -> MetricTable:
     """Return the measurements of all runs; those of the same metric, data and protocol share a row."""
     values: dict[tuple[str, str, str], dict[tuple[str, str], float]] = {}
+    real: dict[tuple[str, str, str], float] = {}
     columns: dict[tuple[str, str], None] = {}
     for run in runs:
         for measurement in run.measurements:
@@ -38,7 +43,10 @@ def metric_table(runs: list[RunData]) -> MetricTable:
             columns[column] = None
             key = (measurement.metric, measurement.data, measurement.protocol)
             values.setdefault(key, {})[column] = measurement.value
-    rows = [MetricRow(*key, tuple(row.get(column) for column in columns)) for key, row in sorted(values.items())]
+            real.setdefault(key, measurement.real)
+    rows = [
+        MetricRow(*key, real[key], tuple(row.get(column) for column in columns)) for key, row in sorted(values.items())
+    ]
     return MetricTable(tuple(columns), tuple(rows))
 
 

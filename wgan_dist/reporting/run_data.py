@@ -29,6 +29,7 @@ class Measurement:
     Attributes:
         metric: The name of the metric.
         value: Its value, NaN if it was not finite.
+        real: The value that it has for real samples against other real ones, NaN if that was not measured.
         protocol: How it was measured, in words.
         data: The real data that the generator was compared with.
         source: The name of the generator file.
@@ -38,6 +39,7 @@ class Measurement:
 
     metric: str
     value: float
+    real: float
     protocol: str
     data: str
     source: str
@@ -116,11 +118,24 @@ def read_records(path: Path) -> tuple[list[Record], list[str]]:
     return records, notes
 
 
+def _real_value(result: dict[str, Any]) -> float:
+    return _to_float(result["real_against_real"]["value"]) if "real_against_real" in result else math.nan
+
+
 def _parse_measurements(evaluation: dict[str, Any]) -> list[Measurement]:
     data, source, weights = (str(evaluation[name]) for name in ("data", "source", "weights"))
     step = None if evaluation.get("step") is None else int(evaluation["step"])
     return [
-        Measurement(str(metric), _to_float(result["value"]), str(result["protocol"]), data, source, weights, step)
+        Measurement(
+            metric=str(metric),
+            value=_to_float(result["value"]),
+            real=_real_value(result),
+            protocol=str(result["protocol"]),
+            data=data,
+            source=source,
+            weights=weights,
+            step=step,
+        )
         for metric, result in evaluation["metrics"].items()
     ]
 
@@ -147,7 +162,7 @@ def read_best(folder: Path) -> Measurement | None:
     try:
         best = json.loads((folder / BEST_FILE).read_bytes())
         value, step = float(best["value"]), int(best["step"])
-        return Measurement(str(best["metric"]), value, str(best["protocol"]), "", BEST_GENERATOR, "ema", step)
+        return Measurement(str(best["metric"]), value, math.nan, str(best["protocol"]), "", BEST_GENERATOR, "ema", step)
     except (OSError, *DAMAGED):
         return None
 
