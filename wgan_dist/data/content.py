@@ -1,4 +1,4 @@
-"""What the pictures of a data set contain: levels, empty pictures and copies, and warnings where they look wrong."""
+"""The content of a data set's pictures: levels, empty pictures and copies, and warnings where they look wrong."""
 
 import hashlib
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ def content_hashes(values: NDArray[Any]) -> Hashes:
 
 @dataclass(frozen=True)
 class ContentSummary:
-    """What the pictures of a set contain.
+    """The content of the pictures of a set.
 
     Attributes:
         count: The number of pictures.
