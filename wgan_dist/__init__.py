@@ -10,7 +10,12 @@ exported file without torch, use `export.sampler.Sampler`. Only the names in `__
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
+
+from wgan_dist.utils import working_folder
+
+working_folder.leave()  # before anything is imported that a file in it could replace
+
+from typing import TYPE_CHECKING, Any  # noqa: E402
 
 if TYPE_CHECKING:
     from wgan_dist.config import Config, load_config
