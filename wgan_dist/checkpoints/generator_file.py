@@ -15,6 +15,7 @@ from wgan_dist.checkpoints.checkpoint_folders import checkpoint_folders
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS, checkpoint_position, no_checkpoint_yet
 from wgan_dist.config import is_run
 from wgan_dist.config.network_choices import is_own_class
+from wgan_dist.config.programs import flag_to_trust
 from wgan_dist.models.registry import NetworkSpec, build_generator, generator_spec
 from wgan_dist.utils.errors import UserError
 
@@ -162,7 +163,8 @@ def _build(path: Path, spec: NetworkSpec, custom_class: str) -> nn.Module:
     """Build the network. A file never chooses code to import: the caller names a custom class again."""
     if is_own_class(spec.name):
         if custom_class != spec.name:
-            raise UserError(f"{path}: needs the network {spec.name}; if you trust it: --generator={spec.name}")
+            flag = flag_to_trust("generator", spec.name)
+            raise UserError(f"{path}: needs the network {spec.name}; if you trust it: {flag}")
         return build_generator(spec)
     try:
         return build_generator(generator_spec(spec.name, **spec.arguments, spectral_norm=spec.spectral_norm))
