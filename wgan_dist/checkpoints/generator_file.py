@@ -28,6 +28,11 @@ ARGUMENT_TYPES = {"latent_dim": int, "image_size": int, "channels": int, "featur
 DESCRIPTION_TYPES = dict.fromkeys(
     ("latent_distribution", "weights", "data", "data_fingerprint", "description", "license", "package_version"), str
 ) | dict.fromkeys(("steps", "seen_images", "training_examples"), int)
+# The values that are accepted of those of the description that decide what is computed or shown.
+DESCRIPTION_CHOICES: dict[str, tuple[Any, ...]] = {
+    "latent_distribution": ("normal", "uniform"),
+    "weights": ("ema", "raw"),
+}
 IMAGE_RANGE = [-1.0, 1.0]
 
 
@@ -85,10 +90,14 @@ def _checksum(about: dict[str, Any], state: dict[str, Tensor]) -> str:
     return hashlib.sha256(f"{described}{safetensors_io.digest(state)}".encode()).hexdigest()
 
 
+def _value_range(description: Description) -> list[float] | None:
+    return None if description.makes_points else IMAGE_RANGE
+
+
 def to_bytes(state: dict[str, Tensor], description: Description) -> bytes:
     """Return the content of a generator file; the same weights and description give the same bytes."""
     about = dataclasses.asdict(description) | {"format_version": FORMAT_VERSION}
-    about["value_range"] = None if description.makes_points else IMAGE_RANGE
+    about["value_range"] = _value_range(description)
     about["sha256"] = _checksum(about, state)
     return safetensors_io.to_bytes(state, {METADATA_KEY: json.dumps(about, sort_keys=True)})
 
@@ -137,6 +146,14 @@ def _parse_about(path: Path, content: bytes) -> dict[str, Any]:
     return about
 
 
+def _check_choices(description: Description, about: dict[str, Any]) -> None:
+    """Raise ValueError for a value that this version does not understand."""
+    choices = DESCRIPTION_CHOICES | {"value_range": (_value_range(description),)}
+    for name, accepted in choices.items():
+        if about[name] not in accepted:
+            raise ValueError(f"{name}={about[name]}: expected {' or '.join(map(str, accepted))}")
+
+
 def _read_description(path: Path, about: dict[str, Any]) -> Description:
     if about["format_version"] > FORMAT_VERSION:
         raise UserError(
@@ -154,8 +171,10 @@ def _read_description(path: Path, about: dict[str, Any]) -> Description:
             if type(values[name]) is not expected:
                 raise TypeError(f"{name} is no {expected.__name__}")
             str(values[name]).encode()  # JSON may hold lone surrogates, which cannot be encoded
-        return Description(**values | {"network": spec})
-    except (KeyError, TypeError, AttributeError, UnicodeError) as error:
+        description = Description(**values | {"network": spec})
+        _check_choices(description, about)
+        return description
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UserError(f"{path}: the description of the generator is damaged: {error}") from error
 
 

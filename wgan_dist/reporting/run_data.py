@@ -83,6 +83,12 @@ def _to_float(value: Any) -> float:
     return float(value)
 
 
+def _to_step(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise TypeError
+    return value
+
+
 def _parse_record(line: bytes) -> Record:
     record = {str(name): _to_float(value) for name, value in json.loads(line).items()}
     if not record["step"] >= 0:
@@ -118,7 +124,7 @@ def read_records(path: Path) -> tuple[list[Record], list[str]]:
 
 def _parse_measurements(evaluation: dict[str, Any]) -> list[Measurement]:
     data, source, weights = (str(evaluation[name]) for name in ("data", "source", "weights"))
-    step = None if evaluation.get("step") is None else int(evaluation["step"])
+    step = None if evaluation.get("step") is None else _to_step(evaluation["step"])
     return [
         Measurement(str(metric), _to_float(result["value"]), str(result["protocol"]), data, source, weights, step)
         for metric, result in evaluation["metrics"].items()
@@ -146,7 +152,7 @@ def read_best(folder: Path) -> Measurement | None:
     """Return the metric that selected a run's best checkpoint, None if there is none. Its data are not stored."""
     try:
         best = json.loads((folder / BEST_FILE).read_bytes())
-        value, step = float(best["value"]), int(best["step"])
+        value, step = _to_float(best["value"]), _to_step(best["step"])
         return Measurement(str(best["metric"]), value, str(best["protocol"]), "", BEST_GENERATOR, "ema", step)
     except (OSError, *DAMAGED):
         return None
