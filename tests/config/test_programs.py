@@ -35,7 +35,7 @@ def test_a_run_does_not_choose_what_its_continuation_runs(
 ) -> None:
     write(tmp_path / CONFIG_FILE, {name: value} | others)
     flags = {"run_dir": str(tmp_path), "resume": resume, "dry_run": "true"}
-    with pytest.raises(UserError, match=f"^{name}={value}: {tmp_path} names this program, .*again: --{name}={value}$"):
+    with pytest.raises(UserError, match=rf"^{name}={value} \(in {tmp_path}\): .*; if you trust it: --{name}={value}$"):
         parse_settings(flags)
     assert getattr(load_config(flags | {name: value}), name) in (value, (value,))
 
@@ -47,7 +47,9 @@ def test_a_recipe_and_its_base_do_not_choose_what_is_run(
     base = write(tmp_path / "base.yaml", {name: value} | others)
     recipe = write(tmp_path / "recipe.yaml", {"base": "base.yaml"})
     for file in (base, recipe):
-        with pytest.raises(UserError, match=f"{file} names this program"):
+        with pytest.raises(
+            UserError, match=rf"^{name}={value} \(in {file}\): a program runs only if you name it yourself; "
+        ):
             load_config({"recipe": str(file)})
         load_config({"recipe": str(file), name: value})
 
@@ -57,9 +59,17 @@ def test_another_choice_of_the_user_counts(tmp_path: Path) -> None:
     assert load_config({"recipe": str(recipe), "generator": "mlp"}).generator == "mlp"
 
 
+def test_all_programs_are_named_in_one_line(tmp_path: Path) -> None:
+    recipe = write(tmp_path / "recipe.yaml", {"generator": "a:G", "critic": "a:C", "trackers": "wandb,mlflow"})
+    with pytest.raises(UserError, match="it: --generator=a:G --critic=a:C --trackers=wandb,mlflow$"):
+        load_config({"recipe": str(recipe)})
+    with pytest.raises(UserError, match="^critic=a:C .*it: --critic=a:C$"):
+        load_config({"recipe": str(recipe), "generator": "a:G", "trackers": "mlflow"})
+
+
 def test_the_flag_to_copy_is_quoted(tmp_path: Path) -> None:
     recipe = write(tmp_path / "recipe.yaml", {"generator": "a:b; rm -rf x"})
-    with pytest.raises(UserError, match=r"again: '--generator=a:b; rm -rf x'$"):
+    with pytest.raises(UserError, match=r"it: '--generator=a:b; rm -rf x'$"):
         load_config({"recipe": str(recipe)})
 
 

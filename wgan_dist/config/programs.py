@@ -47,12 +47,14 @@ def check_programs_are_named(config: Config, given: Mapping[str, Any], source: s
         source: The recipe or run folder that the others are from.
 
     Raises:
-        UserError: For a program that only `source` names.
+        UserError: For programs that only `source` names; the message has the flags that name them.
     """
-    for name, names_program in PROGRAM_SETTINGS.items():
-        value = getattr(config, name)
-        if name not in given and names_program(value):
-            raise UserError(
-                f"{name}={show(value)}: {source} names this program, and a file alone never makes it run; if you "
-                f"trust it, name it again: {flag_to_trust(name, value)}"
-            )
+    programs = {
+        name: value
+        for name, names_program in PROGRAM_SETTINGS.items()
+        if name not in given and names_program(value := getattr(config, name))
+    }
+    if programs:
+        named = ", ".join(f"{name}={show(value)}" for name, value in programs.items())
+        flags = " ".join(flag_to_trust(name, value) for name, value in programs.items())
+        raise UserError(f"{named} (in {source}): a program runs only if you name it yourself; if you trust it: {flags}")
