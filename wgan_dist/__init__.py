@@ -10,10 +10,12 @@ exported file without torch, use `export.sampler.Sampler`. Only the names in `__
 """
 
 import importlib
+import sys
 
-from wgan_dist.utils import working_folder
+if sys.argv[:1] == ["-m"]:  # a command leaves the working folder before it imports what a file there could replace
+    from wgan_dist.utils import working_folder
 
-working_folder.leave()  # before anything is imported that a file in it could replace
+    working_folder.leave()
 
 from typing import TYPE_CHECKING, Any  # noqa: E402
 
