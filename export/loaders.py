@@ -12,7 +12,7 @@ from torch import Tensor
 
 from export.metadata import metadata, without_prefix
 from export.program_file import open_program
-from export.sampler import POINT_LAYOUT, Sampler, SamplerError, latents
+from export.sampler import FORMATS, POINT_LAYOUT, Sampler, SamplerError, latents, parse_number
 from export.settings import BF16, FP32
 from export.torchscript_file import open_torchscript
 from wgan_dist.checkpoints import generator_file
@@ -83,8 +83,10 @@ def _open_torch(path: Path) -> _Generator:
     except UserError as error:
         raise UserError(f"ckpt={error}") from error
     about = without_prefix(stored)
-    precision = PRECISIONS.get(about.get("precision", ""))
-    return _Generator(file_format, about, precision, lambda z: _as_nchw(generate(z)))
+    precision = about.get("precision", "")
+    if precision not in PRECISIONS:
+        raise UserError(f"ckpt={path}: precision={precision}: expected {' or '.join(PRECISIONS)}")
+    return _Generator(file_format, about, PRECISIONS[precision], lambda z: _as_nchw(generate(z)))
 
 
 def _onnx_precision(path: Path) -> str:
@@ -120,6 +122,13 @@ def _open(path: Path, own_class: str) -> _Generator:
     return _open_safetensors(path, own_class)
 
 
+def _check_format(about: Mapping[str, str]) -> None:
+    """Raise ValueError if the metadata, where they say so, describe samples of no known format."""
+    said = {name: about[name] for name in ("value_range", "layout") if name in about}
+    if not any(said.items() <= known.items() for known in FORMATS.values()):
+        raise ValueError(f"{', '.join(f'{name}={value}' for name, value in said.items())}: no format of samples")
+
+
 def open_generator(path: Path, own_class: str, count: int, seed: int) -> LoadedSamples:
     """Open a .safetensors, .pt (TorchScript), .pt2 (program) or .onnx file, to draw at most `count` samples of `seed`.
 
@@ -131,9 +140,12 @@ def open_generator(path: Path, own_class: str, count: int, seed: int) -> LoadedS
     generator = _open(path, own_class)
     about = generator.metadata
     try:
-        latent_dim, channels, size = (int(about[name]) for name in ("latent_dim", "channels", "image_size"))
+        _check_format(about)
+        latent_dim, channels, size = (
+            parse_number(name, about[name]) for name in ("latent_dim", "channels", "image_size")
+        )
         z = torch.from_numpy(latents(count, latent_dim, about["latent_distribution"], seed))
-        weights, step = about["weights"], int(about["generator_steps"])
+        weights, step = about["weights"], parse_number("generator_steps", about["generator_steps"])
         data, fingerprint = about["data"], about["data_fingerprint"]
     except (KeyError, ValueError) as error:
         raise UserError(f"ckpt={path}: not a generator of wgan_dist: {error}") from error

@@ -44,6 +44,12 @@ LATENT_STREAM = "sample.z"
 PHILOX_WORDS = 4
 POINT_LAYOUT = "nc"
 DISTRIBUTIONS = ("normal", "uniform")
+# What metadata say of the samples, by the kind of output.
+FORMATS = {
+    "points": {"value_range": "unbounded", "layout": POINT_LAYOUT},
+    "uint8": {"value_range": "0,255", "layout": "nhwc"},
+    "float": {"value_range": "-1,1", "layout": "nchw"},
+}
 FILE_DIGITS = 6
 GAP = 2
 # Pictures that people look at are at least this wide.
@@ -58,6 +64,20 @@ class SamplerError(Exception):
     """An ONNX file, provider or argument cannot be used; the message says what is accepted."""
 
 
+def parse_number(name: str, text: str) -> int:
+    """Return a whole number in decimal; raise ValueError for any other text, as 0_8 or -1, which int takes."""
+    if not (text.isascii() and text.isdecimal()):
+        raise ValueError(f"{name}={text}: expected a whole number")
+    return int(text)
+
+
+def check_distribution(distribution: str) -> str:
+    """Return the name of a distribution of latents; raise ValueError for an unknown one."""
+    if distribution not in DISTRIBUTIONS:
+        raise ValueError(f"latent_distribution={distribution}: expected {' or '.join(DISTRIBUTIONS)}")
+    return distribution
+
+
 def latents(
     count: int, latent_dim: int, distribution: str = "normal", seed: int = 0, start: int = 0
 ) -> NDArray[np.float32]:
@@ -66,7 +86,10 @@ def latents(
     The latents of a seed are numbered: vector k is the same for any `count` and `start`. This function returns numbers
     `start` to `start + count - 1`. It computes Philox bits under a SHA-256 key, then the transform of Box and Muller
     (1958), written out here so that the latents never change with a library.
+
+    Raises ValueError for another distribution.
     """
+    check_distribution(distribution)
     steps, before = divmod(start * latent_dim, PHILOX_WORDS)
     size = before + count * latent_dim
     key = hashlib.sha256(f"{seed}/{LATENT_STREAM}/0".encode()).digest()[:16]
@@ -167,10 +190,12 @@ class Sampler:
         self._is_uint8: bool = self._session.get_outputs()[0].type == "tensor(uint8)"
         try:
             self.metadata = _read_metadata(self._session)
-            self.latent_dim = int(self.metadata["latent_dim"])
-            self.latent_distribution = self.metadata["latent_distribution"]
-            self.image_size, self.channels = int(self.metadata["image_size"]), int(self.metadata["channels"])
+            self.latent_dim, self.image_size, self.channels = (
+                parse_number(name, self.metadata[name]) for name in ("latent_dim", "image_size", "channels")
+            )
+            self.latent_distribution = check_distribution(self.metadata["latent_distribution"])
             self.makes_points = self.metadata.get("layout") == POINT_LAYOUT
+            self._check_format()
             self._check_graph()
         except (KeyError, ValueError) as error:
             raise SamplerError(f"{path}: not a generator written by export.onnx: {error}") from error
@@ -194,10 +219,15 @@ class Sampler:
         height = width = self.image_size
         return (height, width, self.channels) if self._is_uint8 else (self.channels, height, width)
 
+    def _check_format(self) -> None:
+        """Raise ValueError if the metadata, where they say so, describe other samples than the output's type."""
+        kind = "points" if self.makes_points else "uint8" if self._is_uint8 else "float"
+        for name, expected in FORMATS[kind].items():
+            if self.metadata.get(name, expected) != expected:
+                raise ValueError(f"{name}={self.metadata[name]}: expected {expected} for {kind} output")
+
     def _check_graph(self) -> None:
         """Raise ValueError unless the inputs and outputs are those that the metadata describe."""
-        if self.latent_distribution not in DISTRIBUTIONS:
-            raise ValueError(f"latent_distribution={self.latent_distribution}")
         inputs = [(value.name, value.type, value.shape[1:]) for value in self._session.get_inputs()]
         outputs = [tuple(value.shape[1:]) for value in self._session.get_outputs()]
         if inputs != [("z", "tensor(float)", [self.latent_dim])] or outputs != [self._sample_shape()]:
@@ -410,9 +440,18 @@ def write_images(images: NDArray[np.uint8], out: str, scale: int = 0) -> Iterato
         yield path
 
 
+def _number(text: str) -> int:
+    """Return the number that the command line names."""
+    try:
+        parse_number("", text.removeprefix("-"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text}: expected a whole number") from None
+    return int(text)
+
+
 def _scale(text: str) -> int:
     """Return the factor that the command line names, 0 for auto."""
-    if text != "auto" and not (text.isdecimal() and 1 <= int(text) <= MAX_SCALE):
+    if text != "auto" and not (text.isascii() and text.isdecimal() and 1 <= int(text) <= MAX_SCALE):
         raise argparse.ArgumentTypeError(f"{text}: expected auto, or a whole number from 1 to {MAX_SCALE}")
     return 0 if text == "auto" else int(text)
 
@@ -434,8 +473,8 @@ def _arguments() -> argparse.Namespace:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("model", help="ONNX file written by python -m export.onnx")
-    parser.add_argument("--count", type=int, default=64, help="number of images")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same images")
+    parser.add_argument("--count", type=_number, default=64, help="number of images")
+    parser.add_argument("--seed", type=_number, default=0, help="the same seed gives the same images")
     parser.add_argument(
         "--out",
         default="grid.png",

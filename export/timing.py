@@ -59,14 +59,23 @@ def print_times() -> None:
     command_line.guarded(lambda: print(json.dumps(measure(Path(sys.argv[1]), sys.argv[2]))))
 
 
+def _environment(own_class: str) -> dict[str, str]:
+    """Return the environment of a process on the CPU that imports from where this process does.
+
+    A class that the user named may also lie in the working folder.
+    """
+    paths = [*sys.path, *([str(Path.cwd())] if own_class else [])]
+    # onnxruntime would use a GPU, torch would not.
+    return os.environ | {"CUDA_VISIBLE_DEVICES": "", "PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(paths)}
+
+
 def time_file(path: Path, own_class: str) -> Timing:
-    """Time a generator file in a process of its own, on the CPU."""
+    """Time a generator file in a process of its own, on the CPU. A program is run: the caller trusts it."""
     command = [sys.executable, "-c", f"from {__name__} import print_times; print_times()", str(path), own_class]
     size = path.stat().st_size
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}  # onnxruntime would use a GPU, torch would not
     try:
         done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=True
+            command, env=_environment(own_class), capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=True
         )
     except subprocess.TimeoutExpired:
         return Timing(path.name, size, {}, f"not finished after {TIMEOUT_SECONDS} seconds")

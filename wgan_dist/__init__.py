@@ -10,7 +10,14 @@ exported file without torch, use `export.sampler.Sampler`. Only the names in `__
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
+import sys
+
+if sys.argv[:1] == ["-m"]:  # a command leaves the working folder before it imports what a file there could replace
+    from wgan_dist.utils import working_folder
+
+    working_folder.leave()
+
+from typing import TYPE_CHECKING, Any  # noqa: E402
 
 if TYPE_CHECKING:
     from wgan_dist.config import Config, load_config

@@ -39,7 +39,7 @@ class EvaluateSettings:
 
     ckpt: tuple[str, ...] = setting(
         (),
-        "Run or checkpoint folders, .safetensors, .pt, .pt2 or .onnx files, separated by commas.",
+        "Run or checkpoint folders, .safetensors, .onnx, .pt or .pt2 files, with commas; .pt and .pt2 are programs.",
         group="Choose what to measure",
     )
     samples: str = setting("", "Folder of images to measure instead of a generator.")
@@ -72,7 +72,7 @@ class EvaluateSettings:
         group="Choose the metrics",
     )
     feature_extractor: str = setting(
-        "", "TorchScript or ONNX file, from uint8 images to features, for frechet and kernel."
+        "", "ONNX file, or TorchScript, a program, from uint8 images to features, for frechet and kernel."
     )
     inception_weights: str = setting("", "File of Inception's weights; by default torch-fidelity's.")
     out: str = setting("", "JSON file to write, also for files outside of run folders.")

@@ -10,7 +10,7 @@ from export.loaders import LoadedSamples, open_folder, open_generator
 from wgan_dist import distributed
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS, EVALUATIONS
-from wgan_dist.config import Config, is_run, load_config
+from wgan_dist.config import Config, is_run, read_config
 from wgan_dist.data.datasets import Dataset, ImageDataset, open_images, open_points
 from wgan_dist.data.holdout import Split, split_holdout
 from wgan_dist.data.synthetic import DRAWS, are_points
@@ -34,7 +34,7 @@ def _default_config(settings: EvaluateSettings, run: Path | None, trained_on: st
     if settings.data:
         return Config(data=settings.data)
     if run is not None:
-        return load_config({"run_dir": str(run), "resume": "true"})
+        return read_config({"run_dir": str(run), "resume": "true"})
     if trained_on == "digits" or trained_on in DRAWS:  # need no files
         return Config(data=(trained_on,))
     raise UserError("data: expected --data=, the real images to compare with")

@@ -277,3 +277,17 @@ def test_an_optimizer_that_never_stepped_comes_back(make: Callable[[list[nn.Para
     steps(network, make(list(network.parameters())), range(2))
     steps(twin, continued, range(2))
     assert equal(twin, network)
+
+
+@pytest.mark.parametrize("number", ["0_0", " 0", "+0", "00", "٠"])
+def test_a_parameter_has_one_name(number: str) -> None:
+    """Python's int takes each of these texts for the number of the first parameter."""
+    network = make_network(torch.float32)
+    optimizer = OPTIMIZERS["adam"](list(network.parameters()))
+    steps(network, optimizer, range(1))
+    tensors, groups = through_files(optimizer)
+    renamed = {
+        name.replace("0.", f"{number}.", 1) if name[:2] == "0." else name: value for name, value in tensors.items()
+    }
+    with pytest.raises(UserError, match=r"^here: the state of an optimizer of other networks, or damaged: .*"):
+        load_optimizer_state(optimizer, renamed, groups, "here")

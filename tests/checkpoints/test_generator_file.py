@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -160,6 +161,16 @@ def test_a_newer_format_is_refused_with_both_versions(tmp_path: Path) -> None:
 def test_a_missing_part_of_the_description_is_named(tmp_path: Path) -> None:
     incomplete = {key: value for key, value in about().items() if key != "latent_distribution"}
     refuse(tmp_path, with_metadata(incomplete), "description .* damaged.*latent_distribution")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("latent_distribution", "zipf"), ("weights", "averaged"), ("value_range", [0.0, 1.0]), ("value_range", None)],
+)
+def test_a_value_that_is_not_understood_is_refused(name: str, value: object, tmp_path: Path) -> None:
+    refuse(
+        tmp_path, with_metadata(about() | {name: value}), f"description .* damaged: {name}={re.escape(str(value))}: "
+    )
 
 
 FOREIGN = {

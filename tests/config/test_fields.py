@@ -47,7 +47,6 @@ TRUE, FALSE = ["true", "yes", "on", "1", "TRUE"], ["false", "no", "off", "0", "N
         ("whole", "1e3", 1000),
         ("whole", "10k", 10_000),
         ("whole", "2.3M", 2_300_000),
-        ("whole", "1_000", 1000),
         ("number", "1e-4", 1e-4),
         ("number", "0.25", 0.25),
         ("word", "1e5", "1e5"),
@@ -114,6 +113,10 @@ def test_a_yaml_value_becomes_the_type_of_its_field(name: str, given_value: obje
         ("whole", True, "a whole number"),
         ("whole", None, "a whole number"),
         ("whole", [1], "a whole number"),
+        # Numbers to Python's int and float, and to nobody else.
+        *(("whole", text, "a whole number") for text in ("0_8", "1_000", "\N{FULLWIDTH DIGIT EIGHT}", "1__0k")),
+        *(("number", text, "a number") for text in ("0_8", "1_0.5", "1e1_0", "\N{FULLWIDTH DIGIT EIGHT}", "infinity")),
+        ("number", "1e999", "a number"),
         ("number", "a", "a number"),
         ("number", "nan", "a number"),
         ("number", "-inf", "a number"),

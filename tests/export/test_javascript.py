@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from export.sampler import Sampler, enlarged, grid, latents
+from tests.faults.hostile.graphs import WEIGHT, graph
 from tests.processes import REPOSITORY
 from wgan_dist.sampling import interpolate
 
@@ -40,6 +41,7 @@ const calls = {
   grid: (images) => Buffer.from(sampler.grid(given(images)).data).toString("base64"),
   enlarged: (picture) => Buffer.from(sampler.enlarged(given(picture)).data).toString("base64"),
   png: async (picture) => Buffer.from(await (await png(given(picture))).arrayBuffer()).toString("base64"),
+  check: (...given) => sampler.checkFormat(...given) ?? null,
   metadata: async (path) => sampler.readMetadata(await readFile(path)),
 };
 const given = (images) => ({ ...images, data: new Uint8ClampedArray(Buffer.from(images.data, "base64")) });
@@ -174,6 +176,16 @@ def test_metadata_equal_those_that_onnxruntime_reads(onnx_file: Path, node: Node
     assert node("metadata", str(tmp_path / "g.onnx")) == Sampler(tmp_path / "g.onnx").metadata
 
 
+def test_latents_of_an_unknown_distribution_are_refused(node: Node) -> None:
+    assert node("latents", 1, 2, "zipf", 0) == {"error": "latent_distribution=zipf: expected normal or uniform"}
+
+
+@pytest.mark.parametrize("change", [{"layout": "nhwc"}, {"value_range": "0,255"}, {"value_range": "0,1"}])
+def test_images_in_another_format_than_the_file_says_are_refused(change: dict[str, str], node: Node) -> None:
+    assert node("check", {"layout": "nchw", "value_range": "-1,1"}, "nchw") is None
+    assert f"{next(iter(change))}=" in node("check", change, "nchw")["error"]
+
+
 def test_files_that_are_not_generators_are_refused(onnx_file: Path, node: Node, tmp_path: Path) -> None:
     model = onnx.load(onnx_file)
     onnx.helper.set_model_props(model, {"wgan_dist.latent_dim": "8", "wgan_dist.layout": "nc"})
@@ -181,5 +193,9 @@ def test_files_that_are_not_generators_are_refused(onnx_file: Path, node: Node, 
     del model.metadata_props[:]
     onnx.save(model, tmp_path / "stranger.onnx")
     (tmp_path / "text.onnx").write_text("not a graph")
-    for name, reason in (("points", "makes points"), ("stranger", "not a generator"), ("text", "not ")):
+    wrong = {"latent_dim": "0_2", "image_size": "0x2", "channels": "", "latent_distribution": "zipf"}
+    for key, value in wrong.items():
+        (tmp_path / f"{key}.onnx").write_bytes(graph([WEIGHT], {key: value}))
+    reasons = {"points": "makes points", "stranger": "not a generator", "text": "not "}
+    for name, reason in (reasons | {key: f"{key}={value}: expected" for key, value in wrong.items()}).items():
         assert reason in node("metadata", str(tmp_path / f"{name}.onnx"))["error"]

@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import re
 import subprocess
 import sys
 import threading
@@ -23,6 +24,7 @@ from export.sampler import (
     Sampler,
     SamplerError,
     _has_cuda_device,
+    _number,
     _scale,
     enlarged,
     grid,
@@ -35,6 +37,7 @@ from export.sampler import (
     write_points,
 )
 from tests.exports import export_onnx
+from tests.faults.hostile.graphs import WEIGHT, graph
 from tests.generators import small_spec, write_generator
 from tests.processes import REPOSITORY, run
 from wgan_dist.checkpoints import generator_file
@@ -318,6 +321,42 @@ def test_files_changed_by_other_programs_are_refused(onnx_file: Path, tmp_path: 
     for name, reason in (("fixed", "its batch size is fixed at 1, expected a free one"), ("latin", "'utf-8' codec")):
         with pytest.raises(SamplerError, match=rf"{name}\.onnx: not a generator written by export\.onnx: {reason}"):
             Sampler(tmp_path / f"{name}.onnx")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(
+            (name, value)
+            for name in ("latent_dim", "image_size", "channels")
+            for value in ("0_2", " 2", "+2", "２", "2.0")
+        ),
+        *(("latent_distribution", value) for value in ("zipf", "Normal", "")),
+        *(("layout", value) for value in ("nhwc", "nchw ", "")),
+        *(("value_range", value) for value in ("0,255", "0,1", "unbounded")),
+    ],
+)
+def test_metadata_that_are_not_understood_are_refused(name: str, value: str, tmp_path: Path) -> None:
+    path = tmp_path / "g.onnx"
+    path.write_bytes(graph([WEIGHT], {"layout": "nchw", "value_range": "-1,1"}))
+    assert Sampler(path).sample(2).shape == (2, 2, 2, 1)
+    path.write_bytes(graph([WEIGHT], {name: value}))
+    with pytest.raises(
+        SamplerError, match=f"not a generator written by export.onnx: {name}={re.escape(value)}: expected"
+    ):
+        Sampler(path)
+
+
+def test_latents_of_an_unknown_distribution_are_refused() -> None:
+    with pytest.raises(ValueError, match="^latent_distribution=zipf: expected normal or uniform$"):
+        latents(1, 2, "zipf")
+
+
+@pytest.mark.parametrize("text", ["0_8", "２", "1e3", "--1", ""])
+def test_a_number_of_the_command_line_is_decimal(text: str) -> None:
+    assert (_number("8"), _number("-8")) == (8, -8)
+    with pytest.raises(argparse.ArgumentTypeError, match=f"^{text}: expected a whole number$"):
+        _number(text)
 
 
 def test_a_wrong_argument_is_one_line_and_status_2(onnx_file: Path, tmp_path: Path) -> None:

@@ -1,19 +1,40 @@
 """Timing draws the same images from every kind of file."""
 
+import json
 import shutil
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
 from export import timing
+from export.metadata import METADATA_FILE
 from tests.exports import export_torchscript
 from tests.generators import small_spec, write_generator
+from tests.processes import run
+from tests.runs import write_run
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.models.inference import generate, sample_latents
 from wgan_dist.reporting.timing import WARM_UP_CALLS, exported_files
 from wgan_dist.utils.errors import UserError
+
+ABOUT = {
+    "wgan_dist.latent_dim": "2",
+    "wgan_dist.latent_distribution": "normal",
+    "wgan_dist.image_size": "1",
+    "wgan_dist.channels": "2",
+    "wgan_dist.layout": "nc",
+    "wgan_dist.value_range": "unbounded",
+    "wgan_dist.precision": "fp32",
+    "wgan_dist.weights": "ema",
+    "wgan_dist.generator_steps": "1",
+    "wgan_dist.data": "x",
+    "wgan_dist.data_fingerprint": "x",
+}
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +91,28 @@ def test_the_reason_why_a_file_cannot_be_timed_is_kept(tmp_path: Path) -> None:
     found = timing.time_file(tmp_path / "bad.onnx", "")
     assert (found.file, found.size_bytes, found.milliseconds) == ("bad.onnx", 19, {})
     assert "onnxruntime cannot load it" in found.error
+
+
+class Writes(torch.nn.Module):
+    """Looks like a generator, and makes a file beside the process."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        written = torch.from_file("pwned", True, 8)
+        return z + written.sum()
+
+
+@pytest.mark.slow
+def test_a_report_runs_no_program_of_a_run_unasked(tmp_path: Path) -> None:
+    run_dir = write_run(tmp_path / "run", [])
+    torch.jit.save(
+        torch.jit.script(Writes()), run_dir / "generator.pt", _extra_files={METADATA_FILE: json.dumps(ABOUT)}
+    )
+    command = (sys.executable, "-m", "wgan_dist.report", "run")
+    said = run(*command, cwd=tmp_path).stdout
+    assert "not timing run/generator.pt: this file is a program; if you trust it, --trust runs it" in said
+    assert not (tmp_path / "pwned").exists()
+    run(*command, "--trust", cwd=tmp_path)
+    assert (tmp_path / "pwned").exists()
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
@@ -139,6 +140,13 @@ def blue_pixels(chart: Chart, runs: list[RunData]) -> int:
         pixels = np.asarray(picture.convert("RGB")).astype(int)
     blue = [int(curves.COLOURS["light"][0][start : start + 2], 16) for start in (1, 3, 5)]
     return int((np.abs(pixels - blue).max(-1) < 12).sum())
+
+
+def test_a_chart_does_not_follow_the_settings_of_the_working_folder(run: RunData) -> None:
+    """Matplotlib reads a matplotlibrc there, which may call LaTeX."""
+    expected = curves.draw(CHART["fid"], [run], "step", "light")
+    with matplotlib.rc_context({"axes.grid": True, "text.usetex": True}):
+        assert curves.draw(CHART["fid"], [run], "step", "light") == expected
 
 
 def test_a_chart_shows_the_curve_in_the_colour_of_its_run(run: RunData, tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.runs import write_evaluation, write_run
+from wgan_dist.checkpoints.best import BEST_FILE
 from wgan_dist.checkpoints.run_dir import METRICS_FILE
 from wgan_dist.config import CONFIG_FILE
-from wgan_dist.reporting.run_data import Measurement, read_evaluations, read_records, read_run, short_names
+from wgan_dist.reporting.run_data import Measurement, read_best, read_evaluations, read_records, read_run, short_names
 from wgan_dist.utils.errors import UserError
 
 DAMAGED = [
@@ -69,7 +70,13 @@ def test_measurements_keep_their_source(tmp_path: Path) -> None:
     assert (skipped, notes) == (["not fid, kid: no weights"], [])
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"metrics": 3}', '{"metrics": {"fid": 3}}'])
+WRONG_STEPS = (
+    f'{{"metrics": {{}}, "skipped": {{}}, "data": "", "source": "", "weights": "", "step": {step}}}'
+    for step in ('"0_8"', "3.7", "-1", "true")
+)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"metrics": 3}', '{"metrics": {"fid": 3}}', *WRONG_STEPS])
 def test_a_damaged_evaluation_is_left_out_and_noted(content: str, tmp_path: Path) -> None:
     run = write_run(tmp_path / "a", [])
     write_evaluation(run, "good")
@@ -77,6 +84,15 @@ def test_a_damaged_evaluation_is_left_out_and_noted(content: str, tmp_path: Path
     measurements, _, notes = read_evaluations(run)
     assert [measurement.value for measurement in measurements] == [16.9]
     assert notes == ["evaluations/bad.json is damaged and was left out"]
+
+
+@pytest.mark.parametrize("change", [{"step": "0_8"}, {"step": 3.7}, {"value": "0_8"}, {"value": True}])
+def test_a_damaged_best_value_is_none(change: dict[str, object], tmp_path: Path) -> None:
+    best = {"metric": "fid", "value": 3.5, "step": 7, "protocol": "p"}
+    (tmp_path / BEST_FILE).write_text(json.dumps(best))
+    assert read_best(tmp_path) == Measurement("fid", 3.5, "p", "", "best.safetensors", "ema", 7)
+    (tmp_path / BEST_FILE).write_text(json.dumps(best | change))
+    assert read_best(tmp_path) is None
 
 
 def test_names_are_as_short_as_possible_and_unique(tmp_path: Path) -> None:

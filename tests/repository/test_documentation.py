@@ -30,6 +30,7 @@ PAGES = [
             "durability",
             "evaluation",
             "sampling",
+            "security",
             "recipes",
             "theory",
             "speed",

@@ -12,9 +12,11 @@ from tensorboard.plugins.hparams import api_pb2, list_session_groups
 from tensorboard.plugins.hparams.backend_context import Context
 
 from tests.processes import TORCHRUN_2, metrics, run
+from wgan_dist.checkpoints.run_dir import METRICS_FILE
 from wgan_dist.config import Config
-from wgan_dist.tracking.logger import TABLE_TAGS, settings_table
+from wgan_dist.tracking.logger import TABLE_TAGS, drop_records_after, settings_table
 from wgan_dist.train import train
+from wgan_dist.utils.errors import UserError
 
 MEASURED = {"evaluate_every": "3", "metrics": "swd", "evaluation_images": "16"}
 SWD = "evaluation/sliced_wasserstein"
@@ -81,3 +83,11 @@ def test_two_processes_have_one_voice(tmp_path: Path, tiny: dict[str, str]) -> N
     refused = run(*TORCHRUN_2, "-m", "wgan_dist.train", *flags, "--trackers=none", cwd=tmp_path, fails=1)
     lines = [line for line in refused.stderr.splitlines() if line.startswith("error: ")]
     assert lines == ["error: run_dir=run: exists already; --resume continues it, another name starts a new run"]
+
+
+@pytest.mark.parametrize("step", ['"3"', '"0_3"', "3.7", "true"])
+def test_a_record_whose_step_is_no_number_is_not_resumed(step: str, tmp_path: Path) -> None:
+    path = tmp_path / METRICS_FILE
+    path.write_text(f'{{"step": 2}}\n{{"step": {step}}}\n')
+    with pytest.raises(UserError, match=f"^{path}: damaged line "):
+        drop_records_after(path, 2)

@@ -88,6 +88,15 @@ def test_the_paths_of_the_last_and_the_averaged_weights_are_separate(tmp_path: P
     assert torch.equal(draw_path(together, "ema", 4), alone)
 
 
+def test_files_of_other_names_are_no_part_of_a_path(tmp_path: Path) -> None:
+    expected = draw_path(points_in(tmp_path / "alone"), "ema", 2)
+    sample_grid = points_in(tmp_path / "beside")
+    (tmp_path / "beside").mkdir(exist_ok=True)
+    for name in ("step-x-ema.npy", "step-0_1-ema.npy", "step-1-copy-ema.npy", "step--ema.npy"):
+        (tmp_path / "beside" / name).write_bytes(b"nothing of the kind")
+    assert torch.equal(draw_path(sample_grid, "ema", 2), expected)
+
+
 def test_the_paths_are_of_the_first_twenty_points(tmp_path: Path) -> None:
     def last_picture(folder: Path, moving: int) -> Tensor:
         sample_grid, start = points_in(folder), torch.full((30, 2), 0.2)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 import torch
@@ -89,6 +90,14 @@ def test_generated_points_are_blue_at_their_positions_among_the_real_ones() -> N
         for corner in CORNERS:
             column, row = np.rint(matrix @ [*corner, 1]).astype(int)
             assert coloured(picture, ORANGE)[row, column]
+
+
+def test_a_drawing_does_not_follow_the_settings_of_the_working_folder() -> None:
+    """Matplotlib reads a matplotlibrc there, which may call LaTeX."""
+    points = np.array([[1.0, 0.5]], np.float32)
+    expected = plot_points(CORNERS, points)
+    with matplotlib.rc_context({"axes.facecolor": "red", "text.usetex": True}):
+        assert (plot_points(CORNERS, points) == expected).all()
 
 
 def test_generated_points_far_away_do_not_shrink_the_plane() -> None:

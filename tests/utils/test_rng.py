@@ -172,6 +172,11 @@ def test_uniform_latents_fill_the_range_from_minus_one_to_one() -> None:
     assert 0.99 < z.max() < 1
 
 
+def test_an_unknown_distribution_of_latents_is_refused() -> None:
+    with pytest.raises(ValueError, match="^latent_distribution=zipf: expected normal or uniform$"):
+        rng.latent("zipf", 0, "z", 0, (1, 3))
+
+
 def test_normal_latents_are_normal_draws() -> None:
     assert (rng.latent("normal", 5, "z", 2, (4, 3)) == rng.normal(5, "z", 2, (4, 3))).all()
 

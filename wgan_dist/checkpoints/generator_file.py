@@ -15,6 +15,7 @@ from wgan_dist.checkpoints.checkpoint_folders import checkpoint_folders
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS, checkpoint_position, no_checkpoint_yet
 from wgan_dist.config import is_run
 from wgan_dist.config.network_choices import is_own_class
+from wgan_dist.config.programs import flag_to_trust
 from wgan_dist.models.registry import NetworkSpec, build_generator, generator_spec
 from wgan_dist.utils.errors import UserError
 
@@ -27,6 +28,11 @@ ARGUMENT_TYPES = {"latent_dim": int, "image_size": int, "channels": int, "featur
 DESCRIPTION_TYPES = dict.fromkeys(
     ("latent_distribution", "weights", "data", "data_fingerprint", "description", "license", "package_version"), str
 ) | dict.fromkeys(("steps", "seen_images", "training_examples"), int)
+# The values that are accepted of those of the description that decide what is computed or shown.
+DESCRIPTION_CHOICES: dict[str, tuple[Any, ...]] = {
+    "latent_distribution": ("normal", "uniform"),
+    "weights": ("ema", "raw"),
+}
 IMAGE_RANGE = [-1.0, 1.0]
 
 
@@ -84,10 +90,14 @@ def _checksum(about: dict[str, Any], state: dict[str, Tensor]) -> str:
     return hashlib.sha256(f"{described}{safetensors_io.digest(state)}".encode()).hexdigest()
 
 
+def _value_range(description: Description) -> list[float] | None:
+    return None if description.makes_points else IMAGE_RANGE
+
+
 def to_bytes(state: dict[str, Tensor], description: Description) -> bytes:
     """Return the content of a generator file; the same weights and description give the same bytes."""
     about = dataclasses.asdict(description) | {"format_version": FORMAT_VERSION}
-    about["value_range"] = None if description.makes_points else IMAGE_RANGE
+    about["value_range"] = _value_range(description)
     about["sha256"] = _checksum(about, state)
     return safetensors_io.to_bytes(state, {METADATA_KEY: json.dumps(about, sort_keys=True)})
 
@@ -136,6 +146,14 @@ def _parse_about(path: Path, content: bytes) -> dict[str, Any]:
     return about
 
 
+def _check_choices(description: Description, about: dict[str, Any]) -> None:
+    """Raise ValueError for a value that this version does not understand."""
+    choices = DESCRIPTION_CHOICES | {"value_range": (_value_range(description),)}
+    for name, accepted in choices.items():
+        if about[name] not in accepted:
+            raise ValueError(f"{name}={about[name]}: expected {' or '.join(map(str, accepted))}")
+
+
 def _read_description(path: Path, about: dict[str, Any]) -> Description:
     if about["format_version"] > FORMAT_VERSION:
         raise UserError(
@@ -153,8 +171,10 @@ def _read_description(path: Path, about: dict[str, Any]) -> Description:
             if type(values[name]) is not expected:
                 raise TypeError(f"{name} is no {expected.__name__}")
             str(values[name]).encode()  # JSON may hold lone surrogates, which cannot be encoded
-        return Description(**values | {"network": spec})
-    except (KeyError, TypeError, AttributeError, UnicodeError) as error:
+        description = Description(**values | {"network": spec})
+        _check_choices(description, about)
+        return description
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UserError(f"{path}: the description of the generator is damaged: {error}") from error
 
 
@@ -162,7 +182,8 @@ def _build(path: Path, spec: NetworkSpec, custom_class: str) -> nn.Module:
     """Build the network. A file never chooses code to import: the caller names a custom class again."""
     if is_own_class(spec.name):
         if custom_class != spec.name:
-            raise UserError(f"{path}: needs the network {spec.name}; if you trust it: --generator={spec.name}")
+            flag = flag_to_trust("generator", spec.name)
+            raise UserError(f"{path}: needs the network {spec.name}; if you trust it: {flag}")
         return build_generator(spec)
     try:
         return build_generator(generator_spec(spec.name, **spec.arguments, spectral_norm=spec.spectral_norm))

@@ -32,6 +32,8 @@ def load_optimizer_state(
     try:
         for name, value in tensors.items():
             number, key = name.split(".", 1)
+            if number != str(int(number)):
+                raise ValueError(f"{name} is no value of a parameter")
             state.setdefault(int(number), {})[key] = value
         groups = [{key: tuple(value) if key == "betas" else value for key, value in group.items()} for group in groups]
         optimizer.load_state_dict({"state": state, "param_groups": groups})

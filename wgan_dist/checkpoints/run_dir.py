@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from wgan_dist.config import Config, check_is_run, in_steps, is_run, load_config
+from wgan_dist.config import Config, check_is_run, in_steps, is_run, read_config
 from wgan_dist.utils.errors import UserError
 
 RUNS = Path("runs")
@@ -26,7 +26,7 @@ def checkpoint_position(name: str) -> tuple[int, int] | None:
 
 def no_checkpoint_yet(folder: Path) -> str:
     """Return the sentence about a run that has saved nothing, which says when its first checkpoint comes."""
-    every = load_config({"run_dir": str(folder), "resume": "true"}).checkpoint_every
+    every = read_config({"run_dir": str(folder), "resume": "true"}).checkpoint_every
     due = f"after step {every:,}" if isinstance(every, int) else f"after epoch {every.removesuffix('epoch')}"
     first = f"{due} (checkpoint_every={every}), or earlier, " if in_steps(every, 1) else ""
     return f"this run has no checkpoint yet; the first comes {first}when the run ends or is stopped by Ctrl-C"

@@ -47,8 +47,14 @@ def _count(value: Any) -> int:
     return value
 
 
+def _number(value: Any) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise ValueError(f"{value!r} is no number")
+    return float(value)
+
+
 def _grad_scaler(values: dict[str, Any]) -> GradScalerState:
-    scale = float(values["scale"])
+    scale = _number(values["scale"])
     if not (math.isfinite(scale) and scale > 0):
         raise ValueError(f"{scale} is no loss scale")
     counts = {name: _count(values[name]) for name in ("skipped", "skipped_in_a_row", "growth_tracker")}
@@ -56,7 +62,7 @@ def _grad_scaler(values: dict[str, Any]) -> GradScalerState:
 
 
 def _best(values: dict[str, Any]) -> Best:
-    best = Best(**values | {"value": float(values["value"]), "step": _count(values["step"])})
+    best = Best(**values | {"value": _number(values["value"]), "step": _count(values["step"])})
     if not math.isfinite(best.value) or checkpoint_position(best.checkpoint) is None:
         raise ValueError(f"{best} is no best checkpoint")
     return best

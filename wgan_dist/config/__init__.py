@@ -2,7 +2,7 @@
 
 from wgan_dist.config.checks import check_together
 from wgan_dist.config.config import UNSAVED, Config, in_steps, parse_background
-from wgan_dist.config.loading import load_config
+from wgan_dist.config.loading import load_config, read_config
 from wgan_dist.config.recipe_files import RECIPE_NOTES, read_recipe, recipe_names
 from wgan_dist.config.serialization import (
     CONFIG_FILE,
@@ -27,6 +27,7 @@ __all__ = [
     "is_run",
     "load_config",
     "parse_background",
+    "read_config",
     "read_recipe",
     "recipe_names",
     "changed_settings",

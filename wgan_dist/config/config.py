@@ -197,7 +197,7 @@ class Config:
         parse=parse_metrics,
     )
     evaluation_images: int = operational(1024, "Generated and real images to compare.", least=2)
-    feature_extractor: str = operational("", "TorchScript or ONNX feature extractor for frechet and kernel.")
+    feature_extractor: str = operational("", "Extractor for frechet and kernel: ONNX, or TorchScript, a program.")
     inception_weights: str = operational("", "File of Inception's weights; by default torch-fidelity's.")
     best_metric: str = operational(
         "auto", "Metric that chooses best.safetensors.", choices=BEST_METRICS, parse=full_name

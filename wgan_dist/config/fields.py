@@ -5,6 +5,7 @@ import difflib
 import math
 import operator
 import os
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -24,6 +25,8 @@ BOUNDS = {"least": ("at least", operator.ge), "above": ("more than", operator.gt
 # The letters that may stand behind a whole number.
 FACTORS = {"k": 1_000, "m": 1_000_000}
 MAX_EXPONENT = 20
+# A decimal number. Python's own int and float also take 0_8 for 8, and the digits of every script.
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
 
 
 def setting(
@@ -74,8 +77,11 @@ def parse_whole_number(value: Any) -> int:
     """
     text = str(value).strip()
     factor = FACTORS.get(text[-1:].lower(), 1)
+    text = text[:-1] if factor > 1 else text
+    if not NUMBER.fullmatch(text):
+        raise ValueError
     try:
-        number = Decimal(text[:-1] if factor > 1 else text)  # a float rounds a large seed
+        number = Decimal(text)  # a float rounds a large seed
     except InvalidOperation:
         raise ValueError from None
     if not number.is_finite() or number.adjusted() > MAX_EXPONENT or (number * factor) % 1:
@@ -84,10 +90,10 @@ def parse_whole_number(value: Any) -> int:
 
 
 def _parse_float(value: Any) -> float:
-    number = float(str(value))
-    if not math.isfinite(number):
+    text = str(value).strip()
+    if not NUMBER.fullmatch(text) or not math.isfinite(float(text)):
         raise ValueError
-    return number
+    return float(text)
 
 
 def _parse_text(value: Any) -> str:

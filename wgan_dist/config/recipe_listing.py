@@ -1,7 +1,7 @@
 """The recipes of the package as texts for people."""
 
 from wgan_dist.config.fields import show
-from wgan_dist.config.loading import load_config
+from wgan_dist.config.loading import read_config
 from wgan_dist.config.recipe_files import RECIPE_NOTES, read_recipe, recipe_names
 from wgan_dist.utils.console import print_now
 
@@ -10,7 +10,7 @@ def list_recipes() -> str:
     """Return a line for each recipe: name, data and image size, method, source, what to expect."""
     lines = []
     for name in recipe_names():
-        config, values = load_config({"recipe": name}), read_recipe(name)
+        config, values = read_config({"recipe": name}), read_recipe(name)
         size = "" if config.generator == "points" else f" {config.image_size}×{config.image_size}"
         columns = [f"{','.join(config.data)}{size}", *(str(values[note]) for note in RECIPE_NOTES)]
         lines.append(f"{name:<16} {' | '.join(columns)}")
@@ -23,7 +23,7 @@ def show_recipe(name: str) -> str:
     Raises:
         UserError: For a recipe that does not exist or cannot be read.
     """
-    values, config = read_recipe(name), load_config({"recipe": name})
+    values, config = read_recipe(name), read_config({"recipe": name})
     notes = [f"# {note}: {values[note]}" for note in RECIPE_NOTES if note in values]
     return "\n".join([*notes, *(f"{key}: {show(value)}" for key, value in vars(config).items() if key in values)])
 

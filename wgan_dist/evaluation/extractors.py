@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wgan_dist.config.programs import is_program
 from wgan_dist.utils.errors import UserError
 
 # The numbers of images of the first calls: two of them tell a free batch size from a fixed one.
@@ -86,7 +87,7 @@ def _checked_features(run: Callable[[Tensor], Any], images: Tensor) -> Tensor:
 def open_extractor(file: str, device: torch.device, shape: tuple[int, ...]) -> Extractor:
     """Open a TorchScript or ONNX (.onnx) file that maps images uint8 [n, c, h, w] of `shape` to features [n, d].
 
-    Such a file is a program: open only files that you trust. It is run at once on images of zeros.
+    A TorchScript file is a program: open only files that you trust. It is run at once on images of zeros.
 
     Raises:
         UserError: For a file that cannot be opened, for another signature, and for features that are not finite; also
@@ -95,7 +96,7 @@ def open_extractor(file: str, device: torch.device, shape: tuple[int, ...]) -> E
     path = Path(file)
     content = read_file("feature_extractor", path)
     try:
-        run = _open_onnx(content) if path.suffix == ".onnx" else _open_torchscript(content, device)
+        run = _open_torchscript(content, device) if is_program(path) else _open_onnx(content)
     except Exception as error:  # the exceptions of torch and onnxruntime have no common base
         raise UserError(
             f"feature_extractor={file}: not a TorchScript or ONNX module that takes uint8 images: "

@@ -3,7 +3,6 @@
 A new network is one file, one line here, and one in `wgan_dist.config.network_choices`.
 """
 
-import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +19,7 @@ from wgan_dist.models.mlp import MLPBatchNormGenerator, MLPCritic, MLPGenerator
 from wgan_dist.models.points import PointCritic, PointGenerator
 from wgan_dist.utils import rng
 from wgan_dist.utils.errors import UserError
+from wgan_dist.utils.working_folder import import_named_module
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class NetworkSpec:
 def _import_class(setting: str, name: str) -> Callable[..., nn.Module]:
     module_name, _, class_name = name.partition(":")
     try:
-        network_class = getattr(importlib.import_module(module_name), class_name)
+        network_class = getattr(import_named_module(module_name), class_name)
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise UserError(f"{setting}={name}: cannot be imported: {error}") from error
     if not (isinstance(network_class, type) and issubclass(network_class, nn.Module)):

@@ -8,6 +8,7 @@ import numpy as np
 
 from wgan_dist.checkpoints.generator_file import Artifact
 from wgan_dist.config.fields import show
+from wgan_dist.config.programs import is_program
 from wgan_dist.data.synthetic import are_points
 from wgan_dist.reporting import curves, samples
 from wgan_dist.reporting.comparison import Comparison, TableRow, compare_settings
@@ -19,7 +20,7 @@ from wgan_dist.reporting.metric_table import MetricTable, metric_table, skipped_
 from wgan_dist.reporting.options import ReportOptions
 from wgan_dist.reporting.run_data import RunData, read_best
 from wgan_dist.reporting.samples import LatentSpace, NearestImages
-from wgan_dist.reporting.timing import Timer, Timing, exported_files
+from wgan_dist.reporting.timing import NOT_RUN, Timer, Timing, exported_files
 from wgan_dist.tracking.progress import duration_text
 from wgan_dist.utils.errors import UserError
 
@@ -215,10 +216,15 @@ def _final_samples(
     return samples.latent_space(generator), final, _nearest_images(run, generator, folder, options)
 
 
-def _time_files(run: RunData, time_file: Timer, progress: Callable[[str], None]) -> Iterator[Timing]:
+def _time_files(run: RunData, trust: bool, time_file: Timer, progress: Callable[[str], None]) -> Iterator[Timing]:
+    """Time the exported files of a run. The programs among them, which may do anything, are run only with `trust`."""
     for path in exported_files(run.folder):
-        progress(f"timing {path}")
-        yield time_file(path)
+        if is_program(path) and not trust:
+            progress(f"not timing {path}: {NOT_RUN}")
+            yield Timing(path.name, path.stat().st_size, {}, NOT_RUN)
+        else:
+            progress(f"timing {path}")
+            yield time_file(path)
 
 
 def collect_run(
@@ -235,7 +241,7 @@ def collect_run(
         latent_space=space,
         final=final,
         nearest=nearest,
-        timings=list(_time_files(run, time_file, progress)) if options.timing else [],
+        timings=list(_time_files(run, options.trust, time_file, progress)) if options.timing else [],
         notes=[*run.notes, *(note for _, notes in frames.values() for note in notes)],
     )
 
@@ -248,7 +254,8 @@ def collect_report(
     Args:
         runs: The runs, in the order of the report.
         options: The settings of the report.
-        time_file: Measures the sampling time of a generator file; not called if `options.timing` is false.
+        time_file: Measures the sampling time of a generator file; not called if `options.timing` is false, nor for a
+            program unless `options.trust` is true.
         progress: Called with a line of text before each step that takes time.
     """
     sections = [

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+import matplotlib.style
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -298,6 +299,7 @@ def needs_log_axis(shown: list[Curve]) -> bool:
     return min(ends) > 0 and max(ends) > LOG_AXIS_RATIO * min(ends)
 
 
+@matplotlib.style.context("default")  # matplotlib reads a matplotlibrc of the working folder
 def draw(chart: Chart, runs: list[RunData], axis: str, theme: str) -> bytes:
     """Draw a chart by `axis`, step or time, for a `light` or `dark` page; return the content of a PNG file."""
     scale, unit = time_unit(runs) if axis == "time" else (1.0, "generator steps")

@@ -24,7 +24,10 @@ class ReportOptions:
     seed: int = setting(0, "Seed of the noise of the final samples.", least=0)
     neighbours: int = setting(8, "Number of generated images shown above their nearest training images.", least=1)
     frames: int = setting(25, "Maximum number of pictures of a run's fixed noise, evenly spaced.", least=2)
-    timing: bool = setting(True, "Time every exported file of each run, which takes a few seconds per file.")
+    timing: bool = setting(True, "Time the exported files of each run, which takes a few seconds per file.")
+    trust: bool = setting(
+        False, "Also run the programs among the exported files, .pt and .pt2, to time them; only for runs you trust."
+    )
     generator: str = setting("", "The module:Class of a custom network.")
 
     def __post_init__(self) -> None:

@@ -85,6 +85,12 @@ def _to_float(value: Any) -> float:
     return float(value)
 
 
+def _to_step(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise TypeError
+    return value
+
+
 def _parse_record(line: bytes) -> Record:
     record = {str(name): _to_float(value) for name, value in json.loads(line).items()}
     if not record["step"] >= 0:
@@ -124,7 +130,7 @@ def _real_value(result: dict[str, Any]) -> float:
 
 def _parse_measurements(evaluation: dict[str, Any]) -> list[Measurement]:
     data, source, weights = (str(evaluation[name]) for name in ("data", "source", "weights"))
-    step = None if evaluation.get("step") is None else int(evaluation["step"])
+    step = None if evaluation.get("step") is None else _to_step(evaluation["step"])
     return [
         Measurement(
             metric=str(metric),
@@ -161,7 +167,7 @@ def read_best(folder: Path) -> Measurement | None:
     """Return the metric that selected a run's best checkpoint, None if there is none. Its data are not stored."""
     try:
         best = json.loads((folder / BEST_FILE).read_bytes())
-        value, step = float(best["value"]), int(best["step"])
+        value, step = _to_float(best["value"]), _to_step(best["step"])
         return Measurement(str(best["metric"]), value, math.nan, str(best["protocol"]), "", BEST_GENERATOR, "ema", step)
     except (OSError, *DAMAGED):
         return None

@@ -13,6 +13,7 @@ PROTOCOL = (
     f"repeated calls over at least {MIN_SECONDS:g} second, after {WARM_UP_CALLS} warm-up calls. Each file was timed "
     "alone, in a process of its own, on the machine described below, when this page was made."
 )
+NOT_RUN = "this file is a program; if you trust it, --trust runs it"
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,10 @@ CRITIC_CHART = {"critic": {"Wasserstein estimate": ["Multiline", ["critic/wasser
 
 def _step_of(line: bytes, path: Path) -> int:
     try:
-        return int(json.loads(line)["step"])
+        step = json.loads(line)["step"]
+        if type(step) is not int:
+            raise TypeError
+        return step
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: damaged line {line[:80]!r}; move the file away to resume without it") from error
 

@@ -1,5 +1,6 @@
 """Pictures of a run's samples from fixed noise: a grid of images, or points in the plane over the data."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from wgan_dist.utils.images import Contours, bounds, grid, plot_points
 
 POINTS_DRAWN, PATHS_DRAWN = 1000, 20
 CONTOUR_RESOLUTION = 100
+_FILE_NAME = re.compile(r"step-([0-9]+)-(?:ema|raw)\.npy")
 
 
 @dataclass(frozen=True)
@@ -62,5 +64,5 @@ class PointSampleGrid:
         Files of later steps are left from before the run was resumed.
         """
         files = sorted(self.folder.glob(f"step-*-{weights}.npy"))
-        past = [file for file in files if int(file.name.split("-")[1]) <= step]
+        past = [file for file in files if (name := _FILE_NAME.fullmatch(file.name)) and int(name[1]) <= step]
         return np.stack([np.load(file, allow_pickle=False)[:PATHS_DRAWN] for file in past])

@@ -94,7 +94,16 @@ def plot_points(
     `contours` are the critic's scores, drawn as level lines; `paths` [times, k, 2] are the positions of k points in
     the course of training.
     """
-    from matplotlib.figure import Figure  # slow to import and seldom needed
+    from matplotlib import style  # slow to import and seldom needed
+
+    with style.context("default"):  # matplotlib reads a matplotlibrc of the working folder
+        return _plot_points(real, fake, contours, paths)
+
+
+def _plot_points(
+    real: NDArray[np.float32], fake: NDArray[np.float32], contours: Contours | None, paths: NDArray[np.float32] | None
+) -> Tensor:
+    from matplotlib.figure import Figure
 
     figure = Figure((FIGURE_INCHES, FIGURE_INCHES), DOTS_PER_INCH, layout="constrained")
     axes = figure.add_subplot(aspect="equal")

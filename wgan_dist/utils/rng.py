@@ -80,11 +80,13 @@ def latent(
 ) -> NDArray[np.float64]:
     """Return latent vectors z of `shape` (n, latent_dim), whose rows begin at `first_row`.
 
-    They are drawn from N(0, 1) for the distribution `normal`, from U[−1, 1) for `uniform`.
+    They are drawn from N(0, 1) for the distribution `normal`, from U[−1, 1) for `uniform`; any other raises ValueError.
     """
     if distribution == "normal":
         return normal(seed, stream, counter, shape, first_row)
-    return 2.0 * uniform(seed, stream, counter, shape, first_row) - 1.0
+    if distribution == "uniform":
+        return 2.0 * uniform(seed, stream, counter, shape, first_row) - 1.0
+    raise ValueError(f"latent_distribution={distribution}: expected normal or uniform")
 
 
 def halfwords(key: NDArray[np.uint64], first: int, count: int) -> NDArray[np.uint16]:

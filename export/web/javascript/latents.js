@@ -8,9 +8,15 @@ const ROUNDS = 10;
 export class SamplerError extends Error {}
 
 /** Convert a number or decimal text to a BigInt; throw SamplerError unless it is an integer of at least `minimum`. */
-function integer(name, value, minimum) {
+export function integer(name, value, minimum) {
   if (/^[0-9]+$/.test(value) && BigInt(value) >= minimum) return BigInt(value);
   throw new SamplerError(`${name}=${value}: expected a whole number of at least ${minimum}`);
+}
+
+/** Return the name of a distribution of latents; throw SamplerError for an unknown one. */
+export function knownDistribution(name) {
+  if (name === "normal" || name === "uniform") return name;
+  throw new SamplerError(`latent_distribution=${name}: expected normal or uniform`);
 }
 
 const rotate = (word, count) => (word >>> count) | (word << (32 - count));
@@ -109,6 +115,7 @@ function uniforms(count, seed) {
  * `seed`, at least 0, are integers given as a number, BigInt or decimal text; throws SamplerError for other values.
  */
 export function latents(count, latentDim, distribution = "normal", seed = 0) {
+  knownDistribution(distribution);
   const size = Number(integer("count", count, 1)) * latentDim;
   const unit = uniforms(size + (size % 2), integer("seed", seed, 0));
   if (distribution === "uniform") return Float32Array.from(unit.subarray(0, size), (u) => 2 * u - 1);

@@ -1,12 +1,13 @@
 /* Samples images from ONNX files of `python -m export.onnx`, in a browser or Node.js: a port of export/sampler.py. */
 
-import { latents, SamplerError } from "./latents.js";
+import { integer, knownDistribution, latents, SamplerError } from "./latents.js";
 
 export { SamplerError };
 
 const PREFIX = "wgan_dist.";
 const METADATA_FIELD = 14; // the field metadata_props of ModelProto in the ONNX format
 const POINTS_LAYOUT = "nc";
+const VALUE_RANGES = { nchw: "-1,1", nhwc: "0,255" }; // by the layout of the images
 const BATCH_SIZE = 32;
 const GAP = 2, MIN_WIDTH = 512; // between the images of a grid; of a picture that people look at
 
@@ -47,7 +48,18 @@ export function readMetadata(bytes) {
   if (metadata.layout === POINTS_LAYOUT) {
     throw new SamplerError("this generator makes points; expected a generator of images");
   }
+  for (const name of ["latent_dim", "image_size", "channels"]) integer(name, metadata[name], 1n);
+  knownDistribution(metadata.latent_distribution);
   return metadata;
+}
+
+/** Throw SamplerError if the metadata, where they say so, describe images in another format than the output's. */
+export function checkFormat(metadata, layout) {
+  const expected = { layout, value_range: VALUE_RANGES[layout] };
+  for (const name of Object.keys(expected)) {
+    if ((metadata[name] ?? expected[name]) === expected[name]) continue;
+    throw new SamplerError(`${name}=${metadata[name]}: expected ${expected[name]} for this output`);
+  }
 }
 
 /** Convert floats [n, c, h, w] in [−1, 1] to [n, h, w, c] in 0…255, with the same rounding as export/sampler.py. */
@@ -98,7 +110,9 @@ export class Sampler {
     const { data } = (await this.session.run({ z: input }))[this.session.outputNames[0]];
     const images = { count, height: size, width: size, channels: this.channels };
     if (data.length !== count * size * size * this.channels) throw new SamplerError("the output has an unexpected shape");
-    return { ...images, data: data instanceof Uint8Array ? new Uint8ClampedArray(data) : toUint8(data, images) };
+    const isUint8 = data instanceof Uint8Array;
+    checkFormat(this.metadata, isUint8 ? "nhwc" : "nchw");
+    return { ...images, data: isUint8 ? new Uint8ClampedArray(data) : toUint8(data, images) };
   }
 
   /** Return `count` images. A seed gives the same images everywhere, and the first k of them for any count. */

@@ -82,6 +82,8 @@ def generators(honest: bytes, place: Path) -> Iterator[tuple[str, bytes]]:
     )
     for version in (99, "1", True, -1, None, 1.5, 10**400):
         yield f"format version {str(version)[:9]}", with_about(honest, format_version=version)
+    for key, value in (("latent_distribution", "zipf"), ("weights", "averaged"), ("value_range", [0.0, 1.0])):
+        yield f"{key} {value}", with_about(honest, **{key: value})
     for named in ("os:system", "../mlp", "", 7, None, ["mlp"]):
         yield f"network named {named}", with_about(honest, network=network | {"name": named})
     impossible: list[tuple[str, Any]] = [
@@ -171,7 +173,24 @@ YAML = {
     "a number as setting": "3: 4\n",
     "a list as setting": "? [a, b]\n: 4\n",
     "a setting of the command line": "run_dir: /PLACE\n",
+    "a class to import": "generator: turtledemo.clock:Clock\n",
+    "a critic to import": "critic: turtledemo.clock:Clock\n",
+    "trackers to start": "trackers: mlflow\n",
+    "TorchScript to run": "feature_extractor: evil.pt\nevaluate_every: 5\n",
+    "a number that only Python understands": "image_size: 0_8\n",
+    "a number of another script": "image_size: \N{FULLWIDTH DIGIT EIGHT}\n",
+    "an unknown distribution": "latent_distribution: zipf\n",
 }
+# The recipes that are also tried as the config.yaml of a run to resume.
+CONFIGS = (
+    "a Python object",
+    "a billion laughs",
+    "a class to import",
+    "a critic to import",
+    "trackers to start",
+    "TorchScript to run",
+    "a number that only Python understands",
+)
 
 
 def generator_cases(place: Place) -> Iterator[Case]:
@@ -203,7 +222,7 @@ def recipe_cases(place: Place) -> Iterator[Case]:
     for name, content in (texts | {"not UTF-8": b"\xff\xfe\xff n_critic: 1"}).items():
         path = place.file("recipe.yaml", content)
         yield Case(f"recipe: {name}", partial(load_config, {"recipe": str(path), "data": "digits"}))
-    for name in ("a Python object", "a billion laughs"):
+    for name in CONFIGS:
         run = place.run()
         (run / "config.yaml").write_bytes(texts[name])
         yield Case(f"config.yaml: {name}", partial(train, {"run_dir": str(run), "resume": "true"}))

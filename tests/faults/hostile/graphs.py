@@ -75,7 +75,10 @@ def graphs(place: Path) -> Iterator[tuple[str, bytes]]:
         ("latent_dim", "1000000000000"),
         ("image_size", "99999"),
         ("channels", "-1"),
+        ("latent_dim", "0_2"),
         ("latent_distribution", "evil"),
+        ("value_range", "0,1"),
+        ("layout", "nhwc"),
     ):
         yield f"{key} {value}", graph([WEIGHT], {key: value})
     yield "pickle", pickle_bomb(place)
