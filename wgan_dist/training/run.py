@@ -16,7 +16,7 @@ from wgan_dist.config.network_choices import is_own_class
 from wgan_dist.data.datasets import Dataset, ImageDataset, open_images, open_points
 from wgan_dist.data.decoding import ProgressCallback, progress_reporter
 from wgan_dist.data.sources.other_files import left_out_line
-from wgan_dist.data.sources.paths import expand_home
+from wgan_dist.data.sources.paths import cache_folder
 from wgan_dist.data.synthetic import are_points
 from wgan_dist.models.from_config import ASSUMED_CHANNELS, network_specs
 from wgan_dist.tracking import trackers
@@ -55,7 +55,7 @@ def open_data(config: Config) -> Dataset:
 
     if are_points(config.data):
         return open_points(config.data[0])
-    folder = distributed.run_on_all_ranks(lambda: expand_home(config.cache_dir, f"cache_dir={config.cache_dir}"))
+    folder = distributed.run_on_all_ranks(lambda: cache_folder(config.cache_dir))
     progress = progress_reporter("decoded") if distributed.world().is_main else None
     unreadable = distributed.fill_folder(folder, lambda: build(progress).bad)
     if unreadable and distributed.world().is_main:
