@@ -83,6 +83,15 @@ def test_names_are_as_short_as_possible_and_unique(tmp_path: Path) -> None:
     assert short_names([tmp_path / "x" / "a", tmp_path / "y" / "a", tmp_path / "b"])[:2] == ["x/a", "y/a"]
 
 
+def test_a_run_does_not_choose_the_cache(tmp_path: Path) -> None:
+    """A stranger's cache may hold other images than its index says."""
+    run = write_run(tmp_path / "a", [], cache_dir="forged")
+    assert "cache_dir" not in (run / CONFIG_FILE).read_text()
+    (run / CONFIG_FILE).write_text("cache_dir: forged")
+    with pytest.raises(UserError, match="config.yaml: cache_dir is given on the command line, not in a file"):
+        read_run(run, "a")
+
+
 def test_a_run_with_invalid_settings_is_refused(tmp_path: Path) -> None:
     run = write_run(tmp_path / "a", [])
     (run / CONFIG_FILE).write_text(json.dumps({"latent_dim": "many"}))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from wgan_dist.config import CONFIG_FILE, is_run
+from wgan_dist.config import CONFIG_FILE, Config, is_run
 from wgan_dist.config.fields import setting
 from wgan_dist.config.output_paths import check_file
 from wgan_dist.utils.errors import UserError
@@ -25,6 +25,7 @@ class ReportOptions:
     neighbours: int = setting(8, "Number of generated images shown above their nearest training images.", least=1)
     frames: int = setting(25, "Maximum number of pictures of a run's fixed noise, evenly spaced.", least=2)
     timing: bool = setting(True, "Time every exported file of each run, which takes a few seconds per file.")
+    cache_dir: str = setting(Config.cache_dir, "Folder of decoded images.")
     generator: str = setting("", "The module:Class of a custom network.")
 
     def __post_init__(self) -> None:
