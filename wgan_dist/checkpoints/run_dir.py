@@ -37,6 +37,11 @@ def no_checkpoint_yet(folder: Path) -> str:
     return f"this run has no checkpoint yet; the first comes {first}when the run ends or is stopped by Ctrl-C"
 
 
+def is_inside(path: Path, folder: Path) -> bool:
+    """Return whether a path is in a folder when all links are followed, whether there is something or not."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
 def _links(path: Path) -> Iterator[Path]:
     """Yield `path` and, if it is a folder, what is in it, where these are links."""
     if path.is_symlink():
@@ -52,10 +57,9 @@ def check_parts_inside(folder: Path, parts: Iterable[str] = WRITTEN) -> None:
     A stranger's run could otherwise write into, or prune, another one. The folder itself may be a link, and so may the
     folders above it.
     """
-    root = folder.resolve()
     for link in (link for part in parts for link in _links(folder / part)):
-        target = Path(os.path.realpath(link))
-        if not target.is_relative_to(root):
+        if not is_inside(link, folder):
+            target = os.path.realpath(link)
             raise UserError(f"{link}: is a link to {target}, outside of its run: expected a file or folder in the run")
 
 
