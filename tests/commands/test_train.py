@@ -107,12 +107,12 @@ def test_users_own_command_makes_the_run_folder(tiny: dict[str, str], tmp_path: 
     folder = tmp_path / "runs" / "0001"
     found = {path.name for path in folder.iterdir()}
     files = {"config.yaml", "metrics.jsonl", "generator.safetensors", "README.md"}
-    assert found == files | {"samples", "tensorboard", "checkpoints"}
+    assert found == files | {"samples", "tensorboard", "checkpoints", ".lock"}
     assert sorted(path.name for path in (folder / CHECKPOINTS).iterdir()) == [f"step-0000000{n}" for n in (2, 4, 6)]
     names = [f"step-0000000{step}-{kind}.png" for step in (3, 6) for kind in ("ema", "raw")]
     assert sorted(path.name for path in (folder / "samples").iterdir()) == names
     saved = yaml.safe_load((folder / "config.yaml").read_text())
-    assert set(saved) == set(Config.__dataclass_fields__) - {"run_dir", "resume", "dry_run", "profile"}
+    assert set(saved) == set(Config.__dataclass_fields__) - {"run_dir", "resume", "dry_run", "profile", "cache_dir"}
     first = r"\nfirst step took [\d.]+ s and ended \d+\.\d s after the start; about \d.* s remaining\n"
     assert re.search(first, done.stdout)
     lines = [line for line in done.stdout.splitlines() if line.startswith("step ")]

@@ -39,7 +39,10 @@ class RunLock:
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
-            raise UserError(f"run_dir={folder}: another process is training this run; wait for its end") from None
+            raise UserError(
+                f"run_dir={folder}: another process is training this run (if it is gone with its machine, remove "
+                f"{folder / LOCK_FILE})"
+            ) from None
         except (OSError, NotImplementedError) as error:  # the latter where the system has no locks at all
             if isinstance(error, OSError) and error.errno not in NO_LOCKS:
                 raise UserError(f"cannot write {folder / LOCK_FILE}: {error.strerror or error}") from error
