@@ -1,5 +1,6 @@
 """One process trains a run, and a killed one leaves it free."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -8,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.processes import HANG_SECONDS, REPOSITORY
 from wgan_dist.checkpoints.run_dir import LOCK_FILE
@@ -15,14 +17,11 @@ from wgan_dist.checkpoints.run_lock import RunLock
 from wgan_dist.utils.errors import UserError
 
 HOLDER = """
-import os, sys, time
+import sys, time
 from pathlib import Path
 from wgan_dist.checkpoints.run_lock import RunLock
 lock = RunLock()
 lock.acquire(Path(sys.argv[1]))
-if os.fork() == 0:  # as the workers that load data
-    time.sleep(3)
-    os._exit(0)
 print("held", flush=True)
 time.sleep(600)
 """
@@ -62,3 +61,18 @@ def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"cannot write {tmp_path / LOCK_FILE}"):
         RunLock().acquire(tmp_path)
     assert (tmp_path / "mine").read_text() == "precious"
+
+
+@pytest.mark.parametrize("refusal", [OSError(errno.ENOLCK, "No locks available"), NotImplementedError()])
+def test_a_file_system_without_locks_is_told_and_trained_on(
+    refusal: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(lock: FileLock, timeout: float) -> None:
+        raise refusal
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    with closing(RunLock()) as lock:
+        lock.acquire(tmp_path)
+        assert lock.is_held
+    told = f"note: {tmp_path}: its file system has no locks; make sure that no other process trains this run\n"
+    assert capsys.readouterr().err == told
