@@ -168,8 +168,8 @@ def test_a_run_that_saved_nothing_says_how_to_start_it_again(tiny: dict[str, str
     train(tiny | {"run_dir": str(tmp_path / "run")})
     shutil.rmtree(tmp_path / "run" / CHECKPOINTS)
     with pytest.raises(UserError, match="nothing was saved yet; --resume=auto starts it again"):
-        train({"run_dir": str(tmp_path / "run"), "resume": "true"})
-    train({"run_dir": str(tmp_path / "run"), "resume": "auto"})
+        train({"run_dir": str(tmp_path / "run"), "resume": "true", "cache_dir": tiny["cache_dir"]})
+    train({"run_dir": str(tmp_path / "run"), "resume": "auto", "cache_dir": tiny["cache_dir"]})
     assert [record["step"] for record in metrics(tmp_path / "run")] == [2, 4, 6]
 
 
@@ -214,7 +214,9 @@ def test_a_full_disk_is_one_line_and_keeps_the_last_checkpoint(tiny: dict[str, s
         assert done.stderr.splitlines()[-1].endswith("No space left on device")
         assert not [path for path in disk.rglob("*") if path.name.endswith(".partial")]
         assert (disk / "run" / EMA_FILE).exists()
-        run(*TRAIN, "--run_dir=disk/run", "--resume", "--dry_run", cwd=tmp_path)  # reads the newest checkpoint
+        run(
+            *TRAIN, "--run_dir=disk/run", "--resume", f"--cache_dir={tiny['cache_dir']}", "--dry_run", cwd=tmp_path
+        )  # reads the newest checkpoint
     finally:
         subprocess.run(["umount", disk], check=True)
 
