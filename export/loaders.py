@@ -20,7 +20,7 @@ from wgan_dist.data.datasets import ImageDataset, open_images
 from wgan_dist.data.decoding import without_pillow_warnings
 from wgan_dist.data.holdout import choose_rows
 from wgan_dist.data.sources.base import BadImageError, read_image
-from wgan_dist.data.sources.paths import expand_home
+from wgan_dist.data.sources.paths import cache_folder
 from wgan_dist.data.sources.registry import open_source
 from wgan_dist.utils.errors import UserError
 
@@ -189,7 +189,7 @@ def open_folder(folder: str, background: str, cache_dir: str, seed: int = 0) -> 
     Raises UserError for images that are unreadable, not square or of mixed sizes.
     """
     with without_pillow_warnings():
-        size = _common_size(folder, expand_home(cache_dir, f"cache_dir={cache_dir}"))
+        size = _common_size(folder, cache_folder(cache_dir))
     images = open_images((folder,), size, None, background, False, cache_dir)
     # In an order that their content decides: what is measured of them does not depend on their names.
     rows = choose_rows(images, np.arange(len(images)), len(images), seed)

@@ -11,7 +11,7 @@ from export.onnx_file import write_onnx
 from export.sampler import Sampler, SamplerError
 from export.settings import FP32, FolderSettings, OnnxSettings
 from wgan_dist.utils.errors import UserError
-from wgan_dist.utils.files import atomic_folder
+from wgan_dist.utils.files import atomic_folder, partial_path
 
 ONNX_FILE = "generator.onnx"
 CHECKSUMS = "SHA256SUMS"
@@ -33,16 +33,22 @@ def _is_replaceable(folder: Path, mark: str) -> bool:
     return (folder / mark).is_file() and (folder / CHECKSUMS).read_bytes() == _checksums(folder).encode()
 
 
+def _check_replaceable(name: Path, folder: Path, mark: str) -> None:
+    """Raise UserError, which calls it `name`, if a folder or file would be lost if it was replaced."""
+    if not (folder.is_dir() and _is_replaceable(folder, mark)):
+        raise UserError(f"out={name}: exists and would be lost; {ACCEPTED}")
+
+
 @contextmanager
-def _moved_aside(folder: Path) -> Iterator[None]:
+def _moved_aside(folder: Path, mark: str) -> Iterator[None]:
     """Rename a folder that is about to be replaced; rename it back if the block fails, otherwise delete it."""
     if not folder.exists():
         yield
         return
-    old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)  # left by a killed process
+    old = partial_path(folder)
     folder.rename(old)
     try:
+        _check_replaceable(folder, old, mark)  # again, since the export took a while
         yield
     except BaseException:
         old.rename(folder)
@@ -60,12 +66,12 @@ def output_folder(out: str, mark: str) -> Iterator[Path]:
     if not out:
         raise UserError("out: expected --out=, the folder to write")
     folder = Path(out).resolve()
-    if folder.exists() and not (folder.is_dir() and _is_replaceable(folder, mark)):
-        raise UserError(f"out={folder}: exists and would be lost; {ACCEPTED}")
+    if folder.exists():
+        _check_replaceable(folder, folder, mark)
     with contextlib.ExitStack() as replaced, atomic_folder(folder) as partial:
         yield partial
         (partial / CHECKSUMS).write_text(_checksums(partial), encoding="utf-8")
-        replaced.enter_context(_moved_aside(folder))
+        replaced.enter_context(_moved_aside(folder, mark))
 
 
 def is_onnx(ckpt: str) -> bool:

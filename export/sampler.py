@@ -18,6 +18,7 @@ import hashlib
 import io
 import logging
 import os
+import secrets
 import struct
 import sys
 import threading
@@ -344,20 +345,22 @@ def enlarged(picture: NDArray[np.uint8], scale: int = 0) -> NDArray[np.uint8]:
 
 @contextlib.contextmanager
 def _atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path, and rename it to `path` when the block ends without an error.
+    """Yield a temporary file, and rename it to `path` when the block ends without an error.
 
     Raises SamplerError if the file cannot be written.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.wgan_dist-{secrets.token_hex(4)}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        partial.replace(path)
+        partial.touch(exist_ok=False)  # a new file, so that no link leads elsewhere
+        try:
+            yield partial
+            partial.replace(path)
+        finally:
+            with contextlib.suppress(OSError):
+                partial.unlink()
     except OSError as error:
         raise SamplerError(f"out={path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()
 
 
 def png(picture: NDArray[np.uint8]) -> bytes:

@@ -9,7 +9,7 @@ import torch
 from export.loaders import LoadedSamples, open_folder, open_generator
 from wgan_dist import distributed
 from wgan_dist.checkpoints import generator_file
-from wgan_dist.checkpoints.run_dir import CHECKPOINTS, EVALUATIONS
+from wgan_dist.checkpoints.run_dir import CHECKPOINTS, EVALUATIONS, check_parts_inside
 from wgan_dist.config import Config, is_run, read_config
 from wgan_dist.data.datasets import Dataset, ImageDataset, open_images, open_points
 from wgan_dist.data.holdout import Split, split_holdout
@@ -24,7 +24,7 @@ from wgan_dist.utils.files import write_text
 
 def _run_of(path: Path) -> Path | None:
     """Return the run folder that a file lies in, directly or in one of its checkpoints; None if there is none."""
-    folder = path.resolve().parent
+    folder = path.parent
     if folder.parent.name == CHECKPOINTS:
         folder = folder.parent.parent
     return folder if is_run(folder) else None
@@ -129,18 +129,20 @@ def _warn_if_old(samples: LoadedSamples, run: Path) -> None:
 
 def _evaluate_generator(ckpt: str, settings: EvaluateSettings) -> tuple[Result, Path | None]:
     """Evaluate a generator; return the result and, for a file in a run folder, the JSON file it belongs to."""
-    path = Path(ckpt)
+    path, place = Path(ckpt), Path(ckpt).resolve()
     if path.is_dir():
         path = generator_file.locate(ckpt, settings.weights)
+        place /= path.relative_to(ckpt)  # in the folder that the user named, also where the file is a link
     elif settings.weights == "raw":
         raise UserError(f"weights=raw: expected a run or checkpoint folder, not the file ckpt={ckpt}")
     count = settings.count or DEFAULT_COUNT
     generator = open_generator(path, settings.generator, count, settings.seed)
-    run = _run_of(path)
+    run = _run_of(place)
     config = _make_config(settings, run, generator.data)
     if run is None:
         return _measure(settings, config, generator, count), None
-    source = path.resolve().relative_to(run)
+    check_parts_inside(run, [EVALUATIONS])
+    source = place.relative_to(run)
     generator = dataclasses.replace(generator, source=source.as_posix())
     _warn_if_old(generator, run)
     name = "-".join(part for part in source.parts if part != CHECKPOINTS)

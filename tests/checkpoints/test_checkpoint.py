@@ -3,7 +3,6 @@
 import copy
 import dataclasses
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
@@ -29,6 +28,7 @@ from wgan_dist.models.registry import build_generator, generator_spec
 from wgan_dist.training.buffer_snapshot import BufferSnapshot
 from wgan_dist.training.grad_scaler import GradScaler
 from wgan_dist.utils.errors import UserError
+from wgan_dist.utils.files import partial_path
 
 NEW = {"state.json": b'{"step": 2}', "generator.safetensors": bytes(range(40)), "empty": b""}
 SPEC = generator_spec("mlp", 3, 4, 1, 2, "none")
@@ -203,15 +203,10 @@ def test_pruning_leaves_alone_what_is_not_a_checkpoint(tmp_path: Path) -> None:
     assert names(tmp_path) == sorted([*others, "step-00000003"])
 
 
-def partials(step: int) -> Iterable[str]:
-    """The names under which killed processes leave a checkpoint; the last had this process's number."""
-    return (f".step-{step:08d}.{number}.partial" for number in (1, os.getpid()))
-
-
 def test_what_a_killed_process_left_behind_is_neither_found_nor_in_the_way(tmp_path: Path) -> None:
     _, new = save_old_and_new(tmp_path)
-    for name in partials(3):
-        shutil.copytree(new, tmp_path / name)
+    for _ in range(2):
+        shutil.copytree(new, partial_path(tmp_path / "step-00000003"))
     assert newest_checkpoint(tmp_path, set_aside=True) == new
     newer = save(tmp_path, 3, NEW, keep=2)
     assert newest_checkpoint(tmp_path, set_aside=True) == newer

@@ -20,6 +20,7 @@ from tests.exports import export_onnx, export_torchscript
 from tests.extractors import Projection, inception_weights, noisy, torchscript, write_images
 from tests.faults.tiny import SETTINGS
 from wgan_dist.checkpoints import generator_file
+from wgan_dist.checkpoints.run_dir import EVALUATIONS
 from wgan_dist.config import load_config
 from wgan_dist.config.fields import from_flags
 from wgan_dist.data.datasets import ImageDataset, open_images
@@ -461,3 +462,21 @@ def test_a_file_older_than_its_run_is_said(
     assert said in capsys.readouterr().err
     measured(cache_dir, tmp_path / "out.json", ckpt=str(run), **flags)
     assert "older" not in capsys.readouterr().err
+
+
+def test_a_result_is_written_into_the_run_that_was_named_and_nowhere_else(
+    run: Path, cache_dir: Path, tmp_path: Path
+) -> None:
+    stranger, mine = (Path(shutil.copytree(run, tmp_path / name)) for name in ("stranger", "mine"))
+    flags = {"ckpt": str(stranger), "metrics": "diversity", "count": "4", "cache_dir": str(cache_dir)}
+    (stranger / generator_file.EMA_FILE).unlink()
+    (stranger / generator_file.EMA_FILE).symlink_to(mine / generator_file.EMA_FILE)
+    evaluate(flags)
+    assert (stranger / EVALUATIONS / "generator.safetensors.json").is_file()
+    assert not (mine / EVALUATIONS).exists()
+    shutil.rmtree(stranger / EVALUATIONS)
+    (stranger / EVALUATIONS).symlink_to(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(UserError, match=f"evaluations: is a link to {tmp_path}, outside of its run"):
+        evaluate(flags)
+    assert sorted(tmp_path.iterdir()) == before

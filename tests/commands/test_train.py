@@ -107,12 +107,12 @@ def test_users_own_command_makes_the_run_folder(tiny: dict[str, str], tmp_path: 
     folder = tmp_path / "runs" / "0001"
     found = {path.name for path in folder.iterdir()}
     files = {"config.yaml", "metrics.jsonl", "generator.safetensors", "README.md"}
-    assert found == files | {"samples", "tensorboard", "checkpoints"}
+    assert found == files | {"samples", "tensorboard", "checkpoints", ".lock"}
     assert sorted(path.name for path in (folder / CHECKPOINTS).iterdir()) == [f"step-0000000{n}" for n in (2, 4, 6)]
     names = [f"step-0000000{step}-{kind}.png" for step in (3, 6) for kind in ("ema", "raw")]
     assert sorted(path.name for path in (folder / "samples").iterdir()) == names
     saved = yaml.safe_load((folder / "config.yaml").read_text())
-    assert set(saved) == set(Config.__dataclass_fields__) - {"run_dir", "resume", "dry_run", "profile"}
+    assert set(saved) == set(Config.__dataclass_fields__) - {"run_dir", "resume", "dry_run", "profile", "cache_dir"}
     first = r"\nfirst step took [\d.]+ s and ended \d+\.\d s after the start; about \d.* s remaining\n"
     assert re.search(first, done.stdout)
     lines = [line for line in done.stdout.splitlines() if line.startswith("step ")]
@@ -168,8 +168,8 @@ def test_a_run_that_saved_nothing_says_how_to_start_it_again(tiny: dict[str, str
     train(tiny | {"run_dir": str(tmp_path / "run")})
     shutil.rmtree(tmp_path / "run" / CHECKPOINTS)
     with pytest.raises(UserError, match="nothing was saved yet; --resume=auto starts it again"):
-        train({"run_dir": str(tmp_path / "run"), "resume": "true"})
-    train({"run_dir": str(tmp_path / "run"), "resume": "auto"})
+        train({"run_dir": str(tmp_path / "run"), "resume": "true", "cache_dir": tiny["cache_dir"]})
+    train({"run_dir": str(tmp_path / "run"), "resume": "auto", "cache_dir": tiny["cache_dir"]})
     assert [record["step"] for record in metrics(tmp_path / "run")] == [2, 4, 6]
 
 
@@ -214,7 +214,9 @@ def test_a_full_disk_is_one_line_and_keeps_the_last_checkpoint(tiny: dict[str, s
         assert done.stderr.splitlines()[-1].endswith("No space left on device")
         assert not [path for path in disk.rglob("*") if path.name.endswith(".partial")]
         assert (disk / "run" / EMA_FILE).exists()
-        run(*TRAIN, "--run_dir=disk/run", "--resume", "--dry_run", cwd=tmp_path)  # reads the newest checkpoint
+        run(
+            *TRAIN, "--run_dir=disk/run", "--resume", f"--cache_dir={tiny['cache_dir']}", "--dry_run", cwd=tmp_path
+        )  # reads the newest checkpoint
     finally:
         subprocess.run(["umount", disk], check=True)
 

@@ -266,7 +266,7 @@ def test_an_empty_recipe_is_the_defaults(tmp_path: Path) -> None:
         ("batch_size: [1, 2]", "batch_size=["),
         ("betas: 0.5", "betas=0.5: expected 2 values separated by commas"),
         ("max_steps: true", "expected a number of generator steps, such as 500 or 10k, or of epochs, such as 2epoch"),
-        ("run_dir: runs/a", "run_dir is given on the command line, not in a recipe"),
+        ("run_dir: runs/a", "run_dir is given on the command line, not in a file"),
         ("- batch_size", "expected lines of the form setting: value"),
         ("batch_size 3", "expected lines of the form setting: value"),
         ("data: [a", "is not YAML"),
@@ -369,7 +369,7 @@ def test_a_base_is_a_recipe_of_the_package_or_a_file_anywhere(tmp_path: Path, ba
         ("broken.yaml", "broken.yaml: expected lines of the form setting: value"),
         ("bach.yaml", "unknown setting bach_size; did you mean batch_size?"),
         ("many.yaml", "batch_size=many: expected a whole number"),
-        ("run.yaml", "run_dir is given on the command line, not in a recipe"),
+        ("run.yaml", "run_dir is given on the command line, not in a file"),
         ("[a, b]", "unknown recipe ['a', 'b']"),
         ("", "unknown recipe"),
     ],
@@ -400,11 +400,24 @@ def test_the_notes_of_a_recipe_are_no_settings(tmp_path: Path) -> None:
             load_config({"data": "any", note: "x"})
 
 
-@pytest.mark.parametrize("name", ["run_dir", "resume", "dry_run", "profile"])
-def test_what_a_single_run_decides_has_no_place_in_a_recipe(tmp_path: Path, name: str) -> None:
-    recipe = write(tmp_path / "own.yaml", f"{name}: true")
-    with pytest.raises(UserError, match=f"recipe {recipe}: {name} is given on the command line, not in a recipe"):
-        load_config({"recipe": recipe})
+@pytest.mark.parametrize("name", ["run_dir", "resume", "dry_run", "profile", "cache_dir"])
+@pytest.mark.parametrize("source", ["recipe", "base", "run"])
+def test_a_file_never_chooses_a_folder_or_how_a_run_starts(tmp_path: Path, name: str, source: str) -> None:
+    file = write(tmp_path / "run" / "config.yaml", f"{name}: true")
+    child = write(tmp_path / "child.yaml", "base: run/config.yaml")
+    flags = {
+        "recipe": {"recipe": file},
+        "base": {"recipe": child},
+        "run": {"run_dir": str(tmp_path / "run"), "resume": "true"},
+    }
+    with pytest.raises(UserError, match=f"{file}: {name} is given on the command line, not in a file"):
+        load_config(flags[source])
+
+
+def test_a_resumed_run_uses_the_cache_that_is_named_now(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", Config(cache_dir="first"))
+    assert load_config({"run_dir": run, "resume": "true"}).cache_dir == Config.cache_dir
+    assert load_config({"run_dir": run, "resume": "true", "cache_dir": "now"}).cache_dir == "now"
 
 
 def test_the_config_of_a_run_is_a_recipe_and_may_be_a_base(tmp_path: Path) -> None:
@@ -441,7 +454,6 @@ def recipe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         init_from=st.text(),
         channels=st.sampled_from([None, 1, 3, 4]),
         background=st.text("0123456789abcdef", min_size=6, max_size=6),
-        cache_dir=st.text(),
         generator_features=WIDTHS,
         critic_features=WIDTHS,
         betas=st.tuples(*[st.floats(0, 1, exclude_max=True)] * 2),
@@ -459,9 +471,9 @@ def test_a_saved_config_is_a_recipe_for_the_same_run(config: Config, recipe_file
 
 
 def test_a_saved_config_says_nothing_of_where_it_ran() -> None:
-    config = Config(run_dir="runs/a", resume="true", dry_run=True, profile=3)
+    config = Config(run_dir="runs/a", resume="true", dry_run=True, profile=3, cache_dir="cache")
     assert as_dict(config) == as_dict(Config())
-    assert as_dict(config).keys() == OTHER.keys() - {"run_dir", "resume", "dry_run", "profile"}
+    assert as_dict(config).keys() == OTHER.keys() - {"run_dir", "resume", "dry_run", "profile", "cache_dir"}
 
 
 @pytest.mark.parametrize(

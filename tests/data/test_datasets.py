@@ -1,4 +1,6 @@
 import os
+import shutil
+import stat
 import subprocess
 import sys
 import time
@@ -326,3 +328,31 @@ def test_after_a_kill_the_cache_is_rebuilt_and_partial_files_are_removed(tmp_pat
     killed.wait(HANG_SECONDS)
     assert first_pixels(opened(tmp_path / "cache", folder)) == [1, 2, 3]
     assert files_in(tmp_path / "cache") == [".json", ".pixels"]
+
+
+# --- the cache is for its owner ---
+
+
+@pytest.mark.parametrize("source", ["photos", "photos.tgz"])
+def test_decoded_images_are_for_their_owner_alone(tmp_path: Path, source: str) -> None:
+    """So is an unpacked archive, which is a file without a name."""
+    save_levels(tmp_path / "photos", [0, 255])
+    packed = shutil.make_archive(str(tmp_path / "photos"), "gztar", tmp_path / "photos")
+    Path(packed).rename(tmp_path / "photos.tgz")
+    found = opened(tmp_path / "new" / "cache", tmp_path / source)
+    assert not [line for line in found.warnings if "cache_dir" in line]
+    assert stat.S_IMODE((tmp_path / "new" / "cache").stat().st_mode) == 0o700
+    files = list((tmp_path / "new" / "cache").iterdir())
+    assert sorted(file.suffix for file in files) == [".json", ".pixels"]
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+
+
+def test_a_cache_that_others_can_write_to_is_told_and_keeps_its_permissions(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    cache.chmod(0o777)
+    found = opened(cache, save_levels(tmp_path / "photos", [1, 2]))
+    told = f"cache_dir={cache}, which other users can write to: who writes there decides what the images are"
+    assert found.warnings[-1] == told
+    assert stat.S_IMODE(cache.stat().st_mode) == 0o777
+    assert {stat.S_IMODE(file.stat().st_mode) for file in cache.iterdir()} == {0o600}

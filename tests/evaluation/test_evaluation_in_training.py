@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -166,6 +167,7 @@ def test_real_features_of_a_flipped_bit_are_computed_again(digits: ImageDataset,
     real = RealFeatures(digits, np.arange(20), tmp_path)
     first = real.of(extractor)
     [file] = tmp_path.iterdir()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600  # features of private images
     content = bytearray(file.read_bytes())
     content[content.index(first.numpy().tobytes())] ^= 1
     file.write_bytes(content)

@@ -1,5 +1,6 @@
 """A bundle is complete, has checksums, and samples in programs that do not use this package."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from export.output_folder import output_folder
 from export.sampler import Sampler, enlarged, grid
 from tests.exports import export_bundle, export_onnx
 from tests.generators import small_spec, write_generator
@@ -97,6 +99,28 @@ def test_only_an_unchanged_bundle_is_replaced(bundle: Path, generator: Path, tmp
         export_bundle({"ckpt": str(generator), "out": str(bundle)})
     assert (bundle / "notes.txt").read_text() == "mine"
     assert sorted(path.name for path in bundle.iterdir()) == sorted([*FILES, "notes.txt"])
+
+
+def test_folders_of_similar_names_are_left_alone(bundle: Path, generator: Path) -> None:
+    others = [bundle.with_name(name) for name in (".cats.old", f".cats.{os.getpid()}.partial", ".cats.partial")]
+    for other in others:
+        other.mkdir()
+        (other / "mine").write_text("precious")
+    export_bundle({"ckpt": str(generator), "out": str(bundle)})
+    assert [(other / "mine").read_text() for other in others] == ["precious"] * 3
+    assert set(bundle.parent.iterdir()) == {bundle, *others}
+
+
+def test_what_is_added_during_the_export_is_kept(bundle: Path) -> None:
+    def export_slowly() -> None:
+        with output_folder(str(bundle), "sampler.py") as folder:
+            (folder / "new").write_text("")
+            (bundle / "notes.txt").write_text("mine")
+
+    with pytest.raises(UserError, match="exists and would be lost"):
+        export_slowly()
+    assert sorted(path.name for path in bundle.iterdir()) == sorted([*FILES, "notes.txt"])
+    assert list(bundle.parent.iterdir()) == [bundle]
 
 
 def test_a_page_is_not_replaced_by_a_bundle(generator: Path, tmp_path: Path) -> None:

@@ -279,6 +279,16 @@ def test_a_suffix_says_what_is_written(suffix: str, tmp_path: Path) -> None:
         assert np.abs(np.asarray(found.convert("RGB")).astype(int) - picture).max() <= 3
 
 
+def test_a_temporary_name_is_not_followed_and_the_picture_can_be_read_by_others(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_bytes(b"precious")
+    (tmp_path / ".grid.png.partial").symlink_to(tmp_path / "mine")
+    (tmp_path / "plain").touch()
+    write_picture(np.zeros((2, 2, 3), np.uint8), tmp_path / "grid.png")
+    assert (tmp_path / "mine").read_bytes() == b"precious"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".grid.png.partial", "grid.png", "mine", "plain"]
+    assert (tmp_path / "grid.png").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 @pytest.mark.parametrize("out", ["grid.xyz", "grid", "grid.csv", "new/images", "generator.onnx"])
 def test_any_other_name_is_refused_with_what_is_accepted(out: str, onnx_file: Path, tmp_path: Path) -> None:
     done = run(sys.executable, "-m", "export.sampler", str(onnx_file), f"--out={out}", cwd=tmp_path, fails=2)

@@ -155,7 +155,7 @@ def check_two(point: Point, scratch: Path, cache_dir: Path) -> list[str]:
     run(*module, "none", *flags(settings), "--run_dir=straight", cwd=scratch)
     # torchrun itself ends with 1, whatever its processes end with, and says what that was.
     stopped = run(*module, str(point.at), *flags(settings), "--run_dir=halved", cwd=scratch, fails=1)
-    run(*TORCHRUN_2, "-m", "wgan_dist.train", "--run_dir=halved", "--resume", cwd=scratch)
+    run(*TORCHRUN_2, "-m", "wgan_dist.train", "--run_dir=halved", "--resume", f"--cache_dir={cache_dir}", cwd=scratch)
     differing = differences(scratch / "halved", scratch / "straight")
     ended = re.findall(r"exitcode *: (-?[0-9]+)", stopped.stderr)
     return differing if set(ended) == {str(EXIT_STOPPED)} else [*differing, f"exit statuses {ended}"]

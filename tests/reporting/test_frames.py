@@ -1,5 +1,6 @@
 """The samples of fixed noise as frames and as an animation."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,21 @@ def test_frames_are_in_the_order_of_their_steps(run: RunData) -> None:
     assert notes == []
     assert [frame.step for frame in read_frames(run, "raw", 25, "")[0]] == [500]
     assert [frame.step for frame in read_frames(run, "ema", 2, "")[0]] == [60, 100_000_000]
+
+
+@pytest.mark.parametrize("linked", ["picture", "folder"])
+def test_a_run_shows_no_picture_from_elsewhere(run: RunData, tmp_path: Path, linked: str) -> None:
+    write_sample(tmp_path / "mine", 60, "ema", 20)
+    path = run.folder / SAMPLES / "step-00000060-ema.png"
+    if linked == "picture":
+        path.unlink()
+        path.symlink_to(tmp_path / "mine" / SAMPLES / path.name)
+    else:
+        shutil.rmtree(run.folder / SAMPLES)
+        (run.folder / SAMPLES).symlink_to(tmp_path / "mine" / SAMPLES)
+    found, notes = read_frames(run, "ema", 25, "")
+    assert [frame.step for frame in found] == ([500, 100_000_000] if linked == "picture" else [])
+    assert notes == [f"samples/{path.name} is a link that leads out of the run, and was left out"]
 
 
 @pytest.mark.parametrize("damage", [b"", b"GIF89a", b"half"])

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,7 +91,9 @@ def test_a_damaged_evaluation_is_left_out_and_noted(content: str, tmp_path: Path
 def test_a_damaged_best_value_is_none(change: dict[str, object], tmp_path: Path) -> None:
     best = {"metric": "fid", "value": 3.5, "step": 7, "protocol": "p"}
     (tmp_path / BEST_FILE).write_text(json.dumps(best))
-    assert read_best(tmp_path) == Measurement("fid", 3.5, "p", "", "best.safetensors", "ema", 7)
+    found = read_best(tmp_path)
+    assert found is not None
+    assert replace(found, real=0.0) == Measurement("fid", 3.5, 0.0, "p", "", "best.safetensors", "ema", 7)
     (tmp_path / BEST_FILE).write_text(json.dumps(best | change))
     assert read_best(tmp_path) is None
 
@@ -98,6 +101,15 @@ def test_a_damaged_best_value_is_none(change: dict[str, object], tmp_path: Path)
 def test_names_are_as_short_as_possible_and_unique(tmp_path: Path) -> None:
     assert short_names([tmp_path / "x" / "a", tmp_path / "y" / "b"]) == ["a", "b"]
     assert short_names([tmp_path / "x" / "a", tmp_path / "y" / "a", tmp_path / "b"])[:2] == ["x/a", "y/a"]
+
+
+def test_a_run_does_not_choose_the_cache(tmp_path: Path) -> None:
+    """A stranger's cache may hold other images than its index says."""
+    run = write_run(tmp_path / "a", [], cache_dir="forged")
+    assert "cache_dir" not in (run / CONFIG_FILE).read_text()
+    (run / CONFIG_FILE).write_text("cache_dir: forged")
+    with pytest.raises(UserError, match="config.yaml: cache_dir is given on the command line, not in a file"):
+        read_run(run, "a")
 
 
 def test_a_run_with_invalid_settings_is_refused(tmp_path: Path) -> None:

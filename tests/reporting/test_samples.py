@@ -11,6 +11,7 @@ from PIL import Image
 
 from export.sampler import Sampler, grid
 from tests.generators import small_spec, write_generator
+from tests.runs import report_on, write_run
 from wgan_dist.data.datasets import ImageDataset
 from wgan_dist.data.holdout import split_holdout
 from wgan_dist.reporting.image_files import Picture
@@ -52,8 +53,8 @@ def test_points_are_drawn_over_real_points(run: RunData, tmp_path: Path) -> None
         assert (pixels(found) == np.asarray(expected)).all()
 
 
-def test_below_each_image_is_the_nearest_training_image(run: RunData, digits: ImageDataset) -> None:
-    pairs = nearest_images(run, load_generator(run, ""), 5, 3, "1-tiny")
+def test_below_each_image_is_the_nearest_training_image(run: RunData, digits: ImageDataset, cache_dir: Path) -> None:
+    pairs = nearest_images(run, load_generator(run, ""), 5, 3, "1-tiny", str(cache_dir))
     assert pairs.training_images == len(digits) == 1797
     rows = pixels(pairs.picture)[::3, ::3][GAP:-GAP, GAP:-GAP, 0]
     assert rows.shape == (2 * 32 + GAP, 5 * 32 + 4 * GAP)
@@ -65,10 +66,10 @@ def test_below_each_image_is_the_nearest_training_image(run: RunData, digits: Im
         assert (nearest == real[distances.argmin()]).all()
 
 
-def test_held_out_images_are_not_searched(run: RunData, digits: ImageDataset) -> None:
+def test_held_out_images_are_not_searched(run: RunData, digits: ImageDataset, cache_dir: Path) -> None:
     held_out = dataclasses.replace(run, config=dataclasses.replace(run.config, holdout=0.97))
     kept = split_holdout(digits, 0.97)
-    pairs = nearest_images(held_out, load_generator(run, ""), 30, 3, "1-tiny")
+    pairs = nearest_images(held_out, load_generator(run, ""), 30, 3, "1-tiny", str(cache_dir))
     assert pairs.training_images == len(kept.training) < 100
     strangers = {digits.pixels[row].tobytes() for row in kept.held_out}
     lower = pixels(pairs.picture)[GAP + 34 : -GAP, GAP:, 0]
@@ -76,17 +77,47 @@ def test_held_out_images_are_not_searched(run: RunData, digits: ImageDataset) ->
     assert not strangers & set(shown)
 
 
-def test_missing_data_are_named(run: RunData, tmp_path: Path) -> None:
-    gone = dataclasses.replace(run, config=dataclasses.replace(run.config, data=(str(tmp_path / "gone"),)))
-    with pytest.raises(UserError, match="gone"):
-        nearest_images(gone, load_generator(run, ""), 5, 3, "")
+def with_data(run: RunData, data: Path) -> RunData:
+    return dataclasses.replace(run, config=dataclasses.replace(run.config, data=(str(data),)))
 
 
-def test_images_that_have_changed_are_not_searched(run: RunData, tmp_path: Path, digits: ImageDataset) -> None:
+def test_missing_data_are_named(
+    run: RunData, tmp_path: Path, cache_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UserError, match="gone: its images are missing, or are not those that"):
+        nearest_images(with_data(run, tmp_path / "gone"), load_generator(run, ""), 5, 3, "", str(cache_dir))
+    assert "gone: there is no such" in capsys.readouterr().err
+
+
+def test_images_that_have_changed_are_not_searched(
+    run: RunData, tmp_path: Path, digits: ImageDataset, cache_dir: Path
+) -> None:
     data = tmp_path / "data"
     data.mkdir()
     for number in range(3):
         Image.fromarray(digits.pixels[number, 0]).save(data / f"{number}.png")
-    others = dataclasses.replace(run, config=dataclasses.replace(run.config, data=(str(data),)))
-    with pytest.raises(UserError, match="its images are not those that the run was trained on"):
-        nearest_images(others, load_generator(run, ""), 2, 3, "")
+    with pytest.raises(UserError, match="its images are missing, or are not those that the run was trained on"):
+        nearest_images(with_data(run, data), load_generator(run, ""), 2, 3, "", str(cache_dir))
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_stranger_learns_nothing_of_a_folder_that_a_run_names(run: RunData, tmp_path: Path, broken: bool) -> None:
+    """Neither whether there are images, nor the name of one that cannot be read, reaches the page."""
+    pictures = tmp_path / "Pictures"
+    pictures.mkdir()
+    Image.new("L", (32, 32)).save(pictures / "private.png")
+    if broken:
+        (pictures / "secret.png").write_bytes(b"")
+    message = f"data={pictures}: its images are missing, or are not those that the run was trained on"
+    with pytest.raises(UserError) as error:
+        nearest_images(with_data(run, pictures), load_generator(run, ""), 2, 3, "", str(tmp_path / "cache"))
+    assert str(error.value) == message
+
+
+def test_a_run_without_a_generator_opens_no_data(tmp_path: Path) -> None:
+    (tmp_path / "Pictures").mkdir()
+    Image.new("L", (32, 32)).save(tmp_path / "Pictures" / "private.png")
+    run = write_run(tmp_path / "run", data=(str(tmp_path / "Pictures"),), image_size=32)
+    report_on([str(run)], out=str(tmp_path / "report.html"), cache_dir=str(tmp_path / "cache"))
+    assert not (tmp_path / "cache").exists()
+    assert "private" not in (tmp_path / "report.html").read_text()

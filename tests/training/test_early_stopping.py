@@ -71,7 +71,7 @@ def test_a_run_that_gets_no_better_ends_alike_continued_or_not(cache_dir: Path, 
     # Stopped before, and continued from between two evaluations.
     train(flags | {"run_dir": str(tmp_path / "parts"), "max_steps": str(last - 1)})
     for _ in range(2):  # the second time there is nothing left to do
-        train({"run_dir": str(tmp_path / "parts"), "resume": "true", "max_steps": "30"})
+        train({"run_dir": str(tmp_path / "parts"), "resume": "true", "cache_dir": str(cache_dir), "max_steps": "30"})
     assert records(tmp_path / "parts") == records(tmp_path / "whole")
     generators = [files(tmp_path / name)["generator.safetensors"] for name in ("whole", "parts")]
     assert generators[0] == generators[1]

@@ -36,7 +36,7 @@ def test_three_processes_resume_to_equal_bytes(tmp_path: Path, cache_dir: Path) 
     launch = (*processes.torchrun(3), "-m", "wgan_dist.train")
     processes.run(*launch, *flags, "--max_steps=6", "--run_dir=straight", cwd=tmp_path)
     processes.run(*launch, *flags, "--max_steps=3", "--run_dir=halved", cwd=tmp_path)
-    processes.run(*launch, "--max_steps=6", "--run_dir=halved", "--resume", cwd=tmp_path)
+    processes.run(*launch, "--max_steps=6", "--run_dir=halved", "--resume", f"--cache_dir={cache_dir}", cwd=tmp_path)
     straight, halved = (files(tmp_path / name / CHECKPOINTS / "step-00000006") for name in ("straight", "halved"))
     differing = [name for name in straight if name.endswith(".safetensors") and straight[name] != halved[name]]
     assert differing == []
@@ -48,8 +48,8 @@ def test_a_run_stopped_again_and_again_loses_nothing(tmp_path: Path, cache_dir: 
     straight = attempt(settings | {"run_dir": str(tmp_path / "straight")}, None)
     seen = attempt(settings | {"run_dir": str(tmp_path / "run")}, 4)
     for at in (8, 9, 13, 17):
-        seen += attempt({"run_dir": str(tmp_path / "run"), "resume": "true"}, at)
-    seen += attempt({"run_dir": str(tmp_path / "run"), "resume": "true"}, None)
+        seen += attempt({"run_dir": str(tmp_path / "run"), "resume": "true", "cache_dir": str(cache_dir)}, at)
+    seen += attempt({"run_dir": str(tmp_path / "run"), "resume": "true", "cache_dir": str(cache_dir)}, None)
     assert seen == straight
     assert files(tmp_path / "run" / CHECKPOINTS / "step-00000007") == files(
         tmp_path / "straight" / CHECKPOINTS / "step-00000007"
@@ -119,7 +119,7 @@ def test_settings_of_the_mathematics_are_refused_and_others_may_change(tmp_path:
     train(settings | {"run_dir": str(tmp_path / "run")})
     train(settings | {"run_dir": str(tmp_path / "decaying"), "lr_decay": "linear"})
     changed = {"log_every": "1", "sample_every": "0", "max_steps": "4", "checkpoint_every": "1", "workers": "1"}
-    again = {"resume": "true", "run_dir": str(tmp_path / "run")}
+    again = {"resume": "true", "cache_dir": str(cache_dir), "run_dir": str(tmp_path / "run")}
     with pytest.raises(UserError, match=r"batch_size=8 \(was 16\); gp_weight=1 \(was 10\)"):
         train(again | {"batch_size": "8", "gp_weight": "1"})
     train(again | changed)

@@ -61,7 +61,7 @@ def test_a_run_resumed_half_way_ends_bit_equal(tiny: dict[str, str], tmp_path: P
     train(both | {"run_dir": str(tmp_path / "straight"), "checkpoint_every": "3"})
     train(both | {"run_dir": str(tmp_path / "halved"), "checkpoint_every": "3"})
     forget_after_step_3(tmp_path / "halved")
-    train({"run_dir": str(tmp_path / "halved"), "resume": "true"})
+    train({"run_dir": str(tmp_path / "halved"), "resume": "true", "cache_dir": tiny["cache_dir"]})
     assert contents(tmp_path / "halved" / LAST) == contents(tmp_path / "straight" / LAST)
     assert (tmp_path / "halved" / EMA_FILE).read_bytes() == (tmp_path / "straight" / EMA_FILE).read_bytes()
     assert metrics(tmp_path / "halved") == metrics(tmp_path / "straight")
@@ -81,7 +81,7 @@ def test_resuming_a_finished_run_leaves_it_as_it_is(tiny: dict[str, str], tmp_pa
     train(tiny | {"run_dir": str(tmp_path / "run"), "checkpoint_every": "4"})
     before, published = contents(tmp_path / "run" / LAST), (tmp_path / "run" / EMA_FILE).read_bytes()
     (tmp_path / "run" / EMA_FILE).unlink()  # killed between the last checkpoint and this file
-    train({"run_dir": str(tmp_path / "run"), "resume": "true"})
+    train({"run_dir": str(tmp_path / "run"), "resume": "true", "cache_dir": tiny["cache_dir"]})
     assert contents(tmp_path / "run" / LAST) == before
     assert (tmp_path / "run" / EMA_FILE).read_bytes() == published
     assert [record["step"] for record in metrics(tmp_path / "run")] == [2, 4, 6]
@@ -98,7 +98,15 @@ def test_a_killed_process_is_resumed_to_the_same_end(tiny: dict[str, str], tmp_p
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    run(*PYTHON, "-m", "wgan_dist.train", "--run_dir=killed", "--resume", cwd=tmp_path)
+    run(
+        *PYTHON,
+        "-m",
+        "wgan_dist.train",
+        "--run_dir=killed",
+        "--resume",
+        f"--cache_dir={tiny['cache_dir']}",
+        cwd=tmp_path,
+    )
     name = f"{CHECKPOINTS}/step-00000040"
     assert contents(tmp_path / "killed" / name) == contents(tmp_path / "straight" / name)
     assert metrics(tmp_path / "killed") == metrics(tmp_path / "straight")
@@ -181,7 +189,7 @@ def test_fine_tuning_starts_from_the_trained_pair(tiny: dict[str, str], run_dir:
     (tmp_path / "copy.safetensors").write_bytes((run_dir / EMA_FILE).read_bytes())
     train(still | {"run_dir": str(tmp_path / "file"), "init_from": str(tmp_path / "copy.safetensors")})
     (tmp_path / "copy.safetensors").unlink()  # once begun, a run does not need what it began from
-    train({"run_dir": str(tmp_path / "file"), "resume": "true"})
+    train({"run_dir": str(tmp_path / "file"), "resume": "true", "cache_dir": tiny["cache_dir"]})
     new = tmp_path / "pair" / CHECKPOINTS / "step-00000001"
     for file in (RAW_FILE, CRITIC_FILE):
         old, now = load_file(run_dir / LAST / file), load_file(new / file)
@@ -231,7 +239,7 @@ def test_divergence_stops_the_run_and_saves_the_last_good_state(tiny: dict[str, 
         r"training has diverged: 10 updates of the critic in a row, up to step 4, were skipped because.*max_skipped=8"
     )
     with pytest.raises(UserError, match=said):
-        train({"run_dir": str(tmp_path / "run"), "resume": "true", "max_steps": "6"})
+        train({"run_dir": str(tmp_path / "run"), "resume": "true", "cache_dir": tiny["cache_dir"], "max_steps": "6"})
     kept = load_file(tmp_path / "run" / CHECKPOINTS / "step-00000004" / CRITIC_FILE)
     assert all(torch.equal(kept[name], good[name]) for name in good)
     assert [record["step"] for record in metrics(tmp_path / "run")] == [2, 4]
@@ -288,7 +296,7 @@ def test_fine_tuning_from_networks_of_another_width_is_refused(
 
 
 def test_resume_refuses_other_mathematics_and_other_images(tiny: dict[str, str], run_dir: Path, tmp_path: Path) -> None:
-    again = {"run_dir": str(run_dir), "resume": "true"}
+    again = {"run_dir": str(run_dir), "resume": "true", "cache_dir": tiny["cache_dir"]}
     instead = f"To start another run from its weights: --init_from={run_dir} and another --run_dir"
     with pytest.raises(UserError, match=rf"n_critic=3 \(was 5\); critic_lr=0.5 \(was 0.0003\)\. {instead}$"):
         train(again | {"n_critic": "3", "critic_lr": "0.5"})
@@ -391,7 +399,7 @@ def test_a_run_that_is_further_is_not_resumed_to_an_earlier_end(tiny: dict[str, 
     train(tiny | {"run_dir": str(run_dir), "max_steps": "4"})
     before = files_of(run_dir)
     with pytest.raises(UserError, match="max_steps=3: the run is at step 4 already"):
-        train({"run_dir": str(run_dir), "resume": "true", "max_steps": "3"})
+        train({"run_dir": str(run_dir), "resume": "true", "cache_dir": tiny["cache_dir"], "max_steps": "3"})
     assert files_of(run_dir) == before
 
 

@@ -1,5 +1,8 @@
 """Files and folders appear complete or not at all, also on disks that refuse."""
 
+import os
+import re
+import stat
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -7,17 +10,26 @@ from pathlib import Path
 
 import pytest
 
+from wgan_dist.utils import files
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import (
+    PRIVATE,
     atomic_file,
     atomic_folder,
     copy_file,
+    make_private_folder,
+    other_writers,
+    partial_path,
     remove_folder,
     remove_partial_files,
+    remove_partial_folders,
     write_bytes,
     write_text,
 )
 
+# Permissions and owners are those of POSIX, and only root may give a folder away.
+POSIX = pytest.mark.skipif(os.name != "posix", reason="no POSIX")
+ROOT = pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="not root")
 INTERRUPTIONS = [RuntimeError, KeyboardInterrupt, SystemExit]
 
 
@@ -118,15 +130,86 @@ def test_a_folder_never_replaces_another(tmp_path: Path) -> None:
     assert tree(tmp_path) == {"target/precious": b"old"}
 
 
-def test_a_folder_left_by_a_killed_process_of_the_same_number_is_no_obstacle(tmp_path: Path) -> None:
-    # In a container every start has the same process number.
-    with atomic_folder(tmp_path / "target") as partial:
+def test_what_a_killed_process_left_is_no_obstacle(tmp_path: Path) -> None:
+    with atomic_folder(tmp_path / "target") as left:
         pass
-    (tmp_path / "target").rename(partial)
-    (partial / "half").write_bytes(b"")
+    (tmp_path / "target").rename(left)
+    (left / "half").write_bytes(b"")
     with atomic_folder(tmp_path / "target") as partial:
         fill(partial)
-    assert tree(tmp_path) == {"target/inside": b"new"}
+    assert tree(tmp_path) == {"target/inside": b"new", f"{left.name}/half": b""}
+
+
+@pytest.mark.parametrize("whole", [atomic_file, atomic_folder])
+def test_a_temporary_name_cannot_be_guessed(
+    tmp_path: Path, whole: Callable[[Path], AbstractContextManager[Path]]
+) -> None:
+    names = []
+    for number in range(3):
+        with whole(tmp_path / str(number)) as partial:
+            names.append(partial.name.replace(f".{number}.", "", 1))
+    assert len(set(names)) == 3
+    assert str(os.getpid()) not in " ".join(re.sub("-[0-9a-f]{8}", "", name) for name in names)
+
+
+@pytest.mark.parametrize("whole", [atomic_file, atomic_folder])
+def test_what_has_the_temporary_name_already_is_neither_followed_nor_removed(
+    tmp_path: Path, whole: Callable[[Path], AbstractContextManager[Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine").write_bytes(b"precious")
+    taken = partial_path(tmp_path / "target")
+    taken.symlink_to(tmp_path / "mine")
+    monkeypatch.setattr(files, "partial_path", lambda path: taken)
+    with pytest.raises(UserError, match="cannot write .*target: File exists"), whole(tmp_path / "target") as partial:
+        fill(partial)
+    assert (tmp_path / "mine").read_bytes() == b"precious"
+    assert taken.is_symlink()
+
+
+@POSIX
+@pytest.mark.parametrize(("umask", "shared"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_permissions_are_those_of_the_umask_or_the_owners_alone(tmp_path: Path, umask: int, shared: int) -> None:
+    before = os.umask(umask)
+    try:
+        write_text(tmp_path / "shared", "")
+        write_text(tmp_path / "private", "", PRIVATE)
+        write_bytes(tmp_path / "bytes", b"", PRIVATE)
+        make_private_folder(tmp_path / "new" / "folder")
+    finally:
+        os.umask(before)
+    found = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("shared", "private", "bytes", "new/folder")]
+    assert found == [shared, 0o600, 0o600, 0o700]
+
+
+def test_a_folder_that_exists_keeps_its_permissions(tmp_path: Path) -> None:
+    tmp_path.chmod(0o750)
+    make_private_folder(tmp_path)
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o750
+
+
+@POSIX
+@pytest.mark.parametrize(
+    ("mode", "group", "words"),
+    [
+        (0o755, os.getgid(), ""),
+        (0o775, os.getgid(), ""),  # the user's own group, as Debian and Fedora make it
+        (0o777, os.getgid(), "other users can write to"),
+        (0o1777, os.getgid(), "other users can write to"),
+        pytest.param(0o775, 12345, "other users can write to", marks=ROOT),
+        pytest.param(0o755, 12345, "", marks=ROOT),
+    ],
+)
+def test_other_users_who_can_write_to_a_folder_are_known(tmp_path: Path, mode: int, group: int, words: str) -> None:
+    os.chown(tmp_path, -1, group)
+    tmp_path.chmod(mode)
+    assert other_writers(tmp_path) == words
+    assert other_writers(tmp_path / "missing") == ""
+
+
+@ROOT
+def test_the_folder_of_another_user_is_written_by_another_user(tmp_path: Path) -> None:
+    os.chown(tmp_path, 12345, -1)
+    assert other_writers(tmp_path) == "belongs to another user"
 
 
 @pytest.mark.parametrize("whole", [atomic_file, atomic_folder])
@@ -193,9 +276,24 @@ def test_a_folder_is_removed_and_what_hinders_it_is_left(tmp_path: Path) -> None
 def test_only_halves_of_files_are_removed(tmp_path: Path) -> None:
     with atomic_file(tmp_path / "file") as partial:
         fill(partial)
-        (tmp_path / ".hidden").write_bytes(b"")
-        partial.with_name(".other.1.partial").write_bytes(b"half")
-        (tmp_path / "named.partial").write_bytes(b"")
+        for name in (".hidden", ".mine.partial", ".mine.1.partial", "named.partial"):
+            (tmp_path / name).write_bytes(b"")
+        partial_path(partial.with_name("other")).write_bytes(b"half")
+        partial_path(partial.with_name("folder")).mkdir()
     remove_partial_files(tmp_path)
-    assert sorted(tree(tmp_path)) == [".hidden", "file", "named.partial"]
+    kept = [".hidden", ".mine.1.partial", ".mine.partial", "file", "named.partial"]
+    assert sorted(tree(tmp_path)) == kept
     remove_partial_files(tmp_path / "missing")
+    (tmp_path / ".mine.2.partial").mkdir()
+    remove_partial_folders(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, ".mine.2.partial"])
+
+
+def test_removing_a_folder_that_is_a_link_leaves_what_it_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "mine").write_bytes(b"precious")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "link").symlink_to(tmp_path / "elsewhere")
+    remove_folder(tmp_path / "run" / "link")
+    remove_partial_folders(tmp_path / "run")
+    assert tree(tmp_path / "elsewhere") == {"mine": b"precious"}

@@ -1,7 +1,6 @@
 """The checkpoint folders of a run: which there are, which is the newest undamaged one, and which are pruned."""
 
 import itertools
-import shutil
 import sys
 from collections.abc import Collection
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 from wgan_dist.checkpoints.manifest import read_folder
 from wgan_dist.checkpoints.run_dir import checkpoint_position
 from wgan_dist.utils.errors import UserError
-from wgan_dist.utils.files import PARTIAL_SUFFIX, remove_folder
+from wgan_dist.utils.files import remove_folder, remove_partial_folders
 
 DAMAGED_SUFFIX = ".damaged"
 
@@ -28,8 +27,7 @@ def prune(checkpoints: Path, keep: int, spared: Collection[str] = ()) -> None:
     for old in checkpoint_folders(checkpoints)[:-keep]:
         if old.name not in spared:
             remove_folder(old)
-    for leftover in checkpoints.glob(f".*{PARTIAL_SUFFIX}"):
-        shutil.rmtree(leftover, ignore_errors=True)
+    remove_partial_folders(checkpoints)
 
 
 def _set_aside(folder: Path) -> None:

@@ -1,15 +1,20 @@
 """The folder of a run: how it is made, and the names of what lies in it. An existing run is never overwritten."""
 
+import os
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from wgan_dist.config import Config, check_is_run, in_steps, is_run, read_config
 from wgan_dist.utils.errors import UserError
+from wgan_dist.utils.files import is_partial
 
 RUNS = Path("runs")
 CHECKPOINTS = "checkpoints"
 METRICS_FILE, SAMPLES, TENSORBOARD, TRACKERS = "metrics.jsonl", "samples", "tensorboard", "trackers"
-EVALUATIONS = "evaluations"
+EVALUATIONS, PROFILE, LOCK_FILE = "evaluations", "profile", ".lock"
+# What a run writes into, or appends to. Its other files are replaced, and a link with them.
+WRITTEN = (CHECKPOINTS, METRICS_FILE, SAMPLES, TENSORBOARD, TRACKERS, EVALUATIONS, PROFILE, LOCK_FILE)
 _CHECKPOINT_NAME = re.compile(r"step-([0-9]+)(?:\.([0-9]+))?")
 
 
@@ -32,17 +37,50 @@ def no_checkpoint_yet(folder: Path) -> str:
     return f"this run has no checkpoint yet; the first comes {first}when the run ends or is stopped by Ctrl-C"
 
 
+def is_inside(path: Path, folder: Path) -> bool:
+    """Return whether a path is in a folder when all links are followed, whether there is something or not."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
+def _links(path: Path) -> Iterator[Path]:
+    """Yield `path` and, if it is a folder, what is in it, where these are links."""
+    if path.is_symlink():
+        yield path
+    elif path.is_dir():
+        with os.scandir(path) as entries:
+            yield from (Path(entry.path) for entry in entries if entry.is_symlink())
+
+
+def check_parts_inside(folder: Path, parts: Iterable[str] = WRITTEN) -> None:
+    """Raise UserError if a part of a run, or something in it, is a link that leads out of the run's folder.
+
+    A stranger's run could otherwise write into, or prune, another one. The folder itself may be a link, and so may the
+    folders above it.
+    """
+    for link in (link for part in parts for link in _links(folder / part)):
+        if not is_inside(link, folder):
+            target = os.path.realpath(link)
+            raise UserError(f"{link}: is a link to {target}, outside of its run: expected a file or folder in the run")
+
+
+def check_is_empty(folder: Path) -> None:
+    """Raise UserError if the folder of a new run holds anything but what a start that was killed has left."""
+    if folder.is_dir() and all(path.name == LOCK_FILE or is_partial(path) for path in folder.iterdir()):
+        return
+    raise UserError(f"run_dir={folder}: exists already; --resume continues it, another name starts a new run")
+
+
 def check_run_dir(config: Config) -> None:
-    """Raise UserError if a new run's folder exists and is not empty, or if there is no run to resume."""
+    """Raise UserError if a new run's folder exists and is not empty, or if there is no run that can be resumed."""
     if not config.run_dir:
         return
     folder = Path(config.run_dir)
     if config.resume == "true":
         check_is_run(folder)
     if is_run(folder) and config.resume != "false":
-        return
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise UserError(f"run_dir={folder}: exists already; --resume continues it, another name starts a new run")
+        check_parts_inside(folder)
+    elif folder.exists():
+        check_is_empty(folder)
 
 
 def _make_numbered() -> Path:

@@ -97,7 +97,7 @@ class Config:
     background: str = setting("ffffff", "Colour behind transparent pixels.", parse=parse_background)
     flip: bool = setting(False, "Mirror each real image left to right with probability 1/2.")
     skip_bad_images: bool = operational(False, "Skip unreadable images instead of stopping.")
-    cache_dir: str = operational("~/.cache/wgan_dist", "Folder of decoded and downloaded images.")
+    cache_dir: str = operational("~/.cache/wgan_dist", "Folder of decoded and downloaded images.", saved=False)
     workers: int = operational(0, "Data loading processes per rank.", least=0)
     holdout: float = setting(0.0, "Share of the images that is kept out of training.", least=0, below=1)
 
@@ -213,5 +213,6 @@ class Config:
     license: str = operational("", "SPDX name of the generator's licence; stored in the generator.")
 
 
-# The settings that belong to one start of a run. A saved config leaves them out, so that it is a recipe too.
+# The settings that belong to one start of a run on one machine. A saved config leaves them out, so that it is a recipe
+# too, and no file may contain them: a stranger's must not choose the folder of a run, or a cache of forged images.
 UNSAVED = tuple(field.name for field in fields(Config) if not field.metadata["saved"])

@@ -38,7 +38,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     YAML's own types would read `no` as false and 000000 as 0.
 
     Raises:
-        UserError: For a file that cannot be read, or is not a YAML mapping of moderate size.
+        UserError: For a file that cannot be read, or is not a YAML mapping of moderate size, and for settings that are
+            given on the command line only.
     """
     try:
         content = yaml.load(_safe_text(path), yaml.BaseLoader)
@@ -50,6 +51,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected lines of the form setting: value")
+    for name in UNSAVED:
+        if name in content:
+            raise UserError(f"{path}: {name} is given on the command line, not in a file")
     return content
 
 
@@ -111,8 +115,4 @@ def read_recipe(recipe: str) -> dict[str, Any]:
         UserError: For a recipe or base that does not exist, bases that extend each other, and settings that are
             given on the command line only.
     """
-    values = _read_with_base(_recipe_path(recipe), ())
-    for name in UNSAVED:
-        if name in values:
-            raise UserError(f"recipe {recipe}: {name} is given on the command line, not in a recipe")
-    return values
+    return _read_with_base(_recipe_path(recipe), ())

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +11,11 @@ from numpy.typing import NDArray
 from wgan_dist.data.content import Hashes, content_hashes
 from wgan_dist.data.decoding import ProgressCallback
 from wgan_dist.data.pixel_cache import PixelCache, Pixels, check_unreadable
-from wgan_dist.data.sources.paths import expand_home
+from wgan_dist.data.sources.paths import cache_folder
 from wgan_dist.data.sources.registry import open_source
 from wgan_dist.data.synthetic import DIMENSIONS, DRAWS, MIXTURES, Mixture
 from wgan_dist.utils.errors import UserError
+from wgan_dist.utils.files import other_writers
 
 POINT_COUNT = 100_000
 # The seed of a set of points, whatever the seed of a run.
@@ -30,7 +32,7 @@ class ImageDataset:
         fingerprint: The SHA-256 of the shape and all pixels.
         bad: A message for each unreadable image that was left out.
         left_out: The number of files that are no images by their names, by suffix.
-        warnings: A line for each thing that looks wrong about what the images contain.
+        warnings: A line for each thing that looks wrong about what the images contain, and about their cache.
     """
 
     name: str
@@ -110,6 +112,12 @@ def open_points(name: str) -> PointDataset:
     return PointDataset(name, DRAWS[name](POINT_COUNT, POINT_SEED).astype(np.float32), MIXTURES.get(name))
 
 
+def _cache_warnings(folder: Path) -> list[str]:
+    """Return a line if others can change the decoded images."""
+    writers = other_writers(folder)
+    return [f"cache_dir={folder}, which {writers}: who writes there decides what the images are"] if writers else []
+
+
 def open_images(
     data: tuple[str, ...],
     image_size: int,
@@ -133,7 +141,7 @@ def open_images(
     Raises:
         UserError: If a source cannot be opened, an image is unreadable and not to be skipped, or no image is readable.
     """
-    folder = expand_home(cache_dir, f"cache_dir={cache_dir}")
+    folder = cache_folder(cache_dir)
     sources = [open_source(value, folder) for value in data]
     cache = PixelCache(folder, sources, image_size, channels, background, skip_bad_images)
     cached = cache.load(progress or (lambda done, total: None))
@@ -146,5 +154,5 @@ def open_images(
         fingerprint=cached.fingerprint,
         bad=tuple(cached.bad),
         left_out=cached.left_out,
-        warnings=tuple(cached.content.warnings()),
+        warnings=(*cached.content.warnings(), *_cache_warnings(folder)),
     )

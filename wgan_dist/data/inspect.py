@@ -23,7 +23,7 @@ from wgan_dist.data.decoding import ProgressCallback, map_images, progress_repor
 from wgan_dist.data.inspect_settings import InspectSettings
 from wgan_dist.data.sources.base import DECODING_ERRORS, BadImageError, ImageListing, read_image
 from wgan_dist.data.sources.other_files import left_out_line
-from wgan_dist.data.sources.paths import expand_home
+from wgan_dist.data.sources.paths import cache_folder
 from wgan_dist.data.sources.registry import open_source
 from wgan_dist.data.synthetic import are_points
 from wgan_dist.data.transforms import GREY, RGB, natural_channels, to_eight_bits, to_pixels
@@ -290,7 +290,7 @@ def _print_points(name: str) -> None:
 
 
 def _print_images(settings: InspectSettings) -> None:
-    cache = expand_home(settings.cache_dir, f"cache_dir={settings.cache_dir}")
+    cache = cache_folder(settings.cache_dir)
     sources = [open_source(value, cache) for value in settings.data]
     listings = [source.list_images() for source in sources]
     inspection = inspect_images(listings, settings.background, progress_reporter("inspected"))

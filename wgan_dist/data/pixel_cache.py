@@ -21,7 +21,7 @@ from wgan_dist.data.decoding import ProgressCallback, map_images
 from wgan_dist.data.sources.base import BadImageError, ImageListing, Source
 from wgan_dist.data.transforms import GREY, RGB, natural_channels, to_pixels
 from wgan_dist.utils.errors import UserError
-from wgan_dist.utils.files import PARTIAL_SUFFIX, atomic_file, make_folder, write_text
+from wgan_dist.utils.files import PRIVATE, atomic_file, is_partial, make_folder, write_text
 
 # A part of every cache key. Raise it when the transform, the formats or the choice of a source's images change.
 CACHE_VERSION = 3
@@ -47,7 +47,7 @@ def _exclusive(lock_file: Path) -> Iterator[None]:
     """Hold a lock between processes; the system releases it if the process is killed."""
     try:
         make_folder(lock_file.parent)
-        lock = FileLock(lock_file)
+        lock = FileLock(lock_file, mode=PRIVATE)
         lock.acquire()
     except OSError as error:
         raise UserError(f"cannot write {lock_file}: {error.strerror or error}") from error
@@ -81,9 +81,9 @@ class CachedPixels:
 class PixelCache:
     """The cached pixels of all images of `sources` at one size.
 
-    Two files in `folder`: raw pixels, and an index in JSON that is written last, so that its presence says that the
-    pixels are complete. The index holds their shape, their fingerprint, what the images contain, the errors of
-    unreadable images, and the number of files that are no images by suffix.
+    Two files in `folder`, which are for their owner alone: raw pixels, and an index in JSON that is written last, so
+    that its presence says that the pixels are complete. The index holds their shape, their fingerprint, what the images
+    contain, the errors of unreadable images, and the number of files that are no images by suffix.
 
     Attributes:
         channels: 1 (grey), 3 (RGB) or 4 (RGBA); None means grey if all images are, RGB otherwise.
@@ -128,11 +128,11 @@ class PixelCache:
         with _exclusive(self._file(".lock")):
             if index := self._read_index():
                 return index
-            for partial in self.folder.glob(f".{pixels_file.stem}.*{PARTIAL_SUFFIX}"):
+            for partial in filter(is_partial, self.folder.glob(f".{pixels_file.stem}.*")):
                 partial.unlink(missing_ok=True)  # of a killed process
-            with atomic_file(pixels_file) as partial:
+            with atomic_file(pixels_file, PRIVATE) as partial:
                 index = self._decode(partial, progress)
-            write_text(self._file(".json"), json.dumps(index))
+            write_text(self._file(".json"), json.dumps(index), PRIVATE)
             return index
 
     def _decode(self, file: Path, progress: ProgressCallback) -> dict[str, Any]:

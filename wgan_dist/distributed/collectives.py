@@ -13,7 +13,7 @@ from torch import Tensor
 from wgan_dist.distributed.launcher import is_first_on_machine
 from wgan_dist.distributed.process_group import World, host_group, world
 from wgan_dist.utils.errors import UserError
-from wgan_dist.utils.files import PARTIAL_SUFFIX, make_folder
+from wgan_dist.utils.files import make_folder
 
 
 def micro_batch_slices(batch_size: int, accumulation: int, world: World, setting: str = "batch_size") -> list[slice]:
@@ -119,7 +119,7 @@ def _mark(folder: Path) -> str:
     """Make an empty file in `folder` and return its name, or an empty text if the folder cannot be written."""
     try:
         make_folder(folder)
-        descriptor, path = tempfile.mkstemp(PARTIAL_SUFFIX, ".folder-of-the-main-process-", folder)
+        descriptor, path = tempfile.mkstemp(prefix=".wgan_dist-folder-of-the-main-process-", dir=folder)
         os.close(descriptor)
         return Path(path).name
     except OSError:

@@ -14,7 +14,7 @@ from wgan_dist import distributed
 from wgan_dist.config import Config
 from wgan_dist.data.datasets import Dataset, ImageDataset, PointDataset
 from wgan_dist.data.holdout import Split, choose_rows
-from wgan_dist.data.sources.paths import expand_home
+from wgan_dist.data.sources.paths import cache_folder
 from wgan_dist.evaluation.critic_wasserstein import NAMES, CriticWasserstein
 from wgan_dist.evaluation.generated_set import Generate, GeneratedSet, Score, batches, generate_set
 from wgan_dist.evaluation.metric_set import MetricSet, open_metric_set
@@ -265,5 +265,5 @@ def make_evaluator(
     if not metric_set.extractors:
         count = min(count, max(PIXEL_IMAGES, len(critic or ())))
     pool = choose_rows(data, split.training, real_count + count, seed)
-    folder = expand_home(config.cache_dir, f"cache_dir={config.cache_dir}")
+    folder = cache_folder(config.cache_dir)
     return ImageEvaluator(data, split.training, pool, real_count, count, seed, metric_set, folder, device, critic)

@@ -16,7 +16,7 @@ from wgan_dist import distributed
 from wgan_dist.data.datasets import ImageDataset
 from wgan_dist.evaluation.extractors import Extractor
 from wgan_dist.evaluation.generated_set import batches
-from wgan_dist.utils.files import write_bytes
+from wgan_dist.utils.files import PRIVATE, write_bytes
 
 # Part of every key: raise it when images reach an extractor in another way, or when the file's format changes.
 CACHE_VERSION = 3
@@ -83,6 +83,8 @@ class RealFeatures:
             return torch.zeros(0) if cached[0] is None else cached[0]
         features = distributed.gather(distributed.run_on_all_ranks(lambda: self._extract_share(extractor)))
         distributed.broadcast_from_main(
-            lambda: write_bytes(file, safetensors.torch.save({"features": features, "sha256": _digest(features)}))
+            lambda: write_bytes(
+                file, safetensors.torch.save({"features": features, "sha256": _digest(features)}), PRIVATE
+            )
         )
         return features

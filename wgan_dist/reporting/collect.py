@@ -199,7 +199,7 @@ def _nearest_images(run: RunData, generator: Artifact, folder: str, options: Rep
     if generator.description.makes_points:
         return "This run generates points, not images."
     try:
-        return samples.nearest_images(run, generator, options.neighbours, options.seed, folder)
+        return samples.nearest_images(run, generator, options.neighbours, options.seed, folder, options.cache_dir)
     except UserError as error:
         return f"The nearest training images cannot be shown: {error}"
 

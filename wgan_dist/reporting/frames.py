@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from wgan_dist.checkpoints.run_dir import SAMPLES
+from wgan_dist.checkpoints.run_dir import SAMPLES, is_inside
 from wgan_dist.reporting.image_files import Picture
 from wgan_dist.reporting.run_data import RunData
 from wgan_dist.utils.files import atomic_file
@@ -57,6 +57,9 @@ def read_frames(run: RunData, weights: str, limit: int, folder: str) -> tuple[li
     )
     frames, notes = [], []
     for step, path in (files[index] for index in evenly_spaced(len(files), limit)):
+        if not is_inside(path, run.folder):  # a stranger's run must not show pictures of this machine
+            notes.append(f"{SAMPLES}/{path.name} is a link that leads out of the run, and was left out")
+            continue
         alt = f"Samples of {run.name} from fixed noise after {step:,} generator steps, {WEIGHTS[weights]}"
         try:
             frames.append(Frame(step, Picture(f"{folder}/{path.name}", _read_png(path), alt)))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from wgan_dist.config import CONFIG_FILE, is_run
+from wgan_dist.config import CONFIG_FILE, Config, is_run
 from wgan_dist.config.fields import setting
 from wgan_dist.config.output_paths import check_file
 from wgan_dist.utils.errors import UserError
@@ -28,6 +28,7 @@ class ReportOptions:
     trust: bool = setting(
         False, "Also run the programs among the exported files, .pt and .pt2, to time them; only for runs you trust."
     )
+    cache_dir: str = setting(Config.cache_dir, "Folder of decoded images.")
     generator: str = setting("", "The module:Class of a custom network.")
 
     def __post_init__(self) -> None:

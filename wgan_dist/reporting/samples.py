@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.checkpoints.generator_file import Artifact
+from wgan_dist.config import Config
 from wgan_dist.data.datasets import ImageDataset, open_images, open_points
 from wgan_dist.data.holdout import split_holdout
 from wgan_dist.data.samplers import to_network_inputs
@@ -17,6 +18,7 @@ from wgan_dist.evaluation.metrics.neighbours import nearest
 from wgan_dist.models.inference import generate, sample_latents
 from wgan_dist.reporting.image_files import Picture, to_png
 from wgan_dist.reporting.run_data import RunData
+from wgan_dist.utils.console import note
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.images import enlarged, grid, plot_points, to_image
 
@@ -68,19 +70,28 @@ def final_picture(run: RunData, generator: Artifact, count: int, seed: int, fold
     return Picture(path, to_png(to_image(plot_points(real, points))), alt)
 
 
-def open_training_images(run: RunData, generator: Artifact) -> ImageDataset:
-    """Open the images that a generator was trained on. Raises UserError if they are missing or others lie there now."""
-    config, description = run.config, generator.description
-    images = open_images(
-        config.data,
-        config.image_size,
-        description.channels,
-        config.background,
-        config.skip_bad_images,
-        config.cache_dir,
-    )
-    if images.fingerprint != description.data_fingerprint:
-        raise UserError(f"data={','.join(config.data)}: its images are not those that the run was trained on")
+def _open_data(config: Config, channels: int, cache_dir: str) -> ImageDataset | None:
+    """Open the images that a run names, or return None and print the reason, which may contain names of files."""
+    try:
+        return open_images(
+            config.data, config.image_size, channels, config.background, config.skip_bad_images, cache_dir
+        )
+    except UserError as error:
+        note(str(error))
+        return None
+
+
+def open_training_images(run: RunData, generator: Artifact, cache_dir: str) -> ImageDataset:
+    """Open the images that a generator was trained on.
+
+    A run may be a stranger's, and name any folder as its data: images with another fingerprint than that in the
+    generator are not used, and the error, which is shown on the page, says nothing of them. Raises UserError for them,
+    and if there are none.
+    """
+    images = _open_data(run.config, generator.description.channels, cache_dir)
+    if images is None or images.fingerprint != generator.description.data_fingerprint:
+        data = ",".join(run.config.data)
+        raise UserError(f"data={data}: its images are missing, or are not those that the run was trained on")
     return images
 
 
@@ -93,14 +104,16 @@ class NearestImages:
     training_images: int
 
 
-def nearest_images(run: RunData, generator: Artifact, count: int, seed: int, folder: str) -> NearestImages:
+def nearest_images(
+    run: RunData, generator: Artifact, count: int, seed: int, folder: str, cache_dir: str
+) -> NearestImages:
     """Draw the first `count` images of a seed above the training images nearest to them, held-out images excluded.
 
-    The distance is Euclidean over the pixel values in [−1, 1]. Raises UserError if the data are missing or have
-    changed.
+    The distance is Euclidean over the pixel values in [−1, 1]; the images are decoded into `cache_dir`. Raises
+    UserError if the data are missing or have changed.
     """
     generated = _draw(generator, count, seed)
-    images = open_training_images(run, generator)
+    images = open_training_images(run, generator, cache_dir)
     rows = split_holdout(images, run.config.holdout).training
     found = nearest(torch.from_numpy(generated.transpose(0, 3, 1, 2)), images.pixels, rows)
     real = np.stack([images.pixels[index] for index in found.indices]).transpose(0, 2, 3, 1)

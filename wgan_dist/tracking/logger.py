@@ -76,7 +76,9 @@ class MetricLogger:
         self.progress = ProgressLine(step, total_steps)
         self.writer_dir = run_dir / TENSORBOARD
         if fresh:
-            for abandoned in self.writer_dir.glob("events.*"):  # of a start that was stopped before it trained
+            for abandoned in self.writer_dir.glob(
+                "events.out.tfevents.*"
+            ):  # of a start that was stopped before it trained
                 abandoned.unlink()
         self.existing_events = set(self.writer_dir.glob("*"))
         self.writer = SummaryWriter(str(self.writer_dir), purge_step=0 if fresh else step + 1)

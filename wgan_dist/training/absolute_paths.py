@@ -8,7 +8,7 @@ from wgan_dist.config import Config
 from wgan_dist.data.sources.registry import absolute_data
 
 # The settings that are paths, if they are not empty.
-PATHS = ("init_from", "cache_dir", "feature_extractor", "inception_weights")
+PATHS = ("init_from", "feature_extractor", "inception_weights")
 
 
 def _absolute(path: str) -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import shlex
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,14 +10,15 @@ from accelerate import Accelerator
 
 from wgan_dist import distributed
 from wgan_dist.checkpoints.generator_file import EMA_FILE
-from wgan_dist.checkpoints.run_dir import SAMPLES, check_run_dir, make_run_dir
+from wgan_dist.checkpoints.run_dir import SAMPLES, check_is_empty, check_run_dir, make_run_dir
+from wgan_dist.checkpoints.run_lock import RunLock
 from wgan_dist.checkpoints.train_state import TrainState
-from wgan_dist.config import CONFIG_FILE, Config, changed_settings, check_together, to_yaml
+from wgan_dist.config import CONFIG_FILE, Config, changed_settings, check_together, is_run, to_yaml
 from wgan_dist.config.network_choices import is_own_class
 from wgan_dist.data.datasets import Dataset, ImageDataset, open_images, open_points
 from wgan_dist.data.decoding import ProgressCallback, progress_reporter
 from wgan_dist.data.sources.other_files import left_out_line
-from wgan_dist.data.sources.paths import expand_home
+from wgan_dist.data.sources.paths import cache_folder
 from wgan_dist.data.synthetic import are_points
 from wgan_dist.models.from_config import ASSUMED_CHANNELS, network_specs
 from wgan_dist.tracking import trackers
@@ -55,7 +57,7 @@ def open_data(config: Config) -> Dataset:
 
     if are_points(config.data):
         return open_points(config.data[0])
-    folder = distributed.run_on_all_ranks(lambda: expand_home(config.cache_dir, f"cache_dir={config.cache_dir}"))
+    folder = distributed.run_on_all_ranks(lambda: cache_folder(config.cache_dir))
     progress = progress_reporter("decoded") if distributed.world().is_main else None
     unreadable = distributed.fill_folder(folder, lambda: build(progress).bad)
     if unreadable and distributed.world().is_main:
@@ -98,10 +100,17 @@ def _start_processes(config: Config) -> tuple[Config, Accelerator]:
     return config, accelerator
 
 
-def _prepare(config: Config) -> TrainingRun:
+def _check_run(config: Config, lock: RunLock) -> None:
+    """Check the folder of the run, and hold a run that is there already from now on."""
+    check_run_dir(config)
+    if config.run_dir and is_run(Path(config.run_dir)) and not config.dry_run:
+        lock.acquire(Path(config.run_dir))
+
+
+def _prepare(config: Config, lock: RunLock) -> TrainingRun:
     """Start the processes, open the data and build the run, and print what they are."""
     config, accelerator = _start_processes(with_absolute_paths(config))
-    distributed.broadcast_from_main(lambda: check_run_dir(config))
+    distributed.broadcast_from_main(lambda: _check_run(config, lock))
     distributed.broadcast_from_main(lambda: trackers.check(config.trackers))
     network_specs(config, config.channels or ASSUMED_CHANNELS)  # a wrong name is known before the data are decoded
     data = open_data(config)
@@ -147,11 +156,14 @@ def _initialise(run: TrainingRun) -> Start:
     return Start(TrainState(), False, "new weights")
 
 
-def _make_run_dir(config: Config) -> Path:
-    """Make the folder of the run, with its settings in it."""
+def _make_run_dir(config: Config, lock: RunLock) -> Path:
+    """Make the folder of the run, with its settings in it; `lock` holds it."""
 
     def make() -> str:
         folder = make_run_dir(config)
+        if not lock.is_held:
+            lock.acquire(folder)
+            check_is_empty(folder)  # another process may have made the run meanwhile
         write_text(folder / CONFIG_FILE, to_yaml(config))
         return str(folder)
 
@@ -165,7 +177,12 @@ def train(config: Config) -> Path | None:
         UserError: For settings, data or files that cannot be used.
         Stopped: When a signal stopped the run; everything is saved.
     """
-    run = _prepare(config)
+    with closing(RunLock()) as lock:  # the main process's; the others hold nothing
+        return _train(config, lock)
+
+
+def _train(config: Config, lock: RunLock) -> Path | None:
+    run = _prepare(config, lock)
     config = run.config
     start = _initialise(run)
     if config.dry_run:
@@ -177,7 +194,7 @@ def train(config: Config) -> Path | None:
             f"dry run: {start.description}; settings, data and networks fit: {', '.join(sizes)}. No run was written"
         )
         return None
-    run_dir = _make_run_dir(config)
+    run_dir = _make_run_dir(config, lock)
     print_main(f"{run_dir}: {start.description}")
     callbacks = build_callbacks(run, run_dir, start.state, start.resumed)
     trainer = Trainer(run.gan, run.real_batches, run.noise, run.schedule, start.state, callbacks)

@@ -1,14 +1,29 @@
 """Atomic writes: a file or folder appears under its name complete and on the disk, or not at all."""
 
 import os
+import re
+import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from wgan_dist.utils.errors import UserError
 
-PARTIAL_SUFFIX = ".partial"
+# The permissions of what everybody may read, before the umask, and of what is for its owner alone.
+SHARED, PRIVATE = 0o666, 0o600
+_PARTIAL_NAME = re.compile(r"\..+\.wgan_dist-[0-9a-f]{8}\.partial", re.DOTALL)
+
+
+def partial_path(path: Path) -> Path:
+    """Return a new temporary name beside `path`, which nobody can guess and which tells what this package wrote."""
+    return path.with_name(f".{path.name}.wgan_dist-{secrets.token_hex(4)}.partial")
+
+
+def is_partial(path: Path) -> bool:
+    """Return whether a file or folder has a temporary name of this package."""
+    return bool(_PARTIAL_NAME.fullmatch(path.name))
 
 
 def sync(path: Path) -> None:
@@ -34,24 +49,48 @@ def make_folder(path: Path) -> None:
         sync(path.parent)
 
 
+def make_private_folder(path: Path) -> None:
+    """Make a folder that is for its owner alone, and its missing parents; one that exists keeps its permissions."""
+    make_folder(path.parent)
+    path.mkdir(0o700, exist_ok=True)
+
+
+def other_writers(folder: Path) -> str:
+    """Say who else can write to a folder, in words that follow "which"; empty if nobody else can, or it is not known.
+
+    The group counts unless it is this user's own.
+    """
+    if not hasattr(os, "getuid"):  # Windows
+        return ""
+    try:
+        status = folder.stat()
+    except OSError:
+        return ""
+    if status.st_uid not in (os.getuid(), 0):
+        return "belongs to another user"
+    shared = stat.S_IWOTH | (stat.S_IWGRP if status.st_gid != os.getgid() else 0)
+    return "other users can write to" if status.st_mode & shared else ""
+
+
 def remove_folder(path: Path) -> None:
     """Remove a folder, after renaming it so that its name never stands for half of it; ignore errors."""
-    partial = _partial(path)
+    partial = partial_path(path)
     with suppress(OSError):
         path.rename(partial)
-    shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(partial)
 
 
 def remove_partial_files(folder: Path) -> None:
     """Remove the partial files of killed processes from a folder that no other process is writing to."""
-    for partial in folder.glob(f".*{PARTIAL_SUFFIX}"):
+    for partial in filter(is_partial, folder.glob(".*")):
         with suppress(OSError):
             partial.unlink()
 
 
-def _partial(path: Path) -> Path:
-    # The process id gives two writers of one path different partial files.
-    return path.with_name(f".{path.name}.{os.getpid()}{PARTIAL_SUFFIX}")
+def remove_partial_folders(folder: Path) -> None:
+    """Remove the partial folders of killed processes from a folder that no other process is writing to."""
+    for partial in filter(is_partial, folder.glob(".*")):
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 @contextmanager
@@ -63,23 +102,25 @@ def _named_errors(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def atomic_file(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path to write; flush it and rename it to `path` after the block, or remove it on an exception.
+def atomic_file(path: Path | str, mode: int = SHARED) -> Iterator[Path]:
+    """Yield a temporary file to write; flush it and rename it to `path` after the block, or remove it on an exception.
 
-    A file of that name is replaced. Raises UserError, naming `path`, if the disk is full, read-only or not permitted.
+    A file of that name is replaced. The temporary file is a new one, so that no link leads elsewhere; `mode` are its
+    permissions before the umask. Raises UserError, naming `path`, if the disk is full, read-only or not permitted.
     """
     path = Path(path)
-    partial = _partial(path)
-    try:
-        with _named_errors(path):
-            make_folder(path.parent)
+    partial = partial_path(path)
+    with _named_errors(path):
+        make_folder(path.parent)
+        partial.touch(mode, exist_ok=False)
+        try:
             yield partial
             sync(partial)
             partial.replace(path)
-            sync(path.parent)
-    finally:
-        with suppress(OSError):
-            partial.unlink()
+        finally:
+            with suppress(OSError):
+                partial.unlink()
+        sync(path.parent)
 
 
 @contextmanager
@@ -89,31 +130,30 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     Every file is on the disk before the name appears, and the name is on the disk when this returns. `path` must not
     exist. Raises UserError, naming `path`, if the disk is full, read-only or not permitted.
     """
-    partial = _partial(path)
-    try:
-        with _named_errors(path):
-            shutil.rmtree(partial, ignore_errors=True)  # left by a killed process with the same id
-            make_folder(path.parent)
-            partial.mkdir()
+    partial = partial_path(path)
+    with _named_errors(path):
+        make_folder(path.parent)
+        partial.mkdir()
+        try:
             yield partial
             for file in partial.iterdir():
                 sync(file)
             sync(partial)
             partial.rename(path)
-            sync(path.parent)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        sync(path.parent)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path` as UTF-8, atomically."""
-    with atomic_file(path) as partial:
+def write_text(path: Path, text: str, mode: int = SHARED) -> None:
+    """Write `text` to `path` as UTF-8, atomically; `mode` as in `atomic_file`."""
+    with atomic_file(path, mode) as partial:
         partial.write_text(text, encoding="utf-8", newline="\n")
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write `content` to `path`, atomically."""
-    with atomic_file(path) as partial:
+def write_bytes(path: Path, content: bytes, mode: int = SHARED) -> None:
+    """Write `content` to `path`, atomically; `mode` as in `atomic_file`."""
+    with atomic_file(path, mode) as partial:
         partial.write_bytes(content)
 
 

@@ -3,9 +3,11 @@
 import hashlib
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from wgan_dist.utils.errors import UserError
+from wgan_dist.utils.files import make_private_folder
 
 
 def escape_unprintable(text: str) -> str:
@@ -27,6 +29,17 @@ def expand_home(path: str, setting: str) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         raise UserError(f"{setting}: there is no such folder, since the user of its ~ does not exist") from None
+
+
+def cache_folder(cache_dir: str) -> Path:
+    """Return the folder of a `--cache_dir`, made for its owner alone if it is missing.
+
+    A folder that cannot be made is an error where it is written. Raises UserError if there is no such user as its ~.
+    """
+    folder = expand_home(cache_dir, f"cache_dir={cache_dir}")
+    with suppress(OSError):
+        make_private_folder(folder)
+    return folder
 
 
 def is_hidden(name: str) -> bool:
