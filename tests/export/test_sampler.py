@@ -88,7 +88,7 @@ def test_without_pillow_a_grid_is_written_as_png_and_another_format_is_refused(o
     command = (sys.executable, "-c", main, str(onnx_file), "--count=10", "--seed=2")
     run(*command, "--out=grid.png", cwd=tmp_path)
     found = np.asarray(Image.open(tmp_path / "grid.png"))
-    assert (found == grid(Sampler(onnx_file).sample(10, seed=2)).squeeze(-1)).all()
+    assert (found == enlarged(grid(Sampler(onnx_file).sample(10, seed=2))).squeeze(-1)).all()
     done = run(*command, "--out=grid.jpg", cwd=tmp_path, fails=2)
     assert done.stderr == "error: .jpg files need Pillow: pip install pillow; .png needs nothing\n"
     assert [path.name for path in tmp_path.iterdir()] == ["grid.png"]
@@ -262,11 +262,11 @@ def test_a_grid_is_enlarged_and_single_images_are_not(tmp_path: Path) -> None:
     (path,) = write_images(images, f"{tmp_path}/grid.png", 2)
     with Image.open(path) as picture:
         assert picture.size == (404, 404)
-    for path in write_images(images, f"{tmp_path}/folder", 1):
+    for path in write_images(images, f"{tmp_path}/folder/", 1):
         with Image.open(path) as picture:
             assert picture.size == (100, 100)
     with pytest.raises(SamplerError, match="scale=2: enlarges a grid; expected 1 for the single images of the folder"):
-        list(write_images(images, f"{tmp_path}/other", 2))
+        list(write_images(images, f"{tmp_path}/other/", 2))
     assert not (tmp_path / "other").exists()
 
 
