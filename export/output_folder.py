@@ -10,6 +10,7 @@ from pathlib import Path
 from export.onnx_file import write_onnx
 from export.sampler import Sampler, SamplerError
 from export.settings import FP32, FolderSettings, OnnxSettings
+from wgan_dist.utils.console import escape_unprintable
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import atomic_folder
 
@@ -88,7 +89,7 @@ def _copy(source: str, path: Path) -> str:
         shutil.copyfile(source, path)
     except OSError as error:
         raise UserError(f"ckpt={source}: cannot be read: {error.strerror}") from error
-    return f"copied from {source}"
+    return f"copied from {escape_unprintable(source)}"
 
 
 def write_generator(settings: FolderSettings, folder: Path, precision: str = FP32) -> tuple[Sampler, str]:

@@ -25,6 +25,7 @@ from wgan_dist.data.datasets import open_points
 from wgan_dist.data.synthetic import are_points
 from wgan_dist.models.inference import generate, sample_latents
 from wgan_dist.sample import SampleSettings
+from wgan_dist.utils.console import print_now
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import atomic_file
 from wgan_dist.utils.images import labelled, plot_points, write_gif
@@ -157,6 +158,6 @@ def sample(settings: SampleSettings) -> None:
         _write_interpolation if settings.interpolate else _write_truncation if settings.truncation else _write_samples
     )
     try:
-        print(write(generator, settings))
+        print_now(write(generator, settings))
     except SamplerError as error:
         raise UserError(str(error)) from error

@@ -20,7 +20,7 @@ from fire.decorators import SetParseFn
 from wgan_dist.config.fields import BOOLEANS, flag_names, from_flags, is_switch, needs_value, unknown_setting
 from wgan_dist.config.help import group_help_text, help_text
 from wgan_dist.utils import signals
-from wgan_dist.utils.console import print_now
+from wgan_dist.utils.console import escape_unprintable, print_lines, print_to_stderr
 from wgan_dist.utils.errors import LostError, Stopped, UserError
 from wgan_dist.utils.process import exit_without_teardown
 
@@ -103,7 +103,7 @@ def _speaks() -> bool:
 
 def _print_once(text: str) -> None:
     if _speaks():
-        print(text, file=sys.stderr)
+        print_to_stderr(text)
 
 
 def _report_to_launcher(text: str) -> None:
@@ -113,7 +113,7 @@ def _report_to_launcher(text: str) -> None:
     """
     file = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if file:
-        error = {"message": {"message": text, "extraInfo": {"timestamp": str(int(time.time()))}}}
+        error = {"message": {"message": escape_unprintable(text), "extraInfo": {"timestamp": str(int(time.time()))}}}
         with suppress(OSError):
             Path(file).write_text(json.dumps(error), encoding="utf-8")
 
@@ -128,7 +128,7 @@ def _print_error(text: str) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         time.sleep(SECONDS_FOR_FIRST_PROCESS)
     _report_to_launcher(text)
-    print(f"error: {text}", file=sys.stderr)
+    print_to_stderr(f"error: {text}")
 
 
 def guarded(command: Callable[[], None]) -> None:
@@ -149,10 +149,10 @@ def guarded(command: Callable[[], None]) -> None:
     except LostError as lost:
         signals.ignore()  # the launcher's must not interrupt the exit
         _report_to_launcher(str(lost))
-        print(f"error: {lost}", file=sys.stderr)
+        print_to_stderr(f"error: {lost}")
         exit_without_teardown(EXIT_LOST)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        print_to_stderr("interrupted")
         sys.exit(EXIT_INTERRUPTED)
 
 
@@ -160,6 +160,10 @@ def _requested_help(arguments: list[str]) -> str | None:
     """Return the group of `--help=GROUP`, "" for the whole help, or None if no help is asked for."""
     flags = [argument.partition("=") for argument in arguments]
     return next((group for flag, _, group in flags if flag in ("-h", "--help")), None)
+
+
+def _help(settings: type[Any], usage: str, group: str) -> str:
+    return group_help_text(settings, group) if group else help_text(settings, usage)
 
 
 def _run(command: Callable[[list[str]], None], settings: type[Any], usage: str) -> None:
@@ -170,7 +174,7 @@ def _run(command: Callable[[list[str]], None], settings: type[Any], usage: str) 
     if group is None:
         guarded(lambda: command(sys.argv[1:]))
     elif _speaks():
-        guarded(lambda: print_now(group_help_text(settings, group) if group else help_text(settings, usage)))
+        guarded(lambda: print_lines(_help(settings, usage, group).split("\n")))
 
 
 def run_command(

@@ -121,10 +121,10 @@ def _source_rows(results: list[Result]) -> list[str]:
     return [*_aligned(rows), *_protocols(results)]
 
 
-def table(results: list[Result]) -> str:
+def table(results: list[Result]) -> list[str]:
     """Format one result as a line for each metric, or several as a line for each source with the protocols below.
 
     ↓ marks metrics of which lower values are better, ↑ those of which higher ones are.
     """
     rows = _metric_rows(results[0]) if len(results) == 1 else _source_rows(results)
-    return "\n".join([*rows, *_skipped(results)])
+    return [*rows, *_skipped(results)]

@@ -2,7 +2,6 @@
 
 import json
 import math
-import sys
 import typing
 import warnings
 from pathlib import Path
@@ -19,6 +18,7 @@ from wgan_dist.config.fields import show
 from wgan_dist.tracking.metric_names import METRICS, RECORDED, TRAINING_METRICS
 from wgan_dist.tracking.progress import ProgressLine
 from wgan_dist.tracking.trackers import Trackers
+from wgan_dist.utils.console import print_to_stderr
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import atomic_file, sync, write_bytes
 from wgan_dist.utils.images import enlarged, to_image
@@ -103,7 +103,7 @@ class MetricLogger:
             try:
                 self.writer.add_graph(generator, z)
             except RuntimeError as error:
-                print(f"TensorBoard shows no model graph: {error}", file=sys.stderr)
+                print_to_stderr(f"TensorBoard shows no model graph: {error}")
 
     def record(self, record: dict[str, Any]) -> None:
         """Write a record of metrics: a line of metrics.jsonl, points of curves, the progress line.
