@@ -10,6 +10,7 @@ from torch import nn
 from export.sampler import (
     SamplerError,
     check_out,
+    check_picture_size,
     enlarged,
     grid,
     output_text,
@@ -109,8 +110,10 @@ def _write_interpolation(generator: Artifact, settings: SampleSettings) -> str:
         return output_text(list(write_images(images, settings.out, scale)), settings.out)
     strip = Path(settings.out)
     animation = strip if strip.suffix.lower() == ".gif" else strip.with_suffix(".gif")
+    frames = [enlarged(image, scale) for image in images]
+    check_picture_size(frames[0], animation)
     with atomic_file(animation) as partial:
-        write_gif([_to_pillow(enlarged(image, scale)) for image in images], partial, FRAME_MILLISECONDS)
+        write_gif([_to_pillow(frame) for frame in frames], partial, FRAME_MILLISECONDS)
     if strip == animation:
         return str(animation)
     write_picture(enlarged(grid(images, columns=len(images)), scale), strip)
