@@ -12,7 +12,7 @@ from export.sampler import Sampler, SamplerError
 from export.settings import FP32, FolderSettings, OnnxSettings
 from wgan_dist.utils.console import escape_unprintable
 from wgan_dist.utils.errors import UserError
-from wgan_dist.utils.files import atomic_folder
+from wgan_dist.utils.files import MAX_WEIGHT_BYTES, atomic_folder, read_file
 
 ONNX_FILE = "generator.onnx"
 CHECKSUMS = "SHA256SUMS"
@@ -86,7 +86,7 @@ def sampler_errors_name_ckpt(settings: FolderSettings, path: Path) -> Iterator[N
 
 def _copy(source: str, path: Path) -> str:
     try:
-        shutil.copyfile(source, path)
+        path.write_bytes(read_file(Path(source), MAX_WEIGHT_BYTES))
     except OSError as error:
         raise UserError(f"ckpt={source}: cannot be read: {error.strerror}") from error
     return f"copied from {escape_unprintable(source)}"

@@ -15,10 +15,10 @@ from wgan_dist.checkpoints.run_dir import SAMPLES
 from wgan_dist.config import Config, is_run
 from wgan_dist.config.fields import show
 from wgan_dist.config.network_choices import is_own_class
-from wgan_dist.reporting.run_data import Measurement, RunData, read_best, read_run
+from wgan_dist.reporting.run_data import Measurement, RunData, read_run
 from wgan_dist.tracking.metric_names import METRICS
 from wgan_dist.utils.errors import UserError
-from wgan_dist.utils.files import write_text
+from wgan_dist.utils.files import MAX_TEXT_BYTES, read_file, write_text
 
 CARD_FILE = "README.md"
 TEMPLATE = Path(__file__).with_suffix(".md")
@@ -77,8 +77,8 @@ def _metrics(run: RunData | None, description: Description) -> list[Measurement]
     if run is None:
         return []
     measured = [replace(metric, protocol=f"{metric.protocol}; data: {metric.data}") for metric in run.measurements]
-    if best := read_best(run.folder):
-        measured.append(replace(best, data=description.data))
+    if run.best:
+        measured.append(replace(run.best, data=description.data))
     own = {metric.metric for metric in measured if _is_own(metric, description)}
     last = next((record for record in reversed(run.records) if record.keys() & METRICS.keys()), {"step": 0})
     step, protocol = int(last["step"]), f"recorded in training, evaluation_images={run.config.evaluation_images:,}"
@@ -267,13 +267,23 @@ def card_text(path: Path, picture: str | None = None, weights: str = "ema", grap
     return str(build_card(description, run, picture, graph))
 
 
+def _is_replaceable(path: Path) -> bool:
+    """Return whether there is no file of this path, or one that wgan_dist wrote."""
+    try:
+        return MARK.encode() in read_file(path, MAX_TEXT_BYTES)
+    except FileNotFoundError:
+        return True
+    except OSError:  # a folder, a pipe, or more than a text
+        return False
+
+
 def save_card(folder: Path, text: str) -> Path | None:
     """Write a card as README.md of `folder`, unless there is one that wgan_dist did not write; return its path or None.
 
     Raises UserError if the file cannot be written.
     """
     path = folder / CARD_FILE
-    if path.is_dir() or path.exists() and MARK not in path.read_text(encoding="utf-8", errors="replace"):
+    if not _is_replaceable(path):
         return None
     write_text(path, f"{text.rstrip()}\n")
     return path
