@@ -2,6 +2,7 @@
 
 import html
 import math
+import urllib.parse
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from wgan_dist.checkpoints.run_dir import SAMPLES
 from wgan_dist.config import Config, is_run
 from wgan_dist.config.fields import show
 from wgan_dist.config.network_choices import is_own_class
+from wgan_dist.reporting.frames import sample_files
 from wgan_dist.reporting.run_data import Measurement, RunData, read_run
 from wgan_dist.tracking.metric_names import METRICS
+from wgan_dist.utils.console import escape_unprintable
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import MAX_TEXT_BYTES, read_file, write_text
 
@@ -63,9 +66,14 @@ PIXELS = """ in [-1, 1]
 pixels = ((samples + 1) * 127.5).round().clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1)"""
 
 
+def _plain(text: Any) -> str:
+    """Return a text on one line without unprintable characters, for the metadata, which are YAML."""
+    return escape_unprintable(" ".join(str(text).split()))
+
+
 def _escape(text: Any) -> str:
-    """Return a text on one line in which nothing is Markdown or HTML, or ends the cell of a table."""
-    line = html.escape(" ".join(str(text).split()), quote=False)
+    """Return a text on one line in which nothing is Markdown or HTML, ends the cell of a table, or is unprintable."""
+    line = html.escape(_plain(text), quote=False)
     return "".join(f"\\{letter}" if letter in "\\`*_[]|#" else letter for letter in line)
 
 
@@ -104,11 +112,11 @@ def _eval_results(metrics: list[Measurement], description: Description) -> list[
     return [
         EvalResult(
             task_type="other" if description.makes_points else TASK,
-            dataset_type=DATASETS.get(metric.data, metric.data),
-            dataset_name=metric.data,
-            metric_type=metric.metric,
+            dataset_type=DATASETS.get(metric.data, _plain(metric.data)),
+            dataset_name=_plain(metric.data),
+            metric_type=_plain(metric.metric),
             metric_value=metric.value,
-            metric_args={"protocol": metric.protocol},
+            metric_args={"protocol": _plain(metric.protocol)},
         )
         for metric in own.values()
     ]
@@ -118,7 +126,7 @@ def _license_fields(name: str) -> tuple[str | None, str | None]:
     """Return the metadata `license` and `license_name` of an SPDX name."""
     if not name:
         return None, None
-    return (name.lower(), None) if name.lower() in LICENSES else ("other", name)
+    return (name.lower(), None) if name.lower() in LICENSES else ("other", _plain(name))
 
 
 def _tags(description: Description, run: RunData | None, graph: str) -> list[str]:
@@ -196,8 +204,8 @@ def _onnx_snippet(description: Description) -> str:
 
 def _newest_sample(run_dir: Path) -> str:
     """Return the path of the newest picture of samples within a run folder, empty if there is none."""
-    pictures = sorted((run_dir / SAMPLES).glob("step-*-ema.png"))
-    return f"{SAMPLES}/{pictures[-1].name}" if pictures else ""
+    files = sample_files(run_dir, "ema")
+    return f"{SAMPLES}/{files[-1][1].name}" if files else ""
 
 
 def _template_values(description: Description, run: RunData | None) -> dict[str, Any]:
@@ -228,7 +236,7 @@ def build_card(description: Description, run: RunData | None, picture: str, grap
             none.
     """
     try:
-        title = " ".join(description.description.split()) or f"GAN of {description.data}"
+        title = _plain(description.description) or f"GAN of {_plain(description.data)}"
         metrics = _metrics(run, description)
         license, license_name = _license_fields(description.license)
         metadata = ModelCardData(
@@ -245,7 +253,7 @@ def build_card(description: Description, run: RunData | None, picture: str, grap
         values = _template_values(description, run) | {"title": title, "metrics": metrics}
     except (TypeError, ValueError, KeyError, AttributeError) as error:  # any text may stand in a file
         raise UserError(f"the description of the generator is damaged: {error}") from error
-    values |= {"picture": picture, "graph": graph, "mark": MARK, "escape": _escape}
+    values |= {"picture": urllib.parse.quote(picture), "graph": graph, "mark": MARK, "escape": _escape}
     return ModelCard.from_template(metadata, template_path=str(TEMPLATE), **values)
 
 
