@@ -60,7 +60,7 @@ def _calibration_latents(export: Export) -> np.ndarray:
 def _open_onnx(path: Path) -> Runner:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # onnxruntime warns that a CPU has no fp16 kernels, which is expected
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
     return lambda z: session.run(None, {"z": z})[0]
 
 

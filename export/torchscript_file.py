@@ -40,8 +40,8 @@ def open_torchscript(path: Path) -> tuple[dict[str, str], Callable[[Tensor], Ten
     """
     extra_files = {METADATA_FILE: ""}
     try:
-        with _no_deprecation_warnings():
-            module = torch.jit.load(str(path), "cpu", _extra_files=extra_files)
+        with _no_deprecation_warnings(), path.open("rb") as file:  # torch opens no path that is not UTF-8
+            module = torch.jit.load(file, "cpu", _extra_files=extra_files)
         return dict(json.loads(extra_files[METADATA_FILE])), torch.no_grad()(module)
     except (RuntimeError, ValueError, AttributeError, TypeError) as error:
         raise UserError(f"{path}: not a generator written by export.torchscript: {error}") from error

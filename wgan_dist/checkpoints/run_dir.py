@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from wgan_dist.config import Config, check_is_run, in_steps, is_run, load_config
+from wgan_dist.utils.console import is_utf8
 from wgan_dist.utils.errors import UserError
 
 RUNS = Path("runs")
@@ -33,10 +34,15 @@ def no_checkpoint_yet(folder: Path) -> str:
 
 
 def check_run_dir(config: Config) -> None:
-    """Raise UserError if a new run's folder exists and is not empty, or if there is no run to resume."""
+    """Raise UserError if a new run's folder exists and is not empty, or if there is no run to resume.
+
+    TensorBoard writes to no folder whose name is not UTF-8.
+    """
     if not config.run_dir:
         return
     folder = Path(config.run_dir)
+    if not is_utf8(config.run_dir):
+        raise UserError(f"run_dir={folder}: expected a name in UTF-8")
     if config.resume == "true":
         check_is_run(folder)
     if is_run(folder) and config.resume != "false":

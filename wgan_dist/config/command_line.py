@@ -1,6 +1,7 @@
 """The command line that all commands share: flags by fire, help, and errors as one line and an exit status."""
 
 import dataclasses
+import errno
 import functools
 import io
 import json
@@ -22,7 +23,7 @@ from wgan_dist.config.help import group_help_text, help_text
 from wgan_dist.utils import signals
 from wgan_dist.utils.console import escape_unprintable, print_lines, print_to_stderr
 from wgan_dist.utils.errors import LostError, Stopped, UserError
-from wgan_dist.utils.process import exit_without_teardown
+from wgan_dist.utils.process import exit_without_teardown, is_first_on_machine
 
 SECONDS_FOR_FIRST_PROCESS = 5.0
 EXIT_USAGE = 2
@@ -96,13 +97,9 @@ def read_flags(arguments: list[str], settings: type[Any]) -> dict[str, Any]:
     return flags | ({names[0]: words} if words else {})
 
 
-def _speaks() -> bool:
-    """Return True on the first process of a machine: all processes have the same help and meet the same errors."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"
-
-
 def _print_once(text: str) -> None:
-    if _speaks():
+    """Print a line on the first process of a machine: all its processes have the same help and meet the same errors."""
+    if is_first_on_machine():
         print_to_stderr(text)
 
 
@@ -124,23 +121,38 @@ def _print_error(text: str) -> None:
     A launcher ends all processes as soon as one has failed, so the others leave the first one time to print. A process
     that nobody ends has an error of its own.
     """
-    if not _speaks():
+    if not is_first_on_machine():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         time.sleep(SECONDS_FOR_FIRST_PROCESS)
     _report_to_launcher(text)
     print_to_stderr(f"error: {text}")
 
 
+def _user_text(error: Exception) -> str:
+    """Return what an error that ends a command says to its user; raise it if it is a bug.
+
+    Any path and any number may be too long or too large, and only the system knows its limits.
+    """
+    if isinstance(error, MemoryError):
+        return f"the memory does not suffice: {error}"
+    if isinstance(error, OSError):
+        if error.errno != errno.ENAMETOOLONG:
+            raise error
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
 def guarded(command: Callable[[], None]) -> None:
     """Run `command` and turn the errors that are meant for its user into one line and an exit status.
 
-    The status is 2 for a UserError, 75 for a run that a signal stopped, 69 for a process that lost the others (each
-    prints its line) and 130 for Ctrl-C. Any other exception is a bug and keeps its traceback.
+    The status is 2 for a UserError, a path that is too long and a lack of memory, 75 for a run that a signal stopped,
+    69 for a process that lost the others (each prints its line) and 130 for Ctrl-C. Any other exception is a bug and
+    keeps its traceback.
     """
     try:
         command()
-    except UserError as error:
-        _print_error(str(error))
+    except (UserError, MemoryError, OSError) as error:
+        _print_error(_user_text(error))
         sys.exit(EXIT_USAGE)
     except Stopped as stopped:
         signals.ignore()  # a second one must not interrupt the exit
@@ -173,7 +185,7 @@ def _run(command: Callable[[list[str]], None], settings: type[Any], usage: str) 
     group = _requested_help(sys.argv[1:])
     if group is None:
         guarded(lambda: command(sys.argv[1:]))
-    elif _speaks():
+    elif is_first_on_machine():
         guarded(lambda: print_lines(_help(settings, usage, group).split("\n")))
 
 

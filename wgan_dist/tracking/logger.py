@@ -2,6 +2,7 @@
 
 import json
 import math
+import textwrap
 import typing
 import warnings
 from pathlib import Path
@@ -19,7 +20,7 @@ from wgan_dist.tracking.metric_names import METRICS, RECORDED, TRAINING_METRICS
 from wgan_dist.tracking.progress import ProgressLine
 from wgan_dist.tracking.records import DAMAGED, parse_record
 from wgan_dist.tracking.trackers import Trackers
-from wgan_dist.utils.console import print_to_stderr
+from wgan_dist.utils.console import escape_unprintable, print_to_stderr
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import MAX_RECORD_BYTES, atomic_file, read_file, sync, write_bytes
 from wgan_dist.utils.images import enlarged, to_image
@@ -60,7 +61,9 @@ def settings_table(config: Config) -> dict[str, bool | float | str]:
     """
     types = typing.get_type_hints(Config)
     return {
-        name: getattr(config, name) if types[name] in (bool, int, float) else show(getattr(config, name))
+        name: getattr(config, name)
+        if types[name] in (bool, int, float)
+        else escape_unprintable(show(getattr(config, name)))
         for name in as_dict(config)
     }
 
@@ -85,7 +88,9 @@ class MetricLogger:
         if fresh:
             if config.holdout:
                 self.writer.add_custom_scalars(CRITIC_CHART)
-            self.writer.add_text("config", f"```yaml\n{to_yaml(config)}\n```")
+            self.writer.add_text(
+                "config", textwrap.indent(to_yaml(config), "    ")
+            )  # a block that no text in it can end
             self._add_settings(config)
         self.metrics_path = run_dir / METRICS_FILE
         drop_records_after(self.metrics_path, step)

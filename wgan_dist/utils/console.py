@@ -20,6 +20,11 @@ def escape_unprintable(text: str) -> str:
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
+def is_utf8(text: str) -> bool:
+    """Return whether a text can be written as UTF-8, as the name of a file in another encoding cannot."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
 def _print_now(text: str) -> None:
     """Print a text as it is; if nobody reads standard output any more, discard this and all further output."""
     try:
