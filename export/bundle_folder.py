@@ -12,9 +12,11 @@ from export.output_folder import (
     sampler_errors_name_ckpt,
     write_generator,
 )
+from export.parity import print_written
 from export.sampler import Sampler, enlarged, grid, write_picture
 from export.settings import BundleSettings
 from wgan_dist.reporting.model_card import card_text, save_card
+from wgan_dist.utils.console import print_now
 from wgan_dist.utils.files import write_bytes
 
 SAMPLER, EXAMPLE, GRID = "sampler.py", "example.py", "grid.png"
@@ -67,4 +69,5 @@ def export_bundle(settings: BundleSettings) -> None:
     with output_folder(settings.out, SAMPLER) as folder:
         sampler, text = write_generator(settings, folder, settings.precision)
         _write_files(settings, folder, sampler)
-    print(f"{settings.out}: generator {text}\ncheck the files in it with: sha256sum -c {CHECKSUMS}")
+    print_written(settings.out, f"generator {text}")
+    print_now(f"check the files in it with: sha256sum -c {CHECKSUMS}")

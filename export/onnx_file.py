@@ -15,11 +15,12 @@ import torch
 from export.metadata import metadata
 from export.network import Export, in_precision, load, with_convolutions
 from export.onnx_graph import TORCH_OPSET, in_opset, set_least_ir_version, simplify
-from export.parity import Runner, write_checked
+from export.parity import Runner, print_written, write_checked
 from export.quantize import to_int8
 from export.settings import FP16, FP32, INT8, OnnxSettings
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.utils import rng
+from wgan_dist.utils.console import print_now
 
 CALIBRATION_LATENTS = 256
 
@@ -59,7 +60,7 @@ def _calibration_latents(export: Export) -> np.ndarray:
 def _open_onnx(path: Path) -> Runner:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # onnxruntime warns that a CPU has no fp16 kernels, which is expected
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
     return lambda z: session.run(None, {"z": z})[0]
 
 
@@ -88,6 +89,6 @@ def _comparison_command(settings: OnnxSettings, out: Path) -> str:
 def export_onnx(settings: OnnxSettings) -> None:
     """Write an ONNX file and print how near it is to the network."""
     out, text = write_onnx(settings)
-    print(f"{out}: {text}")
+    print_written(out, text)
     if settings.precision != FP32:
-        print(f"compare their metrics: {_comparison_command(settings, out)}")
+        print_now(f"compare their metrics: {_comparison_command(settings, out)}")

@@ -10,8 +10,9 @@ from pathlib import Path
 from export.onnx_file import write_onnx
 from export.sampler import Sampler, SamplerError
 from export.settings import FP32, FolderSettings, OnnxSettings
+from wgan_dist.utils.console import escape_unprintable
 from wgan_dist.utils.errors import UserError
-from wgan_dist.utils.files import atomic_folder, partial_path
+from wgan_dist.utils.files import MAX_WEIGHT_BYTES, atomic_folder, partial_path, read_file
 
 ONNX_FILE = "generator.onnx"
 CHECKSUMS = "SHA256SUMS"
@@ -91,10 +92,10 @@ def sampler_errors_name_ckpt(settings: FolderSettings, path: Path) -> Iterator[N
 
 def _copy(source: str, path: Path) -> str:
     try:
-        shutil.copyfile(source, path)
+        path.write_bytes(read_file(Path(source), MAX_WEIGHT_BYTES))
     except OSError as error:
         raise UserError(f"ckpt={source}: cannot be read: {error.strerror}") from error
-    return f"copied from {source}"
+    return f"copied from {escape_unprintable(source)}"
 
 
 def write_generator(settings: FolderSettings, folder: Path, precision: str = FP32) -> tuple[Sampler, str]:

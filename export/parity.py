@@ -12,6 +12,7 @@ from export.network import Export
 from export.settings import FP32, ExportSettings
 from wgan_dist.evaluation.metrics.sliced_wasserstein import PATCH, Reference
 from wgan_dist.utils import rng
+from wgan_dist.utils.console import print_lines
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import atomic_file
 
@@ -167,6 +168,12 @@ def check_parity(export: Export, run: Runner, settings: ExportSettings) -> str:
     if settings.precision == FP32:
         return check_difference(export, run, settings.tolerance, settings.uint8)
     return check_psnr(export, run, settings.psnr, settings.uint8)
+
+
+def print_written(out: Path | str, text: str) -> None:
+    """Print the name of what was written, then the text of `check_parity`, which may have a second line."""
+    first, *others = text.split("\n")
+    print_lines([f"{out}: {first}", *others])
 
 
 def write_checked(export: Export, content: bytes, open_file: Callable[[Path], Runner], settings: ExportSettings) -> str:

@@ -18,7 +18,7 @@ from torch.export import Dim, ExportedProgram
 
 from export.metadata import METADATA_FILE, metadata
 from export.network import Export, in_precision, load
-from export.parity import Runner, write_checked
+from export.parity import Runner, print_written, write_checked
 from export.settings import ProgramSettings
 from wgan_dist.utils.errors import UserError
 
@@ -108,4 +108,4 @@ def export_program(settings: ProgramSettings) -> None:
     about = metadata(export.source, settings.uint8, settings.precision)
     program = to_program(export, settings.precision)
     content = _compiled(program, about) if settings.compiled else _saved(program, about)
-    print(f"{export.out}: {write_checked(export, content, _open_runner, settings)}")
+    print_written(export.out, write_checked(export, content, _open_runner, settings))

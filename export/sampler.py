@@ -53,10 +53,18 @@ FORMATS = {
 }
 FILE_DIGITS = 6
 GAP = 2
+# What a file may ask for: its bytes (a file of protobuf has no more), and the sizes of the generator in it.
+MAX_BYTES, MAX_LATENT_DIM, MAX_IMAGE_SIZE, MAX_CHANNELS = 2**31, 2**16, 2**12, 4
+# Generators need none of these operators, which can run without an end.
+CONTROL_FLOW = ("Loop", "If", "Scan", "SequenceMap")
+# The severities from which on onnxruntime logs. It logs names of the file as they are, so that only exceptions tell.
+FATAL, ERROR = 4, 3
 # Pictures that people look at are at least this wide.
 MIN_WIDTH, MAX_SCALE = 512, 32
 # The pictures that Pillow writes as they are, of which PNG needs no Pillow.
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".tga")
+# The greatest width and height that a format holds, or its library writes.
+MAX_SIDE = {".webp": 16_383, ".jpg": 65_500, ".jpeg": 65_500, ".gif": 65_535, ".tga": 65_535}
 # The colour types of PNG by the number of channels: grey, RGB, RGBA.
 PNG_COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
 
@@ -143,18 +151,100 @@ def _choose_provider(provider: str) -> str:
     return name
 
 
+def printable(text: object) -> str:
+    """Return a text with every unprintable character as an escape sequence: a file may hold codes for terminals."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(text))
+
+
+def _read_number(content: memoryview, start: int) -> tuple[int, int]:
+    """Return a number of protobuf, and the position behind it."""
+    number = shift = 0
+    while True:
+        byte = content[start]
+        number |= (byte & 127) << shift
+        start, shift = start + 1, shift + 7
+        if byte < 128:
+            return number, start
+        if shift > 63:
+            raise ValueError("a number of more than ten bytes")
+
+
+def _messages(content: memoryview, *wanted: int) -> Iterator[tuple[int, memoryview]]:
+    """Yield the number and content of those fields of a protobuf message that hold bytes and are `wanted`."""
+    position = 0
+    while position < len(content):
+        key, position = _read_number(content, position)
+        field, wire_type = key >> 3, key & 7
+        if wire_type == 0:
+            _, position = _read_number(content, position)
+            continue
+        if wire_type not in (1, 2, 5) or key >= 2**32:
+            raise ValueError(f"a field of key {key}")
+        size, position = _read_number(content, position) if wire_type == 2 else ({1: 8, 5: 4}[wire_type], position)
+        if size > len(content) - position:
+            raise ValueError("a field that is longer than its message")
+        if wire_type == 2 and field in wanted:
+            yield field, content[position : position + size]
+        position += size
+
+
+def _operators(content: bytes) -> Iterator[str]:
+    """Yield the name of every operator in an ONNX file, and "function" for each function that it defines.
+
+    onnxruntime shows no operators, and would run them to tell. The numbers are those of onnx.proto: in a model 7 is the
+    graph and 25 a function, in a graph 1 is a node, in a node 4 is the operator.
+    """
+    for part, model in _messages(memoryview(content), 7, 25):
+        if part == 25:
+            yield "function"
+            continue
+        for _, node in _messages(model, 1):
+            yield from (bytes(name).decode("utf-8", "replace") for _, name in _messages(node, 4))
+
+
+def check_operators(content: bytes) -> None:
+    """Raise SamplerError unless the content is an ONNX file without control flow and functions.
+
+    By these a small file could run without an end.
+    """
+    try:
+        refused = sorted({"function", *CONTROL_FLOW}.intersection(_operators(content)))
+    except (ValueError, IndexError) as error:
+        raise SamplerError("it is not an ONNX file, or damaged") from error
+    if refused:
+        raise SamplerError(f"it contains {', '.join(refused)}, which no generator needs and which may never end")
+
+
+def _read_model(path: Path) -> bytes:
+    """Return the content of an ONNX file, checked by its size and its operators."""
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise SamplerError(f"it has {size:,} bytes, expected at most {MAX_BYTES:,}")
+        content = path.read_bytes()
+        check_operators(content)
+    except OSError as error:
+        raise SamplerError(f"{path}: cannot be read: {error.strerror}") from error
+    except SamplerError as error:
+        raise SamplerError(f"{path}: {error}") from error
+    return content
+
+
 def _open_session(path: Path, options: Any, provider: str) -> Any:
     """Return a session on `provider`, or None if onnxruntime could not start it and chose another one."""
+    options.log_severity_level = FATAL if provider == PROVIDERS["cpu"] else ERROR  # others tell why they do not start
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # the format whose operators are checked
     settings: dict[str, str] = {}
     if provider == PROVIDERS["cuda"]:
         settings["use_tf32"] = "0"  # the same images as on a CPU, in full float32
         if hasattr(onnxruntime, "preload_dlls"):
             onnxruntime.preload_dlls()  # CUDA libraries installed by pip are not on the search path
+    # The content, not the path: the file then cannot refer to other files as its weights.
+    content = _read_model(path)
     try:
-        # The content, not the path: the file then cannot refer to other files as its weights.
-        session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=[(provider, settings)])
+        session = onnxruntime.InferenceSession(content, options, providers=[(provider, settings)])
     except Exception as error:  # onnxruntime's own exceptions have no public common base
-        raise SamplerError(f"{path}: onnxruntime cannot load it: {error}") from error
+        raise SamplerError(f"{path}: onnxruntime cannot load it: {printable(error)}") from error
     return session if session.get_providers()[0] == provider else None
 
 
@@ -186,6 +276,8 @@ class Sampler:
         self._lock = threading.Lock()  # guards the two above: several threads may sample at once
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
+        self._run_options = onnxruntime.RunOptions()
+        self._run_options.log_severity_level = FATAL
         self.provider = _choose_provider(provider)
         self._session = self._open(Path(path), options, may_change=provider == "auto")
         self._is_uint8: bool = self._session.get_outputs()[0].type == "tensor(uint8)"
@@ -199,11 +291,11 @@ class Sampler:
             self._check_format()
             self._check_graph()
         except (KeyError, ValueError) as error:
-            raise SamplerError(f"{path}: not a generator written by export.onnx: {error}") from error
-        logger.info("%s on %s", path, self.provider)
+            raise SamplerError(f"{path}: not a generator written by export.onnx: {printable(error)}") from error
+        logger.info("%s on %s", printable(path), self.provider)
 
     def _open(self, path: Path, options: Any, may_change: bool) -> Any:
-        if not path.is_file():
+        if not os.path.isfile(path):  # noqa: PTH113 a Path raises for a long name
             raise SamplerError(f"{path}: there is no such file")
         session = _open_session(path, options, self.provider)
         if session is None and may_change:
@@ -228,7 +320,14 @@ class Sampler:
                 raise ValueError(f"{name}={self.metadata[name]}: expected {expected} for {kind} output")
 
     def _check_graph(self) -> None:
-        """Raise ValueError unless the inputs and outputs are those that the metadata describe."""
+        """Raise ValueError unless the sizes are moderate, and the inputs and outputs those that the metadata describe.
+
+        The latents and images are allocated at these sizes.
+        """
+        bounds = {"latent_dim": MAX_LATENT_DIM, "image_size": MAX_IMAGE_SIZE, "channels": MAX_CHANNELS}
+        for name, most in bounds.items():
+            if not 1 <= getattr(self, name) <= most:
+                raise ValueError(f"{name}={getattr(self, name)}, expected 1 to {most:,}")
         inputs = [(value.name, value.type, value.shape[1:]) for value in self._session.get_inputs()]
         outputs = [tuple(value.shape[1:]) for value in self._session.get_outputs()]
         if inputs != [("z", "tensor(float)", [self.latent_dim])] or outputs != [self._sample_shape()]:
@@ -244,7 +343,7 @@ class Sampler:
     def _run(self, z: NDArray[np.float32]) -> NDArray[Any]:
         if self.provider == PROVIDERS["cuda"]:
             return self._run_bound(z, "cuda")
-        output: NDArray[Any] = self._session.run(None, {"z": z})[0]
+        output: NDArray[Any] = self._session.run(None, {"z": z}, self._run_options)[0]
         return output
 
     def _run_bound(self, z: NDArray[np.float32], device: str) -> NDArray[Any]:
@@ -252,7 +351,7 @@ class Sampler:
         binding = self._session.io_binding()
         binding.bind_cpu_input("z", z)
         binding.bind_output(self._session.get_outputs()[0].name, device)
-        self._session.run_with_iobinding(binding)
+        self._session.run_with_iobinding(binding, self._run_options)
         output: NDArray[Any] = binding.copy_outputs_to_cpu()[0]
         return output
 
@@ -266,7 +365,7 @@ class Sampler:
         try:
             output = self._run(np.ascontiguousarray(z, np.float32))
         except Exception as error:  # onnxruntime's own exceptions have no public common base
-            raise SamplerError(f"onnxruntime cannot compute it: {error}") from error
+            raise SamplerError(f"onnxruntime cannot compute it: {printable(error)}") from error
         if output.shape != (len(z), *self._sample_shape()):
             raise SamplerError(f"its output has shape {list(output.shape)}: expected {[len(z), *self._sample_shape()]}")
         return output if self._is_uint8 or self.makes_points else to_uint8(output)
@@ -389,18 +488,30 @@ def _encoded(picture: NDArray[np.uint8], suffix: str) -> bytes:
     return content.getvalue()
 
 
+def check_picture_size(picture: NDArray[np.uint8], path: Path) -> None:
+    """Raise SamplerError if an image [h, w, c] has more rows or columns than the format of the file holds."""
+    height, width, _ = picture.shape
+    suffix = path.suffix.lower()
+    most = MAX_SIDE.get(suffix, 2**31 - 1)
+    if max(width, height) > most:
+        size = f"a picture of {width:,}×{height:,} pixels"
+        raise SamplerError(f"out={path}: {size}; {suffix} files have at most {most:,} on a side, .png files more")
+
+
 def write_picture(picture: NDArray[np.uint8], path: Path) -> None:
     """Write one image uint8 [h, w, c] to a file whose suffix is one of PICTURES, atomically.
 
-    Raises SamplerError if it cannot be written, or if Pillow is missing for another format than PNG.
+    Raises SamplerError if it is too large for the format or cannot be written, or if Pillow is missing for another
+    format than PNG.
     """
+    check_picture_size(picture, path)
     with _atomic_file(path) as partial:
         partial.write_bytes(_encoded(picture, path.suffix.lower()))
 
 
 def _is_folder(out: str) -> bool:
     """Return whether `out` names a folder: it ends in a separator, or there is one of that name."""
-    return out.endswith(("/", os.sep)) or Path(out).is_dir()
+    return out.endswith(("/", os.sep)) or os.path.isdir(out)  # noqa: PTH112 a Path raises for a long name
 
 
 def check_out(out: str, makes_points: bool) -> None:
@@ -507,10 +618,11 @@ def main() -> None:
         else:
             written = list(write_images(samples, arguments.out, arguments.scale))
     except SamplerError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(error)}", file=sys.stderr)
         sys.exit(2)
     samples_name = "points" if sampler.makes_points else "images"
-    print(f"{arguments.count} {samples_name} by {sampler.provider}: {output_text(written, arguments.out)}")
+    text = f"{arguments.count} {samples_name} by {sampler.provider}: {output_text(written, arguments.out)}"
+    print(printable(text))
 
 
 if __name__ == "__main__":

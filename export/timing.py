@@ -17,6 +17,7 @@ from export.loaders import open_generator
 from export.sampler import to_uint8
 from wgan_dist.config import command_line
 from wgan_dist.reporting.timing import BATCH_SIZES, MIN_SECONDS, WARM_UP_CALLS, Timing
+from wgan_dist.utils.console import print_now
 
 MIN_CALLS = 3
 TIMEOUT_SECONDS = 600
@@ -56,7 +57,7 @@ def measure(path: Path, own_class: str) -> dict[int, float]:
 
 def print_times() -> None:
     """Print what `measure` returns as JSON, for the file and the class in the arguments of this process."""
-    command_line.guarded(lambda: print(json.dumps(measure(Path(sys.argv[1]), sys.argv[2]))))
+    command_line.guarded(lambda: print_now(json.dumps(measure(Path(sys.argv[1]), sys.argv[2]))))
 
 
 def _environment(own_class: str) -> dict[str, str]:

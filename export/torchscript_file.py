@@ -12,7 +12,7 @@ from torch import Tensor
 
 from export.metadata import METADATA_FILE, metadata
 from export.network import Export, in_precision, load
-from export.parity import Runner, write_checked
+from export.parity import Runner, print_written, write_checked
 from export.settings import TorchScriptSettings
 from wgan_dist.utils.errors import UserError
 
@@ -40,8 +40,8 @@ def open_torchscript(path: Path) -> tuple[dict[str, str], Callable[[Tensor], Ten
     """
     extra_files = {METADATA_FILE: ""}
     try:
-        with _no_deprecation_warnings():
-            module = torch.jit.load(str(path), "cpu", _extra_files=extra_files)
+        with _no_deprecation_warnings(), path.open("rb") as file:  # torch opens no path that is not UTF-8
+            module = torch.jit.load(file, "cpu", _extra_files=extra_files)
         return dict(json.loads(extra_files[METADATA_FILE])), torch.no_grad()(module)
     except (RuntimeError, ValueError, AttributeError, TypeError) as error:
         raise UserError(f"{path}: not a generator written by export.torchscript: {error}") from error
@@ -60,4 +60,4 @@ def export_torchscript(settings: TorchScriptSettings) -> None:
     script = to_torchscript(export, settings.precision)
     with _no_deprecation_warnings():
         torch.jit.save(script, content, _extra_files={METADATA_FILE: about})
-    print(f"{export.out}: {write_checked(export, content.getvalue(), _open_runner, settings)}")
+    print_written(export.out, write_checked(export, content.getvalue(), _open_runner, settings))

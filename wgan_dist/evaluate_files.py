@@ -17,7 +17,7 @@ from wgan_dist.data.synthetic import DRAWS, are_points
 from wgan_dist.evaluate import DEFAULT_COUNT, EvaluateSettings
 from wgan_dist.evaluation.evaluator import ImageEvaluator, make_evaluator
 from wgan_dist.evaluation.results import Result, make_result, table, with_earlier_metrics
-from wgan_dist.utils.console import note
+from wgan_dist.utils.console import note, print_lines, print_now
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import write_text
 
@@ -163,7 +163,7 @@ def _evaluate_folder(settings: EvaluateSettings) -> Result:
 
 def _write(file: Path, content: Result | list[Result]) -> None:
     write_text(file, json.dumps(content, indent=1, ensure_ascii=False))
-    print(f"written: {file}")
+    print_now(f"written: {file}")
 
 
 def evaluate(settings: EvaluateSettings) -> None:
@@ -175,7 +175,7 @@ def evaluate(settings: EvaluateSettings) -> None:
     evaluated = [_evaluate_generator(ckpt, settings) for ckpt in settings.ckpt] or [(_evaluate_folder(settings), None)]
     results = [result for result, _ in evaluated]
     names = settings.ckpt or [result["source"] for result in results]
-    print(table([result | {"source": name} for result, name in zip(results, names, strict=True)]))
+    print_lines(table([result | {"source": name} for result, name in zip(results, names, strict=True)]))
     for result, file in evaluated:
         if file is not None:
             _write(file, with_earlier_metrics(result, file))

@@ -6,6 +6,7 @@ from pathlib import Path
 import wgan_dist
 from wgan_dist.config import command_line
 from wgan_dist.config.fields import setting
+from wgan_dist.utils.console import print_now
 from wgan_dist.utils.errors import UserError
 
 USAGE = """
@@ -31,7 +32,7 @@ def main(settings: CardSettings) -> None:
     written = wgan_dist.write_card(Path(settings.ckpt))
     if written is None:
         raise UserError(f"ckpt={settings.ckpt}: wgan_dist did not write the README.md in its folder, and keeps it")
-    print(written)
+    print_now(str(written))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import functools
 
 from wgan_dist.config import command_line
 from wgan_dist.reporting.options import ReportOptions
+from wgan_dist.utils.console import print_now
 
 USAGE = """
 Compare runs on one HTML page, which needs no network; its pictures are also written to a folder beside it.
@@ -21,9 +22,7 @@ def report(options: ReportOptions) -> None:
     from export.timing import time_file
     from wgan_dist.reporting.page import write_report
 
-    write_report(
-        options, functools.partial(time_file, own_class=options.generator), functools.partial(print, flush=True)
-    )
+    write_report(options, functools.partial(time_file, own_class=options.generator), print_now)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from torch import nn
 from export.sampler import (
     SamplerError,
     check_out,
+    check_picture_size,
     enlarged,
     grid,
     output_text,
@@ -25,6 +26,7 @@ from wgan_dist.data.datasets import open_points
 from wgan_dist.data.synthetic import are_points
 from wgan_dist.models.inference import generate, sample_latents
 from wgan_dist.sample import SampleSettings
+from wgan_dist.utils.console import print_now
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import atomic_file
 from wgan_dist.utils.images import labelled, plot_points, write_gif
@@ -108,8 +110,10 @@ def _write_interpolation(generator: Artifact, settings: SampleSettings) -> str:
         return output_text(list(write_images(images, settings.out, scale)), settings.out)
     strip = Path(settings.out)
     animation = strip if strip.suffix.lower() == ".gif" else strip.with_suffix(".gif")
+    frames = [enlarged(image, scale) for image in images]
+    check_picture_size(frames[0], animation)
     with atomic_file(animation) as partial:
-        write_gif([_to_pillow(enlarged(image, scale)) for image in images], partial, FRAME_MILLISECONDS)
+        write_gif([_to_pillow(frame) for frame in frames], partial, FRAME_MILLISECONDS)
     if strip == animation:
         return str(animation)
     write_picture(enlarged(grid(images, columns=len(images)), scale), strip)
@@ -157,6 +161,6 @@ def sample(settings: SampleSettings) -> None:
         _write_interpolation if settings.interpolate else _write_truncation if settings.truncation else _write_samples
     )
     try:
-        print(write(generator, settings))
+        print_now(write(generator, settings))
     except SamplerError as error:
         raise UserError(str(error)) from error

@@ -7,6 +7,7 @@ import jinja2
 
 import wgan_dist
 from export.output_folder import ONNX_FILE, output_folder, write_generator
+from export.parity import print_written
 from export.sampler import Sampler
 from export.settings import WebSettings
 from export.web import runtime
@@ -80,4 +81,4 @@ def export_web(settings: WebSettings) -> None:
         sampler, text = write_generator(settings, folder)
         _write_page(folder, sampler, settings)
     size = sum(path.stat().st_size for path in Path(settings.out).iterdir())
-    print(f"{Path(settings.out) / PAGE}: {size / 1e6:.1f} MB in all; generator {text}")
+    print_written(Path(settings.out) / PAGE, f"{size / 1e6:.1f} MB in all; generator {text}")

@@ -245,6 +245,10 @@ ARGUMENTS: dict[str, object] = {
     "zero": {"image_size": 0},
     "another name": {"colour": 1},
     "a number for text": {"norm": 1},
+    "latents beyond the bound": {"latent_dim": 65_537},
+    "features beyond the bound": {"features": 2_000_000},
+    "images beyond the bound": {"image_size": 8192},
+    "channels beyond the bound": {"channels": 5},
     "points by a network of images": {"channels": 2, "image_size": 1},
 }
 
@@ -253,6 +257,11 @@ ARGUMENTS: dict[str, object] = {
 def test_an_impossible_network_is_refused(tmp_path: Path, changed: dict[str, object]) -> None:
     network = {"name": "dcgan", "arguments": DESCRIPTION.network.arguments | changed}
     refuse(tmp_path, with_metadata(about() | {"network": network}), IMPOSSIBLE)
+
+
+def test_a_long_header_is_refused_before_it_is_parsed(tmp_path: Path) -> None:
+    blanks = 1 << 23
+    refuse(tmp_path, (blanks + 1).to_bytes(8, "little") + b" " * (blanks + 1), "not a generator file of wgan_dist")
 
 
 WORDY_NORM = {"name": "dcgan", "arguments": DESCRIPTION.network.arguments, "spectral_norm": "no"}

@@ -1,14 +1,18 @@
 """Tests of what all command lines share: fast help, flags and other arguments, and errors as one line."""
 
+import os
+import re
+import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.processes import TORCHRUN_2, run
+from tests.processes import PYTHON, REPOSITORY, TORCHRUN_2, run
 from wgan_dist.config import Config
-from wgan_dist.config.command_line import read_flags
+from wgan_dist.config.command_line import SECONDS_FOR_FIRST_PROCESS, guarded, read_flags
 from wgan_dist.config.fields import from_flags, setting
 from wgan_dist.utils.errors import UserError
 
@@ -150,6 +154,50 @@ def test_wrong_arguments_are_answered_without_slow_imports(command: str, line: s
     (tmp_path / "file").touch()
     done = run(sys.executable, "-c", REFUSED, *command.split(), cwd=tmp_path)
     assert done.stderr == f"error: {line}\n"
+
+
+def test_a_rank_that_was_left_in_the_environment_silences_nothing(tmp_path: Path) -> None:
+    for flags, status, expected in (["--help"], 0, "Draw samples"), (["--ckpt=no"], 2, "error: ckpt=no: expected"):
+        started = time.monotonic()
+        done = subprocess.run(
+            [*PYTHON, "-m", "wgan_dist.sample", *flags],
+            env=os.environ | {"LOCAL_RANK": "1", "PYTHONPATH": str(REPOSITORY)},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == status
+        assert (done.stdout + done.stderr).startswith(expected)
+        assert time.monotonic() - started < SECONDS_FOR_FIRST_PROCESS
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["wgan_dist.train", f"--run_dir={5000 * 'x'}"],
+        ["wgan_dist.train", f"--init_from={'a/' * 2500}"],
+        ["wgan_dist.sample", f"--ckpt={5000 * 'x'}"],
+        ["wgan_dist.report", 5000 * "x"],
+        ["export.bundle", f"--ckpt={5000 * 'x'}", "--out=a"],
+    ],
+)
+def test_a_path_that_is_too_long_is_one_line(arguments: list[str], tmp_path: Path) -> None:
+    done = run(*PYTHON, "-m", *arguments, cwd=tmp_path, fails=2)
+    assert re.fullmatch(r"error: [^\n]+\n", done.stderr)
+    assert done.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lack_of_memory_is_one_line_and_other_errors_of_the_system_are_not(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        guarded(lambda: print(bytearray(1 << 62)))
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("error: the memory does not suffice")
+    with pytest.raises(FileNotFoundError):
+        guarded(lambda: print(Path("/no/such/file").stat()))
 
 
 def test_torchrun_shows_the_error_in_its_summary(tmp_path: Path) -> None:

@@ -342,7 +342,7 @@ def result(source: str, protocols: dict[str, str], skipped: dict[str, str], valu
 
 @given(st.lists(st.tuples(st.text("ab", min_size=1, max_size=9), st.floats(0, 1e9)), min_size=1, max_size=4))
 def test_a_table_has_straight_columns(rows: list[tuple[str, float]]) -> None:
-    lines = table([result(name, {"fid": "so"}, {"kid": "why"}, value) for name, value in rows]).splitlines()
+    lines = table([result(name, {"fid": "so"}, {"kid": "why"}, value) for name, value in rows])
     assert lines[-1] == "not kid: why"
     header = 0 if len(rows) > 1 else 1
     start = lines[header].index("fid ↓" if len(rows) > 1 else "value")
@@ -356,7 +356,7 @@ def test_what_differs_from_the_first_source_is_said_below_the_table() -> None:
         result("b", {"fid": "of 32×32", "diversity": "of 9"}, {"kid": "no file"}),
         result("c", {"fid": "of 16×16", "precision": "of 5"}, {"kid": "no file", "diversity": "too small"}),
     ]
-    assert table(found).splitlines()[5:] == [
+    assert table(found)[5:] == [
         "fid: of 16×16",
         "diversity: of 9",
         "fid of b: of 32×32",
@@ -369,7 +369,7 @@ def test_what_differs_from_the_first_source_is_said_below_the_table() -> None:
 def test_a_table_of_one_says_what_was_measured_which_way_is_better_and_what_real_images_reach() -> None:
     found = result("a.onnx", {"fid": "so", "nearest_neighbour": "thus"}, {"kid": "no file"})
     found["metrics"]["fid"] |= {"value": 31.25, "real_against_real": {"value": 4.5, "spread": 0.125}}
-    assert [" ".join(line.split()) for line in table([found]).splitlines()] == [
+    assert [" ".join(line.split()) for line in table([found])] == [
         "a.onnx, step 1,000, averaged weights, float32",
         "metric value real against real generated real protocol",
         "fid ↓ 31.25 4.5 ± 0.12 9 9 so",

@@ -444,14 +444,18 @@ def recipe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("saved") / "config.yaml"
 
 
+# No file name and no flag holds a zero byte.
+LETTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
+
+
 @settings(deadline=None)
 @given(
     config=st.builds(
         Config,
         seed=st.integers(0, 2**63 - 1),
         max_steps=DURATIONS,
-        data=st.lists(st.text(min_size=1), min_size=1, max_size=3).map(tuple),
-        init_from=st.text(),
+        data=st.lists(st.text(LETTERS, min_size=1), min_size=1, max_size=3).map(tuple),
+        init_from=st.text(LETTERS),
         channels=st.sampled_from([None, 1, 3, 4]),
         background=st.text("0123456789abcdef", min_size=6, max_size=6),
         generator_features=WIDTHS,
@@ -462,7 +466,7 @@ def recipe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         mixed_precision=st.sampled_from(["auto", "no", "bf16"]),
         compile=st.booleans(),
         sample_every=DURATIONS,
-        description=st.text(),
+        description=st.text(LETTERS),
     )
 )
 def test_a_saved_config_is_a_recipe_for_the_same_run(config: Config, recipe_file: Path) -> None:
@@ -771,3 +775,23 @@ def test_the_length_of_a_run_is_fixed_once_the_learning_rate_depends_on_it() -> 
 def test_the_summary_tells_what_is_not_default() -> None:
     assert changed_settings(Config()) == ""
     assert changed_settings(Config(seed=3, data=("a", "b"), compile=True)) == "seed=3 data=a,b compile=true"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("grid_images", "workers", "threads", "timeout", "batch_size", "generator_batch_size", "evaluation_images"),
+        *("latent_dim", "image_size", "generator_features", "critic_features"),
+    ],
+)
+def test_what_is_allocated_is_bounded_in_every_recipe(name: str, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(f"{name}: 1000000000\n", encoding="utf-8")
+    with pytest.raises(UserError, match=f"^{name}=1000000000: expected less than [0-9]+ "):
+        load_config({"recipe": str(tmp_path / "a.yaml"), "data": "digits"})
+
+
+def test_a_zero_byte_is_refused_by_its_setting(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(r'data: "a\0b"', encoding="utf-8")
+    for flags in ({"recipe": str(tmp_path / "a.yaml")}, {"run_dir": "a\0b"}, {"data": ("a\0b",)}):
+        with pytest.raises(UserError, match="expected text without a zero byte"):
+            load_config(flags)

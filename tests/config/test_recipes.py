@@ -222,7 +222,7 @@ def test_a_recipe_tells_its_method_its_source_and_what_to_expect(name: str) -> N
 
 
 def test_the_listing_has_a_line_for_each_recipe_with_its_data_size_and_notes() -> None:
-    lines = list_recipes().splitlines()
+    lines = list_recipes()
     assert [line.split()[0] for line in lines] == recipe_names()
     for line, name in zip(lines, recipe_names(), strict=True):
         config, notes = load_config({"recipe": name}), read_recipe(name)
@@ -233,15 +233,15 @@ def test_the_listing_has_a_line_for_each_recipe_with_its_data_size_and_notes() -
 
 @EACH_RECIPE
 def test_what_is_shown_of_a_recipe_is_a_recipe_for_the_same_run(name: str, tmp_path: Path) -> None:
-    text = show_recipe(name)
-    assert text.splitlines()[:3] == [f"# {note}: {read_recipe(name)[note]}" for note in RECIPE_NOTES]
+    lines = show_recipe(name)
+    assert lines[:3] == [f"# {note}: {read_recipe(name)[note]}" for note in RECIPE_NOTES]
     copy = tmp_path / "copy.yaml"
-    copy.write_text(text, encoding="utf-8")
+    copy.write_text("\n".join(lines), encoding="utf-8")
     assert vars(load_config({"recipe": str(copy)})) | {"recipe": name} == vars(load_config({"recipe": name}))
 
 
 def test_a_recipe_is_shown_with_what_its_base_decides_once() -> None:
-    lines = show_recipe("sagan64").splitlines()
+    lines = show_recipe("sagan64")
     assert {"latent_dim: 100", "betas: 0,0.9", "loss: wasserstein", "generator: sagan"} <= set(lines)
     names = [line.split(":")[0] for line in lines]
     assert len(set(names)) == len(names)
@@ -287,8 +287,8 @@ def test_an_unknown_recipe_is_not_shown(name: str, complaint: str) -> None:
 
 def test_the_command_line_prints_or_ends_in_one_line_with_status_2(tmp_path: Path) -> None:
     command = (*PYTHON, "-m", "wgan_dist.recipes")
-    assert run(*command, cwd=tmp_path).stdout.rstrip("\n") == list_recipes()
-    assert run(*command, "show", "digits", cwd=tmp_path).stdout.rstrip("\n") == show_recipe("digits")
+    assert run(*command, cwd=tmp_path).stdout.splitlines() == list_recipes()
+    assert run(*command, "show", "digits", cwd=tmp_path).stdout.splitlines() == show_recipe("digits")
     for arguments in (["show", "digist"], ["list"]):
         done = run(*command, *arguments, cwd=tmp_path, fails=2)
         assert done.stdout == ""

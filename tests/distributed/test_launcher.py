@@ -12,6 +12,7 @@ from tests.processes import ACCELERATE, PYTHON, REPOSITORY, run
 from wgan_dist.distributed import cores_per_process, is_launched, mixed_precision, uses_cpu
 from wgan_dist.distributed.launcher import check_launcher
 from wgan_dist.utils.errors import UserError
+from wgan_dist.utils.process import is_first_on_machine
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -31,6 +32,35 @@ def test_launchers_are_recognised(monkeypatch: pytest.MonkeyPatch, variables: di
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert is_launched() is launched
+
+
+@pytest.mark.parametrize(
+    ("variables", "first"),
+    [
+        ({}, True),
+        ({"LOCAL_RANK": "1"}, True),
+        ({"LOCAL_RANK": "1", "RANK": "1"}, True),
+        ({"LOCAL_RANK": "1", "RANK": "1", "WORLD_SIZE": "2"}, False),
+        ({"LOCAL_RANK": "0", "RANK": "1", "WORLD_SIZE": "2"}, True),
+        ({"LOCAL_RANK": "0", "RANK": "1", "WORLD_SIZE": "2", "SLURM_LOCALID": "1"}, False),
+    ],
+)
+def test_a_process_is_a_sibling_only_where_a_launcher_started_it(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], first: bool
+) -> None:
+    for name in ("LOCAL_RANK", "RANK", "WORLD_SIZE", "SLURM_LOCALID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert is_first_on_machine() is first
+
+
+def test_a_rank_without_a_world_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="^LOCAL_RANK=1 without RANK: expected all of them"):
+        check_launcher()
 
 
 def test_processes_of_a_machine_share_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,6 +213,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from wgan_dist import distributed
 from wgan_dist.utils.errors import UserError
+from wgan_dist.utils.process import is_first_on_machine
 
 for settings in ({}, {"dynamo_backend": "eager"}, {"mixed_precision": "bf16"}):
     AcceleratorState._reset_state(reset_partial_state=True)

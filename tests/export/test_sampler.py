@@ -8,6 +8,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,9 +17,11 @@ import torch
 from hypothesis import given
 from hypothesis.extra.numpy import array_shapes, arrays
 from hypothesis.strategies import floats, integers, sampled_from
+from onnx import TensorProto, helper
 from PIL import Image
 
 from export.sampler import (
+    MAX_SIDE,
     PICTURES,
     TRIED_BATCH_SIZES,
     Sampler,
@@ -31,13 +34,14 @@ from export.sampler import (
     latents,
     output_text,
     png,
+    printable,
     to_uint8,
     write_images,
     write_picture,
     write_points,
 )
 from tests.exports import export_onnx
-from tests.faults.hostile.graphs import WEIGHT, graph
+from tests.faults.hostile.graphs import LOOP, WEIGHT, graph
 from tests.generators import small_spec, write_generator
 from tests.processes import REPOSITORY, run
 from wgan_dist.checkpoints import generator_file
@@ -312,7 +316,7 @@ def test_files_that_are_not_generators_are_refused(onnx_file: Path, tmp_path: Pa
     del stranger.metadata_props[:]
     onnx.save(stranger, tmp_path / "stranger.onnx")
     for path, reason in (
-        (text, "cannot load"),
+        (text, "not an ONNX file, or damaged"),
         (tmp_path / "stranger.onnx", "not a generator"),
         (tmp_path / "no", "no such file"),
     ):
@@ -369,10 +373,83 @@ def test_a_number_of_the_command_line_is_decimal(text: str) -> None:
         _number(text)
 
 
+@pytest.mark.parametrize("suffix", MAX_SIDE)
+def test_a_picture_is_as_large_as_its_format_allows_and_no_larger(suffix: str, tmp_path: Path) -> None:
+    most, path = MAX_SIDE[suffix], tmp_path / f"a{suffix}"
+    write_picture(np.zeros((1, most, 1), np.uint8), path)
+    with Image.open(path) as found:
+        assert found.size == (most, 1)
+    for shape in ((1, most + 1, 1), (most + 1, 1, 1)):
+        with pytest.raises(
+            SamplerError, match=rf"out={path}: a picture of .*; {suffix} files have at most {most:,} on"
+        ):
+            write_picture(np.zeros(shape, np.uint8), path)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "found"),
+    [(LOOP, "Loop"), ([helper.make_node("Scan", ["z"], ["images"])], "Scan"), ([*LOOP, *LOOP], "Loop")],
+)
+def test_control_flow_is_refused_before_the_file_is_loaded(nodes: list[Any], found: str, tmp_path: Path) -> None:
+    path = tmp_path / "endless.onnx"
+    content = graph([WEIGHT, helper.make_tensor("yes", TensorProto.BOOL, [], [True])], nodes=nodes)
+    for hidden in (content, b"\x08\x0a" + content):
+        path.write_bytes(hidden)
+        with pytest.raises(SamplerError, match=f"it contains {found}, which no generator needs"):
+            Sampler(path)
+    # A group, and a key of more than 32 bits, are skipped or cut by other readers, which then see another graph.
+    for hiding in (b"\xfb\x01\xfc\x01", b"\xba\x80\x80\x80\x80\x01\x00"):
+        path.write_bytes(hiding + content)
+        with pytest.raises(SamplerError, match="not an ONNX file, or damaged"):
+            Sampler(path)
+
+
+def test_functions_are_refused(tmp_path: Path) -> None:
+    model = onnx.load_from_string(graph([WEIGHT]))
+    node = helper.make_node("Identity", ["x"], ["y"])
+    model.functions.append(helper.make_function("evil", "f", ["x"], ["y"], [node], [helper.make_opsetid("", 18)]))
+    onnx.save(model, tmp_path / "a.onnx")
+    with pytest.raises(SamplerError, match="it contains function"):
+        Sampler(tmp_path / "a.onnx")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("latent_dim", 2**31), ("latent_dim", 65_537), ("image_size", 4097), ("channels", 0)]
+)
+def test_sizes_are_bounded_before_anything_is_allocated(name: str, value: int, tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").write_bytes(graph([WEIGHT], {name: str(value)}))
+    with pytest.raises(SamplerError, match=f"not a generator written by export.onnx: {name}={value}, expected 1 to"):
+        Sampler(tmp_path / "a.onnx")
+
+
+def test_names_in_a_file_reach_the_terminal_as_escape_sequences(tmp_path: Path) -> None:
+    hostile = "clip\x1b]52;c;AAAA\x07\nerror: forged"
+    nodes = [
+        helper.make_node("MatMul", ["z", "w"], ["flat"], name=hostile),
+        helper.make_node("Reshape", ["flat", "shape"], ["images"], name=f"2{hostile}"),
+    ]
+    unused = helper.make_tensor(hostile, TensorProto.FLOAT, [1], [0.5])
+    # onnxruntime itself warns of what is unused, and logs a node that fails.
+    shape = helper.make_tensor("shape", TensorProto.INT64, [4], [-1, 1, 2, 2])
+    content = graph([WEIGHT, shape, unused], nodes=nodes)
+    (tmp_path / "a.onnx").write_bytes(content)
+    fine = run(sys.executable, "-m", "export.sampler", "a.onnx", "--count=2", cwd=tmp_path)
+    assert fine.stderr == ""
+    narrow = helper.make_tensor("w", TensorProto.FLOAT, [2, 3], [0.1] * 6)
+    (tmp_path / "a.onnx").write_bytes(graph([narrow, shape], nodes=nodes))
+    done = run(sys.executable, "-m", "export.sampler", "a.onnx", "--count=2", cwd=tmp_path, fails=2)
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert r"clip\x1b]52;c;AAAA\x07\nerror: forged" in done.stderr
+    assert printable("Łódź 猫 \u202e") == r"Łódź 猫 \u202e"
+
+
 def test_a_wrong_argument_is_one_line_and_status_2(onnx_file: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for arguments in (
         ["missing.onnx"],
+        [5000 * "x"],
+        [str(onnx_file), f"--out={5000 * 'x'}.png"],
         [str(onnx_file), "--count=0"],
         [str(onnx_file), "--out=file/grid.png"],
         [str(onnx_file), "--out=images/", "--scale=2"],

@@ -107,7 +107,7 @@ def test_a_legend_names_runs_and_series_if_there_are_several(run: RunData) -> No
 
     assert legend("fid", run) == []
     assert legend("wasserstein", run) == [(None, "-", "batches"), (None, ":", "held-out images")]
-    twin = RunData(run.folder, "twin", run.config, run.records, (), (), ())
+    twin = RunData(run.folder, "twin", run.config, run.records, (), None, (), ())
     assert legend("fid", run, twin) == [(0, "-", "a"), (1, "-", "twin")]
 
 
@@ -157,7 +157,7 @@ def test_a_chart_shows_the_curve_in_the_colour_of_its_run(run: RunData, tmp_path
 
 @pytest.mark.parametrize("name", ["_hidden", "$x^$", "ä<b>&", "x" * 300])
 def test_names_of_runs_are_drawn_literally(name: str, run: RunData) -> None:
-    runs = [RunData(run.folder, each, run.config, run.records, (), (), ()) for each in (name, "other")]
+    runs = [RunData(run.folder, each, run.config, run.records, (), None, (), ()) for each in (name, "other")]
     assert blue_pixels(CHART["fid"], runs) > 80  # the point, and the line of the legend
 
 

@@ -1,6 +1,9 @@
 """The samples of fixed noise as frames and as an animation."""
 
+import os
 import shutil
+import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +13,11 @@ from hypothesis import strategies as st
 from PIL import Image, ImageSequence
 
 from export.sampler import write_picture
+from tests.faults.hostile.pictures import png
 from tests.runs import write_run, write_sample
 from wgan_dist.checkpoints.run_dir import SAMPLES
 from wgan_dist.reporting.frames import evenly_spaced, read_frames, write_animation
+from wgan_dist.reporting.image_files import Picture, to_png
 from wgan_dist.reporting.run_data import RunData, read_run
 from wgan_dist.utils.images import LABEL_HEIGHT
 
@@ -73,6 +78,24 @@ def test_an_unreadable_picture_is_noted(damage: bytes, run: RunData) -> None:
     found, notes = read_frames(run, "ema", 25, "")
     assert [frame.step for frame in found] == [60, 100_000_000]
     assert notes == ["samples/step-00000500-ema.png cannot be read"]
+
+
+def test_a_picture_of_very_many_pixels_is_noted_without_being_decoded(run: RunData) -> None:
+    path = run.folder / SAMPLES / "step-00000500-ema.png"
+    for side in (5800, 10_000, 20_000):  # beyond the limit, where Pillow warns, and where it refuses
+        path.write_bytes(png(side, side, 8, 2, data=zlib.compress(bytes(100), 9)))
+        started = time.process_time()
+        assert read_frames(run, "ema", 25, "")[1] == ["samples/step-00000500-ema.png cannot be read"]
+        assert time.process_time() - started < 1
+    path.unlink()
+    os.mkfifo(path)
+    assert read_frames(run, "ema", 25, "")[1] == ["samples/step-00000500-ema.png cannot be read"]
+
+
+def test_a_picture_that_is_too_wide_for_webp_is_embedded_as_png() -> None:
+    for width, mime_type in ((16_383, "image/webp"), (16_384, "image/png")):
+        picture = Picture("a.png", to_png(Image.new("L", (width, 1))), "")
+        assert picture.uri.startswith(f"data:{mime_type};base64,")
 
 
 def test_an_animation_shows_every_frame_in_order(run: RunData, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from tests.runs import write_evaluation, write_run, write_sample
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.checkpoints.generator_file import EMA_FILE, Description
 from wgan_dist.models.registry import NetworkSpec
-from wgan_dist.reporting.model_card import MARK, build_card, card_text, write_card
+from wgan_dist.reporting.model_card import MARK, _newest_sample, build_card, card_text, write_card
 from wgan_dist.utils.errors import UserError
 
 TASK = "unconditional-image-generation"
@@ -166,7 +166,27 @@ def test_texts_of_a_file_are_escaped(tmp_path: Path) -> None:
     assert "49" not in text
     assert "[a](b)" not in text.split("\n---\n", 1)[1]
     assert dict(row for row in rows(text) if len(row) == 2)["Data"].startswith("--- \\# &lt;script&gt;")
-    assert head(text)["license_name"] == HOSTILE
+    assert head(text)["license_name"] == " ".join(HOSTILE.split())
+
+
+def test_no_text_of_a_file_ends_the_metadata_or_moves_a_cursor(tmp_path: Path) -> None:
+    hostile = "cats\n---\n# forged\x1b]52;c;AA\x07 \u202egnp"
+    about = Description(small_spec("dcgan"), "normal", "ema", 3, 48, 1797, hostile, "", hostile, hostile, "0")
+    text = str(build_card(about, None, ""))
+    assert all(letter.isprintable() for letter in text.replace("\n", ""))
+    assert text.count("\n---\n") == 1
+    assert "# forged" not in [line.strip() for line in text.splitlines()]
+    assert r"cats --- \# forged\\x1b\]52;c;AA\\x07 \\u202egnp" in text
+
+
+def test_the_picture_of_a_card_is_a_file_of_the_run_and_no_html(tmp_path: Path) -> None:
+    (tmp_path / "samples").mkdir()
+    for name in ("step-9)<img src=x onerror=y>-ema.png", "step-00000003-ema.png", "step-00000012-ema.png"):
+        (tmp_path / "samples" / name).touch()
+    assert _newest_sample(tmp_path) == "samples/step-00000012-ema.png"
+    about = Description(small_spec("dcgan"), "normal", "ema", 3, 48, 1797, "digits", "", "", "", "0")
+    card = str(build_card(about, None, "a) <b>.png"))
+    assert "![Samples of the generator](a%29%20%3Cb%3E.png)" in card
 
 
 @pytest.mark.parametrize("damage", [{"steps": "many"}, {"latent_distribution": 5}, {"description": None}])

@@ -2,16 +2,16 @@
 
 import json
 import math
-from dataclasses import replace
+import os
 from pathlib import Path
 
 import pytest
 
 from tests.runs import write_evaluation, write_run
-from wgan_dist.checkpoints.best import BEST_FILE
 from wgan_dist.checkpoints.run_dir import METRICS_FILE
 from wgan_dist.config import CONFIG_FILE
-from wgan_dist.reporting.run_data import Measurement, read_best, read_evaluations, read_records, read_run, short_names
+from wgan_dist.reporting import run_data
+from wgan_dist.reporting.run_data import Measurement, read_evaluations, read_records, read_run, short_names
 from wgan_dist.utils.errors import UserError
 
 DAMAGED = [
@@ -23,6 +23,14 @@ DAMAGED = [
     b'{"step": 4, "a": "x"}',
     b"\xff\xfe",
     b'{"step": -1}',
+    b'{"step": 1e999}',
+    b'{"step": 1.5}',
+    b'{"step": 1e300}',
+    b'{"step": null}',
+    b'{"step": 4, "seconds": -3}',
+    b'{"step": 4, "seconds": 1e300}',
+    b'{"step": 4, "seen_images": -1}',
+    b'{"step": 4, "a": ' + b"[" * 100_000 + b"}",
 ]
 
 
@@ -49,6 +57,61 @@ def test_values_that_are_not_finite_are_nan_and_counted(tmp_path: Path) -> None:
     records, notes = read_records(path)
     assert math.isnan(records[0]["wasserstein"])
     assert notes == [f"{METRICS_FILE}: 1 values are not finite; the curves have gaps there"]
+
+
+def test_endless_values_are_not_finite(tmp_path: Path) -> None:
+    path = tmp_path / METRICS_FILE
+    path.write_text('{"step": 2, "fid": 1e999, "kid": -Infinity, "swd": NaN}\n')
+    assert all(math.isnan(read_records(path)[0][0][name]) for name in ("fid", "kid", "swd"))
+
+
+def test_of_very_many_lines_the_first_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_data, "MAX_RECORDS", 20)
+    path = tmp_path / METRICS_FILE
+    for count, notes in ((20, []), (21, [f"{METRICS_FILE}: the lines after the first 20 were left out"])):
+        path.write_text('{"step": 2}\n' * count)
+        found, said = read_records(path)
+        assert (len(found), said) == (20, notes)
+    path.write_text("x\n" * 15)
+    named = ", ".join(map(str, range(1, 11)))
+    assert read_records(path)[1] == [f"{METRICS_FILE}: damaged lines were left out: {named} and 5 more"]
+
+
+BEST = {"metric": "fid", "value": 3.5, "step": 4, "protocol": "p"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[" * 100_000,
+        json.dumps(BEST | {"value": math.inf}).encode(),
+        *(json.dumps(BEST | {"value": value}).encode() for value in ("3", "0_8", True)),
+        *(json.dumps(BEST | {"step": step}).encode() for step in (-4, math.inf, 3.7, "0_8")),
+    ],
+)
+def test_a_damaged_best_value_is_left_out_and_noted(content: bytes, tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "a", [])
+    (folder / "best.json").write_text(json.dumps(BEST))
+    assert read_run(folder, "a").best == Measurement("fid", 3.5, math.nan, "p", "", "best.safetensors", "ema", 4)
+    (folder / "best.json").write_bytes(content)
+    run = read_run(folder, "a")
+    assert (run.best, run.notes) == (None, ("best.json is damaged and was left out",))
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "best.json", "evaluations/a.json"])
+@pytest.mark.parametrize("kind", ["a pipe", "a device", "a sparse file"])
+def test_a_file_of_a_run_that_is_no_bounded_file_is_noted(name: str, kind: str, tmp_path: Path) -> None:
+    path = write_run(tmp_path / "a", []) / name
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    if kind == "a pipe":
+        os.mkfifo(path)
+    elif kind == "a device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.touch()
+        os.truncate(path, 1 << 40)
+    assert any(note.startswith(f"{name} cannot be read: it ") for note in read_run(tmp_path / "a", "a").notes)
 
 
 def test_a_run_without_records_is_read(tmp_path: Path) -> None:
@@ -85,17 +148,6 @@ def test_a_damaged_evaluation_is_left_out_and_noted(content: str, tmp_path: Path
     measurements, _, notes = read_evaluations(run)
     assert [measurement.value for measurement in measurements] == [16.9]
     assert notes == ["evaluations/bad.json is damaged and was left out"]
-
-
-@pytest.mark.parametrize("change", [{"step": "0_8"}, {"step": 3.7}, {"value": "0_8"}, {"value": True}])
-def test_a_damaged_best_value_is_none(change: dict[str, object], tmp_path: Path) -> None:
-    best = {"metric": "fid", "value": 3.5, "step": 7, "protocol": "p"}
-    (tmp_path / BEST_FILE).write_text(json.dumps(best))
-    found = read_best(tmp_path)
-    assert found is not None
-    assert replace(found, real=0.0) == Measurement("fid", 3.5, 0.0, "p", "", "best.safetensors", "ema", 7)
-    (tmp_path / BEST_FILE).write_text(json.dumps(best | change))
-    assert read_best(tmp_path) is None
 
 
 def test_names_are_as_short_as_possible_and_unique(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from wgan_dist.utils.files import (
     make_private_folder,
     other_writers,
     partial_path,
+    read_file,
     remove_folder,
     remove_partial_files,
     remove_partial_folders,
@@ -297,3 +298,28 @@ def test_removing_a_folder_that_is_a_link_leaves_what_it_leads_to(tmp_path: Path
     remove_folder(tmp_path / "run" / "link")
     remove_partial_folders(tmp_path / "run")
     assert tree(tmp_path / "elsewhere") == {"mine": b"precious"}
+
+
+def test_a_file_of_at_most_the_limit_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"\r\n\x1a\0")
+    (tmp_path / "link").symlink_to("a")
+    assert read_file(tmp_path / "link", 4) == b"\r\n\x1a\0"
+    with pytest.raises(OSError, match="it has 4 bytes, more than 3"):
+        read_file(tmp_path / "a", 3)
+    with pytest.raises(FileNotFoundError):
+        read_file(tmp_path / "no", 3)
+
+
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    (tmp_path / "terminal").symlink_to("/dev/tty")
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "zero", "folder", "terminal"):
+        with pytest.raises(OSError, match="not a regular file|Is a directory|No such device"):
+            read_file(tmp_path / name, 10)
+
+
+def test_a_text_with_a_name_in_another_encoding_is_written(tmp_path: Path) -> None:
+    write_text(tmp_path / "a", "caf\udce9 é")
+    assert (tmp_path / "a").read_text("utf-8") == r"caf\udce9 é"

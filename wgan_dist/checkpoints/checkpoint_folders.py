@@ -1,12 +1,12 @@
 """The checkpoint folders of a run: which there are, which is the newest undamaged one, and which are pruned."""
 
 import itertools
-import sys
 from collections.abc import Collection
 from pathlib import Path
 
 from wgan_dist.checkpoints.manifest import read_folder
 from wgan_dist.checkpoints.run_dir import checkpoint_position
+from wgan_dist.utils.console import print_to_stderr
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import remove_folder, remove_partial_folders
 
@@ -37,7 +37,7 @@ def _set_aside(folder: Path) -> None:
         folder.rename(aside)
     except OSError as error:
         raise UserError(f"{folder}: damaged, and cannot be set aside: {error.strerror}") from error
-    print(f"kept as {aside}", file=sys.stderr)
+    print_to_stderr(f"kept as {aside}")
 
 
 def newest_checkpoint(checkpoints: Path, set_aside: bool) -> Path:
@@ -53,7 +53,7 @@ def newest_checkpoint(checkpoints: Path, set_aside: bool) -> Path:
             read_folder(folder)
             return folder
         except UserError as reason:
-            print(f"{reason}; trying an older one", file=sys.stderr)
+            print_to_stderr(f"{reason}; trying an older one")
             if set_aside:
                 _set_aside(folder)
     raise UserError(f"{checkpoints}: there is no complete checkpoint")

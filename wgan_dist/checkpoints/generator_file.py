@@ -14,10 +14,12 @@ from wgan_dist.checkpoints import safetensors_io
 from wgan_dist.checkpoints.checkpoint_folders import checkpoint_folders
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS, checkpoint_position, no_checkpoint_yet
 from wgan_dist.config import is_run
+from wgan_dist.config.config import MAX_FEATURES, MAX_IMAGE_SIZE, MAX_LATENT_DIM
 from wgan_dist.config.network_choices import is_own_class
 from wgan_dist.config.programs import flag_to_trust
 from wgan_dist.models.registry import NetworkSpec, build_generator, generator_spec
 from wgan_dist.utils.errors import UserError
+from wgan_dist.utils.files import MAX_WEIGHT_BYTES, read_file
 
 FORMAT_VERSION = 1
 EMA_FILE, RAW_FILE = "generator.safetensors", "generator_raw.safetensors"
@@ -34,6 +36,10 @@ DESCRIPTION_CHOICES: dict[str, tuple[Any, ...]] = {
     "weights": ("ema", "raw"),
 }
 IMAGE_RANGE = [-1.0, 1.0]
+# The bytes before the weights; a hundred tensors take some ten thousand.
+MAX_HEADER_BYTES = 1 << 23
+# The greatest sizes, which are those of the settings: a small file must not make readers allocate gigabytes.
+MAX_SIZES = {"latent_dim": MAX_LATENT_DIM, "image_size": MAX_IMAGE_SIZE, "channels": 4, "features": MAX_FEATURES}
 
 
 @dataclass(frozen=True)
@@ -136,6 +142,8 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _parse_about(path: Path, content: bytes) -> dict[str, Any]:
     length = int.from_bytes(content[:8], "little")
     try:
+        if length > MAX_HEADER_BYTES:
+            raise ValueError(f"a header of {length:,} bytes")
         header = json.loads(content[8 : 8 + length], object_pairs_hook=_without_duplicates)
         about: dict[str, Any] = json.loads(header["__metadata__"][METADATA_KEY])
         if type(about["format_version"]) is not int or about["format_version"] < 1:
@@ -167,6 +175,9 @@ def _read_description(path: Path, about: dict[str, Any]) -> Description:
         typed = (types | {"features": int}) == ARGUMENT_TYPES and isinstance(spec.spectral_norm, bool)
         if not (typed and isinstance(spec.name, str)):
             raise TypeError("not the name and arguments of a generator")
+        for name, most in MAX_SIZES.items():
+            if not 1 <= (spec.arguments[name] or 1) <= most:
+                raise TypeError(f"{name}={spec.arguments[name]}, expected 1 to {most:,}")
         for name, expected in DESCRIPTION_TYPES.items():
             if type(values[name]) is not expected:
                 raise TypeError(f"{name} is no {expected.__name__}")
@@ -203,7 +214,7 @@ def _stored_dtype(state: dict[str, Tensor]) -> torch.dtype:
 
 def _content(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_file(path, MAX_WEIGHT_BYTES)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wgan_dist.utils.errors import UserError
-from wgan_dist.utils.files import atomic_folder
+from wgan_dist.utils.files import MAX_WEIGHT_BYTES, atomic_folder, read_file
 
 MANIFEST = "manifest.json"
 # Bytes; a manifest of a checkpoint has less than a thousand.
@@ -47,7 +47,7 @@ def _read_file(folder: Path, name: str, size: int | None = None) -> bytes:
         raise ValueError(f"{name} has {status.st_size:,} bytes, more than {MANIFEST_LIMIT:,}")
     if size is not None and status.st_size != size:
         raise ValueError(f"{name} has {status.st_size:,} bytes, {size!r} were expected")
-    return path.read_bytes()
+    return read_file(path, MAX_WEIGHT_BYTES)
 
 
 def read_folder(folder: Path) -> dict[str, bytes]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from wgan_dist.config import Config, check_is_run, in_steps, is_run, read_config
+from wgan_dist.utils.console import is_utf8
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import is_partial
 
@@ -71,10 +72,15 @@ def check_is_empty(folder: Path) -> None:
 
 
 def check_run_dir(config: Config) -> None:
-    """Raise UserError if a new run's folder exists and is not empty, or if there is no run that can be resumed."""
+    """Raise UserError if a new run's folder exists and is not empty, or if there is no run that can be resumed.
+
+    TensorBoard writes to no folder whose name is not UTF-8.
+    """
     if not config.run_dir:
         return
     folder = Path(config.run_dir)
+    if not is_utf8(config.run_dir):
+        raise UserError(f"run_dir={folder}: expected a name in UTF-8")
     if config.resume == "true":
         check_is_run(folder)
     if is_run(folder) and config.resume != "false":

@@ -1,6 +1,7 @@
 """The command line that all commands share: flags by fire, help, and errors as one line and an exit status."""
 
 import dataclasses
+import errno
 import functools
 import io
 import json
@@ -20,9 +21,9 @@ from fire.decorators import SetParseFn
 from wgan_dist.config.fields import BOOLEANS, flag_names, from_flags, is_switch, needs_value, unknown_setting
 from wgan_dist.config.help import group_help_text, help_text
 from wgan_dist.utils import signals
-from wgan_dist.utils.console import print_now
+from wgan_dist.utils.console import escape_unprintable, print_lines, print_to_stderr
 from wgan_dist.utils.errors import LostError, Stopped, UserError
-from wgan_dist.utils.process import exit_without_teardown
+from wgan_dist.utils.process import exit_without_teardown, is_first_on_machine
 
 SECONDS_FOR_FIRST_PROCESS = 5.0
 EXIT_USAGE = 2
@@ -96,14 +97,10 @@ def read_flags(arguments: list[str], settings: type[Any]) -> dict[str, Any]:
     return flags | ({names[0]: words} if words else {})
 
 
-def _speaks() -> bool:
-    """Return True on the first process of a machine: all processes have the same help and meet the same errors."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"
-
-
 def _print_once(text: str) -> None:
-    if _speaks():
-        print(text, file=sys.stderr)
+    """Print a line on the first process of a machine: all its processes have the same help and meet the same errors."""
+    if is_first_on_machine():
+        print_to_stderr(text)
 
 
 def _report_to_launcher(text: str) -> None:
@@ -113,7 +110,7 @@ def _report_to_launcher(text: str) -> None:
     """
     file = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if file:
-        error = {"message": {"message": text, "extraInfo": {"timestamp": str(int(time.time()))}}}
+        error = {"message": {"message": escape_unprintable(text), "extraInfo": {"timestamp": str(int(time.time()))}}}
         with suppress(OSError):
             Path(file).write_text(json.dumps(error), encoding="utf-8")
 
@@ -124,23 +121,38 @@ def _print_error(text: str) -> None:
     A launcher ends all processes as soon as one has failed, so the others leave the first one time to print. A process
     that nobody ends has an error of its own.
     """
-    if not _speaks():
+    if not is_first_on_machine():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         time.sleep(SECONDS_FOR_FIRST_PROCESS)
     _report_to_launcher(text)
-    print(f"error: {text}", file=sys.stderr)
+    print_to_stderr(f"error: {text}")
+
+
+def _user_text(error: Exception) -> str:
+    """Return what an error that ends a command says to its user; raise it if it is a bug.
+
+    Any path and any number may be too long or too large, and only the system knows its limits.
+    """
+    if isinstance(error, MemoryError):
+        return f"the memory does not suffice: {error}"
+    if isinstance(error, OSError):
+        if error.errno != errno.ENAMETOOLONG:
+            raise error
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def guarded(command: Callable[[], None]) -> None:
     """Run `command` and turn the errors that are meant for its user into one line and an exit status.
 
-    The status is 2 for a UserError, 75 for a run that a signal stopped, 69 for a process that lost the others (each
-    prints its line) and 130 for Ctrl-C. Any other exception is a bug and keeps its traceback.
+    The status is 2 for a UserError, a path that is too long and a lack of memory, 75 for a run that a signal stopped,
+    69 for a process that lost the others (each prints its line) and 130 for Ctrl-C. Any other exception is a bug and
+    keeps its traceback.
     """
     try:
         command()
-    except UserError as error:
-        _print_error(str(error))
+    except (UserError, MemoryError, OSError) as error:
+        _print_error(_user_text(error))
         sys.exit(EXIT_USAGE)
     except Stopped as stopped:
         signals.ignore()  # a second one must not interrupt the exit
@@ -149,10 +161,10 @@ def guarded(command: Callable[[], None]) -> None:
     except LostError as lost:
         signals.ignore()  # the launcher's must not interrupt the exit
         _report_to_launcher(str(lost))
-        print(f"error: {lost}", file=sys.stderr)
+        print_to_stderr(f"error: {lost}")
         exit_without_teardown(EXIT_LOST)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        print_to_stderr("interrupted")
         sys.exit(EXIT_INTERRUPTED)
 
 
@@ -162,6 +174,10 @@ def _requested_help(arguments: list[str]) -> str | None:
     return next((group for flag, _, group in flags if flag in ("-h", "--help")), None)
 
 
+def _help(settings: type[Any], usage: str, group: str) -> str:
+    return group_help_text(settings, group) if group else help_text(settings, usage)
+
+
 def _run(command: Callable[[list[str]], None], settings: type[Any], usage: str) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -169,8 +185,8 @@ def _run(command: Callable[[list[str]], None], settings: type[Any], usage: str) 
     group = _requested_help(sys.argv[1:])
     if group is None:
         guarded(lambda: command(sys.argv[1:]))
-    elif _speaks():
-        guarded(lambda: print_now(group_help_text(settings, group) if group else help_text(settings, usage)))
+    elif is_first_on_machine():
+        guarded(lambda: print_lines(_help(settings, usage, group).split("\n")))
 
 
 def run_command(

@@ -4,7 +4,7 @@ import sys
 
 from wgan_dist.config.command_line import guarded
 from wgan_dist.config.help import commands_text, terminal_columns
-from wgan_dist.utils.console import print_now
+from wgan_dist.utils.console import print_lines
 from wgan_dist.utils.errors import UserError
 
 COMMANDS = {
@@ -39,7 +39,8 @@ def list_commands(arguments: list[str]) -> None:
         expected = f"python -m {typed}" if typed else "no argument, which lists the commands"
         raise UserError(f"unexpected argument {wrong[0]}: expected {expected}")
     commands = [(f"python -m {name}", explanation) for name, explanation in COMMANDS.items()]
-    print_now(f"{commands_text(commands, terminal_columns())}\n\nEach command explains its settings with --help.")
+    text = commands_text(commands, terminal_columns())
+    print_lines([*text.split("\n"), "", "Each command explains its settings with --help."])
 
 
 def main() -> None:

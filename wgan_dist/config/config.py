@@ -12,6 +12,10 @@ from wgan_dist.config.metric_choices import BEST_METRICS, full_name, parse_metri
 LOSSES = ("wasserstein", "bce", "hinge")
 PENALTIES = ("gp", "lp", "r1", "dragan", "clip", "none")
 RESUME = ("true", "false", "auto")
+# The greatest sizes, of settings and of generator files. They are allocated as they are asked for.
+MAX_LATENT_DIM, MAX_IMAGE_SIZE, MAX_FEATURES = 1 << 16, 1 << 12, 1 << 16
+MAX_BATCH, MAX_GRID_IMAGES, MAX_PROCESSES, MAX_EVALUATED = 1 << 20, 1 << 12, 1 << 10, 10**7
+MAX_SECONDS = 10**8
 _UNIT = re.compile(r"\s*(step|epoch)s?$")
 
 
@@ -92,19 +96,25 @@ class Config:
         "Folder, archive, shards, hf:NAME or data set name; several are merged: a/,b.zip.",
         group="Choose the data",
     )
-    image_size: int = setting(64, "Height and width in pixels; images are resized and centre-cropped.", least=1)
+    image_size: int = setting(
+        64, "Height and width in pixels; images are resized and centre-cropped.", least=1, below=MAX_IMAGE_SIZE + 1
+    )
     channels: int | None = setting(None, "1 for grey, 3 for RGB, 4 for RGBA; auto follows the data.", choices=(1, 3, 4))
     background: str = setting("ffffff", "Colour behind transparent pixels.", parse=parse_background)
     flip: bool = setting(False, "Mirror each real image left to right with probability 1/2.")
     skip_bad_images: bool = operational(False, "Skip unreadable images instead of stopping.")
     cache_dir: str = operational("~/.cache/wgan_dist", "Folder of decoded and downloaded images.", saved=False)
-    workers: int = operational(0, "Data loading processes per rank.", least=0)
+    workers: int = operational(0, "Data loading processes per rank.", least=0, below=MAX_PROCESSES + 1)
     holdout: float = setting(0.0, "Share of the images that is kept out of training.", least=0, below=1)
 
     generator: str = setting("dcgan", "Generator name, or module:Class of a custom one.", group="Choose the networks")
     critic: str = setting("dcgan", "Critic name, or module:Class of a custom one.")
-    generator_features: int | None = setting(None, "Width of the generator; auto is the network's default.", least=1)
-    critic_features: int | None = setting(None, "Width of the critic; auto is the network's default.", least=1)
+    generator_features: int | None = setting(
+        None, "Width of the generator; auto is the network's default.", least=1, below=MAX_FEATURES + 1
+    )
+    critic_features: int | None = setting(
+        None, "Width of the critic; auto is the network's default.", least=1, below=MAX_FEATURES + 1
+    )
     generator_norm: str = setting(
         "auto",
         "Norm layers of the generator; auto is the network's default.",
@@ -116,14 +126,16 @@ class Config:
         choices=("auto", "batch", "instance", "layer", "none"),
     )
     spectral_norm: str = setting("none", "Where to use spectral norm.", choices=("none", "critic", "generator", "both"))
-    latent_dim: int = setting(128, "Length of the latent vector z.", least=1)
+    latent_dim: int = setting(128, "Length of the latent vector z.", least=1, below=MAX_LATENT_DIM + 1)
     latent_distribution: str = setting(
         "normal", "Distribution of z: N(0, 1) or U[-1, 1).", choices=("normal", "uniform")
     )
 
     loss: str = setting("wasserstein", "Adversarial loss.", choices=LOSSES, group="Choose the method")
-    batch_size: int = setting(64, "Real images per critic iteration, over all processes.", least=1)
-    generator_batch_size: int | None = setting(None, "Latents per generator step; auto is batch_size.", least=1)
+    batch_size: int = setting(64, "Real images per critic iteration, over all processes.", least=1, below=MAX_BATCH + 1)
+    generator_batch_size: int | None = setting(
+        None, "Latents per generator step; auto is batch_size.", least=1, below=MAX_BATCH + 1
+    )
     real_batch_per: str = setting(
         "critic", "Draw a new real batch per critic iteration or per generator step.", choices=("critic", "generator")
     )
@@ -161,7 +173,9 @@ class Config:
     max_skipped: int = operational(
         50, "Consecutive updates skipped for non-finite gradients before the run stops.", least=1
     )
-    threads: int | None = operational(None, "CPU threads per process; auto shares the cores.", least=1)
+    threads: int | None = operational(
+        None, "CPU threads per process; auto shares the cores.", least=1, below=MAX_PROCESSES + 1
+    )
     deterministic: bool = operational(False, "Make GPU runs repeatable to the bit, without TF32; slower.")
     tf32: bool = setting(
         False, "Multiply float32 matrices in TF32 on a GPU, as convolutions are: 10 bits of precision."
@@ -172,13 +186,15 @@ class Config:
     compile: bool = setting(False, "Compile the losses with torch.compile.")
     cuda_graphs: bool = operational(False, "Replay each compiled step on a GPU as a CUDA graph; one process only.")
     profile: int = operational(0, "Steps to profile, after two others, into a table and a trace.", least=0, saved=False)
-    timeout: int = operational(1800, "Seconds to wait for other processes.", least=1)
+    timeout: int = operational(1800, "Seconds to wait for other processes.", least=1, below=MAX_SECONDS + 1)
 
     log_every: int | str = operational(
         50, "Steps or epochs between metrics.", parse=parse_duration, group="Log, sample and save"
     )
     sample_every: int | str = operational(500, "Steps or epochs between sample grids.", parse=parse_duration)
-    grid_images: int = operational(64, "Images in a grid; their latents stay the same.", least=1)
+    grid_images: int = operational(
+        64, "Images in a grid; their latents stay the same.", least=1, below=MAX_GRID_IMAGES + 1
+    )
     checkpoint_every: int | str = operational(1000, "Steps or epochs between checkpoints.", parse=parse_duration)
     keep_checkpoints: int = operational(3, "Newest checkpoints to keep.", least=1)
     weight_histograms: bool = operational(False, "Log weight histograms to TensorBoard.")
@@ -196,7 +212,9 @@ class Config:
         "are available.",
         parse=parse_metrics,
     )
-    evaluation_images: int = operational(1024, "Generated and real images to compare.", least=2)
+    evaluation_images: int = operational(
+        1024, "Generated and real images to compare.", least=2, below=MAX_EVALUATED + 1
+    )
     feature_extractor: str = operational("", "Extractor for frechet and kernel: ONNX, or TorchScript, a program.")
     inception_weights: str = operational("", "File of Inception's weights; by default torch-fidelity's.")
     best_metric: str = operational(

@@ -99,6 +99,8 @@ def _parse_float(value: Any) -> float:
 def _parse_text(value: Any) -> str:
     if not isinstance(value, (str, int, float, os.PathLike)):
         raise ValueError
+    if "\0" in str(value):
+        raise ValueError("text without a zero byte, which no file name and no flag can hold")
     return str(value)
 
 
@@ -126,8 +128,8 @@ def _parse_item(item_type: Any, value: Any) -> Any:
     parse, accepted = PARSERS[item_type]
     try:
         return parse(value)
-    except (KeyError, ValueError):
-        raise ValueError(accepted) from None
+    except (KeyError, ValueError) as error:
+        raise ValueError(str(error) if item_type is str and str(error) else accepted) from None
 
 
 def _items(value: Any, split: Callable[[str], list[str]] = split_list) -> list[Any]:

@@ -11,7 +11,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", "
 
 def is_folder(out: str) -> bool:
     """Return whether `out` names a folder: it ends in a separator, or there is one of that name."""
-    return out.endswith(("/", os.sep)) or Path(out).is_dir()
+    return out.endswith(("/", os.sep)) or os.path.isdir(out)  # noqa: PTH112 a Path raises for a long name
 
 
 def check_file(out: str, *suffixes: str) -> None:

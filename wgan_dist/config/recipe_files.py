@@ -8,22 +8,20 @@ import yaml
 from wgan_dist.config.config import UNSAVED, Config
 from wgan_dist.config.fields import typed_values, unknown_name
 from wgan_dist.utils.errors import UserError
+from wgan_dist.utils.files import read_file
 
 RECIPES = Path(__file__).parent / "recipes"
 # The keys of a recipe that inform the reader: its method, where that is from, and what to expect of a run.
 RECIPE_NOTES = ("method", "source", "expect")
 # The settings of a recipe that hold for its data only: what the images show, and what their licence allows.
 DATA_SETTINGS = ("description", "license")
-MAX_CHARACTERS = 1 << 16
+MAX_BYTES = 1 << 16
 MAX_DEPTH = 8
 
 
 def _safe_text(path: Path) -> str:
     """Return the text of a YAML file that cannot exhaust the memory: a few lines with aliases can mean gigabytes."""
-    with path.open(encoding="utf-8") as file:
-        text = file.read(MAX_CHARACTERS + 1)
-    if len(text) > MAX_CHARACTERS:
-        raise ValueError(f"longer than {MAX_CHARACTERS:,} characters")
+    text = read_file(path, MAX_BYTES).decode()
     depth = 0
     for event in yaml.parse(text, yaml.BaseLoader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)

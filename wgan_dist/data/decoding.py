@@ -1,7 +1,6 @@
 """Decoding of all images of several listings, in order and by several threads."""
 
 import os
-import sys
 import time
 import warnings
 from collections import deque
@@ -13,6 +12,7 @@ from typing import TypeVar
 from PIL import Image
 
 from wgan_dist.data.sources.base import BadImageError, ImageListing, read_image
+from wgan_dist.utils.console import print_to_stderr
 from wgan_dist.utils.remaining_time import RemainingTime
 
 # The most images in one task of a thread: small images are decoded faster than threads switch.
@@ -36,7 +36,7 @@ def progress_reporter(verb: str) -> ProgressCallback:
         if time.monotonic() - printed >= SECONDS_BETWEEN_LINES:
             printed = time.monotonic()
             left = remaining_time.estimate(printed, done, total)
-            print(f"{verb} {done:,} of {total:,} images, {left:.0f} s left", file=sys.stderr, flush=True)
+            print_to_stderr(f"{verb} {done:,} of {total:,} images, {left:.0f} s left")
 
     return report
 

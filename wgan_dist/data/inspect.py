@@ -28,6 +28,7 @@ from wgan_dist.data.sources.registry import open_source
 from wgan_dist.data.synthetic import are_points
 from wgan_dist.data.transforms import GREY, RGB, natural_channels, to_eight_bits, to_pixels
 from wgan_dist.utils import rng
+from wgan_dist.utils.console import print_lines, print_now
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import atomic_file
 from wgan_dist.utils.images import enlarged, labelled
@@ -284,9 +285,9 @@ def contact_sheet(
 def _print_points(name: str) -> None:
     points = open_points(name)
     low, high = points.values.min(axis=0), points.values.max(axis=0)
-    print(f"{name}: {len(points):,} points in the plane, no images")
-    print(f"  x {low[0]:.2f} to {high[0]:.2f}, y {low[1]:.2f} to {high[1]:.2f}")
-    print(f"  python -m wgan_dist.train --recipe=toy_{name} --run_dir={_new_run_dir(name)}")
+    print_now(f"{name}: {len(points):,} points in the plane, no images")
+    print_now(f"  x {low[0]:.2f} to {high[0]:.2f}, y {low[1]:.2f} to {high[1]:.2f}")
+    print_now(f"  python -m wgan_dist.train --recipe=toy_{name} --run_dir={_new_run_dir(name)}")
 
 
 def _print_images(settings: InspectSettings) -> None:
@@ -301,14 +302,14 @@ def _print_images(settings: InspectSettings) -> None:
     size = settings.image_size or fitting_size(median, GPU_SIZE if on_gpu else CPU_SIZE)
     name = "+".join(source.name for source in sources)
     suggestion = _suggestion_lines(settings, name, inspection, size, on_gpu)
-    print("\n".join([name, *summary_lines(inspection, size), *suggestion]))
+    print_lines([name, *summary_lines(inspection, size), *suggestion])
     if settings.out:
         chosen = choose_images(inspection, settings.count, settings.seed)
         with without_pillow_warnings():
             sheet = contact_sheet(listings, chosen, size, inspection.channels, settings.background)
         with atomic_file(settings.out) as partial:
             labelled(enlarged(sheet), f"original | as training sees it, {size} x {size}").save(partial, "PNG")
-        print(f"{settings.out}: {len(chosen)} images")
+        print_now(f"{settings.out}: {len(chosen)} images")
 
 
 def print_summary(settings: InspectSettings) -> None:

@@ -10,10 +10,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from wgan_dist.distributed.launcher import is_first_on_machine
 from wgan_dist.distributed.process_group import World, host_group, world
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import make_folder
+from wgan_dist.utils.process import is_first_on_machine
 
 
 def micro_batch_slices(batch_size: int, accumulation: int, world: World, setting: str = "batch_size") -> list[slice]:

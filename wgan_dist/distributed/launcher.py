@@ -80,6 +80,12 @@ def check_launcher() -> None:
     Raises:
         UserError: For the first setting that is not honoured; the message names it and what to use instead.
     """
+    missing = [name for name in ("RANK", "WORLD_SIZE") if name not in os.environ]
+    if "LOCAL_RANK" in os.environ and missing:
+        raise UserError(
+            f"LOCAL_RANK={os.environ['LOCAL_RANK']} without {' and '.join(missing)}: expected all of them, which "
+            "launchers set, or none; unset LOCAL_RANK to start one process"
+        )
     for variable, refused in _REFUSED.items():
         if _is_on(variable, refused.accepted):
             raise UserError(
@@ -102,14 +108,6 @@ def uses_cpu() -> bool:
 def is_launched() -> bool:
     """Return whether torchrun or accelerate started this process. Both set OMP_NUM_THREADS=1 unless it is set."""
     return "LOCAL_RANK" in os.environ or "ACCELERATE_MIXED_PRECISION" in os.environ
-
-
-def is_first_on_machine() -> bool:
-    """Return whether this is the first process on its machine, as one without a launcher is.
-
-    If SLURM binds one GPU to each task, LOCAL_RANK is 0 in all of them and SLURM_LOCALID counts them.
-    """
-    return {os.environ.get(name, "0") for name in ("LOCAL_RANK", "SLURM_LOCALID")} == {"0"}
 
 
 def cores_per_process() -> int:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from wgan_dist.config.programs import is_program
+from wgan_dist.utils import files
 from wgan_dist.utils.errors import UserError
 
 # The numbers of images of the first calls: two of them tell a free batch size from a fixed one.
@@ -35,7 +36,7 @@ class Extractor:
 def read_file(setting: str, path: Path) -> bytes:
     """Read a file that a setting names; raises UserError if that fails."""
     try:
-        return path.read_bytes()
+        return files.read_file(path, files.MAX_WEIGHT_BYTES)
     except OSError as error:
         raise UserError(f"{setting}={path}: cannot be read: {error.strerror}") from error
 
@@ -61,6 +62,7 @@ def _open_onnx(content: bytes) -> Callable[[Tensor], Any]:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 4  # it would print names of the file as they are; its exceptions say the same
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     inputs = [(value.name, value.type) for value in session.get_inputs()]
     if len(inputs) != 1 or inputs[0][1] != "tensor(uint8)" or len(session.get_outputs()) != 1:

@@ -11,6 +11,7 @@ from wgan_dist.evaluation.metric_set import reasons_in_words
 from wgan_dist.evaluation.protocol import compared_samples
 from wgan_dist.tracking.metric_names import METRICS
 from wgan_dist.utils.errors import UserError
+from wgan_dist.utils.files import MAX_TEXT_BYTES, read_file
 
 FORMAT_VERSION = 1
 # How the protocol of a metric names the weights that were measured.
@@ -48,11 +49,11 @@ def make_result(about: Mapping[str, Any], values: Mapping[str, float], evaluator
 def with_earlier_metrics(result: Result, file: Path) -> Result:
     """Add metrics that are only in `file` to a result, if it is of the same generator and data."""
     try:
-        earlier = json.loads(file.read_text(encoding="utf-8"))
+        earlier = json.loads(read_file(file, MAX_TEXT_BYTES))
         if any(earlier[name] != result[name] for name in ("format", "sha256", "data_fingerprint")):
             return result
         metrics = earlier["metrics"] | result["metrics"]
-    except (OSError, ValueError, KeyError, TypeError):  # there is none, or it is damaged
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # there is none, or it is damaged
         return result
     skipped = {name: reason for name, reason in result["skipped"].items() if name not in metrics}
     return result | {"metrics": metrics, "skipped": skipped}
@@ -121,10 +122,10 @@ def _source_rows(results: list[Result]) -> list[str]:
     return [*_aligned(rows), *_protocols(results)]
 
 
-def table(results: list[Result]) -> str:
+def table(results: list[Result]) -> list[str]:
     """Format one result as a line for each metric, or several as a line for each source with the protocols below.
 
     ↓ marks metrics of which lower values are better, ↑ those of which higher ones are.
     """
     rows = _metric_rows(results[0]) if len(results) == 1 else _source_rows(results)
-    return "\n".join([*rows, *_skipped(results)])
+    return [*rows, *_skipped(results)]

@@ -11,6 +11,7 @@ from wgan_dist.config import Config
 from wgan_dist.models.from_config import ASSUMED_CHANNELS, network_specs
 from wgan_dist.models.layers import ConvDownsample, UpsampleConv
 from wgan_dist.models.registry import build_critic, build_generator
+from wgan_dist.utils.console import print_lines, print_now
 from wgan_dist.utils.errors import UserError
 
 COLUMNS = ("input_size", "output_size", "num_params", "mult_adds")
@@ -54,6 +55,7 @@ def tables(config: Config) -> dict[str, str]:
 
 def print_summary(config: Config) -> None:
     """Print the tables of both networks; raises UserError as `tables` does."""
-    print("\n\n".join(f"{name}\n{table}" for name, table in tables(config).items()))
+    text = "\n\n".join(f"{name}\n{table}" for name, table in tables(config).items())
+    print_lines(text.split("\n"))
     if config.spectral_norm != "none":
-        print(f"spectral_norm={config.spectral_norm} divides every weight by its spectral norm, which is not shown")
+        print_now(f"spectral_norm={config.spectral_norm} divides every weight by its spectral norm, which is not shown")

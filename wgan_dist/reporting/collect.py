@@ -18,7 +18,7 @@ from wgan_dist.reporting.frames import WEIGHTS, Frame, read_frames
 from wgan_dist.reporting.image_files import Picture, safe_name
 from wgan_dist.reporting.metric_table import MetricTable, metric_table, skipped_metrics
 from wgan_dist.reporting.options import ReportOptions
-from wgan_dist.reporting.run_data import RunData, read_best
+from wgan_dist.reporting.run_data import RunData
 from wgan_dist.reporting.samples import LatentSpace, NearestImages
 from wgan_dist.reporting.timing import NOT_RUN, Timer, Timing, exported_files
 from wgan_dist.tracking.progress import duration_text
@@ -129,7 +129,7 @@ def _seen_images(run: RunData) -> str:
 
 
 def _best_checkpoint(run: RunData) -> str:
-    best = read_best(run.folder)
+    best = run.best
     return f"{curves.metric_title(best.metric)}: {best.value:.4g} at step {best.step:,}" if best else MISSING
 
 

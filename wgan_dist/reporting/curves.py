@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from wgan_dist.config.fields import show
 from wgan_dist.reporting.image_files import safe_name
-from wgan_dist.reporting.run_data import Record, RunData
+from wgan_dist.reporting.run_data import RunData
 from wgan_dist.tracking.metric_names import (
     CRITIC,
     EXTRACTOR,
@@ -30,6 +30,7 @@ from wgan_dist.tracking.metric_names import (
     REAL_METRICS,
     real_name,
 )
+from wgan_dist.tracking.records import Record
 
 AXES = ("step", "time")
 FIGURE_INCHES, DOTS_PER_INCH, PADDING_INCHES = (4.1, 2.8), 190, 0.09

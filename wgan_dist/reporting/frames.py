@@ -2,6 +2,7 @@
 
 import io
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +11,16 @@ from PIL import Image, ImageOps
 from wgan_dist.checkpoints.run_dir import SAMPLES, is_inside
 from wgan_dist.reporting.image_files import Picture
 from wgan_dist.reporting.run_data import RunData
-from wgan_dist.utils.files import atomic_file
+from wgan_dist.utils.files import atomic_file, read_file
 from wgan_dist.utils.images import labelled, write_gif
 
 WEIGHTS = {"ema": "averaged weights", "raw": "last weights"}
 FRAME_MILLISECONDS = 400
-_FILE_NAME = re.compile(r"step-([0-9]+)-(ema|raw)\.png")
+_FILE_NAME = re.compile(r"step-([0-9]{1,18})-(ema|raw)\.png")
+# What a picture may have: a grid of 64 images of 512×512 has half of these pixels.
+MAX_PNG_BYTES, MAX_PIXELS = 1 << 27, 1 << 25
+# What Pillow raises for a file that is no picture, or too large a one.
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 @dataclass(frozen=True)
@@ -34,11 +39,24 @@ def evenly_spaced(count: int, limit: int) -> list[int]:
 
 
 def _read_png(path: Path) -> bytes:
-    """Return the content of a PNG file. Raises OSError, SyntaxError or ValueError, as Pillow does, if it is none."""
-    content = path.read_bytes()
-    with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
-        image.load()
+    """Return the content of a PNG file. Raises one of UNREADABLE if it is none, or has more than MAX_PIXELS."""
+    content = read_file(path, MAX_PNG_BYTES)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ValueError(f"{image.width}×{image.height} pixels")
+            image.load()
     return content
+
+
+def sample_files(run_dir: Path, weights: str) -> list[tuple[int, Path]]:
+    """Return the pictures of a run's fixed noise with `ema` or `raw` weights, each with its step, in their order."""
+    return sorted(
+        (int(match[1]), path)
+        for path in (run_dir / SAMPLES).glob(f"step-*-{weights}.png")
+        if (match := _FILE_NAME.fullmatch(path.name))
+    )
 
 
 def read_frames(run: RunData, weights: str, limit: int, folder: str) -> tuple[list[Frame], list[str]]:
@@ -50,11 +68,7 @@ def read_frames(run: RunData, weights: str, limit: int, folder: str) -> tuple[li
         limit: The maximum number of frames.
         folder: The folder of the pictures within the report.
     """
-    files = sorted(
-        (int(match[1]), path)
-        for path in (run.folder / SAMPLES).glob(f"step-*-{weights}.png")
-        if (match := _FILE_NAME.fullmatch(path.name))
-    )
+    files = sample_files(run.folder, weights)
     frames, notes = [], []
     for step, path in (files[index] for index in evenly_spaced(len(files), limit)):
         if not is_inside(path, run.folder):  # a stranger's run must not show pictures of this machine
@@ -63,7 +77,7 @@ def read_frames(run: RunData, weights: str, limit: int, folder: str) -> tuple[li
         alt = f"Samples of {run.name} from fixed noise after {step:,} generator steps, {WEIGHTS[weights]}"
         try:
             frames.append(Frame(step, Picture(f"{folder}/{path.name}", _read_png(path), alt)))
-        except (OSError, SyntaxError, ValueError):
+        except UNREADABLE:
             notes.append(f"{SAMPLES}/{path.name} cannot be read")
     return frames, notes
 

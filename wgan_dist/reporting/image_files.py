@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+# The greatest width and height of a WebP.
+MAX_WEBP_SIDE = 16_383
 # A picture whose lossless WebP is larger than this is embedded with lossy compression; the PNG file stays exact.
 MAX_LOSSLESS_BYTES = 160 * 1024
 LOSSY_QUALITY = 88
@@ -27,7 +29,12 @@ class Picture:
 
     @property
     def uri(self) -> str:
-        """The picture as a data URI in WebP, which takes half of a PNG's size without loss and a tenth with loss."""
+        """The picture as a data URI in WebP, which takes half of a PNG's size without loss and a tenth with loss.
+
+        A picture that is too large for WebP stays a PNG.
+        """
+        if max(self.size) > MAX_WEBP_SIDE:
+            return data_uri("image/png", self.content)
         lossless, lossy = io.BytesIO(), io.BytesIO()
         with Image.open(io.BytesIO(self.content), formats=("PNG",)) as image:
             image.save(lossless, "WEBP", lossless=True)

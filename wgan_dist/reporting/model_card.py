@@ -2,6 +2,7 @@
 
 import html
 import math
+import urllib.parse
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ from wgan_dist.checkpoints.run_dir import SAMPLES
 from wgan_dist.config import Config, is_run
 from wgan_dist.config.fields import show
 from wgan_dist.config.network_choices import is_own_class
-from wgan_dist.reporting.run_data import Measurement, RunData, read_best, read_run
+from wgan_dist.reporting.frames import sample_files
+from wgan_dist.reporting.run_data import Measurement, RunData, read_run
 from wgan_dist.tracking.metric_names import METRICS, real_name
+from wgan_dist.utils.console import escape_unprintable
 from wgan_dist.utils.errors import UserError
-from wgan_dist.utils.files import write_text
+from wgan_dist.utils.files import MAX_TEXT_BYTES, read_file, write_text
 
 CARD_FILE = "README.md"
 TEMPLATE = Path(__file__).with_suffix(".md")
@@ -63,9 +66,14 @@ PIXELS = """ in [-1, 1]
 pixels = ((samples + 1) * 127.5).round().clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1)"""
 
 
+def _plain(text: Any) -> str:
+    """Return a text on one line without unprintable characters, for the metadata, which are YAML."""
+    return escape_unprintable(" ".join(str(text).split()))
+
+
 def _escape(text: Any) -> str:
-    """Return a text on one line in which nothing is Markdown or HTML, or ends the cell of a table."""
-    line = html.escape(" ".join(str(text).split()), quote=False)
+    """Return a text on one line in which nothing is Markdown or HTML, ends the cell of a table, or is unprintable."""
+    line = html.escape(_plain(text), quote=False)
     return "".join(f"\\{letter}" if letter in "\\`*_[]|#" else letter for letter in line)
 
 
@@ -77,8 +85,8 @@ def _metrics(run: RunData | None, description: Description) -> list[Measurement]
     if run is None:
         return []
     measured = [replace(metric, protocol=f"{metric.protocol}; data: {metric.data}") for metric in run.measurements]
-    if best := read_best(run.folder):
-        measured.append(replace(best, data=description.data))
+    if run.best:
+        measured.append(replace(run.best, data=description.data))
     own = {metric.metric for metric in measured if _is_own(metric, description)}
     last = next((record for record in reversed(run.records) if record.keys() & METRICS.keys()), {"step": 0})
     step, protocol = int(last["step"]), f"recorded in training, evaluation_images={run.config.evaluation_images:,}"
@@ -106,11 +114,11 @@ def _eval_results(metrics: list[Measurement], description: Description) -> list[
     return [
         EvalResult(
             task_type="other" if description.makes_points else TASK,
-            dataset_type=DATASETS.get(metric.data, metric.data),
-            dataset_name=metric.data,
-            metric_type=metric.metric,
+            dataset_type=DATASETS.get(metric.data, _plain(metric.data)),
+            dataset_name=_plain(metric.data),
+            metric_type=_plain(metric.metric),
             metric_value=metric.value,
-            metric_args={"protocol": metric.protocol},
+            metric_args={"protocol": _plain(metric.protocol)},
         )
         for metric in own.values()
     ]
@@ -120,7 +128,7 @@ def _license_fields(name: str) -> tuple[str | None, str | None]:
     """Return the metadata `license` and `license_name` of an SPDX name."""
     if not name:
         return None, None
-    return (name.lower(), None) if name.lower() in LICENSES else ("other", name)
+    return (name.lower(), None) if name.lower() in LICENSES else ("other", _plain(name))
 
 
 def _tags(description: Description, run: RunData | None, graph: str) -> list[str]:
@@ -198,8 +206,8 @@ def _onnx_snippet(description: Description) -> str:
 
 def _newest_sample(run_dir: Path) -> str:
     """Return the path of the newest picture of samples within a run folder, empty if there is none."""
-    pictures = sorted((run_dir / SAMPLES).glob("step-*-ema.png"))
-    return f"{SAMPLES}/{pictures[-1].name}" if pictures else ""
+    files = sample_files(run_dir, "ema")
+    return f"{SAMPLES}/{files[-1][1].name}" if files else ""
 
 
 def _template_values(description: Description, run: RunData | None) -> dict[str, Any]:
@@ -230,7 +238,7 @@ def build_card(description: Description, run: RunData | None, picture: str, grap
             none.
     """
     try:
-        title = " ".join(description.description.split()) or f"GAN of {description.data}"
+        title = _plain(description.description) or f"GAN of {_plain(description.data)}"
         metrics = _metrics(run, description)
         license, license_name = _license_fields(description.license)
         metadata = ModelCardData(
@@ -247,7 +255,7 @@ def build_card(description: Description, run: RunData | None, picture: str, grap
         values = _template_values(description, run) | {"title": title, "metrics": metrics}
     except (TypeError, ValueError, KeyError, AttributeError) as error:  # any text may stand in a file
         raise UserError(f"the description of the generator is damaged: {error}") from error
-    values |= {"picture": picture, "graph": graph, "mark": MARK, "escape": _escape}
+    values |= {"picture": urllib.parse.quote(picture), "graph": graph, "mark": MARK, "escape": _escape}
     return ModelCard.from_template(metadata, template_path=str(TEMPLATE), **values)
 
 
@@ -269,13 +277,23 @@ def card_text(path: Path, picture: str | None = None, weights: str = "ema", grap
     return str(build_card(description, run, picture, graph))
 
 
+def _is_replaceable(path: Path) -> bool:
+    """Return whether there is no file of this path, or one that wgan_dist wrote."""
+    try:
+        return MARK.encode() in read_file(path, MAX_TEXT_BYTES)
+    except FileNotFoundError:
+        return True
+    except OSError:  # a folder, a pipe, or more than a text
+        return False
+
+
 def save_card(folder: Path, text: str) -> Path | None:
     """Write a card as README.md of `folder`, unless there is one that wgan_dist did not write; return its path or None.
 
     Raises UserError if the file cannot be written.
     """
     path = folder / CARD_FILE
-    if path.is_dir() or path.exists() and MARK not in path.read_text(encoding="utf-8", errors="replace"):
+    if not _is_replaceable(path):
         return None
     write_text(path, f"{text.rstrip()}\n")
     return path

@@ -14,12 +14,12 @@ from wgan_dist.checkpoints.run_dir import CHECKPOINTS, EVALUATIONS, METRICS_FILE
 from wgan_dist.config import CONFIG_FILE, Config, read_recipe
 from wgan_dist.config.fields import typed_values
 from wgan_dist.evaluation.metric_set import reasons_in_words
+from wgan_dist.tracking.records import DAMAGED, Record, parse_record, to_count, to_float
 from wgan_dist.utils.errors import UserError
+from wgan_dist.utils.files import MAX_TEXT_BYTES, read_file
 
-# One line of metrics.jsonl. A value that was not finite is NaN.
-Record = dict[str, float]
-# What JSON of the wrong form raises while it is read.
-DAMAGED = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
+# The bytes and records that are read of a run, and the damaged lines whose numbers are named.
+MAX_SHOWN_BYTES, MAX_RECORDS, NAMED_LINES = 1 << 28, 250_000, 10
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ class RunData:
         config: The settings of the run.
         records: The records of metrics.jsonl, in the order in which they were written.
         measurements: The metrics in `evaluations/`.
+        best: The metric that selected the best checkpoint, if there is one.
         skipped: The reasons why metrics were not measured, each with the names of the metrics.
         notes: The files and lines that could not be read.
     """
@@ -66,6 +67,7 @@ class RunData:
     config: Config
     records: tuple[Record, ...]
     measurements: tuple[Measurement, ...]
+    best: Measurement | None
     skipped: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -77,64 +79,57 @@ class RunData:
         return max([0, *recorded, *(position[0] for position in positions if position)])
 
 
-def _to_float(value: Any) -> float:
-    if value is None:
-        return math.nan
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError
-    return float(value)
+def _damaged_lines(numbers: list[int]) -> str:
+    more = len(numbers) - NAMED_LINES
+    return ", ".join(map(str, numbers[:NAMED_LINES])) + (f" and {more:,} more" if more > 0 else "")
 
 
-def _to_step(value: Any) -> int:
-    if type(value) is not int or value < 0:
-        raise TypeError
-    return value
-
-
-def _parse_record(line: bytes) -> Record:
-    record = {str(name): _to_float(value) for name, value in json.loads(line).items()}
-    if not record["step"] >= 0:
-        raise ValueError
-    "".join(record).encode()  # JSON may contain lone surrogates, which UTF-8 cannot encode: raises ValueError
-    return record
+def _parse_records(lines: list[bytes]) -> tuple[list[Record], list[int]]:
+    """Return the records of lines, and the numbers of damaged lines from 1 on."""
+    records, damaged = [], []
+    for number, line in enumerate(lines, start=1):
+        try:
+            records.append(parse_record(line))
+        except DAMAGED:
+            damaged.append(number)
+    return records, damaged
 
 
 def read_records(path: Path) -> tuple[list[Record], list[str]]:
     """Return the records of a metrics.jsonl, and notes on damaged lines and values that are not finite.
 
-    A missing file gives no records and a note.
+    A file that is missing or cannot be read gives no records and a note; one of very many lines gives the first.
     """
     try:
-        lines = path.read_bytes().splitlines()
+        lines = read_file(path, MAX_SHOWN_BYTES).split(b"\n", MAX_RECORDS)
     except FileNotFoundError:
         return [], [f"{path.name} does not exist: nothing has been recorded yet"]
     except OSError as error:
         return [], [f"{path.name} cannot be read: {error.strerror}"]
-    records, damaged, notes = [], [], []
-    for number, line in enumerate(lines, start=1):
-        try:
-            records.append(_parse_record(line))
-        except DAMAGED:
-            damaged.append(str(number))
-    if damaged:
-        notes.append(f"{path.name}: damaged lines were left out: {', '.join(damaged)}")
+    rest = lines.pop()  # empty after the last line break
+    if rest and len(lines) < MAX_RECORDS:
+        lines, rest = [*lines, rest], b""
+    records, damaged = _parse_records(lines)
     not_finite = sum(math.isnan(value) for record in records for value in record.values())
-    if not_finite:
-        notes.append(f"{path.name}: {not_finite} values are not finite; the curves have gaps there")
-    return records, notes
+    notes = {
+        f"{path.name}: the lines after the first {MAX_RECORDS:,} were left out": rest,
+        f"{path.name}: damaged lines were left out: {_damaged_lines(damaged)}": damaged,
+        f"{path.name}: {not_finite} values are not finite; the curves have gaps there": not_finite,
+    }
+    return records, [note for note, holds in notes.items() if holds]
 
 
 def _real_value(result: dict[str, Any]) -> float:
-    return _to_float(result["real_against_real"]["value"]) if "real_against_real" in result else math.nan
+    return to_float(result["real_against_real"]["value"]) if "real_against_real" in result else math.nan
 
 
 def _parse_measurements(evaluation: dict[str, Any]) -> list[Measurement]:
     data, source, weights = (str(evaluation[name]) for name in ("data", "source", "weights"))
-    step = None if evaluation.get("step") is None else _to_step(evaluation["step"])
+    step = None if evaluation.get("step") is None else to_count(evaluation["step"])
     return [
         Measurement(
             metric=str(metric),
-            value=_to_float(result["value"]),
+            value=to_float(result["value"]),
             real=_real_value(result),
             protocol=str(result["protocol"]),
             data=data,
@@ -153,7 +148,7 @@ def read_evaluations(folder: Path) -> tuple[list[Measurement], list[str], list[s
     notes: list[str] = []
     for path in sorted(folder.glob(f"{EVALUATIONS}/*.json")):
         try:
-            evaluation = json.loads(path.read_bytes())
+            evaluation = json.loads(read_file(path, MAX_TEXT_BYTES))
             measurements += _parse_measurements(evaluation)
             skipped += reasons_in_words({str(name): str(why) for name, why in evaluation["skipped"].items()})
         except OSError as error:
@@ -163,14 +158,27 @@ def read_evaluations(folder: Path) -> tuple[list[Measurement], list[str], list[s
     return measurements, list(dict.fromkeys(skipped)), notes
 
 
-def read_best(folder: Path) -> Measurement | None:
-    """Return the metric that selected a run's best checkpoint, None if there is none. Its data are not stored."""
+def _parse_best(content: bytes) -> Measurement:
+    best = json.loads(content)
+    value, step = to_float(best["value"]), to_count(best["step"])
+    if math.isnan(value):
+        raise ValueError("the best value is not finite")
+    return Measurement(str(best["metric"]), value, math.nan, str(best["protocol"]), "", BEST_GENERATOR, "ema", step)
+
+
+def read_best(folder: Path) -> tuple[Measurement | None, list[str]]:
+    """Return the metric that selected a run's best checkpoint, None if there is none, and notes on a damaged file.
+
+    The data of the metric are not stored.
+    """
     try:
-        best = json.loads((folder / BEST_FILE).read_bytes())
-        value, step = _to_float(best["value"]), _to_step(best["step"])
-        return Measurement(str(best["metric"]), value, math.nan, str(best["protocol"]), "", BEST_GENERATOR, "ema", step)
-    except (OSError, *DAMAGED):
-        return None
+        return _parse_best(read_file(folder / BEST_FILE, MAX_TEXT_BYTES)), []
+    except FileNotFoundError:
+        return None, []
+    except OSError as error:
+        return None, [f"{BEST_FILE} cannot be read: {error.strerror}"]
+    except DAMAGED:
+        return None, [f"{BEST_FILE} is damaged and was left out"]
 
 
 def read_run(folder: Path, name: str) -> RunData:
@@ -181,7 +189,17 @@ def read_run(folder: Path, name: str) -> RunData:
         raise UserError(f"{folder / CONFIG_FILE}: {error}") from error
     records, notes = read_records(folder / METRICS_FILE)
     measurements, skipped, damaged = read_evaluations(folder)
-    return RunData(folder, name, config, tuple(records), tuple(measurements), tuple(skipped), (*notes, *damaged))
+    best, damaged_best = read_best(folder)
+    return RunData(
+        folder=folder,
+        name=name,
+        config=config,
+        records=tuple(records),
+        measurements=tuple(measurements),
+        best=best,
+        skipped=tuple(skipped),
+        notes=(*notes, *damaged, *damaged_best),
+    )
 
 
 def short_names(folders: list[Path]) -> list[str]:

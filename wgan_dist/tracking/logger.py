@@ -2,7 +2,7 @@
 
 import json
 import math
-import sys
+import textwrap
 import typing
 import warnings
 from pathlib import Path
@@ -18,9 +18,11 @@ from wgan_dist.config import Config, as_dict, to_yaml
 from wgan_dist.config.fields import show
 from wgan_dist.tracking.metric_names import METRICS, RECORDED, TRAINING_METRICS
 from wgan_dist.tracking.progress import ProgressLine
+from wgan_dist.tracking.records import DAMAGED, parse_record
 from wgan_dist.tracking.trackers import Trackers
+from wgan_dist.utils.console import escape_unprintable, print_to_stderr
 from wgan_dist.utils.errors import UserError
-from wgan_dist.utils.files import atomic_file, sync, write_bytes
+from wgan_dist.utils.files import MAX_RECORD_BYTES, atomic_file, read_file, sync, write_bytes
 from wgan_dist.utils.images import enlarged, to_image
 
 # The columns of TensorBoard's table of runs: it shows the last value of each.
@@ -29,13 +31,10 @@ TABLE_TAGS = (TRAINING_METRICS["wasserstein"].tensorboard_tag, *(metric.tensorbo
 CRITIC_CHART = {"critic": {"Wasserstein estimate": ["Multiline", ["critic/wasserstein_estimate.*"]]}}
 
 
-def _step_of(line: bytes, path: Path) -> int:
+def _step_of(line: bytes, path: Path) -> float:
     try:
-        step = json.loads(line)["step"]
-        if type(step) is not int:
-            raise TypeError
-        return step
-    except (ValueError, KeyError, TypeError) as error:
+        return parse_record(line)["step"]
+    except DAMAGED as error:
         raise UserError(f"{path}: damaged line {line[:80]!r}; move the file away to resume without it") from error
 
 
@@ -43,12 +42,16 @@ def drop_records_after(path: Path, step: int) -> None:
     """Drop the records after `step` and an incomplete last line: a resumed run records these steps again.
 
     Raises:
-        UserError: If a complete line is not a record.
+        UserError: If a complete line is not a record, and for a file that cannot be read.
     """
-    if path.exists():
-        lines = path.read_bytes().splitlines(keepends=True)
-        complete = [line for line in lines if line.endswith(b"\n")]
-        write_bytes(path, b"".join(line for line in complete if _step_of(line, path) <= step))
+    try:
+        content = read_file(path, MAX_RECORD_BYTES)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}; move it away to resume without it") from error
+    complete = [line for line in content.splitlines(keepends=True) if line.endswith(b"\n")]
+    write_bytes(path, b"".join(line for line in complete if _step_of(line, path) <= step))
 
 
 def settings_table(config: Config) -> dict[str, bool | float | str]:
@@ -58,7 +61,9 @@ def settings_table(config: Config) -> dict[str, bool | float | str]:
     """
     types = typing.get_type_hints(Config)
     return {
-        name: getattr(config, name) if types[name] in (bool, int, float) else show(getattr(config, name))
+        name: getattr(config, name)
+        if types[name] in (bool, int, float)
+        else escape_unprintable(show(getattr(config, name)))
         for name in as_dict(config)
     }
 
@@ -85,7 +90,9 @@ class MetricLogger:
         if fresh:
             if config.holdout:
                 self.writer.add_custom_scalars(CRITIC_CHART)
-            self.writer.add_text("config", f"```yaml\n{to_yaml(config)}\n```")
+            self.writer.add_text(
+                "config", textwrap.indent(to_yaml(config), "    ")
+            )  # a block that no text in it can end
             self._add_settings(config)
         self.metrics_path = run_dir / METRICS_FILE
         drop_records_after(self.metrics_path, step)
@@ -108,7 +115,7 @@ class MetricLogger:
             try:
                 self.writer.add_graph(generator, z)
             except RuntimeError as error:
-                print(f"TensorBoard shows no model graph: {error}", file=sys.stderr)
+                print_to_stderr(f"TensorBoard shows no model graph: {error}")
 
     def record(self, record: dict[str, Any]) -> None:
         """Write a record of metrics: a line of metrics.jsonl, points of curves, the progress line.

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from wgan_dist.tracking.metric_names import RECORDED
-from wgan_dist.utils.console import STARTED, print_now
+from wgan_dist.utils.console import STARTED, print_now, rewrite_line
 from wgan_dist.utils.remaining_time import RemainingTime
 
 # The units of a duration with their seconds, from the greatest on.
@@ -64,7 +64,7 @@ class ProgressLine:
             values.append(f"{skipped} updates skipped")
         step = record["step"]
         line = f"step {step}/{self.total_steps}  {' '.join(values)}  {self._remaining(step)} remaining"
-        print_now(f"\r\x1b[K{line}" if self.rewrites else line, end="" if self.rewrites else "\n")
+        (rewrite_line if self.rewrites else print_now)(line)
 
     def close(self) -> None:
         """End the line that is rewritten."""

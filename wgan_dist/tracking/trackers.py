@@ -1,6 +1,5 @@
 """Experiment trackers besides TensorBoard: those that accelerate knows or that are registered with it."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker, get_available_trackers
 from accelerate.utils import LoggerType
 
+from wgan_dist.utils.console import print_to_stderr
 from wgan_dist.utils.errors import UserError
 
 PROJECT = "wgan_dist"
@@ -67,9 +67,7 @@ class Trackers:
                 tracker.log(dict(values), step=step)
             except Exception as error:
                 del self.started[name]
-                print(
-                    f"trackers: {name} failed and is left out from step {step} on: {_one_line(error)}", file=sys.stderr
-                )
+                print_to_stderr(f"trackers: {name} failed and is left out from step {step} on: {_one_line(error)}")
 
     def finish(self) -> None:
         """Close every tracker; one that cannot be closed gives a warning."""
@@ -77,5 +75,5 @@ class Trackers:
             try:
                 tracker.finish()
             except Exception as error:
-                print(f"trackers: {name} could not be closed: {_one_line(error)}", file=sys.stderr)
+                print_to_stderr(f"trackers: {name} could not be closed: {_one_line(error)}")
         self.started.clear()

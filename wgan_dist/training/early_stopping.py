@@ -1,15 +1,15 @@
 """Early stopping: when a run ends before its last step. What decides is in the run's folder already."""
 
-import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from wgan_dist.checkpoints.train_state import Best
 from wgan_dist.config import Config
 from wgan_dist.evaluation.evaluator import Evaluator
+from wgan_dist.tracking.records import parse_record
 from wgan_dist.training.schedule import Schedule
 from wgan_dist.utils.errors import UserError
+from wgan_dist.utils.files import MAX_RECORD_BYTES, read_file
 
 # The held-out estimate is flat if the means of both halves of the patience differ by less than this share.
 FLAT = 0.02
@@ -21,9 +21,8 @@ def history(metrics_file: Path, name: str, after: int, last: int) -> list[tuple[
     """Return (step, value) of the records of a metric with after < step ≤ last; NaN for values that were not finite."""
     if not metrics_file.exists():
         return []
-    records = [json.loads(line) for line in metrics_file.read_text(encoding="utf-8").splitlines()]
-    values = [(record["step"], record[name]) for record in records if name in record and after < record["step"] <= last]
-    return [(step, math.nan if value is None else float(value)) for step, value in values]
+    records = map(parse_record, read_file(metrics_file, MAX_RECORD_BYTES).splitlines())
+    return [(int(each["step"]), each[name]) for each in records if name in each and after < each["step"] <= last]
 
 
 def is_flat(values: list[tuple[int, float]], middle: float) -> bool:

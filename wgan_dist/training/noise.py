@@ -2,7 +2,6 @@
 
 import functools
 import math
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from wgan_dist.losses.gradient_penalty import Penalty
 from wgan_dist.losses.modules import CriticMasks
 from wgan_dist.training.prefetcher import Prefetcher
 from wgan_dist.utils import rng, table_draws
+from wgan_dist.utils.console import print_to_stderr
 
 # Rate and shape of one sample's values, for each dropout layer of a network.
 Dropouts = Sequence[tuple[float, tuple[int, ...]]]
@@ -271,4 +271,4 @@ class TrainingNoise:
 
 def _warn(text: str) -> None:
     if distributed.world().is_main:
-        print(text, file=sys.stderr)
+        print_to_stderr(text)

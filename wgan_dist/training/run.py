@@ -29,16 +29,16 @@ from wgan_dist.training.environment import describe_environment, idle_gpus, miss
 from wgan_dist.training.init_from import init_from
 from wgan_dist.training.resume import find_checkpoint, resume
 from wgan_dist.training.trainer import Trainer
-from wgan_dist.utils.console import note, print_now
+from wgan_dist.utils.console import note, print_lines
 from wgan_dist.utils.device_settings import device_settings
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import write_text
 
 
-def print_main(text: str) -> None:
-    """Print on the first process only."""
+def print_main(*lines: str) -> None:
+    """Print lines on the first process only."""
     if distributed.world().is_main:
-        print_now(text)
+        print_lines(lines)
 
 
 def open_data(config: Config) -> Dataset:
@@ -210,8 +210,8 @@ def print_results(run_dir: Path, config: Config) -> None:
     ckpt = shlex.quote(f"--ckpt={run_dir}")
     ckpt += f" --generator={config.generator}" if is_own_class(config.generator) else ""
     print_main(
-        f"done: {run_dir}/{EMA_FILE}, pictures in {run_dir}/{SAMPLES}/\n"
-        f"  python -m wgan_dist.sample {ckpt} --out=grid.png\n"
-        f"  python -m export.onnx {ckpt} --out=generator.onnx\n"
-        f"  tensorboard --logdir {shlex.quote(f'{run_dir}/tensorboard')}"
+        f"done: {run_dir}/{EMA_FILE}, pictures in {run_dir}/{SAMPLES}/",
+        f"  python -m wgan_dist.sample {ckpt} --out=grid.png",
+        f"  python -m export.onnx {ckpt} --out=generator.onnx",
+        f"  tensorboard --logdir {shlex.quote(f'{run_dir}/tensorboard')}",
     )

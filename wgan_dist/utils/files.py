@@ -1,5 +1,6 @@
-"""Atomic writes: a file or folder appears under its name complete and on the disk, or not at all."""
+"""Atomic writes: a file or folder appears under its name complete and on the disk, or not at all. Bounded reads."""
 
+import errno
 import os
 import re
 import secrets
@@ -146,9 +147,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str, mode: int = SHARED) -> None:
-    """Write `text` to `path` as UTF-8, atomically; `mode` as in `atomic_file`."""
+    """Write `text` to `path` as UTF-8, atomically; `mode` as in `atomic_file`.
+
+    What a name in another encoding holds besides becomes \\udcff.
+    """
     with atomic_file(path, mode) as partial:
-        partial.write_text(text, encoding="utf-8", newline="\n")
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def write_bytes(path: Path, content: bytes, mode: int = SHARED) -> None:
@@ -161,3 +165,27 @@ def copy_file(source: Path, path: Path) -> None:
     """Copy `source` to `path` atomically and without holding it in memory. Raises OSError if there is no `source`."""
     with source.open("rb") as content, atomic_file(path) as partial, partial.open("wb") as copy:
         shutil.copyfileobj(content, copy)
+
+
+# The most bytes of a file of text, of the records of a run, and of weights.
+MAX_TEXT_BYTES, MAX_RECORD_BYTES, MAX_WEIGHT_BYTES = 1 << 24, 1 << 30, 1 << 34
+
+
+def read_file(path: Path, limit: int) -> bytes:
+    """Return the content of a regular file of at most `limit` bytes.
+
+    The folder of a stranger may hold a pipe, which never answers, a device without an end, or a file of any size, under
+    the name of any file.
+
+    Raises:
+        OSError: For a file that cannot be read, is not a regular one, or is larger. `strerror` says which.
+    """
+    # Opening a pipe waits for its other end unless it is told not to.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    with open(os.open(path, flags), "rb") as file:  # noqa: PTH123 of a descriptor
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        if status.st_size > limit:
+            raise OSError(errno.EFBIG, f"it has {status.st_size:,} bytes, more than {limit:,}", str(path))
+        return file.read(limit)

@@ -1,4 +1,4 @@
-"""The end of a command's process."""
+"""The process of a command: whether others of its machine do the same, and its end."""
 
 import atexit
 import os
@@ -6,6 +6,20 @@ import sys
 from typing import NoReturn
 
 _exit_status: int | None = None
+
+
+def _is_one_of_several() -> bool:
+    """Return whether a launcher started this process; one of its variables may be left over, but it sets all three."""
+    return {"LOCAL_RANK", "RANK", "WORLD_SIZE"} <= os.environ.keys()
+
+
+def is_first_on_machine() -> bool:
+    """Return whether this is the first process on its machine, as one without a launcher is.
+
+    If SLURM binds one GPU to each task, LOCAL_RANK is 0 in all of them and SLURM_LOCALID counts them.
+    """
+    local = {os.environ.get(name, "0") for name in ("LOCAL_RANK", "SLURM_LOCALID")}
+    return local == {"0"} or not _is_one_of_several()
 
 
 def exit_without_teardown(status: int = 0) -> NoReturn:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function, schedule
 
+from wgan_dist.utils.console import print_lines, print_now
 from wgan_dist.utils.files import atomic_file, write_text
 
 FOLDER, TRACE, TABLE = "profile", "rank-{rank}.pt.trace.json.gz", "phases.txt"
@@ -87,7 +88,7 @@ def recording(run_dir: Path, steps: int, rank: int, device: torch.device) -> Ite
             compressed.replace(partial)
         if rank == 0:
             write_text(folder / TABLE, table(averages))
-            print(f"\n{table(averages)}{folder}: traces, to open in ui.perfetto.dev", flush=True)
+            print_lines(["", *table(averages).splitlines(), f"{folder}: traces, to open in ui.perfetto.dev"])
 
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it reports a missing GPU as an error
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
@@ -99,4 +100,4 @@ def recording(run_dir: Path, steps: int, rank: int, device: torch.device) -> Ite
     finally:
         _is_recording = False
     if rank == 0 and not was_recorded.is_set():
-        print(f"profile={steps}: the run ended before the first step to be recorded", flush=True)
+        print_now(f"profile={steps}: the run ended before the first step to be recorded")

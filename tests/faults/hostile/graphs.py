@@ -21,7 +21,11 @@ def graph(
     """An ONNX graph from z [n, 2] to images [n, 1, 2, 2]."""
     usual = [helper.make_node("MatMul", ["z", "w"], ["flat"]), helper.make_node("Reshape", ["flat", "to"], ["images"])]
     to = helper.make_tensor("to", TensorProto.INT64, [4], [-1, 1, 2, 2])
-    inputs = [helper.make_tensor_value_info(shape.get("input", "z"), shape.get("kind", TensorProto.FLOAT), ["n", 2])]
+    inputs = [
+        helper.make_tensor_value_info(
+            shape.get("input", "z"), shape.get("kind", TensorProto.FLOAT), ["n", shape.get("latents", 2)]
+        )
+    ]
     outputs = [helper.make_tensor_value_info("images", TensorProto.FLOAT, shape.get("out", ["n", 1, 2, 2]))]
     body = helper.make_graph(nodes or usual, "g", inputs, outputs, initializer=[*initial, to])
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid("evil", 1)]
@@ -39,6 +43,29 @@ def external(location: str) -> TensorProto:
 
 
 WEIGHT = helper.make_tensor("w", TensorProto.FLOAT, [2, 4], [0.1] * 8)
+
+
+def _endless_nodes() -> list[Any]:
+    """A loop without an end around the usual computation; it needs the constant `yes`."""
+    info = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["going"]), helper.make_node("Identity", ["x"], ["y"])],
+        "body",
+        [
+            info("number", TensorProto.INT64, []),
+            info("go", TensorProto.BOOL, []),
+            info("x", TensorProto.FLOAT, ["n", 4]),
+        ],
+        [info("going", TensorProto.BOOL, []), info("y", TensorProto.FLOAT, ["n", 4])],
+    )
+    return [
+        helper.make_node("MatMul", ["z", "w"], ["product"]),
+        helper.make_node("Loop", ["", "yes", "product"], ["flat"], body=body),
+        helper.make_node("Reshape", ["flat", "to"], ["images"]),
+    ]
+
+
+LOOP = _endless_nodes()
 
 
 def graphs(place: Path) -> Iterator[tuple[str, bytes]]:
@@ -81,6 +108,9 @@ def graphs(place: Path) -> Iterator[tuple[str, bytes]]:
         ("layout", "nhwc"),
     ):
         yield f"{key} {value}", graph([WEIGHT], {key: value})
+    yes = helper.make_tensor("yes", TensorProto.BOOL, [], [True])
+    yield "a loop without an end", graph([WEIGHT, yes], nodes=LOOP)
+    yield "2^31 latents", graph([WEIGHT], {"latent_dim": str(2**31)}, latents=2**31)
     yield "pickle", pickle_bomb(place)
     yield "zip", zip_bomb(place)
     yield "empty", b""

@@ -17,12 +17,12 @@ from wgan_dist.data.sources.base import BadImageError, ImageListing, Source, ope
 from wgan_dist.data.sources.folder import list_files
 from wgan_dist.data.sources.paths import (
     error_line,
-    escape_unprintable,
     expand_home,
     hash_of,
     name_of_path,
     size_and_mtime,
 )
+from wgan_dist.utils.console import escape_unprintable
 from wgan_dist.utils.errors import UserError
 
 HUB, OFFLINE = "huggingface.co", "HF_HUB_OFFLINE"

@@ -6,16 +6,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from wgan_dist.utils.console import escape_unprintable
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import make_private_folder
-
-
-def escape_unprintable(text: str) -> str:
-    """Return `text` with every unprintable character written as an escape sequence.
-
-    Names in a data set must not move the terminal's cursor or break a message into lines.
-    """
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def error_line(error: BaseException) -> str:

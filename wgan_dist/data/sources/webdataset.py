@@ -13,13 +13,13 @@ from wgan_dist.data.sources.archives import TAR, Member, list_members, tar_membe
 from wgan_dist.data.sources.base import ImageListing, Source
 from wgan_dist.data.sources.other_files import count_by_suffix, may_be_image
 from wgan_dist.data.sources.paths import (
-    escape_unprintable,
     expand_home,
     hash_of,
     is_hidden,
     name_of_path,
     size_and_mtime,
 )
+from wgan_dist.utils.console import escape_unprintable
 from wgan_dist.utils.errors import UserError
 
 # The keys of a sample's image; all other files of a sample, such as labels, are left out.
