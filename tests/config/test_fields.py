@@ -220,7 +220,7 @@ SHARES = st.floats(0, 1, exclude_max=True)
         flag=st.booleans(),
         whole=st.integers(-3, 2**53),
         number=st.floats(0, 1, exclude_min=True, exclude_max=True),
-        word=st.text(),
+        word=st.text(st.characters(exclude_characters="\0")),
         kind=st.sampled_from(["one", "two"]),
         names=st.lists(NAMES, min_size=1, max_size=3).map(tuple),
         pair=st.tuples(SHARES, SHARES),

@@ -87,7 +87,7 @@ def test_what_is_recorded_reaches_a_tracker_and_nothing_twice(
 ) -> None:
     settings = tiny | FEW | {"run_dir": str(tmp_path / "run"), "trackers": "keeper"}
     train(settings)
-    train({"run_dir": str(tmp_path / "run"), "resume": "true", "max_steps": "4"})
+    train({"run_dir": str(tmp_path / "run"), "resume": "true", "trackers": "keeper", "max_steps": "4"})
     of_first, of_second = registered.calls[:6], registered.calls[6:]
     assert [kind for kind, _ in of_first] == ["project", "settings", "log", "log", "log", "finish"]
     assert [kind for kind, _ in of_second] == ["project", "settings", "log", "finish"]
