@@ -209,7 +209,7 @@ def test_an_unknown_name_without_a_neighbour_lists_what_is_known() -> None:
 
 
 # Without commas, which separate names, and brackets, which may enclose a list.
-NAMES = st.text(st.characters(codec="utf-8", exclude_characters=",()[]{"), min_size=1).map(str.strip).filter(bool)
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters=",()[]{\0"), min_size=1).map(str.strip).filter(bool)
 SHARES = st.floats(0, 1, exclude_max=True)
 
 
