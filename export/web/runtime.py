@@ -10,7 +10,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from wgan_dist.data.sources.paths import cache_folder
+from wgan_dist.data.sources.paths import cache_folder, expand_home
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import write_bytes
 
@@ -69,12 +69,12 @@ def _pack(folder: Path) -> Path:
 
 def _archive(cache_dir: str) -> Path:
     """Return the checked archive in the cache, after downloading it if it is not there yet."""
-    cached = cache_folder(cache_dir) / ARCHIVE
+    cached = expand_home(cache_dir, f"cache_dir={cache_dir}") / ARCHIVE
     if not cached.is_file():
         with tempfile.TemporaryDirectory() as folder:
             downloaded = _pack(Path(folder))
             _check(downloaded, "the download was not kept")
-            write_bytes(cached, downloaded.read_bytes())
+            write_bytes(cache_folder(cache_dir) / ARCHIVE, downloaded.read_bytes())
     _check(cached, "delete the file to download it again")
     return cached
 

@@ -468,6 +468,8 @@ def test_a_result_is_written_into_the_run_that_was_named_and_nowhere_else(
     run: Path, cache_dir: Path, tmp_path: Path
 ) -> None:
     stranger, mine = (Path(shutil.copytree(run, tmp_path / name)) for name in ("stranger", "mine"))
+    for folder in (stranger, mine):
+        shutil.rmtree(folder / EVALUATIONS, ignore_errors=True)
     flags = {"ckpt": str(stranger), "metrics": "diversity", "count": "4", "cache_dir": str(cache_dir)}
     (stranger / generator_file.EMA_FILE).unlink()
     (stranger / generator_file.EMA_FILE).symlink_to(mine / generator_file.EMA_FILE)
