@@ -111,7 +111,7 @@ def _measure(settings: EvaluateSettings, config: Config, samples: LoadedSamples,
     device = torch.device("cpu" if distributed.uses_cpu() else "cuda")
     config = dataclasses.replace(config, evaluation_images=count)
     evaluator = make_evaluator(config, data, Split(split.training, split.training[:0]), device, settings.real_count)
-    asked = settings.real_count or count
+    asked = settings.real_count or settings.count or 0
     if isinstance(evaluator, ImageEvaluator) and evaluator.real_count < asked:
         note(f"{data.name} has {evaluator.real_count:,} images to compare with, fewer than the {asked:,} asked for")
     about = {name: value for name, value in vars(samples).items() if name not in ("shape", "draw")}

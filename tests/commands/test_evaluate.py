@@ -368,7 +368,8 @@ def test_what_differs_from_the_first_source_is_said_below_the_table() -> None:
 
 def test_a_table_of_one_says_what_was_measured_which_way_is_better_and_what_real_images_reach() -> None:
     found = result("a.onnx", {"fid": "so", "nearest_neighbour": "thus"}, {"kid": "no file"})
-    found["metrics"]["fid"] |= {"value": 31.25, "real_against_real": {"value": 4.5, "spread": 0.125}}
+    of_real = {"value": 4.5, "spread": 0.125, "first": 9, "second": 9}
+    found["metrics"]["fid"] |= {"value": 31.25, "real_against_real": of_real}
     assert [" ".join(line.split()) for line in table([found])] == [
         "a.onnx, step 1,000, averaged weights, float32",
         "metric value real against real generated real protocol",
@@ -376,6 +377,8 @@ def test_a_table_of_one_says_what_was_measured_which_way_is_better_and_what_real
         "nearest_neighbour 1 9 9 thus",
         "not kid: no file",
     ]
+    of_real |= {"first": 4, "second": 5}  # the data have too few images
+    assert "4.5 ± 0.12 (4 against 5)" in table([found])[2]
 
 
 def test_a_set_is_at_distance_zero_from_itself_and_its_order_does_not_matter(
@@ -427,7 +430,7 @@ def test_fewer_images_than_asked_for_are_said(
     )
     said = capsys.readouterr().err
     assert f"samples={more}: has 40 images, fewer than count=4,096" in said
-    assert "few has 20 images to compare with, fewer than the 40 asked for" in said
+    assert "few has 20 images to compare with, fewer than the 4,096 asked for" in said
 
 
 def test_a_run_is_measured_by_its_own_data_from_any_folder(

@@ -92,7 +92,7 @@ BEST = {"metric": "fid", "value": 3.5, "step": 4, "protocol": "p"}
 def test_a_damaged_best_value_is_left_out_and_noted(content: bytes, tmp_path: Path) -> None:
     folder = write_run(tmp_path / "a", [])
     (folder / "best.json").write_text(json.dumps(BEST))
-    assert read_run(folder, "a").best == Measurement("fid", 3.5, math.nan, "p", "", "best.safetensors", "ema", 4)
+    assert read_run(folder, "a").best == Measurement("fid", 3.5, math.nan, "", "p", "", "best.safetensors", "ema", 4)
     (folder / "best.json").write_bytes(content)
     run = read_run(folder, "a")
     assert (run.best, run.notes) == (None, ("best.json is damaged and was left out",))
@@ -127,7 +127,8 @@ def test_measurements_keep_their_source(tmp_path: Path) -> None:
     write_evaluation(run, "two", **found, skipped={"fid": "no weights", "kid": "no weights"})
     measurements, skipped, notes = read_evaluations(run)
     about = ("1,024 generated, 1,024 real", "digits", "generator.safetensors", "ema", 6000)
-    assert measurements[0] == Measurement("sliced_wasserstein", 16.9, 9.5, *about)
+    of_real = "1,024 real against 1,024 other real"
+    assert measurements[0] == Measurement("sliced_wasserstein", 16.9, 9.5, of_real, *about)
     assert (measurements[1].source, measurements[1].step) == ("g.onnx", None)
     assert math.isnan(measurements[1].value)
     assert math.isnan(measurements[1].real)

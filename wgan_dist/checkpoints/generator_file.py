@@ -212,9 +212,10 @@ def _stored_dtype(state: dict[str, Tensor]) -> torch.dtype:
     return next((value.dtype for value in state.values() if value.is_floating_point()), torch.float32)
 
 
-def _content(path: Path) -> bytes:
+def _content(path: Path, most: int = MAX_WEIGHT_BYTES) -> bytes:
+    """Return the first `most` bytes of a file."""
     try:
-        return read_file(path, MAX_WEIGHT_BYTES)
+        return read_file(path, MAX_WEIGHT_BYTES, most)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
 
@@ -225,7 +226,7 @@ def describe(path: Path) -> Description:
     Raises:
         UserError: As `load` does.
     """
-    return _read_description(path, _parse_about(path, _content(path)))
+    return _read_description(path, _parse_about(path, _content(path, 8 + MAX_HEADER_BYTES)))
 
 
 def load(path: Path, custom_class: str = "") -> Artifact:

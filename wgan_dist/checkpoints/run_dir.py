@@ -53,7 +53,7 @@ def _links(path: Path) -> Iterator[Path]:
 
 
 def check_parts_inside(folder: Path, parts: Iterable[str] = WRITTEN) -> None:
-    """Raise UserError if a part of a run, or something in it, is a link that leads out of the run's folder.
+    """Raise UserError if a part of a run, or something directly in it, is a link that leads out of its folder.
 
     A stranger's run could otherwise write into, or prune, another one. The folder itself may be a link, and so may the
     folders above it.

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 # What stands before the path of a data set of Hugging Face; its split and column stand behind : and #.
 HUGGING_FACE = "hf:"
+# A name in a list has at most this many parts between commas: to try all would take hours for a list of thousands.
+MAX_PARTS = 8
 
 
 def _split_at_commas(text: str) -> list[str]:
@@ -61,7 +63,8 @@ def _joined(parts: list[str]) -> Iterator[str]:
     """Yield the parts of a text, with those as one that belong to a name on the disk; the longest name wins."""
     start = 0
     while start < len(parts):
-        names = ((end, ",".join(parts[start:end]).strip()) for end in range(len(parts), start + 1, -1))
+        most = min(len(parts), start + MAX_PARTS)
+        names = ((end, ",".join(parts[start:end]).strip()) for end in range(most, start + 1, -1))
         start, name = next((each for each in names if _names_existing(each[1])), (start + 1, parts[start].strip()))
         yield name
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 CHUNK = 1024
 Hashes = NDArray[np.uint64]
 
-LEVELS = 256
+LEVELS, COLOURS = 256, 3
 # A picture is nearly empty if this share of its pixels has one colour.
 EMPTY_SHARE = 0.99
 # Nearly empty pictures and copies are told from this share of the set on: a few of them are usual.
@@ -65,7 +65,8 @@ class ContentSummary:
         return [*self._level_warnings(), *self._picture_warnings()]
 
     def _level_warnings(self) -> Iterator[str]:
-        ranges = [self.level_range(channel) for channel in range(len(self.histogram))]
+        colours = self.histogram[:COLOURS]  # a fourth channel is transparency, which may well have one level
+        ranges = [self.level_range(channel) for channel in range(len(colours))]
         low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
         if high - low < LEAST_SPAN:
             shade = "black" if high < LEAST_SPAN else "white" if low >= LEVELS - LEAST_SPAN else "of one shade"
@@ -74,7 +75,7 @@ class ContentSummary:
                 "16-bit pictures are read as 0 to 65,535"
             )
             return
-        for channel, counts in enumerate(self.histogram, start=1):
+        for channel, counts in enumerate(colours, start=1):
             if np.count_nonzero(counts) == 1:
                 yield f"channel {channel} has the level {int(np.argmax(counts))} in every pixel of every picture"
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from wgan_dist.data.content import Hashes
 from wgan_dist.data.datasets import Dataset
 from wgan_dist.utils import rng
 from wgan_dist.utils.errors import UserError
@@ -38,12 +39,18 @@ def split_holdout(data: Dataset, share: float) -> Split:
     return Split(rows[~is_held_out], rows[is_held_out])
 
 
+def _mixed(hashes: Hashes, seed: int) -> Hashes:
+    """Return other hashes for each seed, by the mixing function of SplitMix64 (Steele, Lea and Flood 2014)."""
+    mixed = hashes ^ rng.philox_key(seed, "choice", 0)[0]
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
 def choose_rows(data: Dataset, rows: Rows, count: int, seed: int) -> Rows:
     """Choose `count` of the rows of a data set at random, or all of them in random order if there are fewer.
 
     The choice depends on the seed and on the samples' content, not on their order or names: of two copies of a data
     set in different orders the same samples are chosen. Fewer rows of the same seed are the first of more.
     """
-    key = rng.philox_key(seed, "choice", 0)[0]
-    # Hashes are uniform bits, and so is each of them combined with a random key: their order is a random one.
-    return rows[np.argsort(data.hashes[rows] ^ key, kind="stable")[:count]]
+    return rows[np.argsort(_mixed(data.hashes[rows], seed), kind="stable")[:count]]

@@ -184,7 +184,7 @@ def _list_lines(title: str, items: list[str]) -> list[str]:
 def summary_lines(inspection: Inspection, image_size: int) -> list[str]:
     """Return the lines of the summary; at least one image must be readable."""
     images, duplicates = list(inspection.images.values()), inspection.duplicates()
-    enlarged = int((inspection.shorter_sides < image_size).sum())
+    smaller = int((inspection.shorter_sides < image_size).sum())
     animated = sum(image.animated for image in images)
     animated_lines = [f"{'animated':<16}{animated:,}, of which training takes the first frame or page"] * bool(animated)
     left_out_lines = [f"{'left out':<16}{left_out_line(inspection.left_out)}"] * bool(inspection.left_out)
@@ -198,7 +198,7 @@ def summary_lines(inspection: Inspection, image_size: int) -> list[str]:
         f"{'EXIF-rotated':<16}{sum(image.rotated for image in images):,}",
         *animated_lines,
         f"{'duplicates':<16}{surplus:,} copies of other files, byte for byte",
-        f"{'small':<16}{enlarged:,} would be enlarged to {image_size}×{image_size}",
+        f"{'small':<16}{smaller:,} would be enlarged to {image_size}×{image_size}",
         *_size_lines(images),
         *_list_lines(
             "equal files:", [" = ".join(map(repr, names[:3])) + " …" * (len(names) > 3) for names in duplicates]

@@ -26,7 +26,7 @@ def _metric(evaluator: Evaluator, name: str, value: float, weights: str) -> dict
     generated, real = compared_samples(evaluator, name)
     metric = {"value": value, "protocol": evaluator.protocol(name) + weights, "generated": generated, "real": real}
     if found := evaluator.real_values.get(name):
-        of_real = {"value": found.value, "spread": found.spread, "protocol": found.protocol}
+        of_real = {name: getattr(found, name) for name in ("value", "spread", "first", "second", "protocol")}
         metric["real_against_real"] = of_real
     return metric
 
@@ -93,8 +93,14 @@ def _headed(name: str) -> str:
 
 
 def _real_cell(metric: dict[str, Any]) -> str:
+    """Return the value of real samples, with the sizes of their sets where they are not those compared."""
     found = metric.get("real_against_real")
-    return f"{found['value']:.4g} ± {found['spread']:.2g}" if found else ""
+    if not found:
+        return ""
+    sizes = found["first"], found["second"]
+    compared = metric["generated"], metric["real"] if found["second"] else 0
+    text = f"{found['value']:.4g} ± {found['spread']:.2g}"
+    return text if sizes == compared else f"{text} ({' against '.join(f'{size:,}' for size in sizes if size)})"
 
 
 def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
@@ -118,7 +124,9 @@ def _source_rows(results: list[Result]) -> list[str]:
     for result in results:
         metrics = (result["metrics"].get(name) for name in names)
         rows.append((_described(result), *(f"{metric['value']:.6g}" if metric else "" for metric in metrics)))
-    rows.append(("real against real", *(_real_cell(results[0]["metrics"].get(name, {})) for name in names)))
+    of_real = {tuple(_real_cell(result["metrics"].get(name, {})) for name in names): result for result in results}
+    for cells, result in of_real.items():
+        rows.append((f"real against real, {result['data']}" if len(of_real) > 1 else "real against real", *cells))
     return [*_aligned(rows), *_protocols(results)]
 
 

@@ -9,13 +9,15 @@ from wgan_dist.reporting.run_data import Measurement, RunData
 class MetricRow:
     """A metric under one protocol on one data set, with a value for each column, None where it was not measured.
 
-    `real` is the value of real samples against other real ones, NaN where it was not measured.
+    `real` is the value of real samples against other real ones, NaN where it was not measured, and `real_protocol` says
+    how it was measured.
     """
 
     metric: str
     data: str
     protocol: str
     real: float
+    real_protocol: str
     values: tuple[float | None, ...]
 
 
@@ -35,7 +37,7 @@ def _column(run: RunData, measurement: Measurement) -> tuple[str, str]:
 def metric_table(runs: list[RunData]) -> MetricTable:
     """Return the measurements of all runs; those of the same metric, data and protocol share a row."""
     values: dict[tuple[str, str, str], dict[tuple[str, str], float]] = {}
-    real: dict[tuple[str, str, str], float] = {}
+    real: dict[tuple[str, str, str], tuple[float, str]] = {}
     columns: dict[tuple[str, str], None] = {}
     for run in runs:
         for measurement in run.measurements:
@@ -43,9 +45,9 @@ def metric_table(runs: list[RunData]) -> MetricTable:
             columns[column] = None
             key = (measurement.metric, measurement.data, measurement.protocol)
             values.setdefault(key, {})[column] = measurement.value
-            real.setdefault(key, measurement.real)
+            real.setdefault(key, (measurement.real, measurement.real_protocol))
     rows = [
-        MetricRow(*key, real[key], tuple(row.get(column) for column in columns)) for key, row in sorted(values.items())
+        MetricRow(*key, *real[key], tuple(row.get(column) for column in columns)) for key, row in sorted(values.items())
     ]
     return MetricTable(tuple(columns), tuple(rows))
 

@@ -18,7 +18,7 @@ from wgan_dist.config.fields import show
 from wgan_dist.config.network_choices import is_own_class
 from wgan_dist.reporting.frames import sample_files
 from wgan_dist.reporting.run_data import Measurement, RunData, read_run
-from wgan_dist.tracking.metric_names import METRICS, real_name
+from wgan_dist.tracking.metric_names import METRICS
 from wgan_dist.utils.console import escape_unprintable
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import MAX_TEXT_BYTES, read_file, write_text
@@ -93,9 +93,7 @@ def _metrics(run: RunData | None, description: Description) -> list[Measurement]
     if step == description.steps:
         last = {name: value for name, value in last.items() if name not in own}
     measured += [
-        Measurement(
-            name, last[name], last.get(real_name(name), math.nan), protocol, description.data, AVERAGED, "ema", step
-        )
+        Measurement(name, last[name], math.nan, "", protocol, description.data, AVERAGED, "ema", step)
         for name in METRICS
         if name in last
     ]

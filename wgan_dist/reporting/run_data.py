@@ -11,8 +11,9 @@ from typing import Any
 
 from wgan_dist.checkpoints.best import BEST_FILE, BEST_GENERATOR
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS, EVALUATIONS, METRICS_FILE, checkpoint_position
-from wgan_dist.config import CONFIG_FILE, Config, read_recipe
+from wgan_dist.config import CONFIG_FILE, Config
 from wgan_dist.config.fields import typed_values
+from wgan_dist.config.recipe_files import read_yaml
 from wgan_dist.evaluation.metric_set import reasons_in_words
 from wgan_dist.tracking.records import DAMAGED, Record, parse_record, to_count, to_float
 from wgan_dist.utils.errors import UserError
@@ -30,6 +31,7 @@ class Measurement:
         metric: The name of the metric.
         value: Its value, NaN if it was not finite.
         real: The value that it has for real samples against other real ones, NaN if that was not measured.
+        real_protocol: How that was measured, in words.
         protocol: How it was measured, in words.
         data: The real data that the generator was compared with.
         source: The name of the generator file.
@@ -40,6 +42,7 @@ class Measurement:
     metric: str
     value: float
     real: float
+    real_protocol: str
     protocol: str
     data: str
     source: str
@@ -119,25 +122,24 @@ def read_records(path: Path) -> tuple[list[Record], list[str]]:
     return records, [note for note, holds in notes.items() if holds]
 
 
-def _real_value(result: dict[str, Any]) -> float:
-    return to_float(result["real_against_real"]["value"]) if "real_against_real" in result else math.nan
-
-
 def _parse_measurements(evaluation: dict[str, Any]) -> list[Measurement]:
     data, source, weights = (str(evaluation[name]) for name in ("data", "source", "weights"))
     step = None if evaluation.get("step") is None else to_count(evaluation["step"])
+    metrics = evaluation["metrics"].items()
+    results = [(metric, result, result.get("real_against_real", {})) for metric, result in metrics]
     return [
         Measurement(
             metric=str(metric),
             value=to_float(result["value"]),
-            real=_real_value(result),
+            real=to_float(of_real.get("value")),
+            real_protocol=str(of_real.get("protocol", "")),
             protocol=str(result["protocol"]),
             data=data,
             source=source,
             weights=weights,
             step=step,
         )
-        for metric, result in evaluation["metrics"].items()
+        for metric, result, of_real in results
     ]
 
 
@@ -163,7 +165,7 @@ def _parse_best(content: bytes) -> Measurement:
     value, step = to_float(best["value"]), to_count(best["step"])
     if math.isnan(value):
         raise ValueError("the best value is not finite")
-    return Measurement(str(best["metric"]), value, math.nan, str(best["protocol"]), "", BEST_GENERATOR, "ema", step)
+    return Measurement(str(best["metric"]), value, math.nan, "", str(best["protocol"]), "", BEST_GENERATOR, "ema", step)
 
 
 def read_best(folder: Path) -> tuple[Measurement | None, list[str]]:
@@ -184,7 +186,7 @@ def read_best(folder: Path) -> tuple[Measurement | None, list[str]]:
 def read_run(folder: Path, name: str) -> RunData:
     """Read a run folder. Raises UserError if its settings cannot be read."""
     try:
-        config = Config(**typed_values(Config, read_recipe(str(folder / CONFIG_FILE))))
+        config = Config(**typed_values(Config, read_yaml(folder / CONFIG_FILE)))
     except UserError as error:
         raise UserError(f"{folder / CONFIG_FILE}: {error}") from error
     records, notes = read_records(folder / METRICS_FILE)

@@ -1,5 +1,6 @@
 """Pictures of a run's samples from fixed noise: a grid of images, or points in the plane over the data."""
 
+import io
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wgan_dist.utils.files import atomic_file
+from wgan_dist.utils.files import MAX_TEXT_BYTES, atomic_file, read_file
 from wgan_dist.utils.images import Contours, bounds, grid, plot_points
 
 POINTS_DRAWN, PATHS_DRAWN = 1000, 20
@@ -27,6 +28,15 @@ class ImageSampleGrid:
     def picture(self, weights: str, step: int, samples: Tensor, critic: Callable[[Tensor], Tensor]) -> Tensor:
         """Draw samples [n, c, h, w] as a picture uint8 [3 or 4, height, width]."""
         return grid(samples)
+
+
+def _read_points(file: Path) -> NDArray[np.float32] | None:
+    """Return the first points of a picture, [k, 2], or None for a file that is damaged or none of ours."""
+    try:
+        points = np.load(io.BytesIO(read_file(file, MAX_TEXT_BYTES)), allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return points[:PATHS_DRAWN] if points.dtype == np.float32 and points.shape[1:] == (2,) else None
 
 
 @dataclass(frozen=True)
@@ -65,4 +75,6 @@ class PointSampleGrid:
         """
         files = sorted(self.folder.glob(f"step-*-{weights}.npy"))
         past = [file for file in files if (name := _FILE_NAME.fullmatch(file.name)) and int(name[1]) <= step]
-        return np.stack([np.load(file, allow_pickle=False)[:PATHS_DRAWN] for file in past])
+        read = [points for points in map(_read_points, past) if points is not None]
+        newest = len(read[-1]) if read else 0
+        return np.stack([points for points in read if len(points) == newest])

@@ -12,8 +12,7 @@ PATHS = ("init_from", "feature_extractor", "inception_weights")
 
 
 def _absolute(path: str) -> str:
-    # A path below the home folder stays as it is: it means the same from every folder.
-    return path if not path or path.startswith("~") else os.path.abspath(path)  # noqa: PTH100 keeps links
+    return path and os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111 a Path raises for an unknown ~user
 
 
 def with_absolute_paths(config: Config) -> Config:

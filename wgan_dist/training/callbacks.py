@@ -186,6 +186,7 @@ class Evaluation(Callback):
         """Evaluate samples of `generate`; `score` is the critic where its scores estimate a distance."""
         self.evaluator, self.every, self.best_metric = evaluator, every, best_metric
         self.generate, self.score, self.manager = generate, score, manager
+        self._prints_real_values = True
 
     def on_step_end(self, state: TrainState, result: StepResult) -> None:
         if not is_due(state.step, self.every):
@@ -200,8 +201,13 @@ class Evaluation(Callback):
             self._keep_best(state, metric, result.evaluation[metric])
 
     def _real_values(self) -> dict[str, float]:
-        """Return the metrics of real samples, which stay the same, under names of their own."""
-        return {real_name(name): found.value for name, found in self.evaluator.real_values.items()}
+        """Return the metrics of real samples, which stay the same, under names of their own; print them once."""
+        values = self.evaluator.real_values
+        if self._prints_real_values and distributed.world().is_main:
+            for name, found in values.items():
+                print_now(f"{name}, real against real: {found.value:.4g} ± {found.spread:.2g} ({found.protocol})")
+        self._prints_real_values = False
+        return {real_name(name): found.value for name, found in values.items()}
 
     def _keep_best(self, state: TrainState, metric: str, value: float) -> None:
         lower_is_better = bool(METRICS[metric].lower_is_better)

@@ -171,8 +171,8 @@ def copy_file(source: Path, path: Path) -> None:
 MAX_TEXT_BYTES, MAX_RECORD_BYTES, MAX_WEIGHT_BYTES = 1 << 24, 1 << 30, 1 << 34
 
 
-def read_file(path: Path, limit: int) -> bytes:
-    """Return the content of a regular file of at most `limit` bytes.
+def read_file(path: Path, limit: int, most: int = -1) -> bytes:
+    """Return the content of a regular file of at most `limit` bytes, or only its first `most` bytes.
 
     The folder of a stranger may hold a pipe, which never answers, a device without an end, or a file of any size, under
     the name of any file.
@@ -188,4 +188,4 @@ def read_file(path: Path, limit: int) -> bytes:
             raise OSError(errno.EINVAL, "it is not a regular file", str(path))
         if status.st_size > limit:
             raise OSError(errno.EFBIG, f"it has {status.st_size:,} bytes, more than {limit:,}", str(path))
-        return file.read(limit)
+        return file.read(limit if most < 0 else most)

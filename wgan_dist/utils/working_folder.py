@@ -44,13 +44,10 @@ def leave() -> None:
 def import_named_module(name: str) -> object:
     """Import the module of a class that the user named, in a command also from the working folder, last of all.
 
-    Raises what the import raises.
+    The folder stays at the end of the path, since the module may import others when it is used. Raises what the import
+    raises.
     """
     folder = os.getcwd()  # noqa: PTH109
-    if not IS_COMMAND or folder in sys.path:
-        return importlib.import_module(name)
-    sys.path.append(folder)
-    try:
-        return importlib.import_module(name)
-    finally:
-        sys.path.remove(folder)
+    if IS_COMMAND and folder not in sys.path:
+        sys.path.append(folder)
+    return importlib.import_module(name)
