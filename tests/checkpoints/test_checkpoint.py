@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import json
+import math
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
@@ -286,3 +287,42 @@ def test_a_parameter_has_one_name(number: str) -> None:
     }
     with pytest.raises(UserError, match=r"^here: the state of an optimizer of other networks, or damaged: .*"):
         load_optimizer_state(optimizer, renamed, groups, "here")
+
+
+def changed(tensors: dict[str, Tensor], **changes: Tensor | None) -> dict[str, Tensor]:
+    """Return the tensors with others under some names, `_` for the dot, and without those that are None."""
+    renamed = {name.replace("_", ".", 1): value for name, value in changes.items()}
+    both: dict[str, Tensor | None] = {**tensors, **renamed}
+    return {name: value for name, value in both.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("tensors", "rate"),
+    [
+        ({"0_exp_avg": None}, 0.1),
+        ({"0_other": torch.zeros(4, 3)}, 0.1),
+        ({"0_step": torch.zeros(3)}, 0.1),
+        ({"0_exp_avg": torch.zeros(4, 3, dtype=torch.int32)}, 0.1),
+        ({"9_exp_avg": torch.zeros(4, 3)}, 0.1),
+        ({}, "0.1"),
+        ({}, math.nan),
+    ],
+)
+def test_the_state_of_an_optimizer_is_complete_and_of_its_parameters(
+    tensors: dict[str, Tensor | None], rate: object
+) -> None:
+    network = make_network(torch.float32)
+    optimizer = OPTIMIZERS["adam"](list(network.parameters()))
+    steps(network, optimizer, range(1))
+    state, groups = through_files(optimizer)
+    with pytest.raises(UserError, match=r"^here: the state of an optimizer of other networks, or damaged: .*"):
+        load_optimizer_state(optimizer, changed(state, **tensors), [groups[0] | {"lr": rate}], "here")
+
+
+def test_a_file_changes_no_setting_of_an_optimizer_but_its_learning_rate() -> None:
+    network = make_network(torch.float32)
+    optimizer = OPTIMIZERS["adam"](list(network.parameters()))
+    before = optimizer.state_dict()["param_groups"][0]
+    hostile = before | {"lr": 0.5, "maximize": True, "weight_decay": 1000.0, "betas": [0.1], "amsgrad": True}
+    load_optimizer_state(optimizer, {}, [hostile], "here")
+    assert optimizer.state_dict()["param_groups"][0] == before | {"lr": 0.5}

@@ -37,3 +37,23 @@ def test_a_number_of_another_type_is_refused(path: tuple[str, ...], value: Any) 
     inner[path[-1]] = value
     with pytest.raises(UserError, match=r"^here: state\.json is damaged: "):
         state_file.from_bytes(json.dumps(values).encode(), "here")
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("state", "best", "value"), 10**400),
+        (("state", "step"), 2**53 + 1),
+        (("state", "best", "metric"), [1]),
+        (("state", "best", "lower_is_better"), "no"),
+        (("grad_scalers", "critic", "growth_tracker"), 2**31),
+    ],
+)
+def test_what_cannot_be_is_refused(path: tuple[str, ...], value: Any) -> None:
+    values = json.loads(state_file.to_bytes(SAVED))
+    inner = values
+    for name in path[:-1]:
+        inner = inner[name]
+    inner[path[-1]] = value
+    with pytest.raises(UserError, match=r"^here: state\.json is damaged: "):
+        state_file.from_bytes(json.dumps(values).encode(), "here")

@@ -1,6 +1,7 @@
 """Fields of settings: conversion, bounds, errors and help."""
 
 import math
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -238,3 +239,11 @@ def test_what_is_shown_can_be_typed_back(value: AllKinds) -> None:
 )
 def test_a_value_is_shown_as_a_person_would_type_it(value: object, text: str) -> None:
     assert show(value) == text
+
+
+@pytest.mark.parametrize("text", ["1" * 60_000 + "x", "1" * 5_000])
+def test_a_text_of_very_many_digits_is_refused_at_once(text: str) -> None:
+    started = time.process_time()
+    with pytest.raises(UserError, match="expected"):
+        typed_values(AllKinds, {"whole": text})
+    assert time.process_time() - started < 2.0

@@ -304,3 +304,18 @@ def test_the_recipes_are_listed_without_importing_torch() -> None:
         "print(sorted({'torch', 'numpy', 'accelerate'} & set(sys.modules)))"
     )
     assert run(sys.executable, "-c", code, cwd=REPOSITORY).stdout.strip() == "[]"
+
+
+def test_a_long_chain_of_recipes_is_refused(tmp_path: Path) -> None:
+    for number in range(12):
+        (tmp_path / f"{number}.yaml").write_text(f"base: {number + 1}.yaml\n")
+    (tmp_path / "12.yaml").write_text("seed: 1\n")
+    assert read_recipe(str(tmp_path / "5.yaml")) == {"seed": "1"}
+    with pytest.raises(UserError, match=r"0\.yaml: extends more than 8 recipes, one after another"):
+        read_recipe(str(tmp_path / "0.yaml"))
+
+
+def test_a_setting_that_is_given_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("seed: 1\nn_critic: 2\nseed: 3\n")
+    with pytest.raises(UserError, match="a setting is given twice"):
+        read_recipe(str(tmp_path / "a.yaml"))

@@ -37,7 +37,7 @@ DESCRIPTION_CHOICES: dict[str, tuple[Any, ...]] = {
 }
 IMAGE_RANGE = [-1.0, 1.0]
 # The bytes before the weights; a hundred tensors take some ten thousand.
-MAX_HEADER_BYTES = 1 << 23
+MAX_HEADER_BYTES, MAX_COUNT = 1 << 23, 2**53
 # The greatest sizes, which are those of the settings: a small file must not make readers allocate gigabytes.
 MAX_SIZES = {"latent_dim": MAX_LATENT_DIM, "image_size": MAX_IMAGE_SIZE, "channels": 4, "features": MAX_FEATURES}
 
@@ -162,6 +162,16 @@ def _check_choices(description: Description, about: dict[str, Any]) -> None:
             raise ValueError(f"{name}={about[name]}: expected {' or '.join(map(str, accepted))}")
 
 
+def _check_types(values: dict[str, Any]) -> None:
+    """Raise TypeError or ValueError for texts and counts of another type, or that cannot be."""
+    for name, expected in DESCRIPTION_TYPES.items():
+        if type(values[name]) is not expected:
+            raise TypeError(f"{name} is no {expected.__name__}")
+        if expected is int and not 0 <= values[name] <= MAX_COUNT:
+            raise ValueError(f"{name} is no count")
+        str(values[name]).encode()  # JSON may hold lone surrogates, which cannot be encoded
+
+
 def _read_description(path: Path, about: dict[str, Any]) -> Description:
     if about["format_version"] > FORMAT_VERSION:
         raise UserError(
@@ -178,10 +188,7 @@ def _read_description(path: Path, about: dict[str, Any]) -> Description:
         for name, most in MAX_SIZES.items():
             if not 1 <= (spec.arguments[name] or 1) <= most:
                 raise TypeError(f"{name}={spec.arguments[name]}, expected 1 to {most:,}")
-        for name, expected in DESCRIPTION_TYPES.items():
-            if type(values[name]) is not expected:
-                raise TypeError(f"{name} is no {expected.__name__}")
-            str(values[name]).encode()  # JSON may hold lone surrogates, which cannot be encoded
+        _check_types(values)
         description = Description(**values | {"network": spec})
         _check_choices(description, about)
         return description

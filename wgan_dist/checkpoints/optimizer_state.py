@@ -1,5 +1,6 @@
 """The state of an optimizer as tensors and plain values, and back."""
 
+import math
 from typing import Any
 
 import torch
@@ -7,6 +8,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from wgan_dist.utils.errors import UserError
+
+# What torch's optimizers keep for a parameter, with the settings that this package gives them.
+ADAM, RMSPROP = {"step", "exp_avg", "exp_avg_sq"}, {"step", "square_avg"}
 
 
 def optimizer_state(optimizer: Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
@@ -35,11 +39,33 @@ def load_optimizer_state(
             if number != str(int(number)):
                 raise ValueError(f"{name} is no value of a parameter")
             state.setdefault(int(number), {})[key] = value
-        groups = [{key: tuple(value) if key == "betas" else value for key, value in group.items()} for group in groups]
-        optimizer.load_state_dict({"state": state, "param_groups": groups})
+        own = optimizer.state_dict()["param_groups"]
+        _check_keys(state, own)
+        rates = [{"lr": _learning_rate(group["lr"])} for group in groups]
+        # The settings of a run decide all else; a file cannot turn on what they do not name.
+        optimizer.load_state_dict(
+            {"state": state, "param_groups": [mine | rate for mine, rate in zip(own, rates, strict=True)]}
+        )
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise UserError(f"{source}: the state of an optimizer of other networks, or damaged: {error}") from error
     _match_parameters(optimizer, source)
+
+
+def _learning_rate(value: Any) -> float:
+    if type(value) is not float or not math.isfinite(value):
+        raise ValueError(f"lr={value!r} is no learning rate")
+    return value
+
+
+def _check_keys(state: dict[int, dict[str, Tensor]], groups: list[dict[str, Any]]) -> None:
+    """Raise ValueError unless the parameters are those of the groups, each with the values of its optimizer."""
+    numbers = {number for group in groups for number in group["params"]}
+    keys = ADAM if "betas" in groups[0] else RMSPROP
+    for number, values in state.items():
+        if number not in numbers or values.keys() != keys:
+            raise ValueError(f"parameter {number} has {', '.join(sorted(values))}")
+        if values["step"].numel() != 1 or not all(value.is_floating_point() for value in values.values()):
+            raise ValueError(f"parameter {number} has values of other types")
 
 
 def _match_parameters(optimizer: Optimizer, source: str) -> None:

@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from wgan_dist.utils.errors import UserError
 
+# The kinds of numbers in which weights may be stored.
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
 
 def copy_to_host(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return contiguous copies in host memory, independent of the originals and of each other."""
@@ -71,9 +74,13 @@ def copy_into(network: nn.Module, state: dict[str, Tensor], source: str) -> None
 
 
 def check_fits(network: nn.Module, state: dict[str, Tensor], source: str) -> None:
-    """Raise UserError naming `source` unless the names and shapes of `state` are those of the network."""
+    """Raise UserError naming `source` unless names, shapes and kinds of numbers in `state` are those of the network."""
     expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     actual = {name: tuple(value.shape) for name, value in state.items()}
     if expected != actual:
         name, shape = sorted(set(expected.items()) ^ set(actual.items()))[0]
         raise UserError(f"{source}: weights of another network: {name} {list(shape)} is on one side only")
+    for name, value in network.state_dict().items():
+        found = state[name].dtype
+        if found not in FLOATS if value.is_floating_point() else found != value.dtype:
+            raise UserError(f"{source}: {name} has numbers of type {found}: expected {value.dtype}")

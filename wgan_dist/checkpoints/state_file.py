@@ -14,6 +14,8 @@ from wgan_dist.utils.errors import UserError
 STATE_FILE = "state.json"
 FORMAT_VERSION = 1
 NETWORKS = ("critic", "generator")
+# What counters may be; torch counts the steps since the loss scale changed in 32 bits.
+MAX_COUNT, MAX_GROWTH_TRACKER = 2**53, 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def to_bytes(saved: SavedState) -> bytes:
 
 
 def _count(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_COUNT:
         raise ValueError(f"{value!r} is no count")
     return value
 
@@ -58,12 +60,15 @@ def _grad_scaler(values: dict[str, Any]) -> GradScalerState:
     if not (math.isfinite(scale) and scale > 0):
         raise ValueError(f"{scale} is no loss scale")
     counts = {name: _count(values[name]) for name in ("skipped", "skipped_in_a_row", "growth_tracker")}
+    if counts["growth_tracker"] > MAX_GROWTH_TRACKER:
+        raise ValueError(f"growth_tracker={counts['growth_tracker']}")
     return GradScalerState(scale=scale, **counts)
 
 
 def _best(values: dict[str, Any]) -> Best:
     best = Best(**values | {"value": _number(values["value"]), "step": _count(values["step"])})
-    if not math.isfinite(best.value) or checkpoint_position(best.checkpoint) is None:
+    is_typed = isinstance(best.metric, str) and isinstance(best.protocol, str) and type(best.lower_is_better) is bool
+    if not is_typed or not math.isfinite(best.value) or checkpoint_position(best.checkpoint) is None:
         raise ValueError(f"{best} is no best checkpoint")
     return best
 
@@ -93,5 +98,5 @@ def from_bytes(content: bytes, source: str) -> SavedState:
             grad_scalers={name: _grad_scaler(values["grad_scalers"][name]) for name in NETWORKS},
             optimizer_groups={name: list(values["optimizer_groups"][name]) for name in NETWORKS},
         )
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise UserError(f"{source}: {STATE_FILE} is damaged: {error}") from error

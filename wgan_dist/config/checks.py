@@ -4,6 +4,7 @@ from typing import Any
 
 from wgan_dist.config.config import Config
 from wgan_dist.config.text_lists import path_exists
+from wgan_dist.utils.console import is_utf8
 from wgan_dist.utils.errors import UserError
 
 
@@ -92,6 +93,9 @@ def check_together(config: Config) -> None:
     Raises:
         UserError: For the first contradiction; the message names the settings, their values and what is accepted.
     """
+    for name in ("description", "license"):
+        if not is_utf8(getattr(config, name)):
+            raise UserError(f"{name}={getattr(config, name)}: expected text in UTF-8")
     for check in (_check_critic_constraint, _check_schedule, _check_computation, _check_evaluation):
         check(config)
     if config.resume != "false" and not config.run_dir:

@@ -26,7 +26,7 @@ BOUNDS = {"least": ("at least", operator.ge), "above": ("more than", operator.gt
 FACTORS = {"k": 1_000, "m": 1_000_000}
 MAX_EXPONENT = 20
 # A decimal number. Python's own int and float also take 0_8 for 8, and the digits of every script.
-NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
+NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
 
 
 def setting(

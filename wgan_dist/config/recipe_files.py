@@ -19,6 +19,17 @@ MAX_BYTES = 1 << 16
 MAX_DEPTH = 8
 
 
+class _Loader(yaml.BaseLoader):
+    """A loader of texts that refuses a setting that is given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return the keys and values of a mapping."""
+        values = super().construct_mapping(node, deep)
+        if len(values) < len(node.value):
+            raise ValueError("a setting is given twice")
+        return values
+
+
 def _safe_text(path: Path) -> str:
     """Return the text of a YAML file that cannot exhaust the memory: a few lines with aliases can mean gigabytes."""
     text = read_file(path, MAX_BYTES).decode()
@@ -40,7 +51,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
             given on the command line only.
     """
     try:
-        content = yaml.load(_safe_text(path), yaml.BaseLoader)
+        content = yaml.load(_safe_text(path), _Loader)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -98,6 +109,8 @@ def _read_with_base(path: Path, extended_by: tuple[Path, ...]) -> dict[str, Any]
     if base is None:
         return values
     base_path, chain = _base_path(path, str(base)), (*extended_by, path)
+    if len(chain) > MAX_DEPTH:
+        raise UserError(f"recipe {chain[0]}: extends more than {MAX_DEPTH} recipes, one after another")
     if base_path.resolve() in [recipe.resolve() for recipe in chain]:
         raise UserError(f"recipe {path}: base={base} leads back to itself")
     return settings_for_data(_read_with_base(base_path, chain), values.get("data")) | values

@@ -9,6 +9,7 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from wgan_dist.checkpoints.run_dir import SAMPLES, is_inside
+from wgan_dist.data.sources.base import DECODING_ERRORS
 from wgan_dist.reporting.image_files import Picture
 from wgan_dist.reporting.run_data import RunData
 from wgan_dist.utils.files import atomic_file, read_file
@@ -20,7 +21,7 @@ _FILE_NAME = re.compile(r"step-([0-9]{1,18})-(ema|raw)\.png")
 # What a picture may have: a grid of 64 images of 512×512 has half of these pixels.
 MAX_PNG_BYTES, MAX_PIXELS = 1 << 27, 1 << 25
 # What Pillow raises for a file that is no picture, or too large a one.
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning)
+UNREADABLE = (*DECODING_ERRORS, Image.DecompressionBombWarning)
 
 
 @dataclass(frozen=True)

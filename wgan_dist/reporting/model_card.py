@@ -74,7 +74,8 @@ def _plain(text: Any) -> str:
 def _escape(text: Any) -> str:
     """Return a text on one line in which nothing is Markdown or HTML, ends the cell of a table, or is unprintable."""
     line = html.escape(_plain(text), quote=False)
-    return "".join(f"\\{letter}" if letter in "\\`*_[]|#" else letter for letter in line)
+    escaped = "".join(f"\\{letter}" if letter in "\\`*_[]|#~$" else letter for letter in line)
+    return escaped.replace("://", "&#58;//")  # an address would become a link by itself
 
 
 def _metrics(run: RunData | None, description: Description) -> list[Measurement]:

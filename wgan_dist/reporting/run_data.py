@@ -15,12 +15,15 @@ from wgan_dist.config import CONFIG_FILE, Config
 from wgan_dist.config.fields import typed_values
 from wgan_dist.config.recipe_files import read_yaml
 from wgan_dist.evaluation.metric_set import reasons_in_words
+from wgan_dist.tracking.metric_names import RECORDED
 from wgan_dist.tracking.records import DAMAGED, Record, parse_record, to_count, to_float
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import MAX_TEXT_BYTES, read_file
 
 # The bytes and records that are read of a run, and the damaged lines whose numbers are named.
 MAX_SHOWN_BYTES, MAX_RECORDS, NAMED_LINES = 1 << 28, 250_000, 10
+# The metrics of unknown names that are drawn, and the metrics that a file of an evaluation may hold.
+MAX_UNKNOWN, MAX_METRICS = 20, 200
 
 
 @dataclass(frozen=True)
@@ -113,10 +116,13 @@ def read_records(path: Path) -> tuple[list[Record], list[str]]:
     if rest and len(lines) < MAX_RECORDS:
         lines, rest = [*lines, rest], b""
     records, damaged = _parse_records(lines)
+    unknown = sorted({name for record in records for name in record} - RECORDED.keys() - {"step"})[MAX_UNKNOWN:]
+    records = [{name: record[name] for name in record.keys() - set(unknown)} for record in records]
     not_finite = sum(math.isnan(value) for record in records for value in record.values())
     notes = {
         f"{path.name}: the lines after the first {MAX_RECORDS:,} were left out": rest,
         f"{path.name}: damaged lines were left out: {_damaged_lines(damaged)}": damaged,
+        f"{path.name}: {len(unknown):,} metrics of unknown names were left out": unknown,
         f"{path.name}: {not_finite} values are not finite; the curves have gaps there": not_finite,
     }
     return records, [note for note, holds in notes.items() if holds]
@@ -126,6 +132,8 @@ def _parse_measurements(evaluation: dict[str, Any]) -> list[Measurement]:
     data, source, weights = (str(evaluation[name]) for name in ("data", "source", "weights"))
     step = None if evaluation.get("step") is None else to_count(evaluation["step"])
     metrics = evaluation["metrics"].items()
+    if len(metrics) > MAX_METRICS:
+        raise ValueError(f"{len(metrics):,} metrics")
     results = [(metric, result, result.get("real_against_real", {})) for metric, result in metrics]
     return [
         Measurement(

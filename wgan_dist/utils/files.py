@@ -188,4 +188,5 @@ def read_file(path: Path, limit: int, most: int = -1) -> bytes:
             raise OSError(errno.EINVAL, "it is not a regular file", str(path))
         if status.st_size > limit:
             raise OSError(errno.EFBIG, f"it has {status.st_size:,} bytes, more than {limit:,}", str(path))
-        return file.read(limit if most < 0 else most)
+        # Files of the system may have content beyond their size.
+        return file.read(status.st_size if most < 0 else min(most, status.st_size))

@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import sys
@@ -242,3 +243,21 @@ def test_without_a_network_a_name_of_the_hub_fails_in_one_line(tmp_path: Path) -
     done = run(*PYTHON, "-c", code, cwd=tmp_path, fails=2)
     assert done.stderr.startswith("error: data=hf:nobody/nothing: cannot be loaded: ")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("state.json", {"_data_files": [{"filename": "../other/data-00000-of-00001.arrow"}]}),
+        ("dataset_dict.json", {"splits": ["../other"]}),
+        ("state.json", {}),
+    ],
+)
+def test_a_saved_data_set_names_its_own_files(file: str, content: dict[str, object], tmp_path: Path) -> None:
+    saved(tmp_path / "other", PHOTOGRAPHS)
+    folder = saved(tmp_path / "set", PHOTOGRAPHS)
+    if file == "state.json":
+        content = json.loads((folder / file).read_text()) | content if content else content
+    (folder / file).write_text(json.dumps(content))
+    with pytest.raises(UserError, match=f"^data=hf:{folder}: [^\n]+$"):
+        opened(tmp_path / "cache", f"hf:{folder}")

@@ -123,8 +123,9 @@ def test_a_folder_with_other_files_is_not_a_folder_of_shards(tmp_path: Path) -> 
         ("{000", "[Uu]nbalanced"),
         ("{0..99999999999}.tar", "at most 100,000 shards"),
         ("{0..999}{0..999}.tar", "at most 100,000 shards"),
-        (f"{{0..{'9' * 5000}}}.tar", "at most 100,000 shards"),
-        ("{a," * 3000 + "}" * 3000 + ".tar", "expected a pattern as"),
+        (f"{{0..{'9' * 5000}}}.tar", "at most 4,096 letters"),
+        ("{a," * 1300 + "}" * 5 + ".tar", "expected a pattern as"),
+        ("{a," * 3000 + "}" * 3000 + ".tar", "at most 4,096 letters"),
     ],
 )
 def test_an_invalid_pattern_is_refused(tmp_path: Path, pattern: str, complaint: str) -> None:

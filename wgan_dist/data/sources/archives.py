@@ -31,6 +31,8 @@ MEMBER_LIMIT = 256 << 20
 # The accepted uncompressed size of a .tar.gz: a gigabyte or fifty times its size, whichever is larger. Images are
 # compressed already, whereas a decompression bomb grows a thousandfold.
 GZIP_LIMIT, GZIP_RATIO = 1 << 30, 50
+# A member of a .zip may grow a thousandfold, as an empty picture does, unless it is small.
+ZIP_LEAST, ZIP_RATIO = 16 << 20, 1000
 CHUNK = 1 << 20
 ENCRYPTED = 1
 # What the libraries raise for damaged archives and unknown compression methods.
@@ -107,6 +109,8 @@ def _zip_members(path: Path, data: str) -> Iterator[Member]:
             raise UserError(f"data={data}: the archive is encrypted; unpack it with its password")
         is_regular = stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG)
         error = "" if is_regular else "a link or device, which is not followed"
+        if info.file_size > max(ZIP_LEAST, ZIP_RATIO * info.compress_size):
+            error = f"unpacks to {info.file_size:,} bytes, more than {ZIP_RATIO} times its size"
         yield Member(info.filename.removeprefix("./"), info.file_size, partial(read, info), error)
 
 

@@ -1,5 +1,6 @@
 """Data sets of Hugging Face `datasets`: from the Hub, written by save_to_disk, or plain parquet and arrow files."""
 
+import json
 import logging
 import os
 import socket
@@ -24,6 +25,7 @@ from wgan_dist.data.sources.paths import (
 )
 from wgan_dist.utils.console import escape_unprintable
 from wgan_dist.utils.errors import UserError
+from wgan_dist.utils.files import MAX_TEXT_BYTES, read_file
 
 HUB, OFFLINE = "huggingface.co", "HF_HUB_OFFLINE"
 MISSING = 'needs Hugging Face datasets: pip install "wgan_dist[hf]"'
@@ -33,6 +35,8 @@ DEFAULT_SPLIT = "train"
 SUFFIXES = (".parquet", ".arrow")
 # The files of save_to_disk: one data set, or one for each split.
 SAVED_FILES = ("state.json", "dataset_dict.json")
+# What the library raises for damaged and hostile files.
+LOADING_ERRORS = (OSError, ValueError, TypeError, RuntimeError, LookupError, AttributeError, ImportError)
 
 
 @dataclass(frozen=True)
@@ -91,9 +95,20 @@ def _import_library(reference: Reference) -> Any:
     return datasets
 
 
+def _check_saved_names(path: Path) -> None:
+    """Raise ValueError if a data set of save_to_disk names a file or split outside of its folder."""
+    for file in (file for name in SAVED_FILES for file in path.rglob(name)):
+        saved = json.loads(read_file(file, MAX_TEXT_BYTES))
+        names = [*saved.get("splits", []), *(part["filename"] for part in saved.get("_data_files") or [])]
+        for name in names:
+            if name != Path(name).name:
+                raise ValueError(f"{file.name} names {name!r}, which is not in its folder")
+
+
 def _load_path(datasets: Any, path: Path, cache_dir: Path) -> Any:
     datasets.disable_progress_bars()
     if any((path / name).is_file() for name in SAVED_FILES):
+        _check_saved_names(path)
         return datasets.load_from_disk(str(path))
     cache = str(cache_dir / "huggingface")
     if path.is_file():
@@ -111,7 +126,7 @@ def _load(datasets: Any, reference: Reference, cache_dir: Path) -> Any:
         if reference.split:
             raise UserError(f"data={reference.data}: it has no splits; expected it without :{reference.split}")
         return loaded
-    split = reference.split or (DEFAULT_SPLIT if len(loaded) > 1 else next(iter(loaded)))
+    split = reference.split or (DEFAULT_SPLIT if len(loaded) > 1 else next(iter(loaded), ""))
     if split not in loaded:
         raise UserError(f"data={reference.data}: there is no split {split}; expected hf:…:SPLIT of {_join(loaded)}")
     return loaded[split]
@@ -140,7 +155,7 @@ def _open_column(reference: Reference, cache_dir: Path) -> tuple[Any, list[str]]
         rows = rows.select_columns([column]).cast_column(column, datasets.Image(decode=False))
     except IndexError as error:  # load_from_disk of a data set without rows
         raise UserError(f"data={reference.data}: {EMPTY}") from error
-    except (OSError, ValueError, TypeError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+    except (*LOADING_ERRORS, datasets.exceptions.DatasetsError) as error:
         raise UserError(f"data={reference.data}: cannot be loaded: {error_line(error)}") from error
     path = reference.path
     if path is None:

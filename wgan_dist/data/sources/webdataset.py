@@ -24,7 +24,7 @@ from wgan_dist.utils.errors import UserError
 
 # The keys of a sample's image; all other files of a sample, such as labels, are left out.
 IMAGE_KEYS = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff")
-SHARD_LIMIT = 100_000
+SHARD_LIMIT, PATTERN_LIMIT = 100_000, 4096
 RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)")
 KEYS_SHOWN = 10
 MISSING = 'needs WebDataset: pip install "wgan_dist[wds]"'
@@ -44,6 +44,8 @@ def expand_pattern(data: str) -> list[str]:
         from braceexpand import braceexpand
     except ImportError:
         raise UserError(f"data={data}: {MISSING}") from None
+    if len(data) > PATTERN_LIMIT:
+        raise UserError(f"data={data}: expected a pattern of at most {PATTERN_LIMIT:,} letters")
     # braceexpand builds the list of a whole range before it yields the first name.
     is_long = any(abs(float(last) - float(first)) >= SHARD_LIMIT for first, last in RANGE.findall(data))
     try:
