@@ -13,7 +13,7 @@ from wgan_dist.data.datasets import ImageDataset, open_points
 from wgan_dist.data.holdout import split_holdout
 from wgan_dist.evaluation.evaluator import ImageEvaluator, PointEvaluator, make_evaluator
 from wgan_dist.evaluation.metrics.sliced_wasserstein import Reference
-from wgan_dist.evaluation.real_against_real import SPLITS, Metric, measure_splits, random_splits, split_sizes
+from wgan_dist.evaluation.real_against_real import SPLITS, Metrics, measure_splits, random_splits, split_sizes
 
 
 def test_sets_have_no_sample_in_common_and_the_asked_sizes_or_halves() -> None:
@@ -27,26 +27,25 @@ def test_sets_have_no_sample_in_common_and_the_asked_sizes_or_halves() -> None:
 
 def test_the_value_is_a_mean_with_its_standard_deviation() -> None:
     values = iter([1.0, 2.0, 3.0, 6.0])
-    found = measure_splits(lambda first, second: next(values), 100, 10, 20, seed=0)
-    assert found is not None
+    found = measure_splits(lambda first, second: {"some": next(values)}, 100, 10, 20, seed=0)["some"]
     assert (found.value, found.first, found.second) == (3.0, 10, 20)
     assert found.spread == pytest.approx((14 / 3) ** 0.5)
     assert found.protocol == "10 real against 20 other real, mean of 4 random splits"
 
 
 def test_too_few_samples_have_no_value() -> None:
-    assert measure_splits(lambda first, second: 1.0, 1, 10, 10, seed=0) is None
+    assert measure_splits(lambda first, second: {"some": 1.0}, 1, 10, 10, seed=0) == {}
 
 
 def test_the_difference_of_means_of_halves_has_its_expectation() -> None:
     """For x ~ N(0, 1) the difference of two means of n is N(0, 2/n), and E |difference| = √(4 / (π n))."""
     x = np.random.default_rng(0).normal(size=(200, 800))
 
-    def difference_of(row: NDArray[np.float64]) -> Metric:
-        return lambda first, second: float(abs(row[first].mean() - row[second].mean()))
+    def difference_of(row: NDArray[np.float64]) -> Metrics:
+        return lambda first, second: {"difference": float(abs(row[first].mean() - row[second].mean()))}
 
-    found = [measure_splits(difference_of(row), 800, 400, 400, 0) for row in x]
-    mean = np.mean([each.value for each in found if each])
+    found = [measure_splits(difference_of(row), 800, 400, 400, 0)["difference"] for row in x]
+    mean = np.mean([each.value for each in found])
     assert mean == pytest.approx((4 / (np.pi * 400)) ** 0.5, rel=0.1)
 
 

@@ -26,6 +26,8 @@ from wgan_dist.evaluation.protocol import (
     PIXEL_IMAGES,
     POINTS_COUNTED,
     POINTS_MATCHED,
+    compared_images,
+    compared_points,
     image_protocol,
     point_protocol,
 )
@@ -80,6 +82,10 @@ class ImageEvaluator:
     def protocol(self, name: str) -> str:
         """Describe how a metric is measured."""
         return image_protocol(self, name)
+
+    def compared(self, name: str) -> tuple[int, int]:
+        """Return how many generated and how many real images a metric is computed from."""
+        return compared_images(self, name)
 
     def measure(self, generate: Generate, score: Score | None = None) -> Values:
         """Return the values by name, the same on every process; every process must call it.
@@ -193,6 +199,10 @@ class PointEvaluator:
     def protocol(self, name: str) -> str:
         """Describe how a metric is measured."""
         return point_protocol(self, name)
+
+    def compared(self, name: str) -> tuple[int, int]:
+        """Return how many generated and how many real points a metric is computed from."""
+        return compared_points(self, name)
 
     @functools.cached_property
     def real_values(self) -> dict[str, RealValue]:

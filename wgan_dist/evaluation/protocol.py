@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from wgan_dist.data.transforms import CHANNEL_NAMES, RESIZED
-from wgan_dist.tracking.metric_names import CRITIC, METRICS, POINTS
+from wgan_dist.tracking.metric_names import CRITIC, METRICS
 
 if TYPE_CHECKING:
     from wgan_dist.evaluation.evaluator import ImageEvaluator, PointEvaluator
@@ -19,21 +19,30 @@ LOGITS = "logits_unbiased"
 PIXEL_DISTANCE = "Euclidean over pixels in [-1, 1]"
 
 
-def compared_samples(evaluator: "ImageEvaluator | PointEvaluator", name: str) -> tuple[int, int]:
-    """Return how many generated and how many real samples a metric is computed from."""
-    generated, training = evaluator.count, len(evaluator.training)
+def compared_images(evaluator: "ImageEvaluator", name: str) -> tuple[int, int]:
+    """Return how many generated and how many real images a metric is computed from."""
+    if METRICS[name].of == CRITIC:
+        return len(evaluator.critic or ()), len(evaluator.critic or ())
+    if name == "nearest_neighbour":
+        return min(NEIGHBOUR_IMAGES, evaluator.count), len(evaluator.training)
+    if name == "diversity":
+        return min(PIXEL_IMAGES, evaluator.count), 0
+    if name == "sliced_wasserstein":
+        return evaluator.pixel_images, evaluator.pixel_images
+    return evaluator.count, 0 if name == "inception_score" else evaluator.real_count
+
+
+def compared_points(evaluator: "PointEvaluator", name: str) -> tuple[int, int]:
+    """Return how many generated and how many real points a metric is computed from."""
     if METRICS[name].of == CRITIC:
         return len(evaluator.critic or ()), len(evaluator.critic or ())
     if name in ("exact_wasserstein", "critic_wasserstein"):
-        return POINTS_MATCHED, min(POINTS_MATCHED, training)
-    if METRICS[name].of == POINTS or name == "inception_score":
-        return generated, 0
-    if name == "nearest_neighbour":
-        return min(NEIGHBOUR_IMAGES, generated), training
-    if name == "diversity":
-        return min(PIXEL_IMAGES, generated), 0
-    pixels, real = getattr(evaluator, "pixel_images", 0), getattr(evaluator, "real_count", 0)
-    return (pixels, pixels) if name == "sliced_wasserstein" else (generated, real)
+        return POINTS_MATCHED, min(POINTS_MATCHED, len(evaluator.training))
+    return evaluator.count, 0
+
+
+def _critic_protocol(generated: int, real: int) -> str:
+    return f"the critic's scores of {real:,} real samples of this part and {generated:,} generated ones"
 
 
 def _real_samples(evaluator: "ImageEvaluator | PointEvaluator") -> str:
@@ -43,11 +52,11 @@ def _real_samples(evaluator: "ImageEvaluator | PointEvaluator") -> str:
 
 def image_protocol(evaluator: "ImageEvaluator", name: str) -> str:
     """Return how many images of which set a metric compares, their size, and the network that compares them."""
-    generated, real = compared_samples(evaluator, name)
+    generated, real = compared_images(evaluator, name)
     channels, height, width = evaluator.data.shape
     size = f"{height}×{width} {CHANNEL_NAMES[channels]}"
     if METRICS[name].of == CRITIC:
-        return f"the critic's scores of {real:,} real samples of this part and {generated:,} generated ones"
+        return _critic_protocol(generated, real)
     source = f"{_real_samples(evaluator)}; {RESIZED}"
     if name == "nearest_neighbour":
         return f"{generated:,} generated, the nearest of {real:,} real ({source}), {size}, {PIXEL_DISTANCE}"
@@ -64,9 +73,9 @@ def image_protocol(evaluator: "ImageEvaluator", name: str) -> str:
 
 def point_protocol(evaluator: "PointEvaluator", name: str) -> str:
     """Return how many points of which set a metric compares."""
-    generated, real = compared_samples(evaluator, name)
+    generated, real = compared_points(evaluator, name)
     if METRICS[name].of == CRITIC:
-        return f"the critic's scores of {real:,} real samples of this part and {generated:,} generated ones"
+        return _critic_protocol(generated, real)
     if real:
         return f"{generated:,} generated, {real:,} real ({_real_samples(evaluator)})"
     return f"{generated:,} generated ({evaluator.data.name})"

@@ -14,10 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wgan_dist.data.synthetic import Mixture
 from wgan_dist.evaluation.metrics.neighbours import mean_pairwise_distance, nearest
 from wgan_dist.evaluation.metrics.sliced_wasserstein import Reference
-from wgan_dist.evaluation.protocol import NEIGHBOUR_IMAGES, PIXEL_IMAGES, POINTS_COUNTED, POINTS_MATCHED
 from wgan_dist.evaluation.real_features import pixels_of
 from wgan_dist.tracking.metric_names import METRICS
 from wgan_dist.utils import rng
@@ -28,8 +26,9 @@ if TYPE_CHECKING:
 
 SPLITS = 4
 Rows = NDArray[np.int64]
-# A metric of the rows of two sets.
-Metric = Callable[[Rows, Rows], float]
+Values = dict[str, float]
+# Metrics of the rows of two sets, by name, that one computation gives.
+Metrics = Callable[[Rows, Rows], Values]
 
 
 @dataclass(frozen=True)
@@ -66,64 +65,80 @@ def random_splits(available: int, first: int, second: int, seed: int) -> Iterato
         yield rows[:first], rows[first : first + second]
 
 
-def measure_splits(metric: Metric, available: int, first: int, second: int, seed: int) -> RealValue | None:
-    """Measure `metric` of the rows of two sets; None if there are too few samples for it.
+def measure_splits(metrics: Metrics, available: int, first: int, second: int, seed: int) -> dict[str, RealValue]:
+    """Measure metrics of the rows of two sets; there are none if there are too few samples for them.
 
-    A `second` of 0 stands for a metric of one set.
+    A `second` of 0 stands for metrics of one set.
     """
     sizes = split_sizes(available, first, second) if second else (min(first, available), 0)
     if not sizes[0]:
-        return None
-    with suppress(UserError):  # fewer samples than the metric needs
-        values = [metric(*rows) for rows in random_splits(available, *sizes, seed)]
-        return RealValue(float(np.mean(values)), float(np.std(values, ddof=1)), *sizes)
-    return None
+        return {}
+    with suppress(UserError):  # fewer samples than a metric needs
+        splits = [metrics(*rows) for rows in random_splits(available, *sizes, seed)]
+        columns = {name: [values[name] for values in splits] for name in splits[0]}
+        return {
+            name: RealValue(float(np.mean(column)), float(np.std(column, ddof=1)), *sizes)
+            for name, column in columns.items()
+        }
+    return {}
 
 
-def _image_metrics(evaluator: "ImageEvaluator", features: dict[str, Tensor]) -> dict[str, tuple[Metric, int, int]]:
-    """Return each metric as a function of rows of the pool, with the sizes of its sets."""
-    data, pool, generated = evaluator.data, evaluator.pool, evaluator.count
+def _measure_groups(
+    evaluator: "ImageEvaluator | PointEvaluator", groups: dict[str, Metrics], available: int
+) -> dict[str, RealValue]:
+    """Measure groups of metrics, each under the name of one of them, on sets of the sizes that the metric compares."""
+    found: dict[str, RealValue] = {}
+    for name, metrics in groups.items():
+        generated, real = evaluator.compared(name)
+        # The nearest neighbours are searched among all samples that are left.
+        second = 0 if name == "nearest_neighbour" else real
+        found |= measure_splits(metrics, available, generated, second, evaluator.seed)
+    return found
 
-    def sliced_wasserstein(first: Rows, second: Rows) -> float:
-        return Reference.of(evaluator.floats(pool[first])).distance(evaluator.floats(pool[second]))
 
-    def diversity(rows: Rows, _: Rows) -> float:
-        return mean_pairwise_distance(pixels_of(data, pool[rows]))
+def _pixel_metrics(evaluator: "ImageEvaluator") -> dict[str, Metrics]:
+    data, pool = evaluator.data, evaluator.pool
 
-    def nearest_neighbour(rows: Rows, _: Rows) -> float:
+    def sliced_wasserstein(first: Rows, second: Rows) -> Values:
+        distance = Reference.of(evaluator.floats(pool[first])).distance(evaluator.floats(pool[second]))
+        return {"sliced_wasserstein": distance}
+
+    def diversity(rows: Rows, _: Rows) -> Values:
+        return {"diversity": mean_pairwise_distance(pixels_of(data, pool[rows]))}
+
+    def nearest_neighbour(rows: Rows, _: Rows) -> Values:
         others = np.setdiff1d(evaluator.training, pool[rows])
         if not len(others):
             raise UserError("nearest_neighbour: there is no other image")
         pixels = pixels_of(data, pool[rows]).to(evaluator.device)
-        return float(nearest(pixels, data.pixels, others).distances.mean())
+        return {"nearest_neighbour": float(nearest(pixels, data.pixels, others).distances.mean())}
 
-    metrics: dict[str, tuple[Metric, int, int]] = {
-        "sliced_wasserstein": (sliced_wasserstein, evaluator.pixel_images, evaluator.pixel_images),
-        "diversity": (diversity, min(PIXEL_IMAGES, generated), 0),
-        "nearest_neighbour": (nearest_neighbour, min(NEIGHBOUR_IMAGES, generated), 0),
+    metrics = {
+        "sliced_wasserstein": sliced_wasserstein,
+        "diversity": diversity,
+        "nearest_neighbour": nearest_neighbour,
     }
-    for name in evaluator.metric_set.names:
-        if METRICS[name].of in features and name != "inception_score":
-            metrics[name] = (_feature_metric(name, features[METRICS[name].of]), generated, evaluator.real_count)
-    return {name: metrics[name] for name in evaluator.metric_set.names if name in metrics}
+    return {name: metrics[name] for name in metrics if name in evaluator.metric_set.names}
 
 
-def _feature_metric(name: str, features: Tensor) -> Metric:
+def _feature_metrics(names: tuple[str, ...], features: Tensor) -> Metrics:
     from wgan_dist.evaluation.metrics.feature_distances import feature_metrics  # torch-fidelity is slow to import
 
-    source = METRICS[name].of
-    return lambda first, second: feature_metrics((name,), {source: features[first]}, {source: features[second]}, None)[
-        name
-    ]
+    source = METRICS[names[0]].of
+    return lambda first, second: feature_metrics(names, {source: features[first]}, {source: features[second]}, None)
 
 
 def image_values(evaluator: "ImageEvaluator", features: dict[str, Tensor]) -> dict[str, RealValue]:
     """Return the metrics of real images; `features` are those of the pool, by extractor."""
-    measured = {
-        name: measure_splits(metric, len(evaluator.pool), first, second, evaluator.seed)
-        for name, (metric, first, second) in _image_metrics(evaluator, features).items()
-    }
-    return {name: value for name, value in measured.items() if value}
+    groups = _pixel_metrics(evaluator)
+    distances = [name for name in evaluator.metric_set.names if METRICS[name].of in features]
+    # Precision and recall are two values of one computation.
+    together = tuple(name for name in distances if name in ("precision", "recall"))
+    single = [(name,) for name in distances if name not in (*together, "inception_score")]
+    for names in (*single, *filter(None, [together])):
+        groups[names[0]] = _feature_metrics(names, features[METRICS[names[0]].of])
+    found = _measure_groups(evaluator, groups, len(evaluator.pool))
+    return {name: found[name] for name in evaluator.metric_set.names if name in found}
 
 
 def point_values(evaluator: "PointEvaluator") -> dict[str, RealValue]:
@@ -131,19 +146,11 @@ def point_values(evaluator: "PointEvaluator") -> dict[str, RealValue]:
     from wgan_dist.evaluation.metrics.points import exact_wasserstein, mode_metrics  # scipy: 40 MB for points alone
 
     points, mixture = evaluator.data.values[evaluator.training], evaluator.data.mixture
-
-    def distance(first: Rows, second: Rows) -> float:
-        return exact_wasserstein(points[first], points[second])
-
-    def of_modes(name: str, mixture: Mixture) -> Metric:
-        return lambda rows, _: mode_metrics(points[rows], mixture)[name]
-
-    metrics: dict[str, tuple[Metric, int, int]] = {"exact_wasserstein": (distance, POINTS_MATCHED, POINTS_MATCHED)}
-    if mixture:
-        for name in ("modes_covered", "good_share", "rarest_mode_share"):
-            metrics[name] = (of_modes(name, mixture), POINTS_COUNTED, 0)
-    measured = {
-        name: measure_splits(metric, len(points), first, second, evaluator.seed)
-        for name, (metric, first, second) in metrics.items()
+    groups: dict[str, Metrics] = {
+        "exact_wasserstein": lambda first, second: {
+            "exact_wasserstein": exact_wasserstein(points[first], points[second])
+        }
     }
-    return {name: value for name, value in measured.items() if value}
+    if mixture:
+        groups["modes_covered"] = lambda rows, _: mode_metrics(points[rows], mixture)
+    return _measure_groups(evaluator, groups, len(points))

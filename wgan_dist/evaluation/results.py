@@ -1,5 +1,6 @@
 """The result of an evaluation: the content of its JSON file, and tables of one or several results."""
 
+import dataclasses
 import json
 import math
 from collections.abc import Mapping
@@ -8,7 +9,6 @@ from typing import Any
 
 from wgan_dist.evaluation.evaluator import Evaluator
 from wgan_dist.evaluation.metric_set import reasons_in_words
-from wgan_dist.evaluation.protocol import compared_samples
 from wgan_dist.tracking.metric_names import METRICS
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import MAX_TEXT_BYTES, read_file
@@ -22,12 +22,11 @@ Result = dict[str, Any]
 
 
 def _metric(evaluator: Evaluator, name: str, value: float, weights: str) -> dict[str, Any]:
-    """Return what the JSON file holds of a metric; `real` values are of real samples against other real ones."""
-    generated, real = compared_samples(evaluator, name)
+    """Return a metric as the JSON file has it: value, protocol, numbers of samples, and its value for real samples."""
+    generated, real = evaluator.compared(name)
     metric = {"value": value, "protocol": evaluator.protocol(name) + weights, "generated": generated, "real": real}
     if found := evaluator.real_values.get(name):
-        of_real = {name: getattr(found, name) for name in ("value", "spread", "first", "second", "protocol")}
-        metric["real_against_real"] = of_real
+        metric["real_against_real"] = dataclasses.asdict(found) | {"protocol": found.protocol}
     return metric
 
 
