@@ -69,8 +69,6 @@ def _open_own_data(config: Config, samples: LoadedSamples) -> Dataset:
 
 def _open_images(settings: EvaluateSettings, config: Config, samples: LoadedSamples) -> ImageDataset:
     """Open real images at the size of the samples, in the greater number of channels of both."""
-    overrides = {name: getattr(settings, name) for name in ("background", "skip_bad_images")}
-    config = dataclasses.replace(config, **{name: value for name, value in overrides.items() if value is not None})
     channels, size = samples.shape[0], samples.shape[-1]
     images = _open(config, size, None if settings.data else channels)
     return _open(config, size, channels) if channels > images.channels else images
@@ -81,12 +79,16 @@ def _open_data(settings: EvaluateSettings, config: Config, samples: LoadedSample
     if are_points(config.data) != (len(samples.shape) == 1):
         raise UserError(f"data={','.join(config.data)}: expected points for a generator of points, else images")
     own = None if settings.data else _open_own_data(config, samples)
-    if not are_points(config.data):
-        return _open_images(settings, config, samples)
-    for name in ("count", "real_count"):
-        if (value := getattr(settings, name)) is not None:
-            raise UserError(f"{name}={value}: expected auto, since {config.data[0]} are points")
-    return own or open_points(config.data[0])
+    if are_points(config.data):
+        for name in ("count", "real_count"):
+            if (value := getattr(settings, name)) is not None:
+                raise UserError(f"{name}={value}: expected auto, since {config.data[0]} are points")
+        return own or open_points(config.data[0])
+    read = {name: getattr(settings, name) for name in ("background", "skip_bad_images")}
+    changes = {name: value for name, value in read.items() if value is not None}
+    if own and not changes:
+        return own
+    return _open_images(settings, dataclasses.replace(config, **changes), samples)
 
 
 def _with_channels(samples: LoadedSamples, data: Dataset) -> LoadedSamples:

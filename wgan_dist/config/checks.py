@@ -75,6 +75,12 @@ def _check_evaluation(config: Config) -> None:
         )
 
 
+def _check_texts(config: Config) -> None:
+    for name in ("description", "license"):
+        if not is_utf8(getattr(config, name)):
+            raise UserError(f"{name}={getattr(config, name)}: expected text in UTF-8")
+
+
 def check_files_exist(settings: Any) -> None:
     """Check that the files which evaluation needs exist, in the settings of a run or of an evaluation.
 
@@ -93,10 +99,7 @@ def check_together(config: Config) -> None:
     Raises:
         UserError: For the first contradiction; the message names the settings, their values and what is accepted.
     """
-    for name in ("description", "license"):
-        if not is_utf8(getattr(config, name)):
-            raise UserError(f"{name}={getattr(config, name)}: expected text in UTF-8")
-    for check in (_check_critic_constraint, _check_schedule, _check_computation, _check_evaluation):
+    for check in (_check_texts, _check_critic_constraint, _check_schedule, _check_computation, _check_evaluation):
         check(config)
     if config.resume != "false" and not config.run_dir:
         raise UserError(f"resume={config.resume}: expected --run_dir, the folder of the run to continue")
