@@ -20,6 +20,17 @@ SAVED = SavedState(
 )
 
 
+def refuse(path: tuple[str, ...], value: Any) -> None:
+    """Expect a state with `value` at `path` to be refused."""
+    values = json.loads(state_file.to_bytes(SAVED))
+    inner = values
+    for name in path[:-1]:
+        inner = inner[name]
+    inner[path[-1]] = value
+    with pytest.raises(UserError, match=r"^here: state\.json is damaged: "):
+        state_file.from_bytes(json.dumps(values).encode(), "here")
+
+
 def test_a_state_comes_back() -> None:
     assert state_file.from_bytes(state_file.to_bytes(SAVED), "here") == SAVED
 
@@ -30,13 +41,7 @@ def test_a_state_comes_back() -> None:
 )
 @pytest.mark.parametrize("value", ["8", "0_8", True, None, [8]])
 def test_a_number_of_another_type_is_refused(path: tuple[str, ...], value: Any) -> None:
-    values = json.loads(state_file.to_bytes(SAVED))
-    inner = values
-    for name in path[:-1]:
-        inner = inner[name]
-    inner[path[-1]] = value
-    with pytest.raises(UserError, match=r"^here: state\.json is damaged: "):
-        state_file.from_bytes(json.dumps(values).encode(), "here")
+    refuse(path, value)
 
 
 @pytest.mark.parametrize(
@@ -50,10 +55,4 @@ def test_a_number_of_another_type_is_refused(path: tuple[str, ...], value: Any) 
     ],
 )
 def test_what_cannot_be_is_refused(path: tuple[str, ...], value: Any) -> None:
-    values = json.loads(state_file.to_bytes(SAVED))
-    inner = values
-    for name in path[:-1]:
-        inner = inner[name]
-    inner[path[-1]] = value
-    with pytest.raises(UserError, match=r"^here: state\.json is damaged: "):
-        state_file.from_bytes(json.dumps(values).encode(), "here")
+    refuse(path, value)
