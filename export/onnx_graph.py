@@ -50,7 +50,7 @@ def _undone_reshapes(model: onnx.ModelProto) -> dict[str, str]:
 
 
 def _remove_undone_reshapes(model: onnx.ModelProto) -> None:
-    """Let nodes read the tensor itself where it is reshaped and reshaped back, and remove nodes that nobody reads."""
+    """Bypass a reshape that a second one undoes, and remove the nodes whose outputs are no longer used."""
     undone, graph = _undone_reshapes(model), model.graph
     for node in graph.node:
         for position, name in enumerate(node.input):

@@ -114,7 +114,7 @@ def test_a_yaml_value_becomes_the_type_of_its_field(name: str, given_value: obje
         ("whole", True, "a whole number"),
         ("whole", None, "a whole number"),
         ("whole", [1], "a whole number"),
-        # Numbers to Python's int and float, and to nobody else.
+        # Python's int and float accept these; settings do not.
         *(("whole", text, "a whole number") for text in ("0_8", "1_000", "\N{FULLWIDTH DIGIT EIGHT}", "1__0k")),
         *(("number", text, "a number") for text in ("0_8", "1_0.5", "1e1_0", "\N{FULLWIDTH DIGIT EIGHT}", "infinity")),
         ("number", "1e999", "a number"),

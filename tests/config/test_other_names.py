@@ -61,7 +61,7 @@ def test_a_flag_of_another_program_is_answered_with_the_one_here(flag: str, word
     assert len(refused) < 200
 
 
-def test_a_flag_that_nobody_knows_is_answered_without_all_names() -> None:
+def test_an_unknown_flag_is_answered_without_listing_all_names() -> None:
     assert refusal("--frobnicate=1") == "unknown setting frobnicate; --help lists the settings"
 
 

@@ -66,7 +66,7 @@ def test_a_name_on_the_disk_is_not_cut(text: str, expected: list[str]) -> None:
     assert split_names(text) == expected
 
 
-def test_numbers_are_separated_whatever_is_on_the_disk(disk: Path) -> None:
+def test_lists_of_numbers_are_split_without_looking_at_the_disk(disk: Path) -> None:
     (disk / "1,2").mkdir()
     assert split_list("1,2") == ["1", "2"]
     assert from_flags(Lists, {"numbers": "1,2", "names": "1,2"}) == Lists(("1,2",), (1, 2))

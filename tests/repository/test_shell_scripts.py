@@ -1,4 +1,4 @@
-"""What every shell script of the repository keeps."""
+"""Rules that every shell script of the repository follows."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""What processes agree on before a run begins, and that no two of them train one run."""
+"""Checks across processes before a run begins: the same data on each, and one run trained by one launch."""
 
 import shutil
 from contextlib import closing

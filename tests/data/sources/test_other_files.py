@@ -46,7 +46,7 @@ def test_a_new_note_is_counted_although_the_images_are_cached(tmp_path: Path) ->
 
 @pytest.mark.parametrize("name", ["a.png", "a.GIF", "a", "a.heic", "a.weird", "json", "db", "a.txt.png", "my.txt/a"])
 def test_what_may_be_an_image_is_tried(tmp_path: Path, name: str) -> None:
-    """A damaged image, or one of an unknown format, is an error: nobody would miss it."""
+    """A damaged image, or one of an unknown format, is an error, since leaving it out would go unnoticed."""
     assert may_be_image(name)
     write_folder(tmp_path / "photos", {"good.png": png(), name: half("PNG")[:7]})
     with pytest.raises(UserError, match="^1 unreadable images: .*not a PNG, JPEG, WebP, BMP, GIF or TIFF image"):

@@ -26,7 +26,7 @@ NAMES = {"clipboard": "a\x1b]52;c;AAAA\x07", "line": "a\nerror: forged", "direct
 
 
 def unreadable() -> Iterator[tuple[str, Callable[[Path], object]]]:
-    """What may lie under the name of a file and has no end, or a size that no such file has."""
+    """Put a pipe, a device or an oversized file under the name of a run file."""
     yield "a pipe", os.mkfifo
     yield "/dev/zero", lambda path: path.symlink_to("/dev/zero")
     yield "a folder", Path.mkdir
@@ -40,7 +40,7 @@ def unreadable() -> Iterator[tuple[str, Callable[[Path], object]]]:
 
 
 def records() -> Iterator[tuple[str, bytes]]:
-    """What may stand in metrics.jsonl."""
+    """Write damaged and extreme records to metrics.jsonl."""
     for text in ("1e999", "-1", "1e300", "1.5", "null", '"x"', "[" * 100_000):
         yield f"a step of {text[:9]}", f'{{"step": {text}}}'.encode()
     for name, value in (("seconds", "-5"), ("seconds", "1e308"), ("wasserstein", "-Infinity"), ("seen_images", "-1")):
