@@ -22,7 +22,7 @@ from wgan_dist.data.datasets import open_points
 from wgan_dist.data.decoding import ProgressCallback, map_images, progress_reporter, without_pillow_warnings
 from wgan_dist.data.inspect_settings import InspectSettings
 from wgan_dist.data.sources.base import DECODING_ERRORS, BadImageError, ImageListing, read_image
-from wgan_dist.data.sources.other_files import left_out_line
+from wgan_dist.data.sources.other_files import add_up, left_out_line
 from wgan_dist.data.sources.paths import cache_folder
 from wgan_dist.data.sources.registry import open_source
 from wgan_dist.data.synthetic import are_points
@@ -158,7 +158,7 @@ def inspect_images(listings: list[ImageListing], background: str, progress: Prog
             images[index], pixels = result
             content.add(pixels)
     names = [name for listing in listings for name in listing.names]
-    left_out = sum((Counter(listing.left_out) for listing in listings), Counter[str]())
+    left_out = add_up(listing.left_out for listing in listings)
     return Inspection(names, images, errors, content.summary(), left_out)
 
 

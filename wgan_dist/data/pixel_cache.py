@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from PIL import Image
 from wgan_dist.data.content import ContentCounter, ContentSummary
 from wgan_dist.data.decoding import ProgressCallback, map_images
 from wgan_dist.data.sources.base import BadImageError, ImageListing, Source
+from wgan_dist.data.sources.other_files import add_up
 from wgan_dist.data.transforms import GREY, RGB, natural_channels, to_pixels
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import PRIVATE, atomic_file, is_partial, make_folder, write_text
@@ -141,8 +141,7 @@ class PixelCache:
         # Images are decoded as grey until one is not, which usually is the first: a pass over the headers costs more.
         index = self._write(listings, self.channels, file, progress) or self._write(listings, RGB, file, progress)
         assert index is not None
-        left_out = sum((Counter(listing.left_out) for listing in listings), Counter[str]())
-        return index | {"left_out": dict(left_out)}
+        return index | {"left_out": dict(add_up(listing.left_out for listing in listings))}
 
     def _write(
         self, listings: list[ImageListing], channels: int | None, file: Path, progress: ProgressCallback

@@ -34,6 +34,11 @@ def count_by_suffix(names: Iterable[str]) -> Counter[str]:
     return Counter(suffix_of(name) or name.rpartition("/")[2].strip() for name in names)
 
 
+def add_up(left_out: Iterable[Mapping[str, int]]) -> Counter[str]:
+    """Return how many files of all sources have each suffix."""
+    return sum(map(Counter[str], left_out), Counter[str]())
+
+
 def only_others(left_out: Mapping[str, int]) -> str:
     """Return what follows "holds no image": the files that are there, or nothing if there are none."""
     return f", but {left_out_line(left_out)}" if left_out else ""
