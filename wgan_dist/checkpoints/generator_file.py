@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from wgan_dist.checkpoints import safetensors_io
 from wgan_dist.checkpoints.checkpoint_folders import checkpoint_folders
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS, checkpoint_position, no_checkpoint_yet
+from wgan_dist.checkpoints.train_state import MAX_COUNT
 from wgan_dist.config import is_run
 from wgan_dist.config.config import MAX_FEATURES, MAX_IMAGE_SIZE, MAX_LATENT_DIM
 from wgan_dist.config.network_choices import is_own_class
@@ -37,7 +38,7 @@ DESCRIPTION_CHOICES: dict[str, tuple[Any, ...]] = {
 }
 IMAGE_RANGE = [-1.0, 1.0]
 # The bytes before the weights; a hundred tensors take some ten thousand.
-MAX_HEADER_BYTES, MAX_COUNT = 1 << 23, 2**53
+MAX_HEADER_BYTES = 1 << 23
 # The greatest sizes, which are those of the settings: a small file must not make readers allocate gigabytes.
 MAX_SIZES = {"latent_dim": MAX_LATENT_DIM, "image_size": MAX_IMAGE_SIZE, "channels": 4, "features": MAX_FEATURES}
 
@@ -47,8 +48,8 @@ class Description:
     """The metadata of a generator file. Nothing in it depends on where or when the training ran.
 
     `seen_images` counts the real examples that the critic has seen, each as often as it was drawn, and
-    `training_examples` the different ones that they were drawn from. `data` is the name of the
-    training data and `data_fingerprint` the SHA-256 of their values.
+    `training_examples` the different ones that they were drawn from. `data` is the name of the training data and
+    `data_fingerprint` the SHA-256 of their values.
     """
 
     network: NetworkSpec

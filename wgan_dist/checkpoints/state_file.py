@@ -8,14 +8,14 @@ from typing import Any
 
 from wgan_dist import __version__
 from wgan_dist.checkpoints.run_dir import checkpoint_position
-from wgan_dist.checkpoints.train_state import Best, GradScalerState, TrainState
+from wgan_dist.checkpoints.train_state import MAX_COUNT, Best, GradScalerState, TrainState
 from wgan_dist.utils.errors import UserError
 
 STATE_FILE = "state.json"
 FORMAT_VERSION = 1
 NETWORKS = ("critic", "generator")
-# What counters may be; torch counts the steps since the loss scale changed in 32 bits.
-MAX_COUNT, MAX_GROWTH_TRACKER = 2**53, 2**31 - 1
+# torch counts the steps since the loss scale changed in 32 bits.
+MAX_GROWTH_TRACKER = 2**31 - 1
 
 
 @dataclass(frozen=True)

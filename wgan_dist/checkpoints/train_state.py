@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+# The greatest number of anything counted: the whole numbers up to it are exact in JSON of every reader.
+MAX_COUNT = 2**53
+
 
 @dataclass(frozen=True)
 class Best:
