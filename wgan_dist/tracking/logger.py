@@ -81,18 +81,16 @@ class MetricLogger:
         self.progress = ProgressLine(step, total_steps)
         self.writer_dir = run_dir / TENSORBOARD
         if fresh:
-            for abandoned in self.writer_dir.glob(
-                "events.out.tfevents.*"
-            ):  # of a start that was stopped before it trained
+            # Events of a start that was stopped before it trained.
+            for abandoned in self.writer_dir.glob("events.out.tfevents.*"):
                 abandoned.unlink()
         self.existing_events = set(self.writer_dir.glob("*"))
         self.writer = SummaryWriter(str(self.writer_dir), purge_step=0 if fresh else step + 1)
         if fresh:
             if config.holdout:
                 self.writer.add_custom_scalars(CRITIC_CHART)
-            self.writer.add_text(
-                "config", textwrap.indent(to_yaml(config), "    ")
-            )  # a block that no text in it can end
+            # Markdown ends an indented block at no text in it, unlike one between ```.
+            self.writer.add_text("config", textwrap.indent(to_yaml(config), "    "))
             self._add_settings(config)
         self.metrics_path = run_dir / METRICS_FILE
         drop_records_after(self.metrics_path, step)
