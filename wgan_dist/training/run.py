@@ -126,7 +126,7 @@ def _prepare(config: Config, lock: RunLock) -> TrainingRun:
     if config.holdout:
         print_main(f"{len(run.split.held_out):,} of them are held out")
     if run.evaluator:
-        print_main(str(run.evaluator))
+        print_main(*str(run.evaluator).split("\n"))
         for name in run.evaluator.names:
             print_main(f"  {name}: {run.evaluator.protocol(name)}")
     return run
