@@ -12,13 +12,15 @@ from torch import Tensor
 
 from export.metadata import metadata, without_prefix
 from export.program_file import open_program
-from export.sampler import FORMATS, POINT_LAYOUT, Sampler, SamplerError, latents, parse_number
+from export.sampler import FORMATS, POINT_LAYOUT, Sampler, SamplerError, latents, parse_number, parse_size
 from export.settings import BF16, FP32
 from export.torchscript_file import open_torchscript
 from wgan_dist.checkpoints import generator_file
+from wgan_dist.config.image_size import ImageSize, parse_image_size
 from wgan_dist.data.datasets import ImageDataset, open_images
 from wgan_dist.data.decoding import without_pillow_warnings
 from wgan_dist.data.holdout import choose_rows
+from wgan_dist.data.image_settings import ImageSettings
 from wgan_dist.data.sources.base import BadImageError, read_image
 from wgan_dist.data.sources.paths import cache_folder
 from wgan_dist.data.sources.registry import open_source
@@ -141,9 +143,8 @@ def open_generator(path: Path, own_class: str, count: int, seed: int) -> LoadedS
     about = generator.metadata
     try:
         _check_format(about)
-        latent_dim, channels, size = (
-            parse_number(name, about[name]) for name in ("latent_dim", "channels", "image_size")
-        )
+        latent_dim, channels = (parse_number(name, about[name]) for name in ("latent_dim", "channels"))
+        size = parse_size(about["image_size"])
         z = torch.from_numpy(latents(count, latent_dim, about["latent_distribution"], seed))
         weights, step = about["weights"], parse_number("generator_steps", about["generator_steps"])
         data, fingerprint = about["data"], about["data_fingerprint"]
@@ -158,13 +159,13 @@ def open_generator(path: Path, own_class: str, count: int, seed: int) -> LoadedS
         precision=generator.precision,
         data=data,
         data_fingerprint=fingerprint,
-        shape=(channels,) if about.get("layout") == POINT_LAYOUT else (channels, size, size),
+        shape=(channels,) if about.get("layout") == POINT_LAYOUT else (channels, *size),
         draw=lambda indices: generator.generate(z[indices]),
     )
 
 
-def _common_size(folder: str, cache_dir: Path) -> int:
-    """Return the height and width of all images; raise UserError unless they are square and of one size."""
+def _common_size(folder: str, cache_dir: Path) -> ImageSize:
+    """Return the height and width of all images; raise UserError unless they are of one size that is supported."""
     source = open_source(folder, cache_dir).list_images()
     first: tuple[int, int] | None = None
     for number, name in enumerate(source.names):
@@ -176,9 +177,12 @@ def _common_size(folder: str, cache_dir: Path) -> int:
         if size != first:
             mixed = f"{source.names[0]} is {first[0]}×{first[1]}, {name} is {size[0]}×{size[1]}"
             raise UserError(f"samples={folder}: images of mixed sizes: {mixed}")
-    if first is None or first[0] != first[1]:
-        raise UserError(f"samples={folder}: images of {first}: expected square ones")
-    return first[0]
+    if first is None:
+        raise UserError(f"samples={folder}: there is no image")
+    try:
+        return parse_image_size(first[::-1])
+    except ValueError as error:
+        raise UserError(f"samples={folder}: images of {first[0]}×{first[1]} pixels: expected {error}") from error
 
 
 def open_folder(folder: str, background: str, cache_dir: str, seed: int = 0) -> tuple[LoadedSamples, ImageDataset]:
@@ -186,11 +190,11 @@ def open_folder(folder: str, background: str, cache_dir: str, seed: int = 0) -> 
 
     Fewer than all of them are chosen by `seed` and by their content.
 
-    Raises UserError for images that are unreadable, not square or of mixed sizes.
+    Raises UserError for images that are unreadable, of mixed sizes, or too small or too large.
     """
     with without_pillow_warnings():
         size = _common_size(folder, cache_folder(cache_dir))
-    images = open_images((folder,), size, None, background, False, cache_dir)
+    images = open_images((folder,), ImageSettings(size, background=background), cache_dir)
     # In an order that their content decides: what is measured of them does not depend on their names.
     rows = choose_rows(images, np.arange(len(images)), len(images), seed)
     subject = LoadedSamples(

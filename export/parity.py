@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from export.network import Export
 from export.settings import FP32, ExportSettings
-from wgan_dist.evaluation.metrics.sliced_wasserstein import PATCH, Reference
+from wgan_dist.evaluation.metrics.sliced_wasserstein import Reference
 from wgan_dist.utils import rng
 from wgan_dist.utils.console import print_lines
 from wgan_dist.utils.errors import UserError
@@ -104,11 +104,8 @@ def _compare_distributions(export: Export, run: Runner) -> tuple[float, float] |
     """Return how far the distribution of the file's images is from that of the network's, and the value to expect.
 
     The sliced Wasserstein distance needs no pretrained weights. It is measured to a set of other images of the network,
-    for the file's images and, as the value to expect, for the network's images of the same latents. Images that are
-    too small for it give None.
+    for the file's images and, as the value to expect, for the network's images of the same latents.
     """
-    if export.source.description.image_size < PATCH:
-        return None
     count = COMPARED_IMAGES // COMPARED_BATCH_SIZE
 
     def images(runner: Runner, batches: range) -> torch.Tensor:

@@ -80,6 +80,14 @@ def parse_number(name: str, text: str) -> int:
     return int(text)
 
 
+def parse_size(text: str) -> tuple[int, int]:
+    """Return the height and width that a size such as 64 or 48x96 stands for; raise ValueError for another text."""
+    sides = [parse_number("image_size", side) for side in text.split("x")]
+    if len(sides) > 2:
+        raise ValueError(f"image_size={text}: expected HEIGHTxWIDTH")
+    return sides[0], sides[-1]
+
+
 def check_distribution(distribution: str) -> str:
     """Return the name of a distribution of latents; raise ValueError for an unknown one."""
     if distribution not in DISTRIBUTIONS:
@@ -256,8 +264,8 @@ def _read_metadata(session: Any) -> dict[str, str]:
 class Sampler:
     """A generator in an ONNX file written by `python -m export.onnx`, ready to sample images.
 
-    Attributes: latent_dim, latent_distribution, image_size, channels, makes_points, provider, batch_size (0 until it is
-    chosen), metadata (the metadata of the file, as text).
+    Attributes: latent_dim, latent_distribution, height, width, channels, makes_points, provider, batch_size (0 until
+    it is chosen), metadata (the metadata of the file, as text).
     """
 
     def __init__(
@@ -283,9 +291,10 @@ class Sampler:
         self._is_uint8: bool = self._session.get_outputs()[0].type == "tensor(uint8)"
         try:
             self.metadata = _read_metadata(self._session)
-            self.latent_dim, self.image_size, self.channels = (
-                parse_number(name, self.metadata[name]) for name in ("latent_dim", "image_size", "channels")
+            self.latent_dim, self.channels = (
+                parse_number(name, self.metadata[name]) for name in ("latent_dim", "channels")
             )
+            self.height, self.width = parse_size(self.metadata["image_size"])
             self.latent_distribution = check_distribution(self.metadata["latent_distribution"])
             self.makes_points = self.metadata.get("layout") == POINT_LAYOUT
             self._check_format()
@@ -309,8 +318,8 @@ class Sampler:
     def _sample_shape(self) -> tuple[int, ...]:
         if self.makes_points:
             return (self.channels,)
-        height = width = self.image_size
-        return (height, width, self.channels) if self._is_uint8 else (self.channels, height, width)
+        size = (self.height, self.width)
+        return (*size, self.channels) if self._is_uint8 else (self.channels, *size)
 
     def _check_format(self) -> None:
         """Raise ValueError if the metadata, where they say so, describe other samples than the output's type."""
@@ -324,7 +333,12 @@ class Sampler:
 
         The latents and images are allocated at these sizes.
         """
-        bounds = {"latent_dim": MAX_LATENT_DIM, "image_size": MAX_IMAGE_SIZE, "channels": MAX_CHANNELS}
+        bounds = {
+            "latent_dim": MAX_LATENT_DIM,
+            "height": MAX_IMAGE_SIZE,
+            "width": MAX_IMAGE_SIZE,
+            "channels": MAX_CHANNELS,
+        }
         for name, most in bounds.items():
             if not 1 <= getattr(self, name) <= most:
                 raise ValueError(f"{name}={getattr(self, name)}, expected 1 to {most:,}")
@@ -409,7 +423,7 @@ class Sampler:
         round differently in batches of another size, which changes a value by at most one level of 255. Raises
         SamplerError for a count below 1, a seed below 0, or more images than fit into memory.
         """
-        shape = (self.channels,) if self.makes_points else (self.image_size, self.image_size, self.channels)
+        shape = (self.channels,) if self.makes_points else (self.height, self.width, self.channels)
         try:
             samples = np.empty((max(0, count), *shape), np.float32 if self.makes_points else np.uint8)
         except (MemoryError, ValueError) as error:

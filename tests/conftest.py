@@ -7,7 +7,9 @@ import torch
 
 from tests.exports import export_onnx
 from wgan_dist.config import Config
+from wgan_dist.config.image_size import square
 from wgan_dist.data.datasets import ImageDataset, open_images
+from wgan_dist.data.image_settings import ImageSettings
 from wgan_dist.train import train
 
 # Idle threads of several processes slow each other many times over, and tiny networks gain nothing from two.
@@ -62,4 +64,4 @@ def onnx_file(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def digits(cache_dir: Path) -> ImageDataset:
     """The embedded digits at 32×32."""
     config = Config()
-    return open_images(("digits",), 32, None, config.background, False, str(cache_dir))
+    return open_images(("digits",), ImageSettings(square(32), background=config.background), str(cache_dir))

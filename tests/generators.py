@@ -7,9 +7,8 @@ from torch import nn
 
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.checkpoints.generator_file import Description
-from wgan_dist.config.network_choices import POINTS
+from wgan_dist.config.image_size import square
 from wgan_dist.models.registry import (
-    GENERATORS,
     POINT_CHANNELS,
     POINT_SIZE,
     NetworkSpec,
@@ -30,7 +29,7 @@ Path(__file__).with_name("imported").touch()
 class Own(nn.Module):
     def __init__(self, latent_dim, image_size, channels, features, norm):
         super().__init__()
-        self.body = nn.Linear(latent_dim, channels * image_size**2)
+        self.body = nn.Linear(latent_dim, channels * image_size[0] * image_size[1])
 
     def forward(self, z):
         return self.body(z).reshape(len(z), -1, 2, 2)
@@ -38,10 +37,8 @@ class Own(nn.Module):
 
 
 def small_spec(name: str, channels: int = 3, spectral_norm: bool = False) -> NetworkSpec:
-    """Return a narrow network of the registry, at the smallest size from 16 that it supports."""
-    sizes = GENERATORS[name].sizes
-    size = POINT_SIZE if sizes is POINTS else next(size for size in sizes if size >= 16)
-    channels = POINT_CHANNELS if sizes is POINTS else channels
+    """Return a narrow network of the registry, for images of 16×16."""
+    size, channels = (POINT_SIZE, POINT_CHANNELS) if name == "points" else (square(16), channels)
     return generator_spec(name, LATENT_DIM, size, channels, 4, "auto", spectral_norm)
 
 

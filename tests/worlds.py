@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from wgan_dist import distributed
 from wgan_dist.config import Config
+from wgan_dist.config.image_size import square
 from wgan_dist.losses.gradient_penalty import PENALTIES
 from wgan_dist.training.build import DTYPES, build_gan
 from wgan_dist.training.noise import CriticNoise, NoiseSource, TrainingNoise
@@ -23,7 +24,13 @@ from wgan_dist.utils import rng
 
 SHAPE, BATCH, LATENT = (1, 16, 16), 16, 4
 BASE = Config(
-    image_size=16, channels=1, generator_features=2, critic_features=2, latent_dim=LATENT, batch_size=BATCH, threads=1
+    image_size=square(16),
+    channels=1,
+    generator_features=2,
+    critic_features=2,
+    latent_dim=LATENT,
+    batch_size=BATCH,
+    threads=1,
 )
 CONSTRAINTS = ("gp", "lp", "r1", "dragan", "clip", "spectral")
 NORMS = ("instance", "layer", "none")
@@ -42,7 +49,7 @@ CASES = {
 }
 # Dropout in the critic, and BatchNorm in both networks.
 CASES["dropout-gp-2"] = replace(
-    BASE, generator="upsample", critic="upsample", accumulation=2, image_size=28, generator_features=2
+    BASE, generator="upsample", critic="upsample", accumulation=2, image_size=square(28), generator_features=2
 )
 CASES["sagan-bce-1"] = replace(BASE, generator="sagan", critic="sagan", loss="bce", penalty="none", critic_norm="batch")
 
@@ -53,7 +60,7 @@ class World:
     def __init__(self, config: Config) -> None:
         self.config = config
         accelerator = distributed.start(config.threads)
-        self.shape = (1, config.image_size, config.image_size)
+        self.shape = (1, *config.image_size)
         self.gan: GAN = build_gan(config, accelerator, self.shape)
         dtype = DTYPES[config.dtype]
         slices = distributed.micro_batch_slices(BATCH, config.accumulation, distributed.world())

@@ -11,8 +11,10 @@ from wgan_dist import distributed
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS, EVALUATIONS, check_parts_inside
 from wgan_dist.config import Config, is_run, read_config
+from wgan_dist.config.image_size import ImageSize
 from wgan_dist.data.datasets import Dataset, ImageDataset, open_images, open_points
 from wgan_dist.data.holdout import Split, split_holdout
+from wgan_dist.data.image_settings import image_settings
 from wgan_dist.data.synthetic import DRAWS, are_points
 from wgan_dist.evaluate import DEFAULT_COUNT, EvaluateSettings
 from wgan_dist.evaluation.evaluator import ImageEvaluator, make_evaluator
@@ -50,15 +52,17 @@ def _make_config(settings: EvaluateSettings, run: Path | None, trained_on: str) 
     return dataclasses.replace(config, **{name: flags[name] for name in names})
 
 
-def _open(config: Config, image_size: int, channels: int | None) -> ImageDataset:
-    return open_images(config.data, image_size, channels, config.background, config.skip_bad_images, config.cache_dir)
+def _open(config: Config, samples: LoadedSamples, channels: int | None) -> ImageDataset:
+    """Open the real images of a run's settings at the size of the samples."""
+    size = ImageSize(*samples.shape[1:])
+    return open_images(
+        config.data, dataclasses.replace(image_settings(config), size=size, channels=channels), config.cache_dir
+    )
 
 
 def _open_own_data(config: Config, samples: LoadedSamples) -> Dataset:
     """Open the data that a generator was trained on, as its run read them; refuse others that lie there now."""
-    data: Dataset = (
-        open_points(config.data[0]) if are_points(config.data) else _open(config, samples.shape[-1], samples.shape[0])
-    )
+    data: Dataset = open_points(config.data[0]) if are_points(config.data) else _open(config, samples, samples.shape[0])
     if data.fingerprint != samples.data_fingerprint:
         raise UserError(
             f"data={','.join(config.data)}: its samples are not those that {samples.source} was trained on; "
@@ -69,9 +73,9 @@ def _open_own_data(config: Config, samples: LoadedSamples) -> Dataset:
 
 def _open_images(settings: EvaluateSettings, config: Config, samples: LoadedSamples) -> ImageDataset:
     """Open real images at the size of the samples, in the greater number of channels of both."""
-    channels, size = samples.shape[0], samples.shape[-1]
-    images = _open(config, size, None if settings.data else channels)
-    return _open(config, size, channels) if channels > images.channels else images
+    channels = samples.shape[0]
+    images = _open(config, samples, None if settings.data else channels)
+    return _open(config, samples, channels) if channels > images.channels else images
 
 
 def _open_data(settings: EvaluateSettings, config: Config, samples: LoadedSamples) -> Dataset:

@@ -37,7 +37,7 @@ class Generator(nn.Module, ModelHubMixin, library_name=LIBRARY):
     """
 
     def __init__(self, network: nn.Module, description: Description) -> None:
-        """Wrap a network: z [n, latent_dim] → images [n, channels, size, size] in [−1, 1], or points [n, 2]."""
+        """Wrap a network: z [n, latent_dim] → images [n, channels, height, width] in [−1, 1], or points [n, 2]."""
         super().__init__()
         self.network, self.description = network, description
         self._run: Path | None = None
@@ -45,7 +45,9 @@ class Generator(nn.Module, ModelHubMixin, library_name=LIBRARY):
     def __repr__(self) -> str:
         """Return what the generator makes, from what, and how long it was trained; `network` has the layers."""
         about = self.description
-        output = {} if self.makes_points else {"image_size": self.image_size, "channels": self.channels}
+        output = (
+            {} if self.makes_points else {"image_size": str(self.description.image_size), "channels": self.channels}
+        )
         values = output | {
             "latent_dim": self.latent_dim,
             "latent_distribution": self.latent_distribution,
@@ -66,8 +68,8 @@ class Generator(nn.Module, ModelHubMixin, library_name=LIBRARY):
         return self.description.latent_distribution
 
     @property
-    def image_size(self) -> int:
-        """The height and width of an image in pixels; 1 for points."""
+    def image_size(self) -> tuple[int, int]:
+        """The height and width of an image in pixels; (1, 1) for points."""
         return self.description.image_size
 
     @property
@@ -81,7 +83,7 @@ class Generator(nn.Module, ModelHubMixin, library_name=LIBRARY):
         return self.description.makes_points
 
     def forward(self, z: Tensor) -> Tensor:
-        """Map latent vectors z [n, latent_dim] to images [n, channels, size, size] in [−1, 1], or points [n, 2]."""
+        """Map latent vectors z [n, latent_dim] to images [n, channels, height, width] in [−1, 1], or points [n, 2]."""
         samples: Tensor = self.network(z)
         return samples
 

@@ -27,8 +27,10 @@ from export.loaders import open_generator
 from wgan_dist.checkpoints.generator_file import EMA_FILE
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS, checkpoint_position
 from wgan_dist.config import Config
+from wgan_dist.config.image_size import square
 from wgan_dist.data.datasets import ImageDataset, open_images
 from wgan_dist.data.holdout import split_holdout
+from wgan_dist.data.image_settings import ImageSettings
 from wgan_dist.data.sources.idx import read_idx
 from wgan_dist.data.transforms import to_pixels
 from wgan_dist.evaluation.evaluator import Evaluator, make_evaluator
@@ -74,7 +76,9 @@ def labels(folder: Path, name: str) -> NDArray[np.uint8]:
 def held_back(folder: Path) -> Tensor:
     """The test images, as training sees images: uint8 [10000, 1, 32, 32]."""
     pictures = read_idx(file_in(folder, "t10k-images-idx3-ubyte"))
-    return torch.from_numpy(np.stack([to_pixels(Image.fromarray(each), SIZE, 1, "ffffff") for each in pictures]))
+    return torch.from_numpy(
+        np.stack([to_pixels(Image.fromarray(each), square(SIZE), 1, "ffffff") for each in pictures])
+    )
 
 
 def train_classifier(images: ImageDataset, targets: NDArray[np.uint8]) -> tuple[Features, nn.Linear]:
@@ -133,7 +137,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     given = arguments()
     torch.set_num_threads(1)
-    images = open_images((str(given.data),), SIZE, 1, "ffffff", False, CACHE)
+    images = open_images((str(given.data),), ImageSettings(square(SIZE), channels=1), CACHE)
     test = held_back(given.data)
     began = time.monotonic()
     features, answer = train_classifier(images, labels(given.data, "train-labels-idx1-ubyte"))

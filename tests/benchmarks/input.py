@@ -15,7 +15,9 @@ from PIL import Image
 
 from wgan_dist import distributed
 from wgan_dist.config import Config, command_line, load_config
+from wgan_dist.config.image_size import square
 from wgan_dist.data.datasets import ImageDataset, open_images
+from wgan_dist.data.image_settings import ImageSettings
 from wgan_dist.data.samplers import GlobalBatchOrder, RankSampler, micro_batches, to_network_inputs
 
 FILES, SIDE, BATCHES = 2_000, 256, 2_000
@@ -32,7 +34,7 @@ def write_photos(folder: Path, digits: ImageDataset) -> None:
 def timed_open(config: Config, folder: Path) -> tuple[ImageDataset, float]:
     """Return the images and the seconds that opening them took."""
     started = time.perf_counter()
-    images = open_images((str(folder / "photos"),), config.image_size, None, "ffffff", False, str(folder / "cache"))
+    images = open_images((str(folder / "photos"),), ImageSettings(config.image_size), str(folder / "cache"))
     return images, time.perf_counter() - started
 
 
@@ -53,7 +55,7 @@ def measure(flags: dict[str, str]) -> None:
     config = load_config(flags)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        write_photos(folder / "photos", open_images(("digits",), 32, None, "ffffff", False, str(folder / "cache")))
+        write_photos(folder / "photos", open_images(("digits",), ImageSettings(square(32)), str(folder / "cache")))
         images, decoding = timed_open(config, folder)
         _, reopening = timed_open(config, folder)
         rate = batches_per_second(config, images) * config.batch_size

@@ -36,6 +36,7 @@ from tests.processes import run
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.config import command_line
 from wgan_dist.config.fields import setting
+from wgan_dist.config.image_size import square
 from wgan_dist.models.registry import generator_spec
 
 MODULE = "tests.benchmarks.sampling"
@@ -84,7 +85,7 @@ class Settings:
 
 def _write_generator(folder: Path) -> Path:
     """Write a DCGAN-64 with random weights, and the BatchNorm statistics of these weights."""
-    return write_generator(folder, generator_spec("dcgan", 128, 64, 3, 64, "auto"))
+    return write_generator(folder, generator_spec("dcgan", 128, square(64), 3, 64, "auto"))
 
 
 def _export(settings: Settings, folder: Path) -> None:

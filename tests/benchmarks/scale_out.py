@@ -45,6 +45,7 @@ from tests.single_steps import steps_of
 from wgan_dist import distributed
 from wgan_dist.config import Config, load_config
 from wgan_dist.data.datasets import open_images
+from wgan_dist.data.image_settings import image_settings
 from wgan_dist.distributed import collectives, process_group, sync_batchnorm
 from wgan_dist.losses.gradient_penalty import PENALTIES
 from wgan_dist.models.layers import Critic
@@ -207,7 +208,7 @@ def count(config: Config, accelerator: Accelerator, channels: int) -> Work:
 
     It does real steps on noise with a small batch: FLOPs are proportional to the batch, the rest does not depend on it.
     """
-    shape, device, dtype = (channels, config.image_size, config.image_size), accelerator.device, DTYPES[config.dtype]
+    shape, device, dtype = (channels, *config.image_size), accelerator.device, DTYPES[config.dtype]
     gan = build_gan(config, accelerator, shape)
     critic, generator = gan.critic.network, gan.generator.network
     whole = [slice(0, COUNTED_BATCH)]
@@ -447,7 +448,11 @@ def _apart() -> Iterator[None]:
 def _make_step(accelerator: Accelerator) -> Callable[[], object]:
     """Return a function that does a step of a real run."""
     config = load_config(SETTINGS | {"batch_size": str(SHARE_OF_BATCH * distributed.world().size)})
-    images = open_images(config.data, config.image_size, config.channels, config.background, False, config.cache_dir)
+    images = open_images(
+        config.data,
+        image_settings(config),
+        config.cache_dir,
+    )
     return steps_of(build_run(config, accelerator, images))
 
 

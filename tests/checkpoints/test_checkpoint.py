@@ -25,6 +25,7 @@ from wgan_dist.checkpoints.manifest import read_folder, write_folder
 from wgan_dist.checkpoints.optimizer_state import load_optimizer_state, optimizer_state
 from wgan_dist.checkpoints.run_dir import checkpoint_name
 from wgan_dist.checkpoints.train_state import TrainState
+from wgan_dist.config.image_size import square
 from wgan_dist.models.registry import build_generator, generator_spec
 from wgan_dist.training.buffer_snapshot import BufferSnapshot
 from wgan_dist.training.grad_scaler import GradScaler
@@ -32,7 +33,7 @@ from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import partial_path
 
 NEW = {"state.json": b'{"step": 2}', "generator.safetensors": bytes(range(40)), "empty": b""}
-SPEC = generator_spec("mlp", 3, 4, 1, 2, "none")
+SPEC = generator_spec("mlp", 3, square(4), 1, 2, "none")
 ABOUT = Description(SPEC, "normal", "ema", 3, 56, 1797, "digits", "", "", "", "0.1.0")
 OLD = {"state.json": b'{"step": 1}', "generator.safetensors": bytes(40), "empty": b""}
 

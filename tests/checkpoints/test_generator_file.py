@@ -24,12 +24,19 @@ from wgan_dist.checkpoints import generator_file
 from wgan_dist.checkpoints.generator_file import Description
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS
 from wgan_dist.config import load_config, to_yaml
-from wgan_dist.config.network_choices import POINTS
-from wgan_dist.models.registry import GENERATORS, NetworkSpec, build_generator, generator_spec
+from wgan_dist.config.image_size import ImageSize, square
+from wgan_dist.models.registry import (
+    GENERATORS,
+    POINT_CHANNELS,
+    POINT_SIZE,
+    NetworkSpec,
+    build_generator,
+    generator_spec,
+)
 from wgan_dist.utils.errors import UserError
 
 DESCRIPTION = Description(
-    network=generator_spec("dcgan", 3, 16, 1, 2, "batch"),
+    network=generator_spec("dcgan", 3, square(16), 1, 2, "batch"),
     latent_distribution="uniform",
     weights="ema",
     steps=7,
@@ -95,9 +102,8 @@ def test_the_metadata_is_one_key_with_the_description_and_nothing_else(tmp_path:
 
 
 def spec_of(name: str, spectral_norm: bool) -> NetworkSpec:
-    """A small generator of the registry, at the least size of its own."""
-    sizes = GENERATORS[name].sizes
-    size, channels = (1, 2) if sizes is POINTS else (next(size for size in sizes if size >= 16), 3)
+    """A small generator of the registry, for images that are no squares."""
+    size, channels = (POINT_SIZE, POINT_CHANNELS) if name == "points" else (ImageSize(16, 24), 3)
     return generator_spec(name, 3, size, channels, 4, "auto", spectral_norm)
 
 
@@ -275,7 +281,7 @@ def test_a_network_of_the_wrong_type_is_refused(tmp_path: Path, network: object)
 
 
 def test_weights_of_another_width_are_refused(tmp_path: Path) -> None:
-    wider = build_generator(generator_spec("dcgan", 3, 16, 1, 3, "batch")).state_dict()
+    wider = build_generator(generator_spec("dcgan", 3, square(16), 1, 3, "batch")).state_dict()
     refuse(tmp_path, generator_file.to_bytes(wider, DESCRIPTION), "weights of another network")
 
 
@@ -283,7 +289,7 @@ def test_a_file_never_chooses_code_to_import(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "own_artifact_network.py").write_text(OWN_NETWORK)
     monkeypatch.syspath_prepend(tmp_path)
     name = "own_artifact_network:Own"
-    description = dataclasses.replace(DESCRIPTION, network=generator_spec(name, 3, 2, 1, None, "auto"))
+    description = dataclasses.replace(DESCRIPTION, network=generator_spec(name, 3, square(2), 1, None, "auto"))
     weights = nn.Linear(3, 4).state_dict()
     path = write(tmp_path, generator_file.to_bytes({f"body.{key}": each for key, each in weights.items()}, description))
     for given_name in ("", "own_artifact_network:Other", "dcgan"):

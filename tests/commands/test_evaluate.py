@@ -23,8 +23,10 @@ from wgan_dist.checkpoints import generator_file
 from wgan_dist.checkpoints.run_dir import EVALUATIONS
 from wgan_dist.config import load_config
 from wgan_dist.config.fields import from_flags
+from wgan_dist.config.image_size import square
 from wgan_dist.data.datasets import ImageDataset, open_images
 from wgan_dist.data.holdout import split_holdout
+from wgan_dist.data.image_settings import ImageSettings
 from wgan_dist.evaluate import EvaluateSettings
 from wgan_dist.evaluate_files import evaluate as evaluate_settings
 from wgan_dist.evaluation.results import table
@@ -87,7 +89,7 @@ def test_every_file_of_a_generator_is_measured_alike_and_the_quantised_one_nearl
 
 
 def test_the_protocol_is_said_with_each_figure(run: Path, cache_dir: Path, tmp_path: Path) -> None:
-    digits = open_images(("digits",), 16, None, "ffffff", False, str(cache_dir))
+    digits = open_images(("digits",), ImageSettings(square(16)), str(cache_dir))
     training = len(split_holdout(digits, 0.2).training)
     flags = {"ckpt": str(run), "weights": "raw", "count": "60", "real_count": "90"}
     extractor = torchscript(Projection(), tmp_path / "projection.pt")
@@ -209,7 +211,9 @@ def test_what_was_measured_of_a_generator_before_is_kept(run: Path, cache_dir: P
     assert both["metrics"] == first["metrics"] | now["metrics"] != first["metrics"]
     assert both["skipped"] == first["skipped"]
     # Of another generator, and against other images, nothing is kept.
-    write_images(open_images(("digits",), 16, 1, "ffffff", False, str(cache_dir)).pixels[:40], tmp_path / "other")
+    write_images(
+        open_images(("digits",), ImageSettings(square(16), channels=1), str(cache_dir)).pixels[:40], tmp_path / "other"
+    )
     now = measured(cache_dir, tmp_path / "out.json", **flags, data=str(tmp_path / "other"))
     assert json.loads(kept.read_text()) == now
     shutil.copy(own / "levels.onnx", own / "generator.onnx")

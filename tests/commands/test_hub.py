@@ -102,7 +102,7 @@ def test_points_are_those_of_the_exported_graph(tmp_path: Path) -> None:
     export_onnx({"ckpt": str(path), "out": str(tmp_path / "generator.onnx")})
     generator = Generator.from_pretrained(path)
     np.testing.assert_allclose(generator.sample(9), Sampler(tmp_path / "generator.onnx").sample(9), atol=1e-5)
-    assert (generator.makes_points, generator.channels, generator.image_size) == (True, 2, 1)
+    assert (generator.makes_points, generator.channels, generator.image_size) == (True, 2, (1, 1))
     generator.save_pretrained(tmp_path / "saved")
     assert not (tmp_path / "saved" / PICTURE).exists()
 
@@ -113,7 +113,7 @@ def test_forward_calls_the_network_and_attributes_come_from_the_description(tmp_
     z = torch.from_numpy(sample_latents(3, 8, "uniform", 7))
     torch.testing.assert_close(generator(z), generator_file.load(path).network(z), rtol=0, atol=0)
     assert (generator.latent_dim, generator.latent_distribution) == (8, "uniform")
-    assert (generator.image_size, generator.channels, generator.makes_points) == (16, 3, False)
+    assert (generator.image_size, generator.channels, generator.makes_points) == ((16, 16), 3, False)
     assert not generator.training
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from wgan_dist.config import Config, network_choices
 from wgan_dist.config.data_choices import DATA_SETS, POINTS, check_data_exist
+from wgan_dist.config.image_size import square
 from wgan_dist.config.network_choices import check_networks
 from wgan_dist.data.sources.torchvision_datasets import TORCHVISION
 from wgan_dist.data.synthetic import DRAWS
@@ -44,9 +45,9 @@ def test_data_that_do_not_exist_are_refused(data: str, complaint: str, tmp_path:
 
 
 def test_networks_are_checked_without_their_classes() -> None:
-    check_networks(Config(generator="own:Network", critic="own:Critic", image_size=50))
+    check_networks(Config(generator="own:Network", critic="own:Critic", image_size=square(50)))
     check_networks(Config(data=("swissroll",), generator="points", critic="points"))
-    with pytest.raises(UserError, match="image_size=48: the dcgan generator supports 16, 32"):
-        check_networks(Config(image_size=48))
+    with pytest.raises(UserError, match="image_size=256: the sagan generator supports at most 16,384 pixels"):
+        check_networks(Config(generator="sagan", image_size=square(256)))
     with pytest.raises(UserError, match="critic=dcgan: is for images"):
         check_networks(Config(data=("swissroll",), generator="points"))

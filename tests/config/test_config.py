@@ -23,6 +23,7 @@ from wgan_dist.config import (
 )
 from wgan_dist.config.config import LOSSES, PENALTIES
 from wgan_dist.config.help import help_text
+from wgan_dist.config.image_size import ImageSize
 from wgan_dist.config.recipe_files import RECIPES
 from wgan_dist.losses import adversarial, gradient_penalty
 from wgan_dist.utils.errors import UserError
@@ -45,7 +46,8 @@ OTHER: dict[str, Any] = {
     "dry_run": True,
     "profile": 3,
     "data": ("a/", "b/"),
-    "image_size": 28,
+    "image_size": ImageSize(48, 96),
+    "resize": "pad",
     "channels": 3,
     "background": "000000",
     "flip": True,
@@ -519,7 +521,8 @@ def test_any_other_duration_is_refused(name: str, text: str) -> None:
         ("seed", "-1"),
         ("seed", "9223372036854775808"),
         ("seed", "1.5"),
-        ("image_size", "0"),
+        *(("image_size", text) for text in ("0", "7", "1025", "48x", "x48", "48x96x3", "4 8", "0x30", "1e2")),
+        ("resize", "fit"),
         ("batch_size", "0"),
         ("n_critic", "0"),
         ("latent_dim", "0"),
@@ -772,6 +775,24 @@ def test_the_length_of_a_run_is_fixed_once_the_learning_rate_depends_on_it() -> 
     assert differences(decaying, as_dict(short)) == ["max_steps=100000 (was 5)", "lr_decay=linear (was none)"]
 
 
+@pytest.mark.parametrize(
+    ("given", "size", "shown"),
+    [
+        ("64", ImageSize(64, 64), "64"),
+        (48, ImageSize(48, 48), "48"),
+        ("48x96", ImageSize(48, 96), "48x96"),
+        ("8×1024", ImageSize(8, 1024), "8x1024"),
+        ((30, 50), ImageSize(30, 50), "30x50"),
+    ],
+)
+def test_a_size_is_height_and_width(given: object, size: ImageSize, shown: str) -> None:
+    config = load_config({"image_size": given})
+    assert (config.image_size, str(config.image_size)) == (size, shown)
+    stored = as_dict(config)["image_size"]
+    assert stored == (size.height if size.height == size.width else shown)
+    assert load_config({"image_size": stored}).image_size == size
+
+
 def test_the_summary_tells_what_is_not_default() -> None:
     assert changed_settings(Config()) == ""
     assert changed_settings(Config(seed=3, data=("a", "b"), compile=True)) == "seed=3 data=a,b compile=true"
@@ -781,7 +802,7 @@ def test_the_summary_tells_what_is_not_default() -> None:
     "name",
     [
         *("grid_images", "workers", "threads", "timeout", "batch_size", "generator_batch_size", "evaluation_images"),
-        *("latent_dim", "image_size", "generator_features", "critic_features"),
+        *("latent_dim", "generator_features", "critic_features"),
     ],
 )
 def test_what_is_allocated_is_bounded_in_every_recipe(name: str, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from torch import nn
 from tests.processes import PYTHON, REPOSITORY, run
 from wgan_dist.config import RECIPE_NOTES, Config, load_config, read_recipe, recipe_names
 from wgan_dist.config.command_line import read_flags
+from wgan_dist.config.image_size import square
 from wgan_dist.config.recipe_listing import list_recipes, print_recipes, show_recipe
 from wgan_dist.data.samplers import GlobalBatchOrder
 from wgan_dist.models.from_config import network_specs
@@ -41,8 +42,15 @@ USUAL = {
     "dtype": "float32",
 }
 CLIPPED = {"penalty": "clip", "clip_value": 0.01, "optimizer": "rmsprop", "critic_lr": 5e-5, "generator_lr": 5e-5}
-MLP = CLIPPED | {"batch_size": 64, "latent_dim": 100, "image_size": 28, "channels": 1, "reuse_latents": True}
-DCGAN64 = {"batch_size": 128, "latent_dim": 100, "image_size": 64, "channels": 3, "n_critic": 1, "penalty": "none"}
+MLP = CLIPPED | {"batch_size": 64, "latent_dim": 100, "image_size": square(28), "channels": 1, "reuse_latents": True}
+DCGAN64 = {
+    "batch_size": 128,
+    "latent_dim": 100,
+    "image_size": square(64),
+    "channels": 3,
+    "n_critic": 1,
+    "penalty": "none",
+}
 TOY = {
     "batch_size": 256,
     "latent_dim": 2,
@@ -56,7 +64,7 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     "catfaces64": {
         "batch_size": 32,
         "latent_dim": 100,
-        "image_size": 64,
+        "image_size": square(64),
         "channels": 3,
         "critic_lr": 1e-4,
         "generator_lr": 1e-4,
@@ -69,7 +77,7 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     "mnist_upsample": {
         "batch_size": 512,
         "latent_dim": 128,
-        "image_size": 28,
+        "image_size": square(28),
         "channels": 1,
         "n_critic": 3,
         "critic_lr": 2e-4,
@@ -84,7 +92,7 @@ SYSTEMS: dict[str, dict[str, Any]] = {
         "batch_size": 64,
         "generator_batch_size": 128,
         "latent_dim": 128,
-        "image_size": 32,
+        "image_size": square(32),
         "channels": 3,
         "critic_lr": 2e-4,
         "generator_lr": 2e-4,
@@ -209,7 +217,7 @@ def test_the_deeper_resnets_differ_in_their_size_alone() -> None:
     smaller, larger = (load_config({"recipe": name}) for name in ("resnet64", "resnet128"))
     changed = {name for name, value in vars(smaller).items() if getattr(larger, name) != value}
     assert changed == {"recipe", "image_size"}
-    assert (smaller.image_size, larger.image_size) == (64, 128)
+    assert (smaller.image_size, larger.image_size) == (square(64), square(128))
 
 
 # --- the command ---
@@ -226,7 +234,7 @@ def test_the_listing_has_a_line_for_each_recipe_with_its_data_size_and_notes() -
     assert [line.split()[0] for line in lines] == recipe_names()
     for line, name in zip(lines, recipe_names(), strict=True):
         config, notes = load_config({"recipe": name}), read_recipe(name)
-        size = "" if name.startswith("toy_") else f" {config.image_size}×{config.image_size}"
+        size = "" if name.startswith("toy_") else f" {config.image_size[0]}×{config.image_size[1]}"
         columns = [f"{config.data[0]}{size}", *(notes[note] for note in ("method", "source", "expect"))]
         assert line.removeprefix(name).strip() == " | ".join(columns)
 

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from wgan_dist.config.image_size import square
 from wgan_dist.data.datasets import ImageDataset, open_images
 from wgan_dist.data.decoding import ProgressCallback
+from wgan_dist.data.image_settings import ImageSettings
 
 SIZE = 4
 RED, GREEN = (255, 0, 0), (0, 255, 0)
@@ -31,7 +33,12 @@ def opened(
     skip: bool = False,
     progress: ProgressCallback = quiet,
 ) -> ImageDataset:
-    return open_images(tuple(map(str, data)), size, channels, background, skip, str(cache), progress)
+    return open_images(
+        tuple(map(str, data)),
+        ImageSettings(square(size), channels=channels, background=background, skip_bad_images=skip),
+        str(cache),
+        progress,
+    )
 
 
 def save(file: Path, colour: int | tuple[int, ...] = 0) -> Path:

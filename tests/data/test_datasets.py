@@ -14,8 +14,10 @@ from sklearn.datasets import load_digits
 
 from tests.data.files import GREEN, RED, SIZE, files_in, first_pixels, half, opened, save, save_levels
 from tests.processes import HANG_SECONDS, REPOSITORY
+from wgan_dist.config.image_size import square
 from wgan_dist.data import decoding
 from wgan_dist.data.datasets import ImageDataset, open_images
+from wgan_dist.data.image_settings import ImageSettings
 from wgan_dist.utils.errors import UserError
 
 
@@ -249,7 +251,7 @@ def test_a_tilde_in_the_cache_is_the_home_folder(tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize("damage", ["pixels cut short", "index cut short", "index of something else"])
 def test_a_damaged_cache_is_rebuilt(tmp_path: Path, damage: str) -> None:
     def load() -> ImageDataset:
-        return open_images(("digits",), 8, None, "ffffff", False, str(tmp_path))
+        return open_images(("digits",), ImageSettings(square(8)), str(tmp_path))
 
     fingerprint = load().fingerprint
     pixels, index = next(tmp_path.glob("*.pixels")), next(tmp_path.glob("*.json"))

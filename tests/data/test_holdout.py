@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from tests.faults.tiny import SETTINGS
 from wgan_dist import distributed
 from wgan_dist.config import load_config
+from wgan_dist.config.image_size import square
 from wgan_dist.data.datasets import ImageDataset, open_images
 from wgan_dist.data.holdout import choose_rows, split_holdout
+from wgan_dist.data.image_settings import ImageSettings
 from wgan_dist.data.samplers import to_network_inputs
 from wgan_dist.training.build_run import build_run
 from wgan_dist.utils.errors import UserError
@@ -53,7 +55,7 @@ def test_holding_out_all_or_none_is_refused(share: float, held: str, digits: Ima
 
 
 def test_training_sees_all_images_but_those_held_out(cache_dir: Path) -> None:
-    digits = open_images(("digits",), 16, None, "ffffff", False, str(cache_dir))
+    digits = open_images(("digits",), ImageSettings(square(16)), str(cache_dir))
     flags = SETTINGS | {"holdout": "0.5", "batch_size": "300", "max_steps": "4", "sample_every": "0"}
     run = build_run(load_config(flags), distributed.start(1), digits)
     batches = [run.real_batches.batch(step, step) for step in range(4 * 3)]

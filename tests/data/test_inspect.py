@@ -11,25 +11,25 @@ from tests.data.files import half, photograph, png, write_zip
 from tests.processes import run
 from wgan_dist.config import Config, load_config
 from wgan_dist.config.command_line import read_flags
+from wgan_dist.config.image_size import ImageSize, square
 from wgan_dist.data import decoding
 from wgan_dist.data.__main__ import inspect_settings
 from wgan_dist.data.decoding import progress_reporter
 from wgan_dist.data.inspect import (
     CPU_SIZE,
-    IMAGE_SIZES,
     Inspection,
     choose_images,
     contact_sheet,
-    fitting_size,
+    cut_shares,
     inspect_images,
     print_summary,
     suggested_command,
+    suggested_size,
 )
 from wgan_dist.data.inspect_settings import InspectSettings
 from wgan_dist.data.sources.base import ImageListing
 from wgan_dist.data.sources.registry import open_source
 from wgan_dist.data.transforms import to_pixels
-from wgan_dist.models.registry import GENERATORS
 from wgan_dist.train import train
 from wgan_dist.utils.errors import UserError
 
@@ -91,7 +91,7 @@ def test_all_properties_of_the_images_are_found(folder: Path) -> None:
     modes |= dict.fromkeys(("rgb", "sheet", "turned", "z"), "RGB")
     assert {name: image.mode for name, image in images.items()} == modes
     assert found.duplicates() == [["rgb 40x20.jpg", "z copy 40x20.jpg"]]
-    assert (found.channels, sorted(found.shorter_sides)) == (3, [12, 20, 20, 20, 30, 40, 50, 60])
+    assert (found.channels, sorted(found.sides.min(axis=1))) == (3, [12, 20, 20, 20, 30, 40, 50, 60])
     assert found.left_out == {".txt": 1}
 
 
@@ -117,10 +117,10 @@ def test_duplicates_are_found_without_files() -> None:
 def test_the_summary_is_printed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     inspect_data(["inspect", str(folder)], {"image_size": "32"})
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:10] == [
+    assert lines[:11] == [
         "my photos",
         "images          8 readable, 3 unreadable",
-        "left out        1 files that are no images: .txt 1",
+        "left out        1 file that is no image: .txt 1",
         "formats         JPEG 3, PNG 2, GIF 1, BMP 1, TIFF 1",
         "colour modes    RGB 4, P 2, L 1, RGBA 1",
         "transparent     1",
@@ -128,8 +128,9 @@ def test_the_summary_is_printed(folder: Path, capsys: pytest.CaptureFixture[str]
         "animated        1, of which training takes the first frame or page",
         "duplicates      1 copies of other files, byte for byte",
         "small           5 would be enlarged to 32×32",
+        "cropped         32% of the pixels would be cut away at 32×32",
     ]
-    assert [line.split() for line in lines[10:14]] == [
+    assert [line.split() for line in lines[11:15]] == [
         ["width", "height", "shorter", "width/height"],
         ["smallest", "12", "12", "12", "0.43"],
         ["median", "40", "30", "25", "1.00"],
@@ -157,32 +158,42 @@ def test_the_suggested_command_trains(
     assert f"{count} images of " in out
 
 
-@pytest.mark.parametrize(("asked", "suggested"), [(7, 16), (40, 32), (64, 64), (1000, 256)])
-def test_the_suggested_size_is_one_of_the_default_generator(
-    asked: int, suggested: int, capsys: pytest.CaptureFixture[str]
-) -> None:
-    inspect_data(["inspect", "digits"], {"image_size": str(asked)})
-    lines = capsys.readouterr().out.splitlines()
-    other = lines[-2].startswith(f"dcgan generates 16, 32, 64, 128, 256, not {asked}; to start at {suggested}×")
-    assert other == (asked != suggested)
-    config = load_config(read_flags(shlex.split(lines[-1])[3:], Config))
-    assert config.image_size == suggested
-
-
-def test_suggested_sizes_are_those_of_the_default_generator() -> None:
-    assert tuple(GENERATORS[Config.generator].sizes) == IMAGE_SIZES
+@pytest.mark.parametrize("asked", ["7", "64x", "2048"])
+def test_a_size_that_cannot_be_is_refused(asked: str) -> None:
+    with pytest.raises(UserError, match=f"image_size={asked}: expected a size such as 64, or HEIGHTxWIDTH"):
+        inspect_data(["inspect", "digits"], {"image_size": asked})
 
 
 @pytest.mark.parametrize(
-    ("side", "count", "size", "batch"), [(5, 2, 16, 2), (31, 63, 16, 32), (32, 64, 32, 64), (900, 10**6, 32, 64)]
+    ("side", "count", "size", "batch"), [(5, 2, 8, 2), (31, 63, 16, 32), (32, 64, 32, 64), (900, 10**6, 32, 64)]
 )
 def test_the_suggestion_fits_the_images(side: int, count: int, size: int, batch: int) -> None:
-    words = suggested_command(
-        InspectSettings(("a b/",), background="000000"), "a b", fitting_size(side, CPU_SIZE), count, False, True
-    )
+    settings = InspectSettings(("a b/",), background="000000", resize="pad")
+    sides = np.full((count, 2), float(side))
+    words = suggested_command(settings, "a b", suggested_size(sides, CPU_SIZE), count, False, True)
     config = load_config(read_flags(shlex.split(words)[3:], Config))
-    assert (config.image_size, config.batch_size, config.data, config.background) == (size, batch, ("a b/",), "000000")
-    assert fitting_size(900, 64) == 64
+    assert (config.image_size, config.batch_size, config.data) == (square(size), batch, ("a b/",))
+    assert (config.background, config.resize) == ("000000", "pad")
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "suggested"),
+    [
+        (60, 64, ImageSize(32, 32)),  # a crop to a square cuts 6 % away
+        (480, 640, ImageSize(24, 32)),  # 3:4
+        (640, 480, ImageSize(32, 24)),
+        (200, 1000, ImageSize(16, 80)),  # 1:5
+    ],
+)
+def test_a_rectangle_is_suggested_where_a_square_cuts_much_away(height: int, width: int, suggested: ImageSize) -> None:
+    assert suggested_size(np.array([[height, width]] * 3, np.float64), 32) == suggested
+
+
+def test_the_share_that_a_crop_cuts_away() -> None:
+    """Of 30 columns 20 remain at 1:1 in 20 rows, and 15 rows of 20 at 2:1."""
+    sides = np.array([[20, 30], [20, 20], [30, 20]], np.float64)
+    np.testing.assert_allclose(cut_shares(sides, square(64)), [1 / 3, 0, 1 / 3])
+    np.testing.assert_allclose(cut_shares(sides, ImageSize(8, 16)), [1 / 4, 1 / 2, 2 / 3])
 
 
 def test_the_suggested_run_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +201,9 @@ def test_the_suggested_run_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     settings = InspectSettings(("a/",))
 
     def run_dir(name: str) -> str:
-        return read_flags(shlex.split(suggested_command(settings, name, 16, 9, False, True))[3:], Config)["run_dir"]
+        return read_flags(shlex.split(suggested_command(settings, name, square(16), 9, False, True))[3:], Config)[
+            "run_dir"
+        ]
 
     assert run_dir("my photos+b.x") == "runs/my-photos-b-x"
     (tmp_path / "runs/cats").mkdir(parents=True)
@@ -212,9 +225,9 @@ def test_the_sheet_shows_each_image_as_it_is_and_as_training_sees_it(folder: Pat
         assert sheet.size == (4 * 240, 2 * 120 + 20)
     one = listed(folder)
     turned = one[0].names.index("turned 60x100.jpg")
-    pair = contact_sheet(one, [turned], 16, 3, "ff0000")
+    pair = contact_sheet(one, [turned], square(16), 3, "ff0000", "crop")
     with Image.open(folder / "turned 60x100.jpg") as opened:
-        expected = to_pixels(opened, 16, 3, "ff0000").transpose(1, 2, 0)
+        expected = to_pixels(opened, square(16), 3, "ff0000").transpose(1, 2, 0)
     pixels = np.asarray(pair)
     assert (pixels[3:112:7, 115:224:7] == expected).all()
     beside = (pixels[:112, :112] == 128).all(axis=2).all(axis=0)
@@ -232,7 +245,7 @@ def test_the_sheet_of_one_image_is_wide_enough_to_look_at(tmp_path: Path) -> Non
 def test_the_sheet_scales_sixteen_bit_grey(tmp_path: Path) -> None:
     levels = np.arange(112 * 112, dtype=np.uint16).reshape(112, 112) * 5
     Image.fromarray(levels).save(tmp_path / "a.png")
-    sheet = contact_sheet(listed(tmp_path), [0], 16, 1, "ffffff")
+    sheet = contact_sheet(listed(tmp_path), [0], square(16), 1, "ffffff", "crop")
     assert (np.asarray(sheet)[:112, :112] == (levels // 257)[:, :, None]).all()
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from wgan_dist.config.image_size import ImageSize, square
 from wgan_dist.data.transforms import GREY, RGB, RGBA, natural_channels, to_pixels
 
 Array = NDArray[np.float64]
@@ -77,7 +78,7 @@ FILES = [
 def pixels_of(file: Path, channels: int = RGB, background: str = WHITE, image_size: int = SIZE) -> Array:
     """Return the transformed pixels of a file as float64 [height, width, channels]."""
     with Image.open(file) as image:
-        pixels = to_pixels(image, image_size, channels, background)
+        pixels = to_pixels(image, square(image_size), channels, background)
     assert pixels.shape == (channels, image_size, image_size)
     assert pixels.dtype == np.uint8
     return pixels.transpose(1, 2, 0).astype(np.float64)
@@ -174,14 +175,45 @@ def test_the_middle_of_the_longer_side_is_kept(axis: int) -> None:
     thirds = np.repeat(np.array([10, 100, 200], np.uint8), SIZE)
     image = np.broadcast_to(thirds, (SIZE, 3 * SIZE))
     image = image.T if axis == 0 else image
-    assert (to_pixels(Image.fromarray(np.ascontiguousarray(image)), SIZE, GREY, WHITE) == 100).all()
+    assert (to_pixels(Image.fromarray(np.ascontiguousarray(image)), square(SIZE), GREY, WHITE) == 100).all()
+
+
+@pytest.mark.parametrize(
+    ("resize", "expected"),
+    [
+        ("crop", [[100, 100], [100, 100]]),  # the middle third of three
+        ("pad", [[255, 255], [10, 200]]),  # 1.5 rows are left of 4.5; the rest is white
+        ("stretch", [[10, 200], [10, 200]]),
+    ],
+)
+def test_an_image_of_another_shape_is_cropped_padded_or_stretched(resize: str, expected: list[list[int]]) -> None:
+    image = Image.fromarray(np.repeat(np.array([[10, 100, 200]], np.uint8), 8, axis=1).repeat(8, axis=0))  # 8×24
+    pixels = to_pixels(image, ImageSize(12, 12), GREY, WHITE, resize)[0]
+    found = [[pixels[0, 0], pixels[0, -1]], [pixels[6, 0], pixels[6, -1]]]
+    np.testing.assert_allclose(found, expected, atol=12)  # the filters overshoot at an edge
+    assert pixels.shape == (12, 12)
+
+
+def test_the_sides_of_a_size_are_height_and_width() -> None:
+    image = Image.new("RGB", (40, 30), "red")
+    assert to_pixels(image, ImageSize(16, 24), RGB, WHITE).shape == (3, 16, 24)
+    assert (to_pixels(image, ImageSize(30, 40), RGB, WHITE, "none")[0] == 255).all()
+    with pytest.raises(ValueError, match="30×40 pixels, expected 40×30 with resize=none"):
+        to_pixels(image, ImageSize(40, 30), RGB, WHITE, "none")
+
+
+@pytest.mark.parametrize(("channels", "border"), [(1, [0]), (3, [255, 0, 0]), (4, [255, 0, 0, 255])])
+def test_padding_has_the_colour_of_the_background(channels: int, border: list[int]) -> None:
+    pixels = to_pixels(Image.new("RGB", (10, 30), "blue"), square(10), channels, "ff0000", "pad")
+    expected = [76] if channels == GREY else border  # 0.299 of 255
+    assert pixels[:, 5, 0].tolist() == expected
 
 
 def test_shrinking_keeps_a_ramp() -> None:
     """A symmetric filter reproduces a straight line, so each pixel shows the position that its centre came from."""
     ramp = np.tile(np.arange(120, dtype=np.uint8) * 2, (100, 1))
     expected = 2 * (10 + (np.arange(25) + 0.5) * 4 - 0.5)
-    pixels = to_pixels(Image.fromarray(ramp), 25, GREY, WHITE)[0]
+    pixels = to_pixels(Image.fromarray(ramp), square(25), GREY, WHITE)[0]
     assert abs(pixels - expected)[:, 3:-3].max() <= 0.75  # the filter is cut off at the edges
 
 
@@ -196,18 +228,18 @@ def test_enlarging_is_bicubic_whatever_the_longer_side() -> None:
     line = np.full((50, 120), 128, np.uint8)
     line[:, 60] += 64
     place = 35 + (np.arange(100) + 0.5) / 2 - 0.5
-    pixels = to_pixels(Image.fromarray(line), 100, GREY, WHITE)[0]
+    pixels = to_pixels(Image.fromarray(line), square(100), GREY, WHITE)[0]
     assert abs(pixels - (128 + 64 * bicubic(abs(place - 60)))).max() <= 0.75
 
 
 def test_shrinking_averages() -> None:
     stripes = np.tile(np.array([0, 255], np.uint8), (32, 16))
-    assert abs(to_pixels(Image.fromarray(stripes), 16, GREY, WHITE)[0, :, 2:-2].astype(int) - 127.5).max() <= 1
+    assert abs(to_pixels(Image.fromarray(stripes), square(16), GREY, WHITE)[0, :, 2:-2].astype(int) - 127.5).max() <= 1
 
 
 def test_transparent_pixels_do_not_colour_their_neighbours_when_shrunk() -> None:
     clear_red = np.tile(np.array([[255, 0, 0, 0], [0, 0, 255, 255]], np.uint8), (32, 16, 1))
-    red, green, blue, alpha = to_pixels(Image.fromarray(clear_red), 16, RGBA, WHITE)[:, :, 2:-2]
+    red, green, blue, alpha = to_pixels(Image.fromarray(clear_red), square(16), RGBA, WHITE)[:, :, 2:-2]
     assert (red == 0).all()
     assert (green == 0).all()
     assert (blue >= 254).all()
@@ -219,6 +251,6 @@ def test_transparent_pixels_do_not_colour_their_neighbours_when_shrunk() -> None
 def test_an_image_of_one_colour_keeps_it_at_any_size(
     width: int, height: int, size: int, colour: tuple[int, int, int, int]
 ) -> None:
-    pixels = to_pixels(Image.new("RGB", (width, height), colour[:3]), size, RGB, WHITE)
+    pixels = to_pixels(Image.new("RGB", (width, height), colour[:3]), square(size), RGB, WHITE)
     assert pixels.shape == (RGB, size, size)
     assert (pixels.reshape(3, -1).T == colour[:3]).all()

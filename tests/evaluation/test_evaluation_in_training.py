@@ -16,8 +16,10 @@ from tests.processes import PYTHON, TORCHRUN_2, run
 from wgan_dist.checkpoints import generator_file, safetensors_io
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS
 from wgan_dist.config import load_config
+from wgan_dist.config.image_size import square
 from wgan_dist.data.datasets import ImageDataset, open_images
 from wgan_dist.data.holdout import choose_rows, split_holdout
+from wgan_dist.data.image_settings import ImageSettings
 from wgan_dist.evaluation.extractors import Extractor
 from wgan_dist.evaluation.real_features import RealFeatures
 from wgan_dist.models.from_config import network_specs
@@ -106,7 +108,7 @@ def test_the_estimates_are_the_means_of_the_critics_scores(cache_dir: Path, tmp_
     arguments = FEW | {"cache_dir": str(cache_dir), "run_dir": str(run_dir), "max_steps": "2", "dtype": "float64"}
     train(arguments | {"evaluate_every": "2"})
     record = records(run_dir)[-1]
-    digits = open_images(("digits",), 16, None, "ffffff", False, str(cache_dir))
+    digits = open_images(("digits",), ImageSettings(square(16)), str(cache_dir))
     parts = split_holdout(digits, 0.2)
     count = len(parts.held_out)
     critic = build_critic(network_specs(load_config(arguments), 1)[1]).double().eval()

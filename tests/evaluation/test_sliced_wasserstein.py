@@ -136,7 +136,7 @@ def test_nearly_equal_sets_are_near() -> None:
 def test_every_pixel_is_likely_to_be_in_a_patch(size: int) -> None:
     covered = np.zeros((size, size))
     for group in range(400):
-        for row, column in patch_corners(size, 0, group).tolist():
+        for row, column in patch_corners((size, size), 0, group).tolist():
             covered[row : row + 7, column : column + 7] += 1
     expected = 400 * 32 * (7 / (size + 6)) ** 2  # a patch in any of 7 rows of size + 6, and as many columns
     assert covered.min() > expected - 6 * expected**0.5

@@ -25,6 +25,7 @@ from tests.exports import export_onnx
 from tests.generators import LATENT_DIM, small_spec, write_generator
 from tests.own_networks import OWN, own_spec
 from wgan_dist.checkpoints import generator_file
+from wgan_dist.config.image_size import square
 from wgan_dist.models.layers import UpsampleConv
 from wgan_dist.models.registry import GENERATORS, build_generator, generator_spec
 
@@ -121,7 +122,7 @@ def test_batch_norm_is_folded_except_after_a_sum(name: str, norms: int, tmp_path
     ],
 )
 def test_the_replacement_depends_on_the_size_of_the_input(choice: Choice, expected: list[type[nn.Module]]) -> None:
-    network = build_generator(generator_spec("dcgan", LATENT_DIM, 64, 3, 8, "auto"), seed=0)
+    network = build_generator(generator_spec("dcgan", LATENT_DIM, square(64), 3, 8, "auto"), seed=0)
     kinds = (FourConvolutions, FourMatrixProducts, OneConvolution, nn.ConvTranspose2d)
     found = [
         type(each)

@@ -143,7 +143,7 @@ class Drifting(torch.nn.Module):
 def test_nan_and_wrong_shapes_are_infinitely_different(run_dir: Path) -> None:
     export = network.load(ExportSettings(ckpt=str(run_dir)), ".x")
     about = export.source.description
-    shape = (about.channels, about.image_size, about.image_size)
+    shape = (about.channels, *about.image_size)
     assert compare(export, lambda z: np.full((len(z), *shape), np.nan, np.float32)).difference == float("inf")
     assert compare(export, lambda z: np.zeros((1, *shape), np.float32)).difference == float("inf")
     with pytest.raises(UserError, match="not written"):

@@ -14,6 +14,7 @@ import torch
 from tests.exports import export_onnx, export_torchscript
 from tests.generators import LATENT_DIM, small_spec, write_generator
 from tests.processes import REPOSITORY
+from wgan_dist.config.image_size import square
 from wgan_dist.models.registry import GENERATORS, generator_spec
 
 pytestmark = pytest.mark.slow
@@ -89,7 +90,7 @@ def test_the_program_in_the_documentation_draws_pythons_images(tmp_path: Path) -
     (build,) = re.findall(r"^(?:g\+\+ .*\n)", page, re.MULTILINE)
     (tmp_path / "sample.cpp").write_text(code, encoding="utf-8")
     subprocess.run(["bash", "-c", build.replace("python", sys.executable)], cwd=tmp_path, check=True)
-    path = write_generator(tmp_path, generator_spec("dcgan", 128, 16, 3, 4, "auto", False))
+    path = write_generator(tmp_path, generator_spec("dcgan", 128, square(16), 3, 4, "auto", False))
     export_torchscript({"ckpt": str(path), "out": str(tmp_path / "generator.pt")})
     subprocess.run(["./sample", "generator.pt", "images.pt"], cwd=tmp_path, check=True)
     torch.manual_seed(0)

@@ -19,6 +19,7 @@ from export.settings import ExportSettings
 from tests.exports import export_onnx
 from tests.generators import LATENT_DIM, small_spec, write_generator
 from wgan_dist.checkpoints import generator_file
+from wgan_dist.config.image_size import square
 from wgan_dist.models.registry import GENERATORS, generator_spec
 from wgan_dist.utils.errors import UserError
 
@@ -254,6 +255,6 @@ def test_attention_weights_are_not_quantised(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_attention_of_the_usual_width_is_near_with_default_settings(tmp_path: Path) -> None:
-    path = write_generator(tmp_path, generator_spec("sagan", 64, 64, 3, 16, "auto", False))
+    path = write_generator(tmp_path, generator_spec("sagan", 64, square(64), 3, 16, "auto", False))
     export_onnx({"ckpt": str(path), "precision": "int8"})
     assert (tmp_path / "generator_int8.onnx").is_file()

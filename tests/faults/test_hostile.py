@@ -13,7 +13,9 @@ from tests.faults.hostile.graphs import ABOUT, WEIGHT, graph, graphs
 from tests.faults.hostile.pictures import pictures
 from wgan_dist.checkpoints import generator_file, manifest, safetensors_io, state_file
 from wgan_dist.config import load_config
+from wgan_dist.config.image_size import square
 from wgan_dist.data.datasets import open_images
+from wgan_dist.data.image_settings import ImageSettings
 from wgan_dist.data.sources.idx import read_idx
 from wgan_dist.sample import SampleSettings
 from wgan_dist.sampling import sample
@@ -37,7 +39,7 @@ def read_metrics(path: Path) -> Any:
 
 
 def look(folder: Path) -> Any:
-    return open_images((str(folder),), 8, None, "ffffff", False, str(folder / "cache"))
+    return open_images((str(folder),), ImageSettings(square(8)), str(folder / "cache"))
 
 
 NEW_RUN = {"run_dir": "no/such/run", "threads": "1"}
@@ -48,7 +50,7 @@ LOADERS: dict[str, Callable[[Path], Any]] = {
     "state": lambda path: state_file.from_bytes(path.read_bytes(), "bomb"),
     "recipe": lambda path: load_config({"recipe": str(path.rename(path.with_suffix(".yaml")))}),
     "folder of pictures": lambda path: open_images(
-        (str(path.parent),), 8, None, "ffffff", False, str(path.parent / "x")
+        (str(path.parent),), ImageSettings(square(8)), str(path.parent / "x")
     ),
     "idx": read_idx,
     "idx.gz": lambda path: read_idx(path.rename(path.with_suffix(".gz"))),
@@ -108,13 +110,15 @@ def test_hostile_pictures_are_unreadable_ones(tmp_path: Path) -> None:
     for number, (_, content) in enumerate(contents):
         (tmp_path / "data" / f"{number}.png").write_bytes(content)
     with pytest.raises(UserError, match=f"^{len(contents)} unreadable images: "):
-        open_images((str(tmp_path / "data"),), 8, None, "ffffff", False, str(tmp_path / "cache"))
+        open_images((str(tmp_path / "data"),), ImageSettings(square(8)), str(tmp_path / "cache"))
 
 
 def test_a_folder_of_something_else_is_given_up_early(tmp_path: Path) -> None:
     for number in range(1200):
         (tmp_path / f"{number}.weird").touch()
     with pytest.raises(UserError, match="^1000 unreadable images: "):
-        open_images((str(tmp_path),), 8, 3, "ffffff", False, str(tmp_path / ".cache"))
+        open_images((str(tmp_path),), ImageSettings(square(8), channels=3), str(tmp_path / ".cache"))
     with pytest.raises(UserError, match="no readable image"):
-        open_images((str(tmp_path),), 8, 3, "ffffff", True, str(tmp_path / ".cache"))
+        open_images(
+            (str(tmp_path),), ImageSettings(square(8), channels=3, skip_bad_images=True), str(tmp_path / ".cache")
+        )

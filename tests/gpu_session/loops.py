@@ -55,7 +55,7 @@ class _Marking(Callback):
 def our_loop(settings: dict[str, str], layout: torch.memory_format | None = None) -> Loop:
     """Return the loop of a run on random images, as a user starts it; `layout` replaces the layout of its weights."""
     config = load_config({"data": "random images"} | settings)
-    shape = (IMAGES, 3, config.image_size, config.image_size)
+    shape = (IMAGES, 3, *config.image_size)
     pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     run, state = build(config, ImageDataset("noise", pixels, "", ())), TrainState()
     if layout is not None:

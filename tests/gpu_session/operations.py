@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from tests.gpu_session.machine import Machine, draw, greatest_difference, set_flags
 from tests.gpu_session.small_runs import settings_in, small_run
 from tests.gpu_session.table import Row, at_most, holds
+from wgan_dist.config.image_size import square
 from wgan_dist.losses.adversarial import LOSSES
 from wgan_dist.losses.gradient_penalty import PENALTIES, gradient_norms, two_sided_penalty
 from wgan_dist.losses.modules import CriticLoss, CriticMasks
@@ -191,7 +192,7 @@ def _critic_gradient(critic: nn.Module, device: torch.device, precision: Precisi
 
 def _critics(machine: Machine) -> Iterator[Row]:
     for name, norm in CRITICS:
-        plain = build_critic(critic_spec(name, 32, 3, 8, norm), 0).double()
+        plain = build_critic(critic_spec(name, square(32), 3, 8, norm), 0).double()
         exact = _critic_gradient(plain, torch.device("cpu"), PRECISIONS[0])
         for precision in PRECISIONS:
             fast = use_fast_ops(without_second_derivatives(copy.deepcopy(plain))).to(machine.device, precision.dtype)
@@ -216,7 +217,7 @@ def fast_operations(machine: Machine) -> Iterator[Row]:
 
 def _critic_of_norm_3(images: Tensor) -> nn.Module:
     """Return a DCGAN in float64 whose gradients have norms around 3 at some images."""
-    critic = build_critic(critic_spec("dcgan", 32, 3, 8, "instance"), 0).double()
+    critic = build_critic(critic_spec("dcgan", square(32), 3, 8, "instance"), 0).double()
     norms = gradient_norms(input_gradient(critic, images))
     weights = [parameter for parameter in critic.parameters() if parameter.dim() > 1]
     weights[-1].data.mul_(3.0 / norms.mean())

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.utils.parametrize import remove_parametrizations
 
+from wgan_dist.config.image_size import square
 from wgan_dist.distributed import SyncBatchNorm
 from wgan_dist.losses.adversarial import (
     LOSSES,
@@ -52,7 +53,7 @@ Kind = tuple[str, str, bool]
 WASSERSTEIN, GP = LOSSES["wasserstein"], PENALTIES["gp"]
 NO_MASKS = CriticMasks()
 # Image size and channels; 16 and 3 for all others.
-SIZES = {"resnet": (32, 3), "upsample": (28, 1), "points": (POINT_SIZE, POINT_CHANNELS)}
+SIZES = {"resnet": (square(32), 3), "upsample": (square(28), 1), "points": (POINT_SIZE, POINT_CHANNELS)}
 # Name, norm, spectral norm: every critic whose samples do not mix, and two of them normalised.
 PLAIN: list[Kind] = [
     (name, norm, False) for name, network in CRITICS.items() for norm in network.norms if norm != "batch"
@@ -80,13 +81,13 @@ def linear_critic(weight: Tensor) -> nn.Module:
 
 def shape_of(kind: Kind) -> tuple[int, ...]:
     """Return the shape of one sample."""
-    size, channels = SIZES.get(kind[0], (16, 3))
-    return (2,) if kind[0] == "points" else (channels, size, size)
+    size, channels = SIZES.get(kind[0], (square(16), 3))
+    return (2,) if kind[0] == "points" else (channels, *size)
 
 
 def make_critic(kind: Kind, seed: int = 0) -> nn.Module:
     name, norm, spectral = kind
-    return build_critic(critic_spec(name, *SIZES.get(name, (16, 3)), 8, norm, spectral), seed)
+    return build_critic(critic_spec(name, *SIZES.get(name, (square(16), 3)), 8, norm, spectral), seed)
 
 
 def critic_of_norm(kind: Kind, target: float, seed: int = 0) -> nn.Module:
@@ -378,7 +379,7 @@ def test_generator_gradients_are_those_through_a_critic_that_takes_none() -> Non
 
 
 def generator_of_16_pixels() -> nn.Module:
-    return build_generator(generator_spec("dcgan", 5, 16, 3, 4, "batch")).double()
+    return build_generator(generator_spec("dcgan", 5, square(16), 3, 4, "batch")).double()
 
 
 def test_the_generators_loss_leaves_no_gradient_in_the_critic() -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from wgan_dist.config.network_choices import POINTS
+from wgan_dist.config.image_size import square
 from wgan_dist.losses.adversarial import LOSSES
 from wgan_dist.losses.gradient_penalty import PENALTIES, gradient_norms, two_sided_penalty
 from wgan_dist.losses.modules import CriticLoss, CriticMasks, GeneratorLoss, detached_critic
@@ -38,14 +38,12 @@ def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tens
 
 
 def sample_shape(critic: str) -> tuple[int, ...]:
-    sizes = CRITICS[critic].sizes
-    size = 32 if 32 in sizes else 28
-    return (POINT_CHANNELS,) if sizes is POINTS else (3, size, size)
+    return (POINT_CHANNELS,) if critic == "points" else (3, 32, 32)
 
 
 def build_pair(generator: str, critic: str, norm: str, dtype: torch.dtype) -> tuple[nn.Module, nn.Module]:
     shape = sample_shape(critic)
-    size, channels = (shape[-1], shape[0]) if len(shape) == 3 else (POINT_SIZE, POINT_CHANNELS)
+    size, channels = (POINT_SIZE, POINT_CHANNELS) if critic == "points" else (square(32), shape[0])
     return (
         build_generator(generator_spec(generator, LATENT_DIM, size, channels, 4, "auto"), 1).to(dtype),
         build_critic(critic_spec(critic, size, channels, 4, norm), 2).to(dtype),
@@ -113,7 +111,7 @@ def test_fast_layers_share_the_parameters_of_those_they_replace() -> None:
 
 
 def test_gradients_of_convolutions_have_channels_last_in_memory() -> None:
-    critic = use_fast_ops(DCGANCritic(32, 3, 8, "instance")).to(memory_format=torch.channels_last)
+    critic = use_fast_ops(DCGANCritic(square(32), 3, 8, "instance")).to(memory_format=torch.channels_last)
     Penalty(critic)(draw(4, 3, 32, 32, dtype=torch.float32)).backward()
     for parameter in critic.parameters():
         assert parameter.grad is not None
@@ -143,7 +141,7 @@ CRITICS_AND_NORMS = [
 
 @pytest.mark.parametrize(("name", "size", "norm"), CRITICS_AND_NORMS)
 def test_without_second_derivatives_gradients_are_the_same_to_the_last_bit(name: str, size: int, norm: str) -> None:
-    plain = build_critic(critic_spec(name, size, 3, 8, norm), seed=3)
+    plain = build_critic(critic_spec(name, square(size), 3, 8, norm), seed=3)
     masked = without_second_derivatives(copy.deepcopy(plain))
     assert list(masked.state_dict()) == list(plain.state_dict())
     assert not any(type(module) in (nn.ReLU, nn.LeakyReLU) for module in masked.modules())
@@ -175,7 +173,7 @@ class CountConvolutions(TorchDispatchMode):
 
 
 def test_a_critic_without_norms_runs_no_convolution_over_zeros() -> None:
-    critic = build_critic(critic_spec("resnet", 32, 3, 4, "none"), seed=0)
+    critic = build_critic(critic_spec("resnet", square(32), 3, 4, "none"), seed=0)
     convolutions = sum(isinstance(module, nn.Conv2d) for module in critic.modules())
     for network, expected in ((copy.deepcopy(critic), 3), (without_second_derivatives(critic), 2)):
         with CountConvolutions() as counted:
@@ -226,7 +224,8 @@ class Penalty(nn.Module):
 @pytest.mark.parametrize(("dtype", "rounding"), [(torch.float64, 1e-11), (torch.float32, 1e-3), (torch.bfloat16, 0.03)])
 def test_a_compiled_critic_has_the_gradients_of_the_fast_one(dtype: torch.dtype, rounding: float) -> None:
     weights_dtype = torch.float32 if dtype == torch.bfloat16 else dtype
-    plain = without_second_derivatives(DCGANCritic(32, 3, 8, "instance").to(weights_dtype))
+    critic = build_critic(critic_spec("dcgan", square(32), 3, 8, "instance"), seed=1)
+    plain = without_second_derivatives(critic.to(weights_dtype))
     fast = use_fast_ops(copy.deepcopy(plain))
     images = draw(4, 3, 32, 32, dtype=weights_dtype)
     gradients = []

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from wgan_dist.config.image_size import ImageSize, parse_image_size, square
 from wgan_dist.config.network_choices import POINTS
 from wgan_dist.models.layers import Critic, SelfAttention2d, has_batchnorm, norm_2d
 from wgan_dist.models.registry import (
@@ -28,17 +29,20 @@ from wgan_dist.models.resnet import DownBlock, FirstBlock, PlainBlock, UpBlock
 from wgan_dist.utils.errors import UserError
 
 LATENT_DIM = 6
-Case = tuple[str, str, int, int]
-# The attention of larger images looks from each of 16,384 positions at each: gigabytes, and nothing new.
-LARGEST_ATTENTIVE = 64
+Case = tuple[str, str, ImageSize, int]
+# Powers of two, sizes that need cropping, and rectangles, in which all numbers of layers up to five occur.
+SIZES = [
+    ImageSize(*sides) for sides in ((16, 16), (8, 8), (28, 28), (32, 48), (17, 23), (64, 64), (100, 20), (128, 96))
+]
+# The attention of larger images looks from each position at each other: gigabytes, and nothing new.
+MOST_ATTENTIVE_PIXELS = 64**2
 
 
-def sizes_of(name: str, network: Network) -> list[int]:
-    """Return every size of a network that has few, and examples of one that supports any."""
-    if network.sizes is POINTS:
+def sizes_of(name: str, network: Network) -> list[ImageSize]:
+    """Return examples of the sizes that a network supports."""
+    if network.pixels == POINTS:
         return [POINT_SIZE]
-    largest = LARGEST_ATTENTIVE if name == "sagan" else 256
-    return [size for size in network.sizes if size <= largest and size in (1, 7, 16, 28, 32, 64, 128, 256)]
+    return [size for size in SIZES if name != "sagan" or math.prod(size) <= MOST_ATTENTIVE_PIXELS]
 
 
 def cases(registry: dict[str, Network]) -> list[Case]:
@@ -47,7 +51,7 @@ def cases(registry: dict[str, Network]) -> list[Case]:
     for name, network in registry.items():
         sizes = sizes_of(name, network)
         images = [(size, 3) for size in sizes] + [(sizes[0], 1), (sizes[0], 4)]
-        shapes = [(POINT_SIZE, POINT_CHANNELS)] if network.sizes is POINTS else images
+        shapes = [(POINT_SIZE, POINT_CHANNELS)] if network.pixels == POINTS else images
         found += [(name, norm, size, channels) for norm in network.norms for size, channels in shapes]
     return found
 
@@ -57,15 +61,15 @@ def examples(registry: dict[str, Network]) -> list[Case]:
     return list({case[0]: case for case in reversed(cases(registry))}.values())
 
 
-def sample_shape(size: int, channels: int) -> tuple[int, ...]:
-    return (channels,) if channels == POINT_CHANNELS else (channels, size, size)
+def sample_shape(size: ImageSize, channels: int) -> tuple[int, ...]:
+    return (channels,) if size == POINT_SIZE else (channels, *size)
 
 
-def make_generator(name: str, norm: str, size: int, channels: int, seed: int = 1) -> nn.Module:
+def make_generator(name: str, norm: str, size: ImageSize, channels: int, seed: int = 1) -> nn.Module:
     return build_generator(generator_spec(name, LATENT_DIM, size, channels, 4, norm), seed).double()
 
 
-def make_critic(name: str, norm: str, size: int, channels: int, seed: int = 1) -> nn.Module:
+def make_critic(name: str, norm: str, size: ImageSize, channels: int, seed: int = 1) -> nn.Module:
     return build_critic(critic_spec(name, size, channels, 4, norm), seed).double()
 
 
@@ -97,7 +101,10 @@ def parameter_count(network: nn.Module) -> int:
 def test_a_generator_has_as_many_parameters_as_published(
     name: str, latent_dim: int, size: int, channels: int, features: int | None, count: int
 ) -> None:
-    assert parameter_count(build_generator(generator_spec(name, latent_dim, size, channels, features, "auto"))) == count
+    assert (
+        parameter_count(build_generator(generator_spec(name, latent_dim, square(size), channels, features, "auto")))
+        == count
+    )
 
 
 @pytest.mark.parametrize(
@@ -116,17 +123,20 @@ def test_a_generator_has_as_many_parameters_as_published(
 def test_a_critic_has_as_many_parameters_as_published(
     name: str, size: int, channels: int, features: int | None, count: int
 ) -> None:
-    assert parameter_count(build_critic(critic_spec(name, size, channels, features, "auto"))) == count
+    assert parameter_count(build_critic(critic_spec(name, square(size), channels, features, "auto"))) == count
 
 
 def test_the_dcgan_generator_has_12_66_million_parameters_at_its_own_width() -> None:
-    count = parameter_count(build_generator(generator_spec("dcgan", 100, 64, 3, None, "auto")))
+    count = parameter_count(build_generator(generator_spec("dcgan", 100, square(64), 3, None, "auto")))
     assert round(count / 1e6, 2) == 12.66
 
 
 @pytest.mark.parametrize("size", [128, 256])
 def test_dcgan_widths_stop_doubling_beyond_64_pixels(size: int) -> None:
-    generator, critic = make_generator("dcgan", "batch", size, 3), make_critic("dcgan", "instance", size, 3)
+    generator, critic = (
+        make_generator("dcgan", "batch", square(size), 3),
+        make_critic("dcgan", "instance", square(size), 3),
+    )
     deconvolutions = [layer.out_channels for layer in generator.modules() if isinstance(layer, nn.ConvTranspose2d)]
     convolutions = [layer.out_channels for layer in critic.modules() if isinstance(layer, nn.Conv2d)]
     assert max(deconvolutions) == 16 * 4
@@ -134,7 +144,7 @@ def test_dcgan_widths_stop_doubling_beyond_64_pixels(size: int) -> None:
 
 
 def test_the_dcgan_generator_is_the_published_stack_of_layers() -> None:
-    generator, z = make_generator("dcgan", "batch", 64, 3), draw(4, LATENT_DIM)
+    generator, z = make_generator("dcgan", "batch", square(64), 3), draw(4, LATENT_DIM)
     first, *blocks, last_weight, last_bias = generator.parameters()
     x = F.conv_transpose2d(z[:, :, None, None], first)
     for scale, shift, weight in zip(blocks[0:9:3], blocks[1:9:3], blocks[2:9:3], strict=True):
@@ -146,7 +156,7 @@ def test_the_dcgan_generator_is_the_published_stack_of_layers() -> None:
 
 
 def test_the_dcgan_critic_is_the_published_stack_of_layers() -> None:
-    critic, images = make_critic("dcgan", "instance", 64, 3), draw(4, 3, 64, 64)
+    critic, images = make_critic("dcgan", "instance", square(64), 3), draw(4, 3, 64, 64)
     first_weight, first_bias, *blocks, last_weight, last_bias = critic.parameters()
     x = F.leaky_relu(F.conv2d(images, first_weight, first_bias, 2, 1), 0.2)
     for weight, scale, shift in zip(blocks[0::3], blocks[1::3], blocks[2::3], strict=True):
@@ -156,14 +166,14 @@ def test_the_dcgan_critic_is_the_published_stack_of_layers() -> None:
 
 
 def test_without_a_norm_every_dcgan_layer_has_a_bias_of_its_own() -> None:
-    for network in (make_generator("dcgan", "none", 32, 3), make_critic("dcgan", "none", 32, 3)):
+    for network in (make_generator("dcgan", "none", square(32), 3), make_critic("dcgan", "none", square(32), 3)):
         layers = [layer for layer in network.modules() if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d))]
         assert len(layers) == 4
         assert all(layer.bias is not None for layer in layers)
 
 
 def test_the_mlp_generator_is_four_matrices_with_relu_and_tanh() -> None:
-    generator, z = make_generator("mlp", "none", 7, 3), draw(5, LATENT_DIM)
+    generator, z = make_generator("mlp", "none", square(7), 3), draw(5, LATENT_DIM)
     weights = list(generator.parameters())
     x = z
     for weight, bias in zip(weights[0:6:2], weights[1:6:2], strict=True):
@@ -173,7 +183,7 @@ def test_the_mlp_generator_is_four_matrices_with_relu_and_tanh() -> None:
 
 
 def test_the_mlp_bn_generator_normalises_all_hidden_layers_but_the_first_with_epsilon_0_8() -> None:
-    generator, z = make_generator("mlp_bn", "batch", 7, 3), draw(5, LATENT_DIM)
+    generator, z = make_generator("mlp_bn", "batch", square(7), 3), draw(5, LATENT_DIM)
     parameters = list(generator.parameters())
     x = F.leaky_relu(z @ parameters[0].T + parameters[1], 0.2)
     for k in (2, 6, 10):
@@ -186,7 +196,7 @@ def test_the_mlp_bn_generator_normalises_all_hidden_layers_but_the_first_with_ep
 
 
 def test_the_mlp_critic_is_three_matrices_with_leaky_relu_and_a_linear_end() -> None:
-    critic, images = make_critic("mlp", "none", 7, 3), draw(5, 3, 7, 7)
+    critic, images = make_critic("mlp", "none", square(7), 3), draw(5, 3, 7, 7)
     weights = list(critic.parameters())
     x = F.leaky_relu(images.reshape(5, -1) @ weights[0].T + weights[1], 0.2)
     x = F.leaky_relu(x @ weights[2].T + weights[3], 0.2)
@@ -210,7 +220,7 @@ def halved(x: Tensor) -> Tensor:
 
 
 def test_the_original_dcgan_pair_is_the_published_stack_of_layers() -> None:
-    generator, z = make_generator("dcgan_original", "batch", 64, 3), draw(4, LATENT_DIM)
+    generator, z = make_generator("dcgan_original", "batch", square(64), 3), draw(4, LATENT_DIM)
     weights = iter(generator.parameters())
     x = batch_normed(F.conv_transpose2d(z[:, :, None, None], next(weights)), next(weights), next(weights)).relu()
     for _ in range(3):
@@ -220,7 +230,7 @@ def test_the_original_dcgan_pair_is_the_published_stack_of_layers() -> None:
     torch.testing.assert_close(generator(z), expected, rtol=1e-10, atol=0)
     assert next(weights, None) is None
 
-    critic, images = make_critic("dcgan_original", "batch", 64, 3), draw(4, 3, 64, 64)
+    critic, images = make_critic("dcgan_original", "batch", square(64), 3), draw(4, 3, 64, 64)
     weights = iter(critic.parameters())
     x = F.leaky_relu(F.conv2d(images, next(weights), None, 2, 1), 0.2)
     for _ in range(3):
@@ -241,7 +251,7 @@ def attention_shapes(network: nn.Module, given: Tensor) -> list[tuple[int, ...]]
 
 
 def test_self_attention_follows_the_third_and_the_fourth_layer_of_both_networks() -> None:
-    generator, critic = make_generator("sagan", "batch", 64, 3), make_critic("sagan", "batch", 64, 3)
+    generator, critic = make_generator("sagan", "batch", square(64), 3), make_critic("sagan", "batch", square(64), 3)
     assert attention_shapes(generator, draw(2, LATENT_DIM)) == [(2 * 4, 16, 16), (4, 32, 32)]
     assert attention_shapes(critic, draw(2, 3, 64, 64)) == [(4 * 4, 8, 8), (8 * 4, 4, 4)]
 
@@ -253,7 +263,10 @@ def is_of_attention(network: nn.Module, key: str) -> bool:
 
 
 def test_untrained_self_attention_passes_its_input_on() -> None:
-    sagan, plain = make_generator("sagan", "batch", 32, 3), make_generator("dcgan_original", "batch", 32, 3)
+    sagan, plain = (
+        make_generator("sagan", "batch", square(32), 3),
+        make_generator("dcgan_original", "batch", square(32), 3),
+    )
     shared = [value for key, value in sagan.state_dict().items() if not is_of_attention(sagan, key)]
     plain.load_state_dict(dict(zip(plain.state_dict(), shared, strict=True)))
     assert torch.equal(sagan(draw(4, LATENT_DIM)), plain(draw(4, LATENT_DIM)))
@@ -333,7 +346,7 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
 @pytest.mark.parametrize("size", [28, 32])
 @pytest.mark.parametrize("dropping", [False, True])
 def test_the_upsample_critic_is_the_published_stack_with_the_frameworks_padding(size: int, dropping: bool) -> None:
-    critic, images = make_critic("upsample", "none", size, 1), draw(3, 1, size, size)
+    critic, images = make_critic("upsample", "none", square(size), 1), draw(3, 1, size, size)
     assert isinstance(critic, Critic)
     dropouts = list(critic.dropouts)
     assert dropouts == [(0.3, (8, 8, 8)), (0.3, (16, 4, 4)), (0.2, (32 * 4,))]
@@ -352,7 +365,7 @@ def test_the_upsample_critic_is_the_published_stack_with_the_frameworks_padding(
 
 @pytest.mark.parametrize("size", [28, 32])
 def test_the_upsample_generator_is_the_published_stack_cropped(size: int) -> None:
-    generator, z = make_generator("upsample", "batch", size, 1), draw(5, LATENT_DIM)
+    generator, z = make_generator("upsample", "batch", square(size), 1), draw(5, LATENT_DIM)
     weights = iter(generator.parameters())
     x = batch_normed(z @ next(weights).T, next(weights), next(weights), 1e-3)
     first_mean = (z @ next(iter(generator.parameters())).T).mean(0)
@@ -378,7 +391,7 @@ def up_block(x: Tensor, weights: Iterator[Tensor], bias: bool) -> Tensor:
 
 @pytest.mark.parametrize(("size", "widths"), [(32, [1, 1, 1, 1]), (64, [8, 8, 4, 2, 1]), (128, [8, 8, 8, 4, 2, 1])])
 def test_the_resnet_generator_is_the_published_stack_of_blocks(size: int, widths: list[int]) -> None:
-    generator, z = make_generator("resnet", "batch", size, 3), draw(3, LATENT_DIM)
+    generator, z = make_generator("resnet", "batch", square(size), 3), draw(3, LATENT_DIM)
     weights = iter(generator.parameters())
     x = (z @ next(weights).T + next(weights)).reshape(3, 4 * widths[0], 4, 4)
     for out_multiple in widths[1:]:
@@ -400,7 +413,7 @@ def down_block(
 
 
 def test_the_cifar_critic_is_the_published_stack_of_blocks() -> None:
-    critic, images = make_critic("resnet", "none", 32, 3), draw(3, 3, 32, 32)
+    critic, images = make_critic("resnet", "none", square(32), 3), draw(3, 3, 32, 32)
     weights = iter(critic.parameters())
     x = down_block(down_block(images, weights, first=True), weights)
     for _ in range(2):
@@ -412,7 +425,7 @@ def test_the_cifar_critic_is_the_published_stack_of_blocks() -> None:
 
 @pytest.mark.parametrize(("size", "widths"), [(64, [1, 2, 4, 8, 8]), (128, [1, 2, 4, 8, 8, 8])])
 def test_the_deeper_critics_halve_down_to_four_by_four(size: int, widths: list[int]) -> None:
-    critic, images = make_critic("resnet", "none", size, 3), draw(2, 3, size, size)
+    critic, images = make_critic("resnet", "none", square(size), 3), draw(2, 3, size, size)
     weights = iter(critic.parameters())
     x = F.conv2d(images, next(weights), next(weights), 1, 1)
     assert x.shape[1] == 4 * widths[0]
@@ -452,8 +465,8 @@ def gains(network: nn.Module) -> Iterator[tuple[str, float, float]]:
 @pytest.mark.parametrize("size", [32, 64])
 @pytest.mark.parametrize("kind", ["generator", "critic"])
 def test_residual_convolutions_begin_as_he_and_all_others_as_glorot(kind: str, size: int) -> None:
-    generator = build_generator(generator_spec("resnet", 128, size, 3, 32, "auto"))
-    network = generator if kind == "generator" else build_critic(critic_spec("resnet", size, 3, 32, "auto"))
+    generator = build_generator(generator_spec("resnet", 128, square(size), 3, 32, "auto"))
+    network = generator if kind == "generator" else build_critic(critic_spec("resnet", square(size), 3, 32, "auto"))
     found = list(gains(network))
     blocks = (UpBlock, DownBlock, FirstBlock, PlainBlock)
     inside = [name for name, layer in network.named_modules() if isinstance(layer, blocks)]
@@ -468,8 +481,8 @@ def test_residual_convolutions_begin_as_he_and_all_others_as_glorot(kind: str, s
 
 def test_the_upsample_networks_begin_as_glorot() -> None:
     networks = (
-        build_generator(generator_spec("upsample", 128, 28, 1, 32, "auto")),
-        build_critic(critic_spec("upsample", 28, 1, 32, "auto")),
+        build_generator(generator_spec("upsample", 128, square(28), 1, 32, "auto")),
+        build_critic(critic_spec("upsample", square(28), 1, 32, "auto")),
     )
     for name, gain, error in (each for network in networks for each in gains(network)):
         assert gain == pytest.approx(1.0, abs=error), name
@@ -477,7 +490,11 @@ def test_the_upsample_networks_begin_as_glorot() -> None:
 
 @pytest.mark.parametrize("kind", ["generator", "critic"])
 def test_the_networks_of_points_are_four_matrices_with_relu_and_a_linear_end(kind: str) -> None:
-    network = make_generator("points", "none", 1, 2) if kind == "generator" else make_critic("points", "none", 1, 2)
+    network = (
+        make_generator("points", "none", square(1), 2)
+        if kind == "generator"
+        else make_critic("points", "none", square(1), 2)
+    )
     x = given = draw(5, LATENT_DIM if kind == "generator" else 2)
     *hidden, weight, bias = network.parameters()
     for each, shift in zip(hidden[::2], hidden[1::2], strict=True):
@@ -518,26 +535,28 @@ def train_and_measure(network: nn.Module, given: Tensor) -> None:
         optimizer.step()
     network(given)  # one more power iteration, on the weights as they are
     for name, layer in normalised_layers(network.eval()).items():
-        assert largest_singular_value(layer) == pytest.approx(1.0, abs=0.03), name
+        assert largest_singular_value(layer) == pytest.approx(1.0, abs=0.05), name
         assert not torch.equal(before[name], raw_weight(layer)), name
 
 
 @pytest.mark.parametrize(("name", "norm", "size", "channels"), examples(GENERATORS))
 def test_every_weight_of_a_trained_generator_has_spectral_norm_one(
-    name: str, norm: str, size: int, channels: int
+    name: str, norm: str, size: ImageSize, channels: int
 ) -> None:
     spec = generator_spec(name, LATENT_DIM, size, channels, 4, norm, spectral_norm=True)
     train_and_measure(attend(build_generator(spec).double()), draw(16, LATENT_DIM))
 
 
 @pytest.mark.parametrize(("name", "norm", "size", "channels"), examples(CRITICS))
-def test_every_weight_of_a_trained_critic_has_spectral_norm_one(name: str, norm: str, size: int, channels: int) -> None:
+def test_every_weight_of_a_trained_critic_has_spectral_norm_one(
+    name: str, norm: str, size: ImageSize, channels: int
+) -> None:
     spec = critic_spec(name, size, channels, 4, norm, spectral_norm=True)
     train_and_measure(attend(build_critic(spec).double()), draw(16, *sample_shape(size, channels)))
 
 
 @pytest.mark.parametrize(("name", "norm", "size", "channels"), examples(GENERATORS))
-def test_spectral_norm_adds_no_parameter(name: str, norm: str, size: int, channels: int) -> None:
+def test_spectral_norm_adds_no_parameter(name: str, norm: str, size: ImageSize, channels: int) -> None:
     plain, normalised = (
         build_generator(generator_spec(name, LATENT_DIM, size, channels, 4, norm, each)) for each in (False, True)
     )
@@ -545,7 +564,9 @@ def test_spectral_norm_adds_no_parameter(name: str, norm: str, size: int, channe
 
 
 def test_without_spectral_norm_weights_are_as_they_are() -> None:
-    assert all(key.endswith(("weight", "bias")) for key, _ in make_critic("mlp", "none", 7, 3).named_parameters())
+    assert all(
+        key.endswith(("weight", "bias")) for key, _ in make_critic("mlp", "none", square(7), 3).named_parameters()
+    )
 
 
 def test_layer_norm_is_over_all_values_of_a_sample() -> None:
@@ -556,7 +577,7 @@ def test_layer_norm_is_over_all_values_of_a_sample() -> None:
 
 @pytest.mark.parametrize(("name", "norm", "size", "channels"), cases(GENERATORS))
 def test_a_generator_makes_samples_of_the_asked_shape_and_bounds_images(
-    name: str, norm: str, size: int, channels: int
+    name: str, norm: str, size: ImageSize, channels: int
 ) -> None:
     # Huge latents drive the last layer far beyond the range where nothing bounds it.
     samples = make_generator(name, norm, size, channels)(1e12 * draw(16, LATENT_DIM))
@@ -569,18 +590,19 @@ def test_a_generator_makes_samples_of_the_asked_shape_and_bounds_images(
 
 @pytest.mark.parametrize(("name", "norm", "size", "channels"), cases(CRITICS))
 def test_a_critic_scores_every_sample_by_itself_unless_batchnorm_mixes_them(
-    name: str, norm: str, size: int, channels: int
+    name: str, norm: str, size: ImageSize, channels: int
 ) -> None:
     critic, samples = make_critic(name, norm, size, channels), draw(4, *sample_shape(size, channels))
     scores = critic(samples)
     assert scores.shape == (4,)
     some = critic(samples[[2, 0]])  # others gone, and the order another
-    assert torch.allclose(scores[[2, 0]], some, rtol=1e-9, atol=1e-13) == (norm != "batch")
-    assert has_batchnorm(critic) == (norm == "batch")
+    mixes = norm == "batch" and size != square(8)  # whose only hidden layer is the first one, which has no norm
+    assert torch.allclose(scores[[2, 0]], some, rtol=1e-9, atol=1e-13) == (not mixes)
+    assert has_batchnorm(critic) == mixes
 
 
 @pytest.mark.parametrize(("name", "norm", "size", "channels"), cases(CRITICS))
-def test_nothing_bounds_a_critics_scores(name: str, norm: str, size: int, channels: int) -> None:
+def test_nothing_bounds_a_critics_scores(name: str, norm: str, size: ImageSize, channels: int) -> None:
     critic, samples = make_critic(name, norm, size, channels).eval(), draw(2, *sample_shape(size, channels))
     scores, last = critic(samples), list(critic.parameters())[-1]
     nn.init.constant_(last, 1000.0)
@@ -602,7 +624,7 @@ def unreached(network: nn.Module) -> list[str]:
 
 
 @pytest.mark.parametrize(("name", "norm", "size", "channels"), cases(GENERATORS))
-def test_gradients_reach_every_parameter_of_a_generator(name: str, norm: str, size: int, channels: int) -> None:
+def test_gradients_reach_every_parameter_of_a_generator(name: str, norm: str, size: ImageSize, channels: int) -> None:
     generator = attend(make_generator(name, norm, size, channels))
     samples = generator(draw(8, LATENT_DIM))
     (samples * draw(*samples.shape)).sum().backward()
@@ -610,7 +632,7 @@ def test_gradients_reach_every_parameter_of_a_generator(name: str, norm: str, si
 
 
 @pytest.mark.parametrize(("name", "norm", "size", "channels"), cases(CRITICS))
-def test_gradients_reach_every_parameter_of_a_critic(name: str, norm: str, size: int, channels: int) -> None:
+def test_gradients_reach_every_parameter_of_a_critic(name: str, norm: str, size: ImageSize, channels: int) -> None:
     critic = attend(make_critic(name, norm, size, channels))
     critic(draw(8, *sample_shape(size, channels))).square().sum().backward()
     assert unreached(critic) == []
@@ -618,7 +640,11 @@ def test_gradients_reach_every_parameter_of_a_critic(name: str, norm: str, size:
 
 @pytest.mark.parametrize("norm", ["batch", "instance", "layer"])
 def test_dcgan_weights_start_at_a_deviation_of_0_02_and_norm_scales_around_one(norm: str) -> None:
-    spec = critic_spec("dcgan", 64, 3, 64, norm) if norm == "layer" else generator_spec("dcgan", 100, 64, 3, 16, norm)
+    spec = (
+        critic_spec("dcgan", square(64), 3, 64, norm)
+        if norm == "layer"
+        else generator_spec("dcgan", 100, square(64), 3, 16, norm)
+    )
     network = build_critic(spec) if norm == "layer" else build_generator(spec)
     weights = [each.flatten() for each in network.parameters() if each.dim() == 4 and each.numel() > 2000]
     vectors = {key: each for key, each in network.named_parameters() if each.dim() == 1}
@@ -640,7 +666,7 @@ def weights_of(network: nn.Module) -> Tensor:
 @pytest.mark.parametrize("spectral_norm", [False, True])
 @pytest.mark.parametrize(("name", "norm", "size", "channels"), examples(GENERATORS))
 def test_a_generators_weights_depend_on_the_seed_alone(
-    name: str, norm: str, size: int, channels: int, spectral_norm: bool
+    name: str, norm: str, size: ImageSize, channels: int, spectral_norm: bool
 ) -> None:
     spec, states = generator_spec(name, LATENT_DIM, size, channels, 4, norm, spectral_norm), []
     for global_seed, seed in ((0, 1), (99, 1), (0, 2)):
@@ -653,7 +679,7 @@ def test_a_generators_weights_depend_on_the_seed_alone(
 @pytest.mark.parametrize("spectral_norm", [False, True])
 @pytest.mark.parametrize(("name", "norm", "size", "channels"), examples(CRITICS))
 def test_a_critics_weights_depend_on_the_seed_alone(
-    name: str, norm: str, size: int, channels: int, spectral_norm: bool
+    name: str, norm: str, size: ImageSize, channels: int, spectral_norm: bool
 ) -> None:
     spec, states = critic_spec(name, size, channels, 4, norm, spectral_norm), []
     for global_seed, seed in ((0, 1), (99, 1), (0, 2)):
@@ -665,8 +691,8 @@ def test_a_critics_weights_depend_on_the_seed_alone(
 
 def test_generator_and_critic_do_not_start_from_the_same_numbers() -> None:
     # Both begin with a matrix of 16 values drawn the same way: equal streams would make them equal.
-    generator = build_generator(generator_spec("mlp", 4, 2, 1, 4, "auto"), 3)
-    critic = build_critic(critic_spec("mlp", 2, 1, 4, "auto"), 3)
+    generator = build_generator(generator_spec("mlp", 4, square(2), 1, 4, "auto"), 3)
+    critic = build_critic(critic_spec("mlp", square(2), 1, 4, "auto"), 3)
     first, other = next(generator.parameters()), next(critic.parameters())
     assert first.shape == other.shape
     assert not torch.equal(first, other)
@@ -674,36 +700,39 @@ def test_generator_and_critic_do_not_start_from_the_same_numbers() -> None:
 
 def test_building_leaves_the_global_random_state_untouched() -> None:
     before = torch.get_rng_state()
-    make_generator("dcgan", "batch", 16, 1)
-    make_critic("dcgan", "instance", 16, 1)
+    make_generator("dcgan", "batch", square(16), 1)
+    make_critic("dcgan", "instance", square(16), 1)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_width_and_norm_default_to_the_networks_own() -> None:
-    assert generator_spec("dcgan", 100, 64, 3, None, "auto") == generator_spec("dcgan", 100, 64, 3, 64, "batch")
-    assert critic_spec("mlp", 28, 1, None, "auto") == critic_spec("mlp", 28, 1, 512, "none")
+    assert generator_spec("dcgan", 100, square(64), 3, None, "auto") == generator_spec(
+        "dcgan", 100, square(64), 3, 64, "batch"
+    )
+    assert critic_spec("mlp", square(28), 1, None, "auto") == critic_spec("mlp", square(28), 1, 512, "none")
 
 
 @pytest.mark.parametrize(("given", "nearest"), [("dcgn", "dcgan"), ("mlp_nb", "mlp_bn")])
 def test_an_unknown_network_suggests_the_nearest(given: str, nearest: str) -> None:
     with pytest.raises(UserError, match=f"unknown generator {given}; did you mean {nearest}"):
-        generator_spec(given, 100, 64, 3, None, "auto")
+        generator_spec(given, 100, square(64), 3, None, "auto")
 
 
-@pytest.mark.parametrize("size", [1, 4, 8, 48, 63, 512])
-def test_a_size_the_network_cannot_make_is_refused_with_those_it_can(size: int) -> None:
-    with pytest.raises(UserError, match=f"image_size={size}: .*dcgan.* 16, 32, 64, 128, 256"):
-        critic_spec("dcgan", size, 3, None, "auto")
+@pytest.mark.parametrize("size", ["129", "64x257"])
+def test_a_size_that_is_too_large_for_a_network_is_refused(size: str) -> None:
+    with pytest.raises(UserError, match=f"image_size={size}: the sagan critic supports at most 16,384 pixels"):
+        critic_spec("sagan", parse_image_size(size), 3, None, "auto")
+    assert critic_spec("sagan", parse_image_size("64x256"), 3, None, "auto").sample_shape == (3, 64, 256)
 
 
 def test_a_norm_the_network_does_not_take_is_refused_with_those_it_does() -> None:
     with pytest.raises(UserError, match="generator_norm=layer: .*dcgan.* batch, instance, none"):
-        generator_spec("dcgan", 100, 64, 3, None, "layer")
+        generator_spec("dcgan", 100, square(64), 3, None, "layer")
     with pytest.raises(UserError, match="critic_norm=batch: .*resnet.* none, layer, instance"):
-        critic_spec("resnet", 64, 3, None, "batch")
+        critic_spec("resnet", square(64), 3, None, "batch")
 
 
-def spec_of(setting: str, name: str, size: int, channels: int) -> NetworkSpec:
+def spec_of(setting: str, name: str, size: ImageSize, channels: int) -> NetworkSpec:
     if setting == "generator":
         return generator_spec(name, 2, size, channels, None, "auto")
     return critic_spec(name, size, channels, None, "auto")
@@ -714,20 +743,22 @@ def test_networks_of_images_and_of_points_do_not_take_each_others_data(
     setting: str, registry: dict[str, Network]
 ) -> None:
     for name, network in registry.items():
-        made, other = ("points", "images") if network.sizes is POINTS else ("images", "points")
-        size, channels = (32, 3) if other == "images" else (POINT_SIZE, POINT_CHANNELS)
+        made, other = ("points", "images") if network.pixels == POINTS else ("images", "points")
+        size, channels = (square(32), 3) if other == "images" else (POINT_SIZE, POINT_CHANNELS)
         message = f"^{setting}={name}: is for {made}, and the data are {other}; expected .*module:Class$"
         with pytest.raises(UserError, match=message):
             spec_of(setting, name, size, channels)
 
 
-@pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_a_spec_knows_the_shape_of_one_sample(channels: int) -> None:
-    size = POINT_SIZE if channels == 2 else 16
-    name = "points" if channels == 2 else "mlp"
-    expected = (2,) if channels == 2 else (channels, 16, 16)
-    assert generator_spec(name, 2, size, channels, None, "auto").sample_shape == expected
-    assert critic_spec(name, size, channels, None, "auto").sample_shape == expected
+@pytest.mark.parametrize(
+    ("name", "size", "channels", "shape"),
+    [("points", POINT_SIZE, 2, (2,)), ("mlp", ImageSize(16, 24), 2, (2, 16, 24)), ("mlp", square(8), 3, (3, 8, 8))],
+)
+def test_a_spec_knows_the_shape_of_one_sample(
+    name: str, size: ImageSize, channels: int, shape: tuple[int, ...]
+) -> None:
+    assert generator_spec(name, 2, size, channels, None, "auto").sample_shape == shape
+    assert critic_spec(name, size, channels, None, "auto").sample_shape == shape
 
 
 OWN_NETWORKS = """
@@ -760,9 +791,9 @@ def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_a_custom_class_gets_the_settings_and_the_seed(own_module: str) -> None:
-    spec = generator_spec(f"{own_module}:Own", 100, 48, 3, None, "auto")
+    spec = generator_spec(f"{own_module}:Own", 100, square(48), 3, None, "auto")
     network = build_generator(spec, 5)
-    assert network.arguments == (100, 48, 3, None, "auto")
+    assert network.arguments == (100, (48, 48), 3, None, "auto")
     state, again, other = (build_generator(spec, seed).state_dict()["weight"] for seed in (5, 5, 6))
     assert torch.equal(state, again)
     assert not torch.equal(state, other)
@@ -782,10 +813,10 @@ def test_a_custom_class_gets_the_settings_and_the_seed(own_module: str) -> None:
 def test_a_class_that_cannot_be_a_network_is_refused_by_name(own_module: str, ending: str, reason: str) -> None:
     name = own_module + ending
     with pytest.raises(UserError, match=f"generator={name}: .*{reason}"):
-        build_generator(NetworkSpec(name, generator_spec("mlp", 100, 28, 1, None, "auto").arguments))
+        build_generator(NetworkSpec(name, generator_spec("mlp", 100, square(28), 1, None, "auto").arguments))
 
 
 @pytest.mark.parametrize("name", [":Own", ".own_networks:Own", "..:Own"])
 def test_a_module_name_that_python_cannot_import_is_refused(name: str) -> None:
     with pytest.raises(UserError, match="critic=.*cannot be imported"):
-        build_critic(critic_spec(name, 28, 1, None, "auto"))
+        build_critic(critic_spec(name, square(28), 1, None, "auto"))

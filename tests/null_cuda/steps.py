@@ -80,7 +80,7 @@ def _data(config: Config) -> Dataset:
     count = 4 * config.batch_size
     if are_points(config.data):
         return PointDataset("zeros", np.zeros((count, 2), np.float32), None)
-    shape = (count, config.channels or 1, config.image_size, config.image_size)
+    shape = (count, config.channels or 1, *config.image_size)
     return ImageDataset("zeros", np.zeros(shape, np.uint8), "", ())
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from wgan_dist.config.image_size import square
 from wgan_dist.losses.adversarial import LOSSES
 from wgan_dist.losses.gradient_penalty import PENALTIES, gradient_norms
 from wgan_dist.losses.modules import CriticLoss, CriticMasks
@@ -50,7 +51,7 @@ def _line(x: float | Tensor, seed: int, counter: int) -> Tensor:
 
 def _train(loss: str, penalty: str, distance: float, seed: int) -> CriticLoss:
     """Train a critic of the package with its loss module until the learning rate has fallen to zero."""
-    critic = build_critic(critic_spec("points", 1, 2, FEATURES, "none"), seed)
+    critic = build_critic(critic_spec("points", square(1), 2, FEATURES, "none"), seed)
     loss_module = CriticLoss(critic, LOSSES[loss], PENALTIES.get(penalty), PENALTY_WEIGHT)
     optimizer = torch.optim.Adam(loss_module.parameters(), LEARNING_RATE, betas=(0.5, 0.9))
     decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, STEPS)

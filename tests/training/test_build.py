@@ -16,9 +16,9 @@ from wgan_dist.utils.errors import UserError
 class Convolution1d(nn.Module):
     """A critic whose only weight is one that images do not usually meet."""
 
-    def __init__(self, image_size: int, channels: int, features: int | None, norm: str) -> None:
+    def __init__(self, image_size: tuple[int, int], channels: int, features: int | None, norm: str) -> None:
         super().__init__()
-        self.weigh = nn.Conv1d(1, 1, image_size * image_size * channels)
+        self.weigh = nn.Conv1d(1, 1, image_size[0] * image_size[1] * channels)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.weigh(images.flatten(1)[:, None]).flatten()
@@ -38,9 +38,9 @@ class Weightless(nn.Module):
 class LooksAtMemory(nn.Module):
     """A critic that works in place on what its convolution made, and views it: right with torch's layers alone."""
 
-    def __init__(self, image_size: int, channels: int, features: int | None, norm: str) -> None:
+    def __init__(self, image_size: tuple[int, int], channels: int, features: int | None, norm: str) -> None:
         super().__init__()
-        self.first = nn.Conv2d(channels, 4, image_size // 2, image_size // 4, image_size // 8)
+        self.first = nn.Conv2d(channels, 4, image_size[0] // 2, image_size[0] // 4, image_size[0] // 8)
         self.active = nn.LeakyReLU(0.2, inplace=True)
         self.score = nn.Linear(4 * 16, 1)
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from wgan_dist.config.image_size import square
 from wgan_dist.models.registry import build_generator, generator_spec
 from wgan_dist.training.ema import EMAGenerator, warmed_up_decay
 
@@ -13,7 +14,7 @@ DECAYS = [1 / 10, 2 / 11, 0.2, 0.2]
 
 
 def make_generator() -> nn.Module:
-    return build_generator(generator_spec("mlp_bn", 5, 4, 1, 4, "batch")).double()
+    return build_generator(generator_spec("mlp_bn", 5, square(4), 1, 4, "batch")).double()
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -121,7 +122,7 @@ def test_a_weight_used_in_two_places_is_averaged_once() -> None:
 
 
 def spectral_generator(name: str = "dcgan") -> nn.Module:
-    return build_generator(generator_spec(name, 5, 16, 1, 4, "batch", spectral_norm=True)).double()
+    return build_generator(generator_spec(name, 5, square(16), 1, 4, "batch", spectral_norm=True)).double()
 
 
 def vectors(network: nn.Module) -> list[Tensor]:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from accelerate import Accelerator, DistributedType, PartialState
 from torch import Tensor, nn
 
+from wgan_dist.config.image_size import square
 from wgan_dist.distributed import World, micro_batch_slices
 from wgan_dist.losses.adversarial import LOSSES
 from wgan_dist.losses.gradient_penalty import PENALTIES, Penalty, interpolate
@@ -39,8 +40,8 @@ def trainable(network: nn.Module, loss: nn.Module) -> TrainableNetwork:
 
 def make_gan(name: str = "mlp", penalty: str = "gp") -> GAN:
     """Both networks; the generator has no BatchNorm, whose statistics would depend on the micro-batches."""
-    critic = build_critic(critic_spec(name, SHAPE[1], SHAPE[0], 2, "none")).double()
-    generator = build_generator(generator_spec("mlp", LATENT_DIM, SHAPE[1], SHAPE[0], 2, "none")).double()
+    critic = build_critic(critic_spec(name, square(SHAPE[1]), SHAPE[0], 2, "none")).double()
+    generator = build_generator(generator_spec("mlp", LATENT_DIM, square(SHAPE[1]), SHAPE[0], 2, "none")).double()
     return GAN(
         generator=trainable(generator, GeneratorLoss(generator, detached_critic(critic), WASSERSTEIN)),
         critic=trainable(critic, CriticLoss(critic, WASSERSTEIN, PENALTIES[penalty], 10.0)),

@@ -359,8 +359,8 @@ from torch import nn
 class Generator(nn.Module):
     def __init__(self, latent_dim, image_size, channels, features, norm):
         super().__init__()
-        self.body = nn.Sequential(nn.Linear(latent_dim, channels * image_size**2), nn.Tanh())
-        self.shape = (channels, image_size, image_size)
+        self.body = nn.Sequential(nn.Linear(latent_dim, channels * image_size[0] * image_size[1]), nn.Tanh())
+        self.shape = (channels, *image_size)
 
     def forward(self, z):
         return self.body(z).unflatten(1, self.shape)
@@ -368,7 +368,8 @@ class Generator(nn.Module):
 class Critic(nn.Module):
     def __init__(self, image_size, channels, **_):
         super().__init__()
-        self.body = nn.Sequential(nn.Flatten(), nn.Linear(channels * image_size**2, 8), nn.ReLU(), nn.Linear(8, 1))
+        values = channels * image_size[0] * image_size[1]
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(values, 8), nn.ReLU(), nn.Linear(8, 1))
 
     def forward(self, images):
         return self.body(images).flatten()

@@ -22,8 +22,8 @@ from torch import nn
 class G(nn.Module):
     def __init__(self, latent_dim, image_size, channels, **_):
         super().__init__()
-        self.dense = nn.Linear(latent_dim, channels * side(image_size) ** 2)
-        self.shape = (channels, image_size, image_size)
+        self.dense = nn.Linear(latent_dim, channels * side(image_size[0]) ** 2)
+        self.shape = (channels, *image_size)
 
     def forward(self, z):
         return self.dense(z).unflatten(1, self.shape).tanh()

@@ -15,10 +15,11 @@ from wgan_dist.checkpoints.checkpoint_folders import checkpoint_folders
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS, checkpoint_position, no_checkpoint_yet
 from wgan_dist.checkpoints.train_state import MAX_COUNT
 from wgan_dist.config import is_run
-from wgan_dist.config.config import MAX_FEATURES, MAX_IMAGE_SIZE, MAX_LATENT_DIM
+from wgan_dist.config.config import MAX_FEATURES, MAX_LATENT_DIM
+from wgan_dist.config.image_size import ImageSize, parse_image_size
 from wgan_dist.config.network_choices import is_own_class
 from wgan_dist.config.programs import flag_to_trust
-from wgan_dist.models.registry import NetworkSpec, build_generator, generator_spec
+from wgan_dist.models.registry import POINT_SIZE, NetworkSpec, build_generator, generator_spec
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import MAX_WEIGHT_BYTES, read_file
 
@@ -26,8 +27,8 @@ FORMAT_VERSION = 1
 EMA_FILE, RAW_FILE = "generator.safetensors", "generator_raw.safetensors"
 # One key: safetensors writes several in random order, and equal content must be equal bytes.
 METADATA_KEY = "wgan_dist"
-# `features` may be null for a custom network.
-ARGUMENT_TYPES = {"latent_dim": int, "image_size": int, "channels": int, "features": int, "norm": str}
+# `features` may be null for a custom network. A size is a list of height and width.
+ARGUMENT_TYPES = {"latent_dim": int, "image_size": list, "channels": int, "features": int, "norm": str}
 DESCRIPTION_TYPES = dict.fromkeys(
     ("latent_distribution", "weights", "data", "data_fingerprint", "description", "license", "package_version"), str
 ) | dict.fromkeys(("steps", "seen_images", "training_examples"), int)
@@ -40,7 +41,7 @@ IMAGE_RANGE = [-1.0, 1.0]
 # The bytes before the weights; a hundred tensors take some ten thousand.
 MAX_HEADER_BYTES = 1 << 23
 # The greatest sizes, which are those of the settings: a small file must not make readers allocate gigabytes.
-MAX_SIZES = {"latent_dim": MAX_LATENT_DIM, "image_size": MAX_IMAGE_SIZE, "channels": 4, "features": MAX_FEATURES}
+MAX_SIZES = {"latent_dim": MAX_LATENT_DIM, "channels": 4, "features": MAX_FEATURES}
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,8 @@ class Description:
         return int(self.network.arguments["latent_dim"])
 
     @property
-    def image_size(self) -> int:
-        return int(self.network.arguments["image_size"])
+    def image_size(self) -> ImageSize:
+        return ImageSize(*self.network.arguments["image_size"])
 
     @property
     def channels(self) -> int:
@@ -173,6 +174,23 @@ def _check_types(values: dict[str, Any]) -> None:
         str(values[name]).encode()  # JSON may hold lone surrogates, which cannot be encoded
 
 
+def _read_spec(values: dict[str, Any]) -> NetworkSpec:
+    """Return the specification of a generator; raise TypeError or ValueError for one that no setting gives."""
+    spec = NetworkSpec(**values)
+    types = {name: type(value) for name, value in spec.arguments.items()}
+    typed = (types | {"features": int}) == ARGUMENT_TYPES and isinstance(spec.spectral_norm, bool)
+    if not (typed and isinstance(spec.name, str)):
+        raise TypeError("not the name and arguments of a generator")
+    for name, most in MAX_SIZES.items():
+        if not 1 <= (spec.arguments[name] or 1) <= most:
+            raise TypeError(f"{name}={spec.arguments[name]}, expected 1 to {most:,}")
+    sides = spec.arguments["image_size"]
+    size = POINT_SIZE if sides == list(POINT_SIZE) else parse_image_size(sides)
+    if len(sides) != len(size):
+        raise ValueError(f"image_size={sides}: expected height and width")
+    return dataclasses.replace(spec, arguments=spec.arguments | {"image_size": size})
+
+
 def _read_description(path: Path, about: dict[str, Any]) -> Description:
     if about["format_version"] > FORMAT_VERSION:
         raise UserError(
@@ -181,16 +199,8 @@ def _read_description(path: Path, about: dict[str, Any]) -> Description:
         )
     try:
         values = {field.name: about[field.name] for field in dataclasses.fields(Description)}
-        spec = NetworkSpec(**values["network"])
-        types = {name: type(value) for name, value in spec.arguments.items()}
-        typed = (types | {"features": int}) == ARGUMENT_TYPES and isinstance(spec.spectral_norm, bool)
-        if not (typed and isinstance(spec.name, str)):
-            raise TypeError("not the name and arguments of a generator")
-        for name, most in MAX_SIZES.items():
-            if not 1 <= (spec.arguments[name] or 1) <= most:
-                raise TypeError(f"{name}={spec.arguments[name]}, expected 1 to {most:,}")
         _check_types(values)
-        description = Description(**values | {"network": spec})
+        description = Description(**values | {"network": _read_spec(values["network"])})
         _check_choices(description, about)
         return description
     except (KeyError, TypeError, AttributeError, ValueError) as error:

@@ -6,14 +6,16 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from wgan_dist.config.fields import parse_whole_number, setting
+from wgan_dist.config.image_size import ImageSize, parse_image_size, square
 from wgan_dist.config.metric_choices import BEST_METRICS, full_name, parse_metrics
 
 # The names in wgan_dist.losses; --help and a recipe need them without torch.
 LOSSES = ("wasserstein", "bce", "hinge")
 PENALTIES = ("gp", "lp", "r1", "dragan", "clip", "none")
+RESIZES = ("crop", "pad", "stretch", "none")
 RESUME = ("true", "false", "auto")
 # The greatest sizes, of settings and of generator files. They are allocated as they are asked for.
-MAX_LATENT_DIM, MAX_IMAGE_SIZE, MAX_FEATURES = 1 << 16, 1 << 12, 1 << 16
+MAX_LATENT_DIM, MAX_FEATURES = 1 << 16, 1 << 16
 MAX_BATCH, MAX_GRID_IMAGES, MAX_PROCESSES, MAX_EVALUATED = 1 << 20, 1 << 12, 1 << 10, 10**7
 MAX_SECONDS = 10**8
 _UNIT = re.compile(r"\s*(step|epoch)s?$")
@@ -96,8 +98,11 @@ class Config:
         "Folder, archive, shards, hf:NAME or data set name; several are merged: a/,b.zip.",
         group="Choose the data",
     )
-    image_size: int = setting(
-        64, "Height and width in pixels; images are resized and centre-cropped.", least=1, below=MAX_IMAGE_SIZE + 1
+    image_size: ImageSize = setting(
+        square(64), "Size in pixels: 64, or HEIGHTxWIDTH such as 48x96.", parse=parse_image_size
+    )
+    resize: str = setting(
+        "crop", "How images get this size: crop, pad, stretch, or none to require it.", choices=RESIZES
     )
     channels: int | None = setting(None, "1 for grey, 3 for RGB, 4 for RGBA; auto follows the data.", choices=(1, 3, 4))
     background: str = setting("ffffff", "Colour behind transparent pixels.", parse=parse_background)

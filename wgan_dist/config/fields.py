@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
 
+from wgan_dist.config.image_size import ImageSize
 from wgan_dist.config.other_names import advice_for_name, advice_for_value
 from wgan_dist.config.text_lists import split_list, split_names
 from wgan_dist.utils.errors import UserError
@@ -248,6 +249,6 @@ def show(value: Any) -> str:
         return AUTO
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, tuple):
+    if isinstance(value, tuple) and not isinstance(value, ImageSize):
         return ",".join(show(item) for item in value)
     return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)

@@ -1,47 +1,46 @@
 """The table of what the networks of `wgan_dist.models` support, so that settings are checked without torch."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from wgan_dist.config.config import Config
 from wgan_dist.config.data_choices import POINTS as POINT_DATA
 from wgan_dist.config.fields import AUTO, unknown_name
+from wgan_dist.config.image_size import MAX_SIDE, ImageSize
 from wgan_dist.utils.errors import UserError
 
 
 class NetworkChoice(NamedTuple):
-    """The default `features` of a network, the norms it supports (default first), and its image sizes."""
+    """The default `features` of a network, the norms it supports (default first), and the most pixels of an image.
+
+    A network for points has no pixels.
+    """
 
     features: int
     norms: tuple[str, ...]
-    sizes: Sequence[int]
+    pixels: int = MAX_SIDE**2
 
 
-ANY_SIZE = range(1, 1025)
-POINTS = (0,)
-DCGAN_SIZES = (16, 32, 64, 128, 256)
+POINTS = 0
 # Attention compares every position with every other: at 256×256 a gigabyte for one map of one image.
-SAGAN_SIZES = DCGAN_SIZES[:-1]
-RESNET_SIZES = (32, 64, 128)
-UPSAMPLE_SIZES = (28, 32)
+SAGAN_PIXELS = 128**2
 
 GENERATORS = {
-    "dcgan": NetworkChoice(64, ("batch", "instance", "none"), DCGAN_SIZES),
-    "dcgan_original": NetworkChoice(64, ("batch", "instance", "none"), DCGAN_SIZES),
-    "sagan": NetworkChoice(64, ("batch", "instance", "none"), SAGAN_SIZES),
-    "resnet": NetworkChoice(128, ("batch", "instance", "none"), RESNET_SIZES),
-    "upsample": NetworkChoice(64, ("batch",), UPSAMPLE_SIZES),
-    "mlp": NetworkChoice(256, ("none",), ANY_SIZE),
-    "mlp_bn": NetworkChoice(128, ("batch",), ANY_SIZE),
+    "dcgan": NetworkChoice(64, ("batch", "instance", "none")),
+    "dcgan_original": NetworkChoice(64, ("batch", "instance", "none")),
+    "sagan": NetworkChoice(64, ("batch", "instance", "none"), SAGAN_PIXELS),
+    "resnet": NetworkChoice(128, ("batch", "instance", "none")),
+    "upsample": NetworkChoice(64, ("batch",)),
+    "mlp": NetworkChoice(256, ("none",)),
+    "mlp_bn": NetworkChoice(128, ("batch",)),
     "points": NetworkChoice(512, ("none",), POINTS),
 }
 CRITICS = {
-    "dcgan": NetworkChoice(64, ("instance", "layer", "batch", "none"), DCGAN_SIZES),
-    "dcgan_original": NetworkChoice(64, ("batch", "instance", "layer", "none"), DCGAN_SIZES),
-    "sagan": NetworkChoice(64, ("batch", "instance", "layer", "none"), SAGAN_SIZES),
-    "resnet": NetworkChoice(128, ("none", "layer", "instance"), RESNET_SIZES),
-    "upsample": NetworkChoice(64, ("none",), UPSAMPLE_SIZES),
-    "mlp": NetworkChoice(512, ("none",), ANY_SIZE),
+    "dcgan": NetworkChoice(64, ("instance", "layer", "batch", "none")),
+    "dcgan_original": NetworkChoice(64, ("batch", "instance", "layer", "none")),
+    "sagan": NetworkChoice(64, ("batch", "instance", "layer", "none"), SAGAN_PIXELS),
+    "resnet": NetworkChoice(128, ("none", "layer", "instance")),
+    "upsample": NetworkChoice(64, ("none",)),
+    "mlp": NetworkChoice(512, ("none",)),
     "points": NetworkChoice(512, ("none",), POINTS),
 }
 
@@ -51,11 +50,7 @@ def is_own_class(name: str) -> bool:
     return ":" in name
 
 
-def _sizes_text(sizes: Sequence[int]) -> str:
-    return ", ".join(map(str, sizes)) if len(sizes) < 20 else f"{sizes[0]} to {sizes[-1]}"
-
-
-def check_network(setting: str, name: str, image_size: int, makes_points: bool, norm: str) -> NetworkChoice:
+def check_network(setting: str, name: str, image_size: ImageSize, makes_points: bool, norm: str) -> NetworkChoice:
     """Return what the network `name` supports, after checking that this includes the size, kind of data and norm.
 
     `setting` is generator or critic.
@@ -67,13 +62,16 @@ def check_network(setting: str, name: str, image_size: int, makes_points: bool, 
     if name not in choices:
         raise unknown_name(setting, name, [*choices, "module:Class"])
     network = choices[name]
-    data, supported = ("points" if of_points else "images" for of_points in (makes_points, network.sizes is POINTS))
+    data, supported = ("points" if of_points else "images" for of_points in (makes_points, network.pixels == POINTS))
     if data != supported:
-        fitting = [other for other, choice in choices.items() if (choice.sizes is POINTS) == makes_points]
+        fitting = [other for other, choice in choices.items() if (choice.pixels == POINTS) == makes_points]
         expected = ", ".join([*fitting, "module:Class"])
         raise UserError(f"{setting}={name}: is for {supported}, and the data are {data}; expected {expected}")
-    if not makes_points and image_size not in network.sizes:
-        raise UserError(f"image_size={image_size}: the {name} {setting} supports {_sizes_text(network.sizes)}")
+    if not makes_points and image_size.height * image_size.width > network.pixels:
+        raise UserError(
+            f"image_size={image_size}: the {name} {setting} supports at most {network.pixels:,} pixels, "
+            f"as many as {network.pixels**0.5:.0f}×{network.pixels**0.5:.0f}"
+        )
     if norm not in (AUTO, *network.norms):
         raise UserError(f"{setting}_norm={norm}: the {name} {setting} supports {', '.join(network.norms)}")
     return network

@@ -11,7 +11,7 @@ def list_recipes() -> list[str]:
     lines = []
     for name in recipe_names():
         config, values = read_config({"recipe": name}), read_recipe(name)
-        size = "" if config.generator == "points" else f" {config.image_size}×{config.image_size}"
+        size = "" if config.generator == "points" else f" {config.image_size.in_words}"
         columns = [f"{','.join(config.data)}{size}", *(str(values[note]) for note in RECIPE_NOTES)]
         lines.append(f"{name:<16} {' | '.join(columns)}")
     return lines

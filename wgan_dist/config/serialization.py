@@ -9,6 +9,7 @@ import yaml
 
 from wgan_dist.config.config import UNSAVED, Config
 from wgan_dist.config.fields import AUTO, show, typed_values
+from wgan_dist.config.image_size import ImageSize
 from wgan_dist.utils.errors import UserError
 
 CONFIG_FILE = "config.yaml"
@@ -27,10 +28,17 @@ def check_is_run(folder: Path) -> None:
         raise UserError(f"run_dir={folder}: there is no run to resume: there is no {folder / CONFIG_FILE}")
 
 
+def _plain(value: Any) -> Any:
+    """Return the value of a setting as YAML and JSON have it: a size as 64 or 48x96, other tuples as lists."""
+    if isinstance(value, ImageSize):
+        return value.height if value.height == value.width else str(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
 def as_dict(config: Config) -> dict[str, Any]:
     """Return the settings that are stored with a run, as values for YAML or JSON."""
     values = {name: value for name, value in dataclasses.asdict(config).items() if name not in UNSAVED}
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    return {name: _plain(value) for name, value in values.items()}
 
 
 def to_yaml(config: Config) -> str:

@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from wgan_dist.config import Config
 from wgan_dist.data.content import Hashes, content_hashes
 from wgan_dist.data.decoding import ProgressCallback
+from wgan_dist.data.image_settings import ImageSettings
 from wgan_dist.data.pixel_cache import PixelCache, Pixels, check_unreadable
 from wgan_dist.data.sources.paths import cache_folder
 from wgan_dist.data.sources.registry import open_source
 from wgan_dist.data.synthetic import DIMENSIONS, DRAWS, MIXTURES, Mixture
+from wgan_dist.data.transforms import RESIZED
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import other_writers
 
@@ -28,10 +31,11 @@ class ImageDataset:
 
     Attributes:
         name: The names of its sources, joined by +.
-        pixels: uint8 of shape [n, channels, image_size, image_size].
+        pixels: uint8 of shape [n, channels, height, width].
         fingerprint: The SHA-256 of the shape and all pixels.
         bad: A message for each unreadable image that was left out.
         left_out: The number of files that are no images by their names, by suffix.
+        resized: How they were brought to their size, in words.
         warnings: A line for each thing that looks wrong about what the images contain, and about their cache.
     """
 
@@ -40,6 +44,7 @@ class ImageDataset:
     fingerprint: str
     bad: tuple[str, ...]
     left_out: dict[str, int] = field(default_factory=dict)
+    resized: str = RESIZED[Config.resize]
     warnings: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -120,10 +125,7 @@ def _cache_warnings(folder: Path) -> list[str]:
 
 def open_images(
     data: tuple[str, ...],
-    image_size: int,
-    channels: int | None,
-    background: str,
-    skip_bad_images: bool,
+    settings: ImageSettings,
     cache_dir: str,
     progress: ProgressCallback | None = None,
 ) -> ImageDataset:
@@ -131,10 +133,7 @@ def open_images(
 
     Args:
         data: Values of `--data`: known names, paths, patterns or hf:….
-        image_size: The height and width that every image is resized and cropped to.
-        channels: 1 (grey), 3 (RGB) or 4 (RGBA); None means grey if all images are, RGB otherwise.
-        background: The colour under transparent pixels, as six hexadecimal digits.
-        skip_bad_images: Whether to leave unreadable images out.
+        settings: How images are read.
         cache_dir: The folder of decoded pixels and downloads.
         progress: A function of the number of images done and of all images, called while decoding.
 
@@ -143,9 +142,9 @@ def open_images(
     """
     folder = cache_folder(cache_dir)
     sources = [open_source(value, folder) for value in data]
-    cache = PixelCache(folder, sources, image_size, channels, background, skip_bad_images)
+    cache = PixelCache(folder, sources, settings)
     cached = cache.load(progress or (lambda done, total: None))
-    check_unreadable(cached.bad, skip_bad_images)
+    check_unreadable(cached.bad, settings.skip_bad_images)
     if not len(cached.pixels):
         raise UserError(f"data={','.join(data)}: no readable image")
     return ImageDataset(
@@ -154,5 +153,6 @@ def open_images(
         fingerprint=cached.fingerprint,
         bad=tuple(cached.bad),
         left_out=cached.left_out,
+        resized=RESIZED[settings.resize],
         warnings=(*cached.content.warnings(), *_cache_warnings(folder)),
     )

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import itertools
+import math
 import os
 import re
 import shlex
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
 from wgan_dist.config import Config
-from wgan_dist.config.network_choices import GENERATORS
+from wgan_dist.config.image_size import MAX_SIDE, ImageSize, square
 from wgan_dist.data.content import ContentCounter, ContentSummary
 from wgan_dist.data.datasets import open_points
 from wgan_dist.data.decoding import ProgressCallback, map_images, progress_reporter, without_pillow_warnings
@@ -37,13 +38,17 @@ ITEMS_SHOWN = 10
 # JPEGs are decoded at an eighth of their size, which still reads the whole file.
 DRAFT_SCALE = 8
 # The height and width at which the content of images is examined.
-CONTENT_SIZE = 32
+CONTENT_SIZE = square(32)
 # The EXIF orientations that exchange width and height, among all that change the image.
 TRANSPOSED, ROTATED = (5, 6, 7, 8), range(2, 9)
 # The contact sheet, in pixels.
 CELL, GAP, COLUMNS, CANVAS_COLOUR = 112, 8, 4, "#808080"
-# The sizes of the default generator.
-IMAGE_SIZES = GENERATORS[Config.generator].sizes
+# The sides that are suggested: networks compute at them without padding.
+SQUARE_SIDES, SIDE_STEP = (8, 16, 32, 64, 128, 256, 512, 1024), 8
+# A rectangle is suggested where a crop to a square would cut away more than this share of the pixels.
+MAX_CUT_SHARE = 0.1
+# The area of a suggested rectangle, as multiples of that of the square in whose place it is suggested.
+AREAS = (0.5, 1.3)
 # BatchNorm of the default generator needs two samples in a batch.
 MIN_IMAGES = 2
 # The folder in which the suggested command makes that of the run.
@@ -99,9 +104,9 @@ class Inspection:
         return max((image.channels for image in self.images.values()), default=GREY)
 
     @property
-    def shorter_sides(self) -> NDArray[np.int64]:
-        """Return the shorter side of every readable image in pixels."""
-        return np.array([min(image.width, image.height) for image in self.images.values()], np.int64)
+    def sides(self) -> NDArray[np.float64]:
+        """Return the height and the width of every readable image in pixels, [n, 2]."""
+        return np.array([(image.height, image.width) for image in self.images.values()], np.float64)
 
     def duplicates(self) -> list[list[str]]:
         """Return the names of images whose files are equal byte for byte, one list for each such file."""
@@ -181,10 +186,19 @@ def _list_lines(title: str, items: list[str]) -> list[str]:
     return [title, *(f"  {item}" for item in items[:ITEMS_SHOWN]), *more] if items else []
 
 
-def summary_lines(inspection: Inspection, image_size: int) -> list[str]:
+def _fit_lines(inspection: Inspection, size: ImageSize, resize: str) -> list[str]:
+    """Return what bringing the images to a size does to them."""
+    enlarged_images = int((inspection.sides < size).any(axis=1).sum())
+    lines = [f"{'small':<16}{enlarged_images:,} would be enlarged to {size.in_words}"]
+    if resize == "crop":
+        shares = cut_shares(inspection.sides, size)
+        lines.append(f"{'cropped':<16}{shares.mean():.0%} of the pixels would be cut away at {size.in_words}")
+    return lines
+
+
+def summary_lines(inspection: Inspection, size: ImageSize, resize: str) -> list[str]:
     """Return the lines of the summary; at least one image must be readable."""
     images, duplicates = list(inspection.images.values()), inspection.duplicates()
-    smaller = int((inspection.shorter_sides < image_size).sum())
     animated = sum(image.animated for image in images)
     animated_lines = [f"{'animated':<16}{animated:,}, of which training takes the first frame or page"] * bool(animated)
     left_out_lines = [f"{'left out':<16}{left_out_line(inspection.left_out)}"] * bool(inspection.left_out)
@@ -198,7 +212,7 @@ def summary_lines(inspection: Inspection, image_size: int) -> list[str]:
         f"{'EXIF-rotated':<16}{sum(image.rotated for image in images):,}",
         *animated_lines,
         f"{'duplicates':<16}{surplus:,} copies of other files, byte for byte",
-        f"{'small':<16}{smaller:,} would be enlarged to {image_size}×{image_size}",
+        *_fit_lines(inspection, size, resize),
         *_size_lines(images),
         *_list_lines(
             "equal files:", [" = ".join(map(repr, names[:3])) + " …" * (len(names) > 3) for names in duplicates]
@@ -208,9 +222,36 @@ def summary_lines(inspection: Inspection, image_size: int) -> list[str]:
     ]
 
 
-def fitting_size(median: float, limit: int) -> int:
-    """Return the largest of IMAGE_SIZES that is at most `median`, so that most images have it, and at most `limit`."""
-    return max((size for size in IMAGE_SIZES if size <= min(median, limit)), default=IMAGE_SIZES[0])
+def cut_shares(sides: NDArray[np.float64], size: ImageSize) -> NDArray[np.float64]:
+    """Return the share of its pixels that each image of `sides` [n, 2], height and width, loses by a crop to `size`."""
+    ratios = (sides[:, 1] / sides[:, 0]) / (size.width / size.height)
+    return 1.0 - np.minimum(ratios, 1.0 / ratios)
+
+
+def _rectangle(aspect: float, side: int) -> ImageSize:
+    """Return the size nearest to an aspect, width / height, of about the area of a square of `side` pixels."""
+    steps = range(SIDE_STEP, MAX_SIDE + 1, SIDE_STEP)
+    low, high = (area * side**2 for area in AREAS)
+    sizes = [ImageSize(height, width) for height in steps for width in steps if low <= height * width <= high]
+
+    def distance(size: ImageSize) -> tuple[float, int]:
+        return abs(math.log(size.width / size.height / aspect)), abs(size.height * size.width - side**2)
+
+    return min(sizes, key=distance)
+
+
+def suggested_size(sides: NDArray[np.float64], limit: int) -> ImageSize:
+    """Return a size for images of `sides` [n, 2], height and width.
+
+    A square has at most `limit` pixels on a side, and most images are not smaller. A rectangle in the median of their
+    proportions has about its area; it is suggested where a square would cut away more than a tenth of the pixels.
+    """
+    shorter = float(np.median(sides.min(axis=1)))
+    side = max((side for side in SQUARE_SIDES if side <= min(shorter, limit)), default=SQUARE_SIDES[0])
+    if cut_shares(sides, square(side)).mean() <= MAX_CUT_SHARE:
+        return square(side)
+    aspect = float(np.median(sides[:, 1] / sides[:, 0]))
+    return min(square(side), _rectangle(aspect, side), key=lambda size: float(cut_shares(sides, size).mean()))
 
 
 def _new_run_dir(name: str) -> str:
@@ -222,29 +263,29 @@ def _new_run_dir(name: str) -> str:
 
 
 def suggested_command(
-    settings: InspectSettings, name: str, image_size: int, count: int, any_unreadable: bool, on_gpu: bool
+    settings: InspectSettings, name: str, size: ImageSize, count: int, any_unreadable: bool, on_gpu: bool
 ) -> str:
     """Return a shell command that trains on `count` readable images, at least MIN_IMAGES, of the data `name`."""
     batch_size = min(BATCH_SIZE, 1 << (count.bit_length() - 1))
-    flags = [f"--data={','.join(settings.data)}", f"--image_size={image_size}", f"--batch_size={batch_size}"]
-    flags += [f"--background={settings.background}"] * (settings.background != Config.background)
+    flags = [f"--data={','.join(settings.data)}", f"--image_size={size}", f"--batch_size={batch_size}"]
+    for name_of_setting in ("background", "resize"):
+        value = getattr(settings, name_of_setting)
+        flags += [f"--{name_of_setting}={value}"] * (value != getattr(Config, name_of_setting))
     flags += ["--skip_bad_images"] * any_unreadable + list(CPU_FLAGS) * (not on_gpu)
     return shlex.join(["python", "-m", "wgan_dist.train", *flags, f"--run_dir={_new_run_dir(name)}"])
 
 
 def _suggestion_lines(
-    settings: InspectSettings, name: str, inspection: Inspection, size: int, on_gpu: bool
+    settings: InspectSettings, name: str, inspection: Inspection, size: ImageSize, on_gpu: bool
 ) -> list[str]:
-    """Return a command to start with, at `size` or at the nearest smaller size of the default generator."""
-    fitting, count = fitting_size(size, size), len(inspection.images)
+    """Return a command to start with."""
+    count, channels = len(inspection.images), inspection.channels
     if count < MIN_IMAGES:
         return [f"too few images to train on: {count}; the default networks need at least {MIN_IMAGES} in a batch"]
-    megabytes = count * inspection.channels * fitting**2 / 2**20
-    sizes = ", ".join(map(str, IMAGE_SIZES))
-    reason = "" if fitting == size else f"{Config.generator} generates {sizes}, not {size}; "
+    megabytes = count * channels * size.height * size.width / 2**20
     return [
-        f"{reason}to start at {fitting}×{fitting} in {inspection.channels} channels ({megabytes:.1f} MiB of cache):",
-        f"  {suggested_command(settings, name, fitting, count, bool(inspection.errors), on_gpu)}",
+        f"to start at {size.in_words} in {channels} channel{'s' * (channels > 1)} ({megabytes:.1f} MiB of cache):",
+        f"  {suggested_command(settings, name, size, count, bool(inspection.errors), on_gpu)}",
     ]
 
 
@@ -262,13 +303,15 @@ def _thumbnail(image: Image.Image) -> Image.Image:
 
 
 def contact_sheet(
-    listings: list[ImageListing], chosen: list[int], image_size: int, channels: int, background: str
+    listings: list[ImageListing], chosen: list[int], size: ImageSize, channels: int, background: str, resize: str
 ) -> Image.Image:
     """Return the images of the numbers `chosen` in pairs: the original, and beside it what training sees."""
+    scale = CELL / max(size)
+    shown = (max(1, round(scale * size.width)), max(1, round(scale * size.height)))
 
     def training_view(image: Image.Image) -> Image.Image:
-        pixels = to_pixels(image, image_size, RGB if channels == GREY else channels, background)
-        return Image.fromarray(pixels.transpose(1, 2, 0)).resize((CELL, CELL), Image.Resampling.NEAREST)
+        pixels = to_pixels(image, size, RGB if channels == GREY else channels, background, resize)
+        return Image.fromarray(pixels.transpose(1, 2, 0)).resize(shown, Image.Resampling.NEAREST)
 
     images = [(listing, index) for listing in listings for index in range(len(listing))]
     rows = -(-len(chosen) // COLUMNS)
@@ -278,7 +321,8 @@ def contact_sheet(
         left, top = position % COLUMNS * width, position // COLUMNS * height
         original = read_image(*images[number], _thumbnail)
         sheet.paste(original, (left + (CELL - original.width) // 2, top + (CELL - original.height) // 2), original)
-        sheet.paste(read_image(*images[number], training_view), (left + CELL, top))
+        view = read_image(*images[number], training_view)
+        sheet.paste(view, (left + CELL + (CELL - view.width) // 2, top + (CELL - view.height) // 2))
     return sheet
 
 
@@ -298,17 +342,18 @@ def _print_images(settings: InspectSettings) -> None:
     if not inspection.images:
         raise UserError(f"data={','.join(settings.data)}: no readable image; the first: {inspection.errors[0]}")
     on_gpu = torch.cuda.is_available()
-    median = sorted(inspection.shorter_sides)[len(inspection.images) // 2]
-    size = settings.image_size or fitting_size(median, GPU_SIZE if on_gpu else CPU_SIZE)
+    size = settings.image_size or suggested_size(inspection.sides, GPU_SIZE if on_gpu else CPU_SIZE)
     name = "+".join(source.name for source in sources)
     suggestion = _suggestion_lines(settings, name, inspection, size, on_gpu)
-    print_lines([name, *summary_lines(inspection, size), *suggestion])
+    print_lines([name, *summary_lines(inspection, size, settings.resize), *suggestion])
     if settings.out:
         chosen = choose_images(inspection, settings.count, settings.seed)
         with without_pillow_warnings():
-            sheet = contact_sheet(listings, chosen, size, inspection.channels, settings.background)
+            sheet = contact_sheet(listings, chosen, size, inspection.channels, settings.background, settings.resize)
         with atomic_file(settings.out) as partial:
-            labelled(enlarged(sheet), f"original | as training sees it, {size} x {size}").save(partial, "PNG")
+            labelled(enlarged(sheet), f"original | as training sees it, {size.height} x {size.width}").save(
+                partial, "PNG"
+            )
         print_now(f"{settings.out}: {len(chosen)} images")
 
 

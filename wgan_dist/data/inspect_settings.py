@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 from wgan_dist.config import Config, parse_background
-from wgan_dist.config.fields import setting
+from wgan_dist.config.config import RESIZES
+from wgan_dist.config.fields import AUTO, setting
+from wgan_dist.config.image_size import ImageSize, parse_image_size
 
 
 @dataclass(frozen=True)
@@ -13,9 +15,12 @@ class InspectSettings:
     data: tuple[str, ...] = setting(
         (), "The data to inspect, instead of the argument after inspect.", group="Choose the data"
     )
-    image_size: int | None = setting(
-        None, "Size for the suggested command and the sheet; auto follows the median of the images.", least=1
+    image_size: ImageSize | None = setting(
+        None,
+        "Size for the suggested command and the sheet; auto follows the images.",
+        parse=lambda value: None if value in (None, AUTO) else parse_image_size(value),
     )
+    resize: str = setting(Config.resize, "How images get this size.", choices=RESIZES)
     background: str = setting(Config.background, "Colour under transparent pixels.", parse=parse_background)
     cache_dir: str = setting(Config.cache_dir, "Folder of downloaded images.")
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from wgan_dist.data.content import ContentCounter, ContentSummary
 from wgan_dist.data.decoding import ProgressCallback, map_images
+from wgan_dist.data.image_settings import ImageSettings
 from wgan_dist.data.sources.base import BadImageError, ImageListing, Source
 from wgan_dist.data.sources.other_files import add_up
 from wgan_dist.data.transforms import GREY, RGB, natural_channels, to_pixels
@@ -24,7 +25,7 @@ from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import PRIVATE, atomic_file, is_partial, make_folder, write_text
 
 # A part of every cache key. Raise it when the transform, the formats or the choice of a source's images change.
-CACHE_VERSION = 3
+CACHE_VERSION = 4
 BAD_SHOWN = 10
 # Decoding stops at so many unreadable images: the source holds something else.
 BAD_LIMIT = 1000
@@ -61,7 +62,7 @@ def _exclusive(lock_file: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class CachedPixels:
-    """The pixels uint8 [n, channels, image_size, image_size] of a set, memory-mapped.
+    """The pixels uint8 [n, channels, height, width] of a set, memory-mapped.
 
     Attributes:
         fingerprint: The SHA-256 of the shape and all pixels.
@@ -79,28 +80,21 @@ class CachedPixels:
 
 @dataclass(frozen=True)
 class PixelCache:
-    """The cached pixels of all images of `sources` at one size.
+    """The cached pixels of all images of `sources`, read as `settings` say.
 
     Two files in `folder`, which are for their owner alone: raw pixels, and an index in JSON that is written last, so
     that its presence says that the pixels are complete. The index holds their shape, their fingerprint, what the images
     contain, the errors of unreadable images, and the number of files that are no images by suffix.
-
-    Attributes:
-        channels: 1 (grey), 3 (RGB) or 4 (RGBA); None means grey if all images are, RGB otherwise.
-        background: The colour under transparent pixels, as six hexadecimal digits.
-        skip_bad_images: Whether any number of images may be unreadable.
     """
 
     folder: Path
     sources: list[Source]
-    image_size: int
-    channels: int | None
-    background: str
-    skip_bad_images: bool
+    settings: ImageSettings
 
     def _file(self, suffix: str) -> Path:
         identities = [source.identity for source in self.sources]
-        parts = [CACHE_VERSION, identities, self.image_size, self.channels, self.background]
+        settings = self.settings
+        parts = [CACHE_VERSION, identities, str(settings.size), settings.channels, settings.background, settings.resize]
         return self.folder / f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}{suffix}"
 
     def load(self, progress: ProgressCallback) -> CachedPixels:
@@ -139,7 +133,9 @@ class PixelCache:
         """Write the pixels into `file` and return the index."""
         listings = [source.list_images() for source in self.sources]
         # Images are decoded as grey until one is not, which usually is the first: a pass over the headers costs more.
-        index = self._write(listings, self.channels, file, progress) or self._write(listings, RGB, file, progress)
+        index = self._write(listings, self.settings.channels, file, progress) or self._write(
+            listings, RGB, file, progress
+        )
         assert index is not None
         return index | {"left_out": dict(add_up(listing.left_out for listing in listings))}
 
@@ -147,13 +143,14 @@ class PixelCache:
         self, listings: list[ImageListing], channels: int | None, file: Path, progress: ProgressCallback
     ) -> dict[str, Any] | None:
         """Write the pixels and return the index. If `channels` is None, return None as soon as an image is not grey."""
+        settings = self.settings
 
         def convert(image: Image.Image) -> Pixels | None:
             if channels is None and natural_channels(image) != GREY:
                 return None
-            return to_pixels(image, self.image_size, channels or GREY, self.background)
+            return to_pixels(image, settings.size, channels or GREY, settings.background, settings.resize)
 
-        shape = (channels or GREY, self.image_size, self.image_size)
+        shape = (channels or GREY, *settings.size)
         sha256, errors = hashlib.sha256(repr(shape).encode()), list[str]()
         counter = ContentCounter(shape[0])
         with closing(map_images(listings, convert, progress)) as results, file.open("wb") as output:
@@ -163,7 +160,7 @@ class PixelCache:
                 if isinstance(pixels, BadImageError):
                     errors.append(str(pixels))
                     if len(errors) == BAD_LIMIT:
-                        check_unreadable(errors, self.skip_bad_images)
+                        check_unreadable(errors, settings.skip_bad_images)
                     continue
                 output.write(pixels.data)
                 sha256.update(pixels.data)

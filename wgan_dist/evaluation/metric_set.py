@@ -6,7 +6,6 @@ import torch
 
 from wgan_dist.config.metric_choices import IMAGE_METRICS
 from wgan_dist.evaluation.extractors import Extractor, open_extractor
-from wgan_dist.evaluation.metrics.sliced_wasserstein import PATCH
 from wgan_dist.tracking.metric_names import EXTRACTOR, INCEPTION, METRICS
 from wgan_dist.utils.errors import UserError
 
@@ -45,8 +44,6 @@ def open_metric_set(
     missing = {INCEPTION: missing_inception(inception)}
     if not extractor:
         missing[EXTRACTOR] = "needs --feature_extractor=FILE"
-    if shape[-1] < PATCH:
-        missing["sliced_wasserstein"] = f"needs an image_size of at least {PATCH}, not {shape[-1]}"
     candidates = IMAGE_METRICS if names is None else names
     reasons = {name: missing.get(name) or missing.get(METRICS[name].of) for name in candidates}
     skipped = {name: reason for name, reason in reasons.items() if reason}

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from wgan_dist.data.transforms import CHANNEL_NAMES, RESIZED
+from wgan_dist.data.transforms import CHANNEL_NAMES
 from wgan_dist.tracking.metric_names import CRITIC, METRICS
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def image_protocol(evaluator: "ImageEvaluator", name: str) -> str:
     size = f"{height}×{width} {CHANNEL_NAMES[channels]}"
     if METRICS[name].of == CRITIC:
         return _critic_protocol(generated, real)
-    source = f"{_real_samples(evaluator)}; {RESIZED}"
+    source = f"{_real_samples(evaluator)}; {evaluator.data.resized}"
     if name == "nearest_neighbour":
         return f"{generated:,} generated, the nearest of {real:,} real ({source}), {size}, {PIXEL_DISTANCE}"
     if name == "diversity":

@@ -136,5 +136,5 @@ class Critic(nn.Module):
     dropouts: Sequence[tuple[float, tuple[int, ...]]] = ()
 
     def forward(self, samples: Tensor) -> Tensor:
-        """Map images [n, channels, size, size] in [−1, 1], or points [n, 2], to unbounded scores [n]."""
+        """Map images [n, channels, height, width] in [−1, 1], or points [n, d], to unbounded scores [n]."""
         return self.body(samples).flatten()

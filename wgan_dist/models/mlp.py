@@ -13,9 +13,9 @@ BN_EPSILON = 0.8
 class MLPGenerator(nn.Module):
     """Dense layers of f, 2f and 4f features with ReLU, then the image with tanh."""
 
-    def __init__(self, latent_dim: int, image_size: int, channels: int, features: int, norm: str) -> None:
+    def __init__(self, latent_dim: int, image_size: tuple[int, int], channels: int, features: int, norm: str) -> None:
         super().__init__()
-        self.shape = (channels, image_size, image_size)
+        self.shape = (channels, *image_size)
         widths = [latent_dim, features, 2 * features, 4 * features]
         layers: list[nn.Module] = []
         for in_features, out_features in zip(widths, widths[1:], strict=False):
@@ -23,7 +23,7 @@ class MLPGenerator(nn.Module):
         self.body = nn.Sequential(*layers, nn.Linear(widths[-1], math.prod(self.shape)), nn.Tanh())
 
     def forward(self, z: Tensor) -> Tensor:
-        """Map z [n, latent_dim] to images [n, channels, size, size] in [−1, 1]."""
+        """Map z [n, latent_dim] to images [n, channels, height, width] in [−1, 1]."""
         return self.body(z).unflatten(1, self.shape)
 
 
@@ -31,9 +31,9 @@ class MLPBatchNormGenerator(nn.Module):
     """Dense layers of f, 2f, 4f and 8f features with LeakyReLU, all but the first with BatchNorm, then the image with
     tanh."""
 
-    def __init__(self, latent_dim: int, image_size: int, channels: int, features: int, norm: str) -> None:
+    def __init__(self, latent_dim: int, image_size: tuple[int, int], channels: int, features: int, norm: str) -> None:
         super().__init__()
-        self.shape = (channels, image_size, image_size)
+        self.shape = (channels, *image_size)
         widths = [features, 2 * features, 4 * features, 8 * features]
         layers: list[nn.Module] = [nn.Linear(latent_dim, features), leaky_relu()]
         for in_features, out_features in zip(widths, widths[1:], strict=False):
@@ -41,19 +41,19 @@ class MLPBatchNormGenerator(nn.Module):
         self.body = nn.Sequential(*layers, nn.Linear(widths[-1], math.prod(self.shape)), nn.Tanh())
 
     def forward(self, z: Tensor) -> Tensor:
-        """Map z [n, latent_dim] to images [n, channels, size, size] in [−1, 1]."""
+        """Map z [n, latent_dim] to images [n, channels, height, width] in [−1, 1]."""
         return self.body(z).unflatten(1, self.shape)
 
 
 class MLPCritic(Critic):
     """Dense layers of f and f/2 features with LeakyReLU, then the score."""
 
-    def __init__(self, image_size: int, channels: int, features: int, norm: str) -> None:
+    def __init__(self, image_size: tuple[int, int], channels: int, features: int, norm: str) -> None:
         super().__init__()
         half = max(1, features // 2)
         self.body = nn.Sequential(
             nn.Flatten(),
-            nn.Linear(channels * image_size * image_size, features),
+            nn.Linear(channels * math.prod(image_size), features),
             leaky_relu(),
             nn.Linear(features, half),
             leaky_relu(),

@@ -16,7 +16,7 @@ def _mlp(in_features: int, features: int, out_features: int) -> nn.Sequential:
 class PointGenerator(nn.Module):
     """Dense layers from z over three hidden layers of f features to a point, unbounded."""
 
-    def __init__(self, latent_dim: int, image_size: int, channels: int, features: int, norm: str) -> None:
+    def __init__(self, latent_dim: int, image_size: tuple[int, int], channels: int, features: int, norm: str) -> None:
         super().__init__()
         self.body = _mlp(latent_dim, features, channels)
 
@@ -28,6 +28,6 @@ class PointGenerator(nn.Module):
 class PointCritic(Critic):
     """Dense layers from a point over three hidden layers of f features to the score."""
 
-    def __init__(self, image_size: int, channels: int, features: int, norm: str) -> None:
+    def __init__(self, image_size: tuple[int, int], channels: int, features: int, norm: str) -> None:
         super().__init__()
         self.body = _mlp(channels, features, 1)

@@ -3,7 +3,7 @@
 A new network is one file, one line here, and one in `wgan_dist.config.network_choices`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from wgan_dist.config import network_choices
 from wgan_dist.config.fields import AUTO
+from wgan_dist.config.image_size import ImageSize
 from wgan_dist.config.network_choices import check_network, is_own_class
 from wgan_dist.models import dcgan, resnet, sagan, upsample
 from wgan_dist.models.mlp import MLPBatchNormGenerator, MLPCritic, MLPGenerator
@@ -24,17 +25,17 @@ from wgan_dist.utils.working_folder import import_named_module
 
 @dataclass(frozen=True)
 class Network:
-    """An entry of the registry: the class, its default `features`, the norms it supports (default first), and its image
-    sizes."""
+    """An entry of the registry: the class, its default `features`, the norms it supports (default first), and the most
+    pixels of an image."""
 
     build: Callable[..., nn.Module]
     features: int
     norms: tuple[str, ...]
-    sizes: Sequence[int]
+    pixels: int
 
 
-# Points in the plane are described as images of one pixel with two channels, which no image has.
-POINT_SIZE, POINT_CHANNELS = 1, 2
+# Points in the plane are described as images of one pixel, which no image has, with two channels.
+POINT_SIZE, POINT_CHANNELS = ImageSize(1, 1), 2
 
 # The classes; `network_choices` has a line for each, with what it supports.
 GENERATOR_CLASSES: dict[str, Callable[..., nn.Module]] = {
@@ -79,9 +80,9 @@ class NetworkSpec:
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
-        """Return the shape of one sample: (channels, image_size, image_size), or (2,) for a point."""
+        """Return the shape of one sample: (channels, height, width), or (2,) for a point."""
         size, channels = self.arguments["image_size"], self.arguments["channels"]
-        return (channels,) if channels == POINT_CHANNELS else (channels, size, size)
+        return (channels,) if size == POINT_SIZE else (channels, *size)
 
 
 def _import_class(setting: str, name: str) -> Callable[..., nn.Module]:
@@ -100,7 +101,7 @@ def _spec(
 ) -> NetworkSpec:
     if is_own_class(name):
         return NetworkSpec(name, arguments | {"features": features, "norm": norm}, spectral_norm)
-    network = check_network(setting, name, arguments["image_size"], arguments["channels"] == POINT_CHANNELS, norm)
+    network = check_network(setting, name, arguments["image_size"], arguments["image_size"] == POINT_SIZE, norm)
     chosen = {"features": features or network.features, "norm": network.norms[0] if norm == AUTO else norm}
     return NetworkSpec(name, arguments | chosen, spectral_norm)
 
@@ -108,7 +109,7 @@ def _spec(
 def generator_spec(
     name: str,
     latent_dim: int,
-    image_size: int,
+    image_size: ImageSize,
     channels: int,
     features: int | None,
     norm: str,
@@ -123,7 +124,7 @@ def generator_spec(
 
 
 def critic_spec(
-    name: str, image_size: int, channels: int, features: int | None, norm: str, spectral_norm: bool = False
+    name: str, image_size: ImageSize, channels: int, features: int | None, norm: str, spectral_norm: bool = False
 ) -> NetworkSpec:
     """Return the specification of a critic, as generator_spec."""
     return _spec("critic", name, features, norm, spectral_norm, {"image_size": image_size, "channels": channels})
@@ -156,9 +157,9 @@ def _build(setting: str, registry: dict[str, Network], spec: NetworkSpec, seed: 
 def build_generator(spec: NetworkSpec, seed: int = 0) -> nn.Module:
     """Build a generator with weights drawn from `seed`.
 
-    It maps z [n, latent_dim] to images [n, channels, size, size] in [−1, 1], or to points [n, 2]. A custom class is
-    called with the keywords latent_dim, image_size, channels, features (None unless set) and norm ("auto" unless set).
-    Raises UserError for a custom class that cannot be imported or called.
+    It maps z [n, latent_dim] to images [n, channels, height, width] in [−1, 1], or to points [n, 2]. A custom class is
+    called with the keywords latent_dim, image_size (the tuple of height and width), channels, features (None unless
+    set) and norm ("auto" unless set). Raises UserError for a custom class that cannot be imported or called.
     """
     return _build("generator", GENERATORS, spec, seed)
 
@@ -166,7 +167,7 @@ def build_generator(spec: NetworkSpec, seed: int = 0) -> nn.Module:
 def build_critic(spec: NetworkSpec, seed: int = 0) -> nn.Module:
     """Build a critic with weights drawn from `seed`.
 
-    It maps images [n, channels, size, size], or points [n, 2], to scores [n]. A custom class is called with the
+    It maps images [n, channels, height, width], or points [n, 2], to scores [n]. A custom class is called with the
     keywords image_size, channels, features and norm. Raises UserError as build_generator.
     """
     return _build("critic", CRITICS, spec, seed)

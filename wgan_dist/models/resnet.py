@@ -1,16 +1,27 @@
-"""The residual networks of Gulrajani et al. 2017: CIFAR-10's at 32×32, and the deeper ones at 64×64 and 128×128."""
+"""The residual networks of Gulrajani et al. 2017: CIFAR-10's up to the area of 32×32, and the deeper ones above."""
+
+import math
 
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from wgan_dist.models.init import HE_GAIN, init_glorot
 from wgan_dist.models.layers import ConvDownsample, Critic, UpsampleConv, norm_2d
+from wgan_dist.models.map_sizes import MapSizes, doublings
 
-# Channels as multiples of `features`: of the generator at 4×4 and after each block, of the critic after its first layer
-# and after each block. CIFAR-10's critic has another structure.
-GENERATOR_MULTIPLES = {32: (1, 1, 1, 1), 64: (8, 8, 4, 2, 1), 128: (8, 8, 8, 4, 2, 1)}
-CRITIC_MULTIPLES = {64: (1, 2, 4, 8, 8), 128: (1, 2, 4, 8, 8, 8)}
-CIFAR_SIZE = 32
+# The networks for CIFAR-10 have as many channels everywhere: a generator of three blocks that double the size, and a
+# critic of two that halve it.
+CIFAR_DOUBLINGS, CIFAR_POOLINGS = 3, 2
+# The deeper networks have up to this multiple of `features` as channels.
+MAX_MULTIPLE = 8
+
+
+def critic_multiples(blocks: int) -> list[int]:
+    """Return the channels of a deep critic as multiples of `features`: after its first layer and after each block.
+
+    Those of a generator are the same in the reverse order, from its smallest map on.
+    """
+    return [min(2**block, MAX_MULTIPLE) for block in range(blocks)] + [MAX_MULTIPLE]
 
 
 def _conv3x3(
@@ -112,16 +123,20 @@ class PlainBlock(nn.Module):
 
 
 class ResNetGenerator(nn.Module):
-    """A dense layer to 4×4, upsampling blocks, then norm, ReLU, 3×3 convolution and tanh."""
+    """A dense layer to the smallest map, upsampling blocks, then norm, ReLU, 3×3 convolution and tanh."""
 
-    def __init__(self, latent_dim: int, image_size: int, channels: int, features: int, norm: str) -> None:
+    def __init__(self, latent_dim: int, image_size: tuple[int, int], channels: int, features: int, norm: str) -> None:
         super().__init__()
-        widths = [features * multiple for multiple in GENERATOR_MULTIPLES[image_size]]
+        blocks = doublings(image_size)
+        is_deep = blocks > CIFAR_DOUBLINGS
+        self.map_sizes = MapSizes(image_size, 2**blocks)
+        multiples = critic_multiples(blocks)[::-1] if is_deep else [1] * (blocks + 1)
+        widths, smallest = [features * multiple for multiple in multiples], self.map_sizes.smallest
         # The authors' two programs differ here.
-        bias, last_gain = (True, 1.0) if image_size == CIFAR_SIZE else (False, HE_GAIN)
+        bias, last_gain = (False, HE_GAIN) if is_deep else (True, 1.0)
         self.body = nn.Sequential(
-            init_glorot(nn.Linear(latent_dim, 16 * widths[0])),
-            nn.Unflatten(1, (widths[0], 4, 4)),
+            init_glorot(nn.Linear(latent_dim, math.prod(smallest) * widths[0])),
+            nn.Unflatten(1, (widths[0], *smallest)),
             *(UpBlock(before, after, norm, bias) for before, after in zip(widths, widths[1:], strict=False)),
             *_norm_relu(norm, widths[-1]),
             _conv3x3(widths[-1], channels, last_gain),
@@ -129,8 +144,8 @@ class ResNetGenerator(nn.Module):
         )
 
     def forward(self, z: Tensor) -> Tensor:
-        """Map z [n, latent_dim] to images [n, channels, size, size] in [−1, 1]."""
-        return self.body(z)
+        """Map z [n, latent_dim] to images [n, channels, height, width] in [−1, 1]."""
+        return self.map_sizes.crop(self.body(z))
 
 
 def _cifar_layers(channels: int, features: int, norm: str) -> list[nn.Module]:
@@ -146,23 +161,31 @@ def _cifar_layers(channels: int, features: int, norm: str) -> list[nn.Module]:
     ]
 
 
-def _deep_layers(image_size: int, channels: int, features: int, norm: str) -> list[nn.Module]:
-    widths = [features * multiple for multiple in CRITIC_MULTIPLES[image_size]]
+def _deep_layers(blocks: int, smallest: tuple[int, int], channels: int, features: int, norm: str) -> list[nn.Module]:
+    widths = [features * multiple for multiple in critic_multiples(blocks)]
     return [
         _conv3x3(channels, widths[0], gain=1.0),
         *(DownBlock(before, after, norm, bias=False) for before, after in zip(widths, widths[1:], strict=False)),
         nn.Flatten(),
-        init_glorot(nn.Linear(16 * widths[-1], 1)),
+        init_glorot(nn.Linear(math.prod(smallest) * widths[-1], 1)),
     ]
 
 
 class ResNetCritic(Critic):
-    """At 32×32 two pooling and two plain blocks and a mean over positions; above, pooling blocks down to 4×4."""
+    """Up to the area of 32×32 two pooling and two plain blocks and a mean over positions; above, pooling blocks down to
+    the smallest map."""
 
-    def __init__(self, image_size: int, channels: int, features: int, norm: str) -> None:
+    def __init__(self, image_size: tuple[int, int], channels: int, features: int, norm: str) -> None:
         super().__init__()
-        if image_size == CIFAR_SIZE:
-            layers = _cifar_layers(channels, features, norm)
+        blocks = doublings(image_size)
+        is_deep = blocks > CIFAR_DOUBLINGS
+        self.map_sizes = MapSizes(image_size, 2 ** (blocks if is_deep else CIFAR_POOLINGS))
+        if is_deep:
+            layers = _deep_layers(blocks, self.map_sizes.smallest, channels, features, norm)
         else:
-            layers = _deep_layers(image_size, channels, features, norm)
+            layers = _cifar_layers(channels, features, norm)
         self.body = nn.Sequential(*layers)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """Map images [n, channels, height, width] in [−1, 1] to unbounded scores [n]."""
+        return super().forward(self.map_sizes.pad(samples))

@@ -20,7 +20,9 @@ def _insert_attention(layers: list[nn.Module], hidden: list[int], activation: ty
 class SAGANGenerator(dcgan.OriginalDCGANGenerator):
     """OriginalDCGANGenerator with self-attention after its last two hidden layers."""
 
-    def _layers(self, latent_dim: int, image_size: int, channels: int, features: int, norm: str) -> list[nn.Module]:
+    def _layers(
+        self, latent_dim: int, image_size: tuple[int, int], channels: int, features: int, norm: str
+    ) -> list[nn.Module]:
         layers = super()._layers(latent_dim, image_size, channels, features, norm)
         return _insert_attention(layers, dcgan.hidden_channels(features, image_size)[::-1], nn.ReLU)
 
@@ -28,6 +30,6 @@ class SAGANGenerator(dcgan.OriginalDCGANGenerator):
 class SAGANCritic(dcgan.OriginalDCGANCritic):
     """OriginalDCGANCritic with self-attention after its last two hidden layers."""
 
-    def _layers(self, image_size: int, channels: int, features: int, norm: str) -> list[nn.Module]:
+    def _layers(self, image_size: tuple[int, int], channels: int, features: int, norm: str) -> list[nn.Module]:
         layers = super()._layers(image_size, channels, features, norm)
         return _insert_attention(layers, dcgan.hidden_channels(features, image_size), nn.LeakyReLU)

@@ -1,4 +1,4 @@
-"""Nearest-neighbour upsampling and 5×5 convolutions with dropout, for images of 28×28 or 32×32."""
+"""Nearest-neighbour upsampling and 5×5 convolutions with dropout, for images of any size."""
 
 from collections.abc import Sequence
 
@@ -7,9 +7,10 @@ from torch.nn.functional import pad
 
 from wgan_dist.models.init import init_glorot
 from wgan_dist.models.layers import Critic, leaky_relu
+from wgan_dist.models.map_sizes import MapSizes, doublings
 
-# Both networks compute at this size; images are cropped from it, or padded to it with zeros.
-INNER_SIZE = 32
+# The number of channels doubles with every halving of the size, up to this multiple of `features`.
+MAX_MULTIPLE = 8
 # BatchNorm as in Keras, from which these networks come. Torch's momentum is the weight of the new value.
 EPSILON, MOMENTUM = 1e-3, 0.01
 # Keras' padding="same" of a 5×5 convolution with stride 2: one before, two after.
@@ -17,29 +18,37 @@ SAME_PADDING = (1, 2, 1, 2)
 CONV_DROPOUT, DENSE_DROPOUT = 0.3, 0.2
 
 
-def _margin(image_size: int) -> int:
-    return (INNER_SIZE - image_size) // 2
+def _widths(features: int, count: int) -> list[int]:
+    """Return the channels of `count` layers, the ones of the largest maps first."""
+    return [features * min(2**layer, MAX_MULTIPLE) for layer in range(count)]
+
+
+def _halvings(image_size: tuple[int, int]) -> int:
+    """Return how often the critic halves the size: once more than the generator doubles it, down to about 2×2."""
+    return doublings(image_size) + 1
 
 
 class UpsampleGenerator(nn.Module):
-    """A dense layer to 4×4 with 4f channels, then three times ×2 upsampling and a 3×3 convolution: 2f, f, channels."""
+    """A dense layer to the smallest map, then several times ×2 upsampling and a 3×3 convolution.
 
-    def __init__(self, latent_dim: int, image_size: int, channels: int, features: int, norm: str) -> None:
+    At 32×32, the channels are 4f at 4×4, then 2f, f, and those of the image.
+    """
+
+    def __init__(self, latent_dim: int, image_size: tuple[int, int], channels: int, features: int, norm: str) -> None:
         super().__init__()
-        self.margin = _margin(image_size)
-        first, second, third = 4 * features, 2 * features, features
+        self.map_sizes = MapSizes(image_size, 2 ** _halvings(image_size))
+        height, width = (2 * side for side in self.map_sizes.smallest)
+        widths = _widths(features, doublings(image_size))[::-1]
+        values = height * width * widths[0]
         self.body = nn.Sequential(
-            nn.Linear(latent_dim, 16 * first, bias=False),
-            nn.BatchNorm1d(16 * first, EPSILON, MOMENTUM),
+            nn.Linear(latent_dim, values, bias=False),
+            nn.BatchNorm1d(values, EPSILON, MOMENTUM),
             leaky_relu(),
-            nn.Unflatten(1, (first, 4, 4)),
-            *self._upsample(first, second),
-            leaky_relu(),
-            *self._upsample(second, third),
-            leaky_relu(),
-            *self._upsample(third, channels),
-            nn.Tanh(),
+            nn.Unflatten(1, (widths[0], height, width)),
         )
+        for before, after in zip(widths, widths[1:], strict=False):
+            self.body.extend([*self._upsample(before, after), leaky_relu()])
+        self.body.extend([*self._upsample(widths[-1], channels), nn.Tanh()])
         init_glorot(self)
 
     def _upsample(self, in_channels: int, out_channels: int) -> list[nn.Module]:
@@ -50,37 +59,38 @@ class UpsampleGenerator(nn.Module):
         ]
 
     def forward(self, z: Tensor) -> Tensor:
-        """Map z [n, latent_dim] to images [n, channels, size, size] in [−1, 1]."""
-        inner = slice(self.margin, INNER_SIZE - self.margin)
-        return self.body(z)[:, :, inner, inner]
+        """Map z [n, latent_dim] to images [n, channels, height, width] in [−1, 1]."""
+        return self.map_sizes.crop(self.body(z))
 
 
 class UpsampleCritic(Critic):
-    """5×5 convolutions with stride 2 to f, 2f, 4f and 8f channels, with dropout after the second, the third, and before
-    the score."""
+    """5×5 convolutions with stride 2, with dropout after all but the first and the last one, and before the score.
 
-    def __init__(self, image_size: int, channels: int, features: int, norm: str) -> None:
+    At 32×32, the channels are f, 2f, 4f and 8f.
+    """
+
+    def __init__(self, image_size: tuple[int, int], channels: int, features: int, norm: str) -> None:
         super().__init__()
-        self.margin = _margin(image_size)
-        widths = [channels, features, 2 * features, 4 * features, 8 * features]
-        pairs = zip(widths, widths[1:], strict=False)
+        halvings = _halvings(image_size)
+        self.map_sizes = MapSizes(image_size, 2**halvings)
+        widths, (height, width) = _widths(features, halvings), self.map_sizes.smallest
+        pairs = zip([channels, *widths], widths, strict=False)
         self.convolutions = nn.ModuleList(nn.Conv2d(before, after, 5, 2) for before, after in pairs)
-        self.score = nn.Linear(4 * 8 * features, 1)
+        values = height * width * widths[-1]
+        self.score = nn.Linear(values, 1)
         self.activation = leaky_relu()
-        self.dropouts = (
-            (CONV_DROPOUT, (2 * features, 8, 8)),
-            (CONV_DROPOUT, (4 * features, 4, 4)),
-            (DENSE_DROPOUT, (4 * 8 * features,)),
-        )
+        scales = (2 ** (halvings - number) for number in range(2, halvings))  # of the maps, in smallest ones
+        shapes = ((after, scale * height, scale * width) for after, scale in zip(widths[1:-1], scales, strict=True))
+        self.dropouts = (*((CONV_DROPOUT, shape) for shape in shapes), (DENSE_DROPOUT, (values,)))
         init_glorot(self)
 
     def forward(self, samples: Tensor, masks: Sequence[Tensor] = ()) -> Tensor:
-        """Map images [n, channels, size, size] in [−1, 1], and one mask for each of `dropouts`, to scores [n]."""
-        x = pad(samples, [self.margin] * 4)
+        """Map images [n, channels, height, width] in [−1, 1], and one mask for each of `dropouts`, to scores [n]."""
+        x = self.map_sizes.pad(samples)
         # No mask after the first and the last convolution.
-        conv_masks = [None, *masks[:2], None] if masks else [None] * 4
+        conv_masks = [None, *masks[:-1], None] if masks else [None] * len(self.convolutions)
         for convolution, mask in zip(self.convolutions, conv_masks, strict=True):
             x = self.activation(convolution(pad(x, SAME_PADDING)))
             x = x if mask is None else x * mask
         x = x.flatten(1)
-        return self.score(x * masks[2] if masks else x).flatten()
+        return self.score(x * masks[-1] if masks else x).flatten()

@@ -211,14 +211,14 @@ def _newest_sample(run_dir: Path) -> str:
 
 def _template_values(description: Description, run: RunData | None) -> dict[str, Any]:
     size, channels, points = description.image_size, description.channels, description.makes_points
-    image = f"an image of {size}×{size} pixels with {channels} channel{'s' * (channels > 1)}"
+    image = f"an image of {size.in_words} pixels with {channels} channel{'s' * (channels > 1)}"
     network = description.network.name
     return {
         "kind": _samples(description),
         "missing": _missing(description),
         "method": "Wasserstein GAN" if run and run.config.loss == "wasserstein" else "GAN",
         "output": "a point in the plane" if points else image,
-        "sampled": "float32 [16, 2]" if points else f"uint8 [16, {size}, {size}, {channels}]",
+        "sampled": "float32 [16, 2]" if points else f"uint8 [16, {size.height}, {size.width}, {channels}]",
         "own_class": f", generator={network!r}" if is_own_class(network) else "",
         "facts": _training_facts(description, run),
         "snippet": _onnx_snippet(description),

@@ -1,5 +1,6 @@
 """The final samples of a run, all runs from the same noise, and the training images nearest to them."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from wgan_dist.checkpoints.generator_file import Artifact
 from wgan_dist.config import Config
 from wgan_dist.data.datasets import ImageDataset, open_images, open_points
 from wgan_dist.data.holdout import split_holdout
+from wgan_dist.data.image_settings import image_settings
 from wgan_dist.data.samplers import to_network_inputs
 from wgan_dist.data.synthetic import are_points
 from wgan_dist.evaluation.metrics.neighbours import nearest
@@ -73,9 +75,7 @@ def final_picture(run: RunData, generator: Artifact, count: int, seed: int, fold
 def _open_data(config: Config, channels: int, cache_dir: str) -> ImageDataset | None:
     """Open the images that a run names, or return None and print the reason, which may contain names of files."""
     try:
-        return open_images(
-            config.data, config.image_size, channels, config.background, config.skip_bad_images, cache_dir
-        )
+        return open_images(config.data, dataclasses.replace(image_settings(config), channels=channels), cache_dir)
     except UserError as error:
         note(str(error))
         return None

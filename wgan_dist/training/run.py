@@ -17,6 +17,7 @@ from wgan_dist.config import CONFIG_FILE, Config, changed_settings, check_togeth
 from wgan_dist.config.network_choices import is_own_class
 from wgan_dist.data.datasets import Dataset, ImageDataset, open_images, open_points
 from wgan_dist.data.decoding import ProgressCallback, progress_reporter
+from wgan_dist.data.image_settings import image_settings
 from wgan_dist.data.sources.other_files import left_out_line
 from wgan_dist.data.sources.paths import cache_folder
 from wgan_dist.data.synthetic import are_points
@@ -45,15 +46,7 @@ def open_data(config: Config) -> Dataset:
     """Open the data of a run on every process; one for each cache folder decodes the images into it."""
 
     def build(progress: ProgressCallback | None) -> ImageDataset:
-        return open_images(
-            config.data,
-            config.image_size,
-            config.channels,
-            config.background,
-            config.skip_bad_images,
-            config.cache_dir,
-            progress,
-        )
+        return open_images(config.data, image_settings(config), config.cache_dir, progress)
 
     if are_points(config.data):
         return open_points(config.data[0])

@@ -35,6 +35,14 @@ function* fields(bytes) {
   }
 }
 
+/** Return the height and width that a size such as 64 or 48x96 stands for. */
+function imageSize(text) {
+  const sides = String(text).split("x");
+  for (const side of sides) integer("image_size", side, 1n);
+  if (sides.length > 2) throw new SamplerError(`image_size=${text}: expected HEIGHTxWIDTH`);
+  return [Number(sides[0]), Number(sides.at(-1))];
+}
+
 /** Return the metadata of an ONNX file as text by name. onnxruntime does not provide it in JavaScript. */
 export function readMetadata(bytes) {
   const text = new TextDecoder(), metadata = {};
@@ -48,7 +56,8 @@ export function readMetadata(bytes) {
   if (metadata.layout === POINTS_LAYOUT) {
     throw new SamplerError("this generator makes points; expected a generator of images");
   }
-  for (const name of ["latent_dim", "image_size", "channels"]) integer(name, metadata[name], 1n);
+  for (const name of ["latent_dim", "channels"]) integer(name, metadata[name], 1n);
+  imageSize(metadata.image_size);
   knownDistribution(metadata.latent_distribution);
   return metadata;
 }
@@ -86,7 +95,7 @@ export class Sampler {
     this.metadata = metadata;
     this.latentDim = Number(metadata.latent_dim);
     this.distribution = metadata.latent_distribution;
-    this.imageSize = Number(metadata.image_size);
+    [this.height, this.width] = imageSize(metadata.image_size);
     this.channels = Number(metadata.channels);
   }
 
@@ -105,11 +114,11 @@ export class Sampler {
 
   /** Return the images of latent vectors z, a Float32Array [n · latentDim], as one batch. */
   async images(z) {
-    const count = z.length / this.latentDim, size = this.imageSize;
+    const count = z.length / this.latentDim, { height, width } = this;
     const input = new this.ort.Tensor("float32", z, [count, this.latentDim]);
     const { data } = (await this.session.run({ z: input }))[this.session.outputNames[0]];
-    const images = { count, height: size, width: size, channels: this.channels };
-    if (data.length !== count * size * size * this.channels) throw new SamplerError("the output has an unexpected shape");
+    const images = { count, height, width, channels: this.channels };
+    if (data.length !== count * height * width * this.channels) throw new SamplerError("the output has an unexpected shape");
     const isUint8 = data instanceof Uint8Array;
     checkFormat(this.metadata, isUint8 ? "nhwc" : "nchw");
     return { ...images, data: isUint8 ? new Uint8ClampedArray(data) : toUint8(data, images) };

@@ -253,7 +253,14 @@ function readAddress() {
   if ([...$("count").options].some((option) => option.value === count)) $("count").value = count;
 }
 
+/** Give the pictures the shape of the images, which the page says as HEIGHTxWIDTH. */
+function setShape() {
+  const [height, width] = document.querySelector("main").dataset.imageSize.split("x");
+  document.documentElement.style.setProperty("--aspect", `${width} / ${height}`);
+}
+
 async function begin() {
+  setShape();
   readAddress();
   layOut(Number($("count").value));
   network = await call("open");

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.data.sources.listings import opened
+from wgan_dist.config.image_size import square
 from wgan_dist.data.sources.base import BadImageError, ImageListing, open_image_bytes, read_image
 from wgan_dist.data.transforms import to_pixels
 
@@ -82,7 +83,7 @@ def test_damage_makes_an_image_unreadable_or_different(content: bytes, data: st.
     damaged = bytearray(content)
     for place, byte in data.draw(st.dictionaries(st.integers(0, len(content) - 1), st.integers(0, 255))).items():
         damaged[place] = byte
-    use = partial(to_pixels, image_size=8, channels=channels, background="ffffff")
+    use = partial(to_pixels, size=square(8), channels=channels, background="ffffff")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Image, "MAX_IMAGE_PIXELS", 50_000)  # damage also makes huge images, which take long
         with suppress(BadImageError):
@@ -93,13 +94,13 @@ def test_damage_makes_an_image_unreadable_or_different(content: bytes, data: st.
 def test_the_first_frame_of_several_counts(format: str, options: dict[str, str]) -> None:
     frames = [Image.new("L", (5, 3), level) for level in (10, 200)]
     content = encoded(frames[0], format, save_all=True, append_images=frames[1:], **options)
-    found = read_image(in_memory(content), 0, partial(to_pixels, image_size=4, channels=1, background="ffffff"))
+    found = read_image(in_memory(content), 0, partial(to_pixels, size=square(4), channels=1, background="ffffff"))
     assert (found == 10).all()
 
 
 def test_a_turned_tiff_is_turned_once() -> None:
     """Pillow turns a TIFF when it loads it, and JPEG and PNG files not at all."""
-    use = partial(to_pixels, image_size=12, channels=3, background="ffffff")
+    use = partial(to_pixels, size=square(12), channels=3, background="ffffff")
     pixels = [read_image(in_memory(encoded(COLOURS, format, exif=EXIF)), 0, use) for format in ("PNG", "TIFF")]
     assert (pixels[0] == pixels[1]).all()
     assert (pixels[0] != np.asarray(COLOURS).transpose(2, 0, 1)).any()

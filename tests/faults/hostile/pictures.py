@@ -16,7 +16,9 @@ from PIL import Image
 
 from tests.faults.hostile.bombs import pickle_bomb, tar_slip, zip_bomb
 from tests.faults.hostile.case import Case, Place
+from wgan_dist.config.image_size import square
 from wgan_dist.data.datasets import open_images
+from wgan_dist.data.image_settings import ImageSettings
 from wgan_dist.data.sources.base import FORMATS, BadImageError, ImageListing, read_image
 from wgan_dist.data.transforms import to_pixels
 
@@ -142,7 +144,7 @@ def malformed(count: int) -> Iterator[tuple[str, bytes]]:
 
 
 def _look(folder: Path) -> None:
-    open_images((str(folder),), 8, None, "ffffff", False, str(folder.parent / "cache"))
+    open_images((str(folder),), ImageSettings(square(8)), str(folder.parent / "cache"))
 
 
 def folder_cases(place: Place) -> Iterator[Case]:
@@ -168,7 +170,7 @@ def folder_cases(place: Place) -> Iterator[Case]:
 def _decode(content: bytes) -> None:
     one = ImageListing(["x"], lambda _: Image.open(io.BytesIO(content), formats=FORMATS))
     with contextlib.suppress(BadImageError):
-        read_image(one, 0, lambda picture: to_pixels(picture, 16, 3, "ffffff"))
+        read_image(one, 0, lambda picture: to_pixels(picture, square(16), 3, "ffffff"))
 
 
 def fuzzed_cases(place: Place) -> Iterator[Case]:

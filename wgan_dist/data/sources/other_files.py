@@ -48,4 +48,5 @@ def left_out_line(left_out: Mapping[str, int]) -> str:
     """Return in words how many files of which suffixes are no images, the most frequent first."""
     by_count = sorted(left_out.items(), key=lambda item: (-item[1], item[0]))
     counts = ", ".join(f"{suffix} {count:,}" for suffix, count in by_count)
-    return f"{sum(left_out.values()):,} files that are no images: {counts}"
+    total = sum(left_out.values())
+    return f"{total:,} {'file that is no image' if total == 1 else 'files that are no images'}: {counts}"

@@ -47,28 +47,30 @@ def _up(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def laplacian_pyramid(images: Tensor) -> list[Tensor]:
-    """Split images [n, c, s, s] into a band an octave, from size s down to 16 or just above, the last a low pass."""
+    """Split images [n, c, h, w] into a band an octave; the last is a low pass, whose shorter side is 16 to 31."""
     bands = []
-    while images.shape[-1] // 2 >= SMALLEST_LEVEL:
+    while min(images.shape[2:]) // 2 >= SMALLEST_LEVEL:
         smaller = _down(images)
         bands.append(images - _up(smaller, (images.shape[-2], images.shape[-1])))
         images = smaller
     return [*bands, images]
 
 
-def patch_corners(size: int, level: int, group: int) -> Tensor:
-    """Return the upper left corners of a group's patches in images of a size: row and column, int64 [patches, 2].
+def patch_corners(size: tuple[int, int], level: int, group: int) -> Tensor:
+    """Return the upper left corners of a group's patches in images of a height and width: rows and columns,
+    int64 [patches, 2].
 
     A corner that falls beyond the image is moved to its border, so that the border is as likely to be seen.
     """
     unit = rng.uniform(group, "swd.corners", level, (PATCHES_PER_IMAGE, 2))
-    corners = np.floor(unit * (size + PATCH - 1)) - (PATCH - 1)
-    return torch.as_tensor(corners.clip(0, size - PATCH).astype(np.int64))
+    sides = np.array(size)
+    corners = np.floor(unit * (sides + PATCH - 1)) - (PATCH - 1)
+    return torch.as_tensor(corners.clip(0, sides - PATCH).astype(np.int64))
 
 
 def _descriptors(band: Tensor, level: int, group: int) -> Tensor:
     """Return 7×7 patches of every image, normalised per channel over the set: [n · patches, c · 49]."""
-    corners = patch_corners(band.shape[-1], level, group).tolist()
+    corners = patch_corners((band.shape[2], band.shape[3]), level, group).tolist()
     patches = torch.stack([band[:, :, row : row + PATCH, column : column + PATCH] for row, column in corners], dim=1)
     patches = patches.flatten(0, 1)  # [n · patches, c, 7, 7]
     std, mean = torch.std_mean(patches, (0, 2, 3), keepdim=True)
@@ -112,11 +114,11 @@ class Reference:
 
     @classmethod
     def of(cls, images: Tensor) -> "Reference":
-        """Prepare images [n, c, s, s] in [−1, 1]; s ≥ 7."""
+        """Prepare images [n, c, h, w] in [−1, 1]; both sides have 7 pixels or more."""
         return cls(_projections(images), len(images))
 
     def distance(self, images: Tensor) -> float:
-        """Return the mean over levels of the sliced Wasserstein-1 distance × 10³ to images [n, c, s, s] in [−1, 1].
+        """Return the mean over levels of the sliced Wasserstein-1 distance × 10³ to images [n, c, h, w] in [−1, 1].
 
         The distance of equal sets is 0, in any order. Every call uses the same random places and directions.
 
