@@ -264,8 +264,8 @@ def _read_metadata(session: Any) -> dict[str, str]:
 class Sampler:
     """A generator in an ONNX file written by `python -m export.onnx`, ready to sample images.
 
-    Attributes: latent_dim, latent_distribution, height, width, channels, makes_points, provider, batch_size (0 until
-    it is chosen), metadata (the metadata of the file, as text).
+    Attributes: path, latent_dim, latent_distribution, height, width, channels, makes_points, provider, batch_size (0
+    until it is chosen), metadata (the metadata of the file, as text).
     """
 
     def __init__(
@@ -286,8 +286,9 @@ class Sampler:
         options.intra_op_num_threads = threads
         self._run_options = onnxruntime.RunOptions()
         self._run_options.log_severity_level = FATAL
+        self.path = Path(path)
         self.provider = _choose_provider(provider)
-        self._session = self._open(Path(path), options, may_change=provider == "auto")
+        self._session = self._open(self.path, options, may_change=provider == "auto")
         self._is_uint8: bool = self._session.get_outputs()[0].type == "tensor(uint8)"
         try:
             self.metadata = _read_metadata(self._session)
@@ -372,16 +373,19 @@ class Sampler:
     def images(self, z: NDArray[np.float32]) -> NDArray[Any]:
         """Return the images uint8 [n, h, w, c], or points float32 [n, 2], of latents z [n, latent_dim], in one batch.
 
-        Raises SamplerError for z of another shape, or if the computation fails.
+        Raises SamplerError for z of another shape, if the computation fails, or if it gives values that are not finite.
         """
         if z.ndim != 2 or z.shape[1] != self.latent_dim:
             raise SamplerError(f"z of shape {list(z.shape)}: expected [n, {self.latent_dim}]")
         try:
             output = self._run(np.ascontiguousarray(z, np.float32))
         except Exception as error:  # onnxruntime's own exceptions have no public common base
-            raise SamplerError(f"onnxruntime cannot compute it: {printable(error)}") from error
-        if output.shape != (len(z), *self._sample_shape()):
-            raise SamplerError(f"its output has shape {list(output.shape)}: expected {[len(z), *self._sample_shape()]}")
+            raise SamplerError(f"{self.path}: onnxruntime cannot compute it: {printable(error)}") from error
+        expected = (len(z), *self._sample_shape())
+        if output.shape != expected:
+            raise SamplerError(f"{self.path}: its output has shape {list(output.shape)}: expected {list(expected)}")
+        if not np.isfinite(output).all():
+            raise SamplerError(f"{self.path}: its samples have values that are not finite")
         return output if self._is_uint8 or self.makes_points else to_uint8(output)
 
     def _next_batch_size(self) -> int:

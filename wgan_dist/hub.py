@@ -92,7 +92,7 @@ class Generator(nn.Module, ModelHubMixin, library_name=LIBRARY):
 
         The same seed gives the same samples, whatever the count, and the same as `export.sampler` up to rounding. They
         are computed on the device of this module, in float32 and evaluation mode; the module itself is not changed.
-        Raises UserError for a count below 1 or a seed below 0.
+        Raises UserError for a count below 1 or a seed below 0, and FloatingPointError for samples that are not finite.
         """
         if count < 1:
             raise UserError(f"count={count}: expected at least 1")

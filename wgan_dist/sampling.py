@@ -154,9 +154,11 @@ def _write_samples(generator: Artifact, settings: SampleSettings) -> str:
 def sample(settings: SampleSettings) -> None:
     """Write the samples that the settings describe, and print where they are.
 
-    Raises UserError for a file that is not a generator, and for settings that do not fit the generator.
+    Raises UserError for a file that is not a generator, one whose samples are not finite, and for settings that do not
+    fit the generator.
     """
-    generator = generator_file.load(generator_file.locate(settings.ckpt, settings.weights), settings.generator)
+    path = generator_file.locate(settings.ckpt, settings.weights)
+    generator = generator_file.load(path, settings.generator)
     write = (
         _write_interpolation if settings.interpolate else _write_truncation if settings.truncation else _write_samples
     )
@@ -164,3 +166,5 @@ def sample(settings: SampleSettings) -> None:
         print_now(write(generator, settings))
     except SamplerError as error:
         raise UserError(str(error)) from error
+    except FloatingPointError as error:
+        raise UserError(f"{path}: {error}") from error

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import math
 
 import pytest
 import safetensors.torch
@@ -119,3 +120,21 @@ def test_weights_of_another_network_are_refused_and_change_nothing(name: str, va
     with pytest.raises(UserError, match=f"here: weights of another network: {name}"):
         safetensors_io.load_into(network, content, "here")
     assert same(network.state_dict(), before)
+
+
+@pytest.mark.parametrize("value", [torch.tensor(math.nan), torch.tensor(-math.inf), torch.tensor(1e300).double()])
+@pytest.mark.parametrize("name", ["2.weight", "1.running_var"])
+def test_a_value_that_is_not_finite_in_the_network_is_refused_by_name(name: str, value: Tensor) -> None:
+    network = make_network()
+    state = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    state[name] = state[name].to(value.dtype)
+    state[name].view(-1)[-1] = value
+    with pytest.raises(UserError, match=f"^here: {name} has values that are not finite$"):
+        safetensors_io.load_into(network, safetensors_io.to_bytes(state), "here")
+
+
+def test_finite_values_whose_sum_is_not_are_accepted() -> None:
+    network = make_network()
+    state = network.state_dict() | {"0.weight": torch.full((3, 2), 3e38)}
+    safetensors_io.load_into(network, safetensors_io.to_bytes(state), "here")
+    assert same(network.state_dict(), state)

@@ -175,6 +175,17 @@ def test_errors_name_the_setting(flags: dict[str, str], message: str, run_dir: P
         sample(**(given if not flags or "ckpt" in flags else {"ckpt": str(run_dir)} | given))
 
 
+@pytest.mark.parametrize("flags", [{}, {"interpolate": "1,2"}, {"truncation": "0.5,1"}])
+def test_weights_that_overflow_are_an_error_that_names_the_file(flags: dict[str, str], tmp_path: Path) -> None:
+    path = write_generator(tmp_path, small_spec("dcgan"))
+    source = generator_file.load(path)
+    weights = {name: value * 1e30 if value.dim() > 1 else value for name, value in source.network.state_dict().items()}
+    path.write_bytes(generator_file.to_bytes(weights, source.description))
+    with pytest.raises(UserError, match=f"^{path}: its samples have values that are not finite$"):
+        sample(ckpt=str(path), out=str(tmp_path / "grid.png"), **flags)
+    assert [path.name for path in tmp_path.iterdir()] == [path.name]
+
+
 @pytest.fixture(scope="module")
 def points_generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_generator(tmp_path_factory.mktemp("points"), small_spec("points"), "8gaussians")

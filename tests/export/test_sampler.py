@@ -422,6 +422,15 @@ def test_sizes_are_bounded_before_anything_is_allocated(name: str, value: int, t
         Sampler(tmp_path / "a.onnx")
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_samples_that_are_not_finite_are_one_line_and_no_picture(value: float, tmp_path: Path) -> None:
+    weight = helper.make_tensor("w", TensorProto.FLOAT, [2, 4], [0.1] * 7 + [value])
+    (tmp_path / "a.onnx").write_bytes(graph([weight]))
+    done = run(sys.executable, "-m", "export.sampler", "a.onnx", "--count=2", cwd=tmp_path, fails=2)
+    assert done.stderr == "error: a.onnx: its samples have values that are not finite\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
+
+
 def test_names_in_a_file_reach_the_terminal_as_escape_sequences(tmp_path: Path) -> None:
     hostile = "clip\x1b]52;c;AAAA\x07\nerror: forged"
     nodes = [

@@ -46,3 +46,12 @@ def test_the_network_computes_in_float32() -> None:
     network = nn.Linear(2, 2).double()
     assert generate(network, sample_latents(3, 2, "normal", 0)).dtype == np.float32
     assert network.weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 1), (2,)])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_samples_that_are_not_finite_are_refused(value: float, shape: tuple[int, ...]) -> None:
+    z = sample_latents(BATCH_SIZE + 1, 2, "normal", 3)
+    z[-1, 0] = value
+    with pytest.raises(FloatingPointError, match="^its samples have values that are not finite$"):
+        generate(Reshape(shape), z)

@@ -125,12 +125,12 @@ class LoadedCheckpoint:
     def restore_networks(self, objects: TrainingObjects) -> None:
         """Restore the weights of generator and critic."""
         for network, file in ((objects.generator, RAW_FILE), (objects.critic, CRITIC_FILE)):
-            safetensors_io.load_into(network, self._file(file), str(self.folder))
+            safetensors_io.load_into(network, self._file(file), str(self.folder / file))
 
     def restore(self, objects: TrainingObjects, saved: SavedState) -> None:
         """Restore every value of the run."""
         self.restore_networks(objects)
-        safetensors_io.load_into(objects.ema_generator, self._file(EMA_FILE), str(self.folder))
+        safetensors_io.load_into(objects.ema_generator, self._file(EMA_FILE), str(self.folder / EMA_FILE))
         for name, optimizer in objects.optimizers.items():
             source = f"{self.folder}: {optimizer_file(name)}"
             tensors = safetensors_io.from_bytes(self._file(optimizer_file(name)), source)

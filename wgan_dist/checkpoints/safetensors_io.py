@@ -8,6 +8,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from wgan_dist.utils.errors import UserError
+from wgan_dist.utils.finite import is_finite
 
 # The kinds of numbers in which weights may be stored.
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -58,7 +59,7 @@ def load_into(network: nn.Module, content: bytes, source: str) -> None:
     """Copy the weights of a safetensors file into `network`, keeping its data type and device.
 
     Raises:
-        UserError: If names and shapes are not those of the network.
+        UserError: As `copy_into` does.
     """
     copy_into(network, from_bytes(content, source), source)
 
@@ -67,10 +68,14 @@ def copy_into(network: nn.Module, state: dict[str, Tensor], source: str) -> None
     """Copy `state` into `network`, keeping its data type and device.
 
     Raises:
-        UserError: If names and shapes are not those of the network.
+        UserError: If names and shapes are not those of the network, and for a value that is not finite there.
     """
     check_fits(network, state, source)
     network.load_state_dict(state)
+    # A value that is finite in a wider type may not be so in the type of the network.
+    for name, value in network.state_dict().items():
+        if not is_finite(value):
+            raise UserError(f"{source}: {name} has values that are not finite")
 
 
 def check_fits(network: nn.Module, state: dict[str, Tensor], source: str) -> None:

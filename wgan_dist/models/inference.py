@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from wgan_dist.utils import rng
+from wgan_dist.utils.finite import is_finite
 from wgan_dist.utils.images import to_uint8
 
 LATENT_STREAM = "sample.z"
@@ -27,10 +28,13 @@ def generate(network: nn.Module, z: NDArray[np.float32]) -> NDArray[Any]:
     """Return the samples of latent vectors z [n, latent_dim].
 
     Images are uint8 [n, height, width, channels], points float32 [n, 2]. The network computes in float32, to which
-    this function converts it in place, in batches on its own device.
+    this function converts it in place, in batches on its own device. Raises FloatingPointError if the network
+    computes values that are not finite.
     """
     network = network.float()
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     batches = [network(part.to(device)) for part in torch.from_numpy(z).split(BATCH_SIZE)]
+    if not all(map(is_finite, batches)):
+        raise FloatingPointError("its samples have values that are not finite")
     samples = torch.cat([to_uint8(batch).permute(0, 2, 3, 1) if batch.dim() == 4 else batch for batch in batches])
     return np.ascontiguousarray(samples.cpu().numpy())

@@ -210,9 +210,9 @@ def _final_samples(
     """Return the latent space of the averaged generator, its samples, and their nearest training images."""
     try:
         generator = samples.load_generator(run, options.generator)
+        final = samples.final_picture(run, generator, options.count, options.seed, folder)
     except UserError as error:
         return None, str(error), str(error)
-    final = samples.final_picture(run, generator, options.count, options.seed, folder)
     return samples.latent_space(generator), final, _nearest_images(run, generator, folder, options)
 
 

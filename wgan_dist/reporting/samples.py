@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from wgan_dist.checkpoints import generator_file
-from wgan_dist.checkpoints.generator_file import Artifact
+from wgan_dist.checkpoints.generator_file import EMA_FILE, Artifact
 from wgan_dist.config import Config
 from wgan_dist.data.datasets import ImageDataset, open_images, open_points
 from wgan_dist.data.holdout import split_holdout
@@ -51,7 +51,10 @@ def latent_space(generator: Artifact) -> LatentSpace:
 
 def _draw(generator: Artifact, count: int, seed: int) -> NDArray[Any]:
     space = latent_space(generator)
-    return generate(generator.network, sample_latents(count, space.dim, space.distribution, seed))
+    try:
+        return generate(generator.network, sample_latents(count, space.dim, space.distribution, seed))
+    except FloatingPointError as error:
+        raise UserError(f"{EMA_FILE}: {error}") from error
 
 
 def _grid_png(images: NDArray[np.uint8], columns: int = 0) -> bytes:
