@@ -52,17 +52,23 @@ def _make_config(settings: EvaluateSettings, run: Path | None, trained_on: str) 
     return dataclasses.replace(config, **{name: flags[name] for name in names})
 
 
-def _open(config: Config, samples: LoadedSamples, channels: int | None) -> ImageDataset:
+def _open(config: Config, samples: LoadedSamples, channels: int | None, download: bool) -> ImageDataset:
     """Open the real images of a run's settings at the size of the samples."""
     size = ImageSize(*samples.shape[1:])
-    return open_images(
-        config.data, dataclasses.replace(image_settings(config), size=size, channels=channels), config.cache_dir
-    )
+    settings = dataclasses.replace(image_settings(config), size=size, channels=channels)
+    return open_images(config.data, settings, config.cache_dir, download=download)
 
 
 def _open_own_data(config: Config, samples: LoadedSamples) -> Dataset:
-    """Open the data that a generator was trained on, as its run read them; refuse others that lie there now."""
-    data: Dataset = open_points(config.data[0]) if are_points(config.data) else _open(config, samples, samples.shape[0])
+    """Open the data that a generator was trained on, as its run read them; refuse others that lie there now.
+
+    The run may be a stranger's, so that nothing which it names is downloaded.
+    """
+    data: Dataset = (
+        open_points(config.data[0])
+        if are_points(config.data)
+        else _open(config, samples, samples.shape[0], download=False)
+    )
     if data.fingerprint != samples.data_fingerprint:
         raise UserError(
             f"data={','.join(config.data)}: its samples are not those that {samples.source} was trained on; "
@@ -73,9 +79,9 @@ def _open_own_data(config: Config, samples: LoadedSamples) -> Dataset:
 
 def _open_images(settings: EvaluateSettings, config: Config, samples: LoadedSamples) -> ImageDataset:
     """Open real images at the size of the samples, in the greater number of channels of both."""
-    channels = samples.shape[0]
-    images = _open(config, samples, None if settings.data else channels)
-    return _open(config, samples, channels) if channels > images.channels else images
+    channels, download = samples.shape[0], bool(settings.data)
+    images = _open(config, samples, None if settings.data else channels, download)
+    return _open(config, samples, channels, download) if channels > images.channels else images
 
 
 def _open_data(settings: EvaluateSettings, config: Config, samples: LoadedSamples) -> Dataset:

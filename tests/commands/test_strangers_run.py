@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.exports import export_bundle, export_onnx, export_web
-from tests.generators import OWN_NETWORK
+from tests.generators import OWN_NETWORK, small_spec, write_generator
 from tests.runs import report_on, write_run
 from wgan_dist import summary
 from wgan_dist.checkpoints import generator_file
@@ -88,3 +88,23 @@ def test_a_command_that_needs_the_network_asks_for_its_name(use: Callable[[], ob
 def test_the_user_can_name_it(folder: Path) -> None:
     sample(SampleSettings(ckpt="RUN", generator=NETWORK))
     assert was_run(folder)
+
+
+@pytest.mark.parametrize("command", ["report", "evaluate"])
+def test_a_command_downloads_no_data_that_a_run_names(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        pytest.fail("a download")
+
+    monkeypatch.setattr("torchvision.datasets.mnist.download_and_extract_archive", refuse)
+    run, cache = write_run(tmp_path / "run", image_size=16, data=("mnist",)), str(tmp_path / "cache")
+    write_generator(run, small_spec("dcgan"), "mnist")
+    if command == "report":
+        report_on([str(run)], out=str(tmp_path / "report.html"), count="4", cache_dir=cache)
+        told = capsys.readouterr().err
+    else:
+        with pytest.raises(UserError) as error:
+            evaluate(from_flags(EvaluateSettings, {"ckpt": str(run), "count": "4", "cache_dir": cache}))
+        told = str(error.value)
+    assert f"python -m wgan_dist.data inspect --data=mnist --cache_dir={cache} downloads it" in told

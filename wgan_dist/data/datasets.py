@@ -128,6 +128,7 @@ def open_images(
     settings: ImageSettings,
     cache_dir: str,
     progress: ProgressCallback | None = None,
+    download: bool = True,
 ) -> ImageDataset:
     """Return the images of all sources in `data`, in this order; decode them unless they are cached.
 
@@ -136,12 +137,13 @@ def open_images(
         settings: How images are read.
         cache_dir: The folder of decoded pixels and downloads.
         progress: A function of the number of images done and of all images, called while decoding.
+        download: Whether a data set of the Hub or of torchvision is downloaded unless it is on the disk.
 
     Raises:
         UserError: If a source cannot be opened, an image is unreadable and not to be skipped, or no image is readable.
     """
     folder = cache_folder(cache_dir)
-    sources = [open_source(value, folder) for value in data]
+    sources = [open_source(value, folder, download) for value in data]
     cache = PixelCache(folder, sources, settings)
     cached = cache.load(progress or (lambda done, total: None))
     check_unreadable(cached.bad, settings.skip_bad_images)

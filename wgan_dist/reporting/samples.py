@@ -78,7 +78,8 @@ def final_picture(run: RunData, generator: Artifact, count: int, seed: int, fold
 def _open_data(config: Config, channels: int, cache_dir: str) -> ImageDataset | None:
     """Open the images that a run names, or return None and print the reason, which may contain names of files."""
     try:
-        return open_images(config.data, dataclasses.replace(image_settings(config), channels=channels), cache_dir)
+        settings = dataclasses.replace(image_settings(config), channels=channels)
+        return open_images(config.data, settings, cache_dir, download=False)
     except UserError as error:
         note(str(error))
         return None
@@ -88,8 +89,8 @@ def open_training_images(run: RunData, generator: Artifact, cache_dir: str) -> I
     """Open the images that a generator was trained on.
 
     A run may be a stranger's, and name any folder as its data: images with another fingerprint than that in the
-    generator are not used, and the error, which is shown on the page, says nothing of them. Raises UserError for them,
-    and if there are none.
+    generator are not used, and the error, which is shown on the page, says nothing of them. Nothing is downloaded.
+    Raises UserError for other images, and if there are none.
     """
     images = _open_data(run.config, generator.description.channels, cache_dir)
     if images is None or images.fingerprint != generator.description.data_fingerprint:

@@ -1,7 +1,9 @@
 import json
 import os
 import shutil
+import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import datasets
@@ -10,7 +12,8 @@ import pyarrow.parquet
 import pytest
 
 from tests.data.files import first_pixels, opened, photograph, png, write_folder
-from tests.processes import PYTHON, run
+from tests.hub_server import hub
+from tests.processes import PYTHON, REPOSITORY, run
 from wgan_dist.data.sources import huggingface
 from wgan_dist.data.sources.huggingface import Reference, parse
 from wgan_dist.data.sources.registry import open_source
@@ -261,3 +264,51 @@ def test_a_saved_data_set_names_its_own_files(file: str, content: dict[str, obje
     (folder / file).write_text(json.dumps(content))
     with pytest.raises(UserError, match=f"^data=hf:{folder}: [^\n]+$"):
         opened(tmp_path / "cache", f"hf:{folder}")
+
+
+@pytest.mark.parametrize("data", ["../other/*.parquet", "OTHER/train.parquet", "file://OTHER/train.parquet", "zip"])
+def test_the_readme_of_a_folder_names_no_data_elsewhere(data: str, tmp_path: Path) -> None:
+    folder, other = tmp_path / "set", tmp_path / "other"
+    parquet(folder / "train.parquet", PHOTOGRAPHS[:2])
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(parquet(other / "train.parquet", PHOTOGRAPHS), "train.parquet")
+    name = f"zip://train.parquet::{tmp_path}/a.zip" if data == "zip" else data.replace("OTHER", str(other))
+    for files, is_fine in (("*.parquet", True), (name, False)):
+        (folder / "README.md").write_text(f"---\nconfigs:\n- config_name: default\n  data_files: '{files}'\n---\n")
+        if is_fine:
+            assert len(opened(tmp_path / "cache", f"hf:{folder}")) == 2
+            continue
+        with pytest.raises(
+            UserError, match=f"^data=hf:{folder}: cannot be loaded: README.md names .*not in its folder$"
+        ):
+            opened(tmp_path / "cache", f"hf:{folder}")
+
+
+# The cache of the Hub, and that of data sets, are those of the process.
+OPEN = """
+import sys
+from pathlib import Path
+from wgan_dist.data.sources.registry import open_source
+from wgan_dist.utils.errors import UserError
+try:
+    open_source(sys.argv[1], Path("cache"), download=False).list_images()
+except UserError as error:
+    print(error)
+"""
+
+
+def test_what_only_a_file_names_is_not_requested_from_the_hub(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    readme = "---\nconfigs:\n- config_name: default\n  data_files: 'hf://datasets/a/b/x.parquet'\n---\n"
+    (tmp_path / "set" / "README.md").write_text(readme)
+    with hub() as server:
+        hub_settings = {"HF_HOME": str(tmp_path), "HF_ENDPOINT": server.url, "HF_HUB_OFFLINE": "0"}
+        environment = os.environ | hub_settings | {"PYTHONPATH": str(REPOSITORY)}
+        hint = "--data=hf:somebody/cats --cache_dir=cache downloads it"
+        for data, told in (("hf:somebody/cats", hint), ("hf:./set", "")):
+            command = (*PYTHON, "-c", OPEN, data)
+            done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+            assert done.stdout.startswith(f"data={data}: cannot be loaded: ")
+            assert done.stdout.endswith(f"{told}\n")
+            assert done.stdout.count("\n") == 1
+    assert server.requests == []

@@ -39,3 +39,18 @@ def test_a_download_that_cannot_be_stored_is_refused(tmp_path: Path) -> None:
     file = save(tmp_path / "a.png")
     with pytest.raises(UserError, match="^data=mnist: cannot be loaded"):
         open_source("mnist", file)
+
+
+def test_what_only_a_file_names_is_read_if_it_is_there_and_not_downloaded(
+    fashion: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr("torchvision.datasets.mnist.download_and_extract_archive", lambda *_, **__: asked.append(1))
+    assert len(open_source("fashion_mnist", fashion, download=False).list_images()) == 3
+    told = f"python -m wgan_dist.data inspect --data=kmnist --cache_dir={fashion} downloads it$"
+    with pytest.raises(UserError, match=f"^data=kmnist: cannot be loaded: .*; what only a file names .*; {told}"):
+        open_source("kmnist", fashion, download=False)
+    assert not asked
+    with pytest.raises(UserError, match="put downloaded files into"):
+        open_source("kmnist", fashion)
+    assert asked

@@ -1,11 +1,12 @@
 """Data sets of Hugging Face `datasets`: from the Hub, written by save_to_disk, or plain parquet and arrow files."""
 
+import itertools
 import json
 import logging
 import os
 import socket
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from wgan_dist.data.sources.paths import (
     error_line,
     expand_home,
     hash_of,
+    how_to_download,
     name_of_path,
     size_and_mtime,
 )
@@ -95,6 +97,19 @@ def _import_library(reference: Reference) -> Any:
     return datasets
 
 
+@contextmanager
+def _offline(datasets: Any) -> Iterator[None]:
+    """Keep the library from every request; it has no argument for this, and has read its environment already."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
+
+
 def _check_saved_names(path: Path) -> None:
     """Raise ValueError if a data set of save_to_disk names a file or split outside of its folder."""
     for file in (file for name in SAVED_FILES for file in path.rglob(name)):
@@ -105,6 +120,14 @@ def _check_saved_names(path: Path) -> None:
                 raise ValueError(f"{file.name} names {name!r}, which is not in its folder")
 
 
+def _check_data_files(files: Mapping[str, Iterable[str]], path: Path) -> None:
+    """Raise ValueError if the README.md of a folder names data outside of it, or behind another file system."""
+    folders = (os.path.normpath(path.absolute()), str(path.resolve()))
+    for name in itertools.chain.from_iterable(files.values()):
+        if not any(Path(os.path.normpath(name)).is_relative_to(folder) for folder in folders):
+            raise ValueError(f"README.md names {name!r}, which is not in its folder")
+
+
 def _load_path(datasets: Any, path: Path, cache_dir: Path) -> Any:
     datasets.disable_progress_bars()
     if any((path / name).is_file() for name in SAVED_FILES):
@@ -113,6 +136,7 @@ def _load_path(datasets: Any, path: Path, cache_dir: Path) -> Any:
     cache = str(cache_dir / "huggingface")
     if path.is_file():
         return datasets.load_dataset(path.suffix.removeprefix("."), data_files=str(path), cache_dir=cache)
+    _check_data_files(datasets.load_dataset_builder(str(path), cache_dir=cache).config.data_files or {}, path)
     return datasets.load_dataset(str(path), cache_dir=cache)
 
 
@@ -146,17 +170,19 @@ def _find_column(features: Any, datasets: Any, reference: Reference) -> str:
     return columns[0]
 
 
-def _open_column(reference: Reference, cache_dir: Path) -> tuple[Any, list[str]]:
+def _open_column(reference: Reference, cache_dir: Path, download: bool) -> tuple[Any, list[str]]:
     """Return the rows, reduced to the column of images, not decoded, and the folders whose files they may name."""
     datasets = _import_library(reference)
     try:
-        rows = _load(datasets, reference, cache_dir)
+        with nullcontext() if download else _offline(datasets):
+            rows = _load(datasets, reference, cache_dir)
         column = _find_column(rows.features, datasets, reference)
         rows = rows.select_columns([column]).cast_column(column, datasets.Image(decode=False))
     except IndexError as error:  # load_from_disk of a data set without rows
         raise UserError(f"data={reference.data}: {EMPTY}") from error
     except (*LOADING_ERRORS, datasets.exceptions.DatasetsError) as error:
-        raise UserError(f"data={reference.data}: cannot be loaded: {error_line(error)}") from error
+        instead = "" if download or reference.path else f"; {how_to_download(reference.data, cache_dir)}"
+        raise UserError(f"data={reference.data}: cannot be loaded: {error_line(error)}{instead}") from error
     path = reference.path
     if path is None:
         from huggingface_hub.constants import HF_HUB_CACHE  # reads the environment, so not before _import_library
@@ -190,11 +216,11 @@ def _list_images(rows: Any, folders: list[str], reference: Reference) -> ImageLi
     return ImageListing([f"{reference.name}[{index}]" for index in range(len(rows))], open_row)
 
 
-def hugging_face_source(data: str, cache_dir: Path) -> Source:
+def hugging_face_source(data: str, cache_dir: Path, download: bool = True) -> Source:
     """Return the source of `hf:NAME[:SPLIT][#COLUMN]`, by default the split train and the only column of images.
 
     A path is loaded when its images are listed, so that a cached data set does not need the library. A data set of
-    the Hub is loaded at once.
+    the Hub is loaded at once, with `download` false from the library's cache.
 
     Raises:
         UserError: If the data set is not found or cannot be loaded, or if it has several columns of images.
@@ -202,11 +228,11 @@ def hugging_face_source(data: str, cache_dir: Path) -> Source:
     reference = parse(data)
     path = reference.path
     if path is None:
-        rows, folders = _open_column(reference, cache_dir)
+        rows, folders = _open_column(reference, cache_dir, download)
         # The library has no public name for the hash of a data set's content.
         identity = hash_of([data, next(iter(rows.features)), rows._fingerprint])
         return Source(reference.name, identity, lambda: _list_images(rows, folders, reference))
     names = list_files(path) if path.is_dir() else [""]
     stamps = [(name, *size_and_mtime(path / name)) for name in names]
     identity = hash_of([str(path.resolve()), reference.split, reference.column, stamps])
-    return Source(reference.name, identity, lambda: _list_images(*_open_column(reference, cache_dir), reference))
+    return Source(reference.name, identity, lambda: _list_images(*_open_column(reference, cache_dir, False), reference))

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -33,6 +34,12 @@ def cache_folder(cache_dir: str) -> Path:
     with suppress(OSError):
         make_private_folder(folder)
     return folder
+
+
+def how_to_download(data: str, cache_dir: Path) -> str:
+    """Return how to download data that only a file names; the text of a file is quoted for a shell."""
+    flags = f"{shlex.quote(f'--data={data}')} {shlex.quote(f'--cache_dir={cache_dir}')}"
+    return f"what only a file names is not downloaded; python -m wgan_dist.data inspect {flags} downloads it"
 
 
 def is_hidden(name: str) -> bool:

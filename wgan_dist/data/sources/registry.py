@@ -25,18 +25,18 @@ def _open_folder(path: Path) -> Source:
     return folder_source(path)
 
 
-def _open(data: str, cache_dir: Path) -> Source:
+def _open(data: str, cache_dir: Path, download: bool) -> Source:
     if data == "digits":
         return idx_source(DIGITS, find_idx_files(DIGITS), data)
     if data.startswith(HUGGING_FACE):
-        return hugging_face_source(data, cache_dir)
+        return hugging_face_source(data, cache_dir, download)
     if is_pattern(data):
         return pattern_source(data)
     path = expand_home(data, f"data={data}")
     if path.is_dir():
         return _open_folder(path)
     if data in TORCHVISION:
-        return torchvision_source(data, cache_dir)
+        return torchvision_source(data, cache_dir, download)
     if is_archive(path):
         return archive_source(path, data, cache_dir)
     if path.exists():
@@ -59,8 +59,10 @@ def _is_known(data: str) -> bool:
     return data in DATA_SETS and (data == "digits" or not Path(data).is_dir())
 
 
-def open_source(data: str, cache_dir: Path) -> Source:
+def open_source(data: str, cache_dir: Path, download: bool = True) -> Source:
     """Return the source that `data` names: a known data set, a path, a brace pattern of paths, or hf:….
+
+    With `download` false, a data set of the Hub or of torchvision is read if it was downloaded before.
 
     The name of a source that is not the known data set of its name ends in a slash: a folder called mnist is not MNIST.
 
@@ -68,7 +70,7 @@ def open_source(data: str, cache_dir: Path) -> Source:
         UserError: If there is no such data, or it cannot be read.
     """
     try:
-        source = _open(data, cache_dir)
+        source = _open(data, cache_dir, download)
     except OSError as error:
         raise UserError(f"data={data}: cannot be read: {error.strerror or error}") from error
     if source.name in DATA_SETS and not _is_known(data):

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from wgan_dist.data.sources.base import ImageListing, Source
-from wgan_dist.data.sources.paths import error_line, hash_of
+from wgan_dist.data.sources.paths import error_line, hash_of, how_to_download
 from wgan_dist.utils.errors import UserError
 
 # The class of torchvision.datasets, and its arguments besides root and download.
@@ -24,8 +24,10 @@ TORCHVISION: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def torchvision_source(name: str, cache_dir: Path) -> Source:
-    """Return the source of a data set in TORCHVISION, downloaded into `cache_dir`/torchvision unless it is there.
+def torchvision_source(name: str, cache_dir: Path, download: bool) -> Source:
+    """Return the source of a data set in TORCHVISION, which lies in `cache_dir`/torchvision.
+
+    If it is not there, it is downloaded, unless `download` is false.
 
     Raises:
         UserError: If the data set cannot be downloaded, stored or read.
@@ -34,10 +36,9 @@ def torchvision_source(name: str, cache_dir: Path) -> Source:
 
     class_name, arguments = TORCHVISION[name]
     try:
-        samples = getattr(torchvision.datasets, class_name)(cache_dir / "torchvision", download=True, **arguments)
+        samples = getattr(torchvision.datasets, class_name)(cache_dir / "torchvision", download=download, **arguments)
     except (OSError, RuntimeError, ImportError, ValueError, AssertionError) as error:
-        raise UserError(
-            f"data={name}: cannot be loaded: {error_line(error)}; put downloaded files into {cache_dir}/torchvision"
-        ) from error
+        instead = f"put downloaded files into {cache_dir}/torchvision" if download else how_to_download(name, cache_dir)
+        raise UserError(f"data={name}: cannot be loaded: {error_line(error)}; {instead}") from error
     listing = ImageListing([f"{name}[{index}]" for index in range(len(samples))], lambda index: samples[index][0])
     return Source(name, hash_of([name, len(samples)]), lambda: listing)
