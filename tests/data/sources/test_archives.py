@@ -251,6 +251,42 @@ def test_path_traversal_and_bombs_write_no_file(tmp_path: Path, name: str, conte
     assert [each.name for each in (tmp_path / "deep").iterdir()] == ["below"]
 
 
+def long_header(kind: bytes, size: int) -> bytes:
+    """A tar whose first member begins with a header of `size` bytes, and has a picture behind it."""
+    header = tarfile.TarInfo("long")
+    header.type, header.size = kind, size
+    field = f" path={'x' * (size - 16)}\n"
+    content = f"{len(field) + 7:07}{field}".encode() if kind in (tarfile.XHDTYPE, tarfile.XGLTYPE) else b"x" * size
+    return header.tobuf() + content.ljust(-(-size // 512) * 512, b"\0") + tar_of({"a.png": png(1)})
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE])
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz"])
+def test_a_long_header_in_a_tar_is_refused_before_it_is_read(kind: bytes, name: str, tmp_path: Path) -> None:
+    def write_tar(size: int) -> Path:
+        content = long_header(kind, size)
+        (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+        return tmp_path / name
+
+    assert len(list_images(write_tar(3000))) == 1
+    with pytest.raises(UserError, match="damaged or cut short: a header of more than 1,048,576 bytes$"):
+        list_images(write_tar(1 << 20))
+
+
+def test_the_map_of_a_sparse_file_is_bounded_as_a_header_is(tmp_path: Path) -> None:
+    header = bytearray(tarfile.TarInfo("a.png").tobuf(tarfile.GNU_FORMAT))
+    header[156:157], header[482] = tarfile.GNUTYPE_SPARSE, 1  # continues in the next block
+    header[148:156] = b"%06o\0 " % (256 + sum(header[:148]) + sum(header[156:]))
+    (tmp_path / "a.tar").write_bytes(bytes(header) + (bytes(504) + b"\1" + bytes(7)) * 2048)
+    with pytest.raises(UserError, match="a header of more than 1,048,576 bytes$"):
+        list_images(tmp_path / "a.tar")
+
+
+def test_many_short_headers_are_accepted(tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_bytes(tar_of({f"{number}.png": b"" for number in range(2100)}))
+    assert len(list_images(tmp_path / "a.tar")) == 2100
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_member_larger_than_the_limit_is_not_read(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archives, "MEMBER_LIMIT", 1000)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from PIL import Image
 
@@ -34,6 +34,8 @@ GZIP_LIMIT, GZIP_RATIO = 1 << 30, 50
 # A member of a .zip may grow a thousandfold, as an empty picture does, unless it is small.
 ZIP_LEAST, ZIP_RATIO = 16 << 20, 1000
 CHUNK = 1 << 20
+# The bytes before the content of a member of a tar: names have some thousands, attributes at most 64 thousand each.
+TAR_HEADER_LIMIT = 1 << 20
 ENCRYPTED = 1
 # What the libraries raise for damaged archives and unknown compression methods.
 VALUE_ERRORS = (OSError, EOFError, ValueError, OverflowError, RuntimeError)
@@ -120,11 +122,31 @@ def _read_range(path: Path, offset: int, size: int) -> bytes:
         return file.read(size)
 
 
+class _TarHeaders:
+    """The file of a tar, as tarfile reads it: a member with a long header is refused before its header is read."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.seek, self.tell, self._read = file.seek, file.tell, file.read
+        self.begin_member()
+
+    def begin_member(self) -> None:
+        """Count from here on the bytes of the next member's header."""
+        self._left = TAR_HEADER_LIMIT
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes of the file."""
+        self._left -= size
+        if self._left < 0:
+            raise tarfile.ReadError(f"a header of more than {TAR_HEADER_LIMIT:,} bytes")
+        return self._read(size)
+
+
 def _index_tar(file: IO[bytes], data: str, read: Callable[[int, int], bytes]) -> Iterator[Member]:
     """Yield the visible files of an uncompressed tar in their order; `read` takes an offset and a size in bytes."""
-    count = 0
-    with archive_errors(data), tarfile.open(fileobj=file, mode="r:") as archive:
+    count, headers = 0, _TarHeaders(file)
+    with archive_errors(data), tarfile.open(fileobj=cast("IO[bytes]", headers), mode="r:") as archive:
         while (info := archive.next()) is not None:
+            headers.begin_member()
             archive.members = []  # type: ignore[attr-defined] # otherwise memory grows with every member
             if info.isdir() or not _is_visible(info.name):
                 continue
