@@ -7,10 +7,12 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 from PIL import Image, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
+from wgan_dist.data.sources.jpeg_scans import MAX_SCANS, has_too_many_scans
 from wgan_dist.data.sources.paths import error_line
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
@@ -19,6 +21,8 @@ MODES_OF_32_BITS = ("F", "I")
 # The largest image that decodes within a gigabyte, copies included: 64 million pixels of grey or RGB, and half as many
 # of any other mode, which may have transparency or 16 bits.
 PIXEL_LIMIT, OPAQUE_MODES = 1 << 26, ("L", "RGB")
+# As many bytes as an uncompressed image of so many pixels has in four channels.
+JPEG_LIMIT = 1 << 28
 # What Pillow raises for damaged images.
 DECODING_ERRORS = (OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error, Image.DecompressionBombError)
 
@@ -67,11 +71,22 @@ class Source:
     list_images: Callable[[], ImageListing]
 
 
+def _check_scans(file: IO[bytes]) -> None:
+    """Raise BadImageError for a JPEG of too many scans, or one so large that they are not counted."""
+    file.seek(0)
+    content = file.read(JPEG_LIMIT + 1)
+    if len(content) > JPEG_LIMIT:
+        raise BadImageError(f"a JPEG of more than {JPEG_LIMIT:,} bytes")
+    if has_too_many_scans(content):
+        raise BadImageError(f"a JPEG of more than {MAX_SCANS} scans")
+
+
 def read_image(listing: ImageListing, index: int, function: Callable[[Image.Image], Result]) -> Result:
     """Open the image at `index`, the first one of an animation or of several pages, and return `function(image)`.
 
     Raises:
-        BadImageError: If the image cannot be decoded or is larger than PIXEL_LIMIT, of which Pillow only warns.
+        BadImageError: If the image cannot be decoded or is larger than PIXEL_LIMIT, of which Pillow only warns, and
+            for a JPEG of very many scans, which would take minutes.
     """
     try:
         with listing.open(index) as image:
@@ -80,6 +95,8 @@ def read_image(listing: ImageListing, index: int, function: Callable[[Image.Imag
                 raise BadImageError(f"{image.width} x {image.height}: more than {limit:,} pixels")
             if image.format == "TIFF" and image.mode in MODES_OF_32_BITS:
                 raise BadImageError("a TIFF with 32 bits for each value; expected 8 or 16")
+            if isinstance(image, JpegImageFile) and image.fp is not None:
+                _check_scans(image.fp)
             return function(image)
     except UnidentifiedImageError:
         raise BadImageError("not a PNG, JPEG, WebP, BMP, GIF or TIFF image") from None
