@@ -16,6 +16,7 @@ from export.sampler import write_picture
 from tests.faults.hostile.pictures import png
 from tests.runs import write_run, write_sample
 from wgan_dist.checkpoints.run_dir import SAMPLES
+from wgan_dist.reporting import frames
 from wgan_dist.reporting.frames import evenly_spaced, read_frames, write_animation
 from wgan_dist.reporting.image_files import Picture, to_png
 from wgan_dist.reporting.run_data import RunData, read_run
@@ -87,6 +88,8 @@ def test_a_picture_of_very_many_pixels_is_noted_without_being_decoded(run: RunDa
         started = time.process_time()
         assert read_frames(run, "ema", 25, "")[1] == ["samples/step-00000500-ema.png cannot be read"]
         assert time.process_time() - started < 1
+    write_picture(np.zeros((1, 65_536, 1), np.uint8), path)  # wider than a GIF
+    assert read_frames(run, "ema", 25, "")[1] == ["samples/step-00000500-ema.png cannot be read"]
     path.unlink()
     os.mkfifo(path)
     assert read_frames(run, "ema", 25, "")[1] == ["samples/step-00000500-ema.png cannot be read"]
@@ -108,3 +111,16 @@ def test_an_animation_shows_every_frame_in_order(run: RunData, tmp_path: Path) -
             np.asarray(each.convert("L"))[LABEL_HEIGHT:, :10].mean().round() for each in ImageSequence.Iterator(gif)
         ]
     assert levels == [20, 100, 200]
+
+
+def test_an_animation_of_large_pictures_shows_as_many_as_fit_into_memory(
+    run: RunData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found, _ = read_frames(run, "ema", 25, "")
+    width, height = found[0].picture.size
+    for count, told in ((3, ""), (2, "note: a.gif: shows 2 of 3 pictures, since they are large\n")):
+        monkeypatch.setattr(frames, "MAX_ANIMATION_PIXELS", count * width * (height + LABEL_HEIGHT))
+        write_animation(found, tmp_path / "a.gif")
+        with Image.open(tmp_path / "a.gif") as gif:
+            assert sum(1 for _ in ImageSequence.Iterator(gif)) == count
+        assert capsys.readouterr().err == told
