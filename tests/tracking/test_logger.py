@@ -1,7 +1,11 @@
 """The table of runs in TensorBoard, and what several processes print."""
 
 import collections
+import threading
+import time
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
@@ -12,9 +16,9 @@ from tensorboard.plugins.hparams import api_pb2, list_session_groups
 from tensorboard.plugins.hparams.backend_context import Context
 
 from tests.processes import TORCHRUN_2, metrics, run
-from wgan_dist.checkpoints.run_dir import METRICS_FILE
+from wgan_dist.checkpoints.run_dir import METRICS_FILE, TENSORBOARD
 from wgan_dist.config import Config
-from wgan_dist.tracking.logger import TABLE_TAGS, drop_records_after, settings_table
+from wgan_dist.tracking.logger import TABLE_TAGS, MetricLogger, drop_records_after, settings_table
 from wgan_dist.train import train
 from wgan_dist.utils.errors import UserError
 
@@ -91,3 +95,29 @@ def test_a_record_whose_step_is_no_number_is_not_resumed(step: str, tmp_path: Pa
     path.write_text(f'{{"step": 2}}\n{{"step": {step}}}\n')
     with pytest.raises(UserError, match=f"^{path}: damaged line "):
         drop_records_after(path, 2)
+
+
+def store_errors_late(frame: FrameType, event: str, _: object) -> Any:
+    """Trace a thread so that TensorBoard's one stores an error only after others have looked for it."""
+    if event == "exception" and frame.f_code.co_name == "run":
+        time.sleep(0.2)
+    return store_errors_late
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("is_late", [False, True])
+def test_an_event_that_cannot_be_written_is_an_error_at_the_latest_when_the_run_ends(
+    is_late: bool, tmp_path: Path
+) -> None:
+    threading.settrace(store_errors_late if is_late else None)
+    try:
+        logger = MetricLogger(tmp_path, Config(), 0, 1, fresh=True)
+    finally:
+        threading.settrace(None)
+    logger.writer.flush()
+    (events,) = (tmp_path / TENSORBOARD).iterdir()
+    events.unlink()
+    events.mkdir()  # TensorBoard opens the file for every event
+    logger.writer.add_scalar("a", 1.0, 1)
+    with pytest.raises(OSError, match="Is a directory"):
+        logger.close()

@@ -158,8 +158,17 @@ class MetricLogger:
             sync(path)
 
     def close(self) -> None:
-        """Write everything to disk and close all files and trackers."""
+        """Write everything to disk and close all files and trackers.
+
+        Raises:
+            OSError: If an event could not be written.
+        """
         self.progress.close()
         self.trackers.finish()
         self.metrics.close()
+        # TensorBoard writes in a thread, which is of no public name. To flush waits for the events, but may look for an
+        # error just before the thread stores it; to close waits for the thread, and does not look.
+        thread = self.writer.file_writer.event_writer._async_writer._worker  # type: ignore[attr-defined]
         self.writer.close()
+        if thread.exception:
+            raise thread.exception
