@@ -42,6 +42,11 @@ const calls = {
   enlarged: (picture) => Buffer.from(sampler.enlarged(given(picture)).data).toString("base64"),
   png: async (picture) => Buffer.from(await (await png(given(picture))).arrayBuffer()).toString("base64"),
   check: (...given) => sampler.checkFormat(...given) ?? null,
+  images: async (values, metadata) => {
+    const output = { data: Float32Array.from(values, Number) };
+    const session = { outputNames: ["images"], run: async () => ({ images: output }) };
+    return [...(await new sampler.Sampler({ Tensor: Object }, session, metadata).images(new Float32Array(2))).data];
+  },
   metadata: async (path) => sampler.readMetadata(await readFile(path)),
 };
 const given = (images) => ({ ...images, data: new Uint8ClampedArray(Buffer.from(images.data, "base64")) });
@@ -184,6 +189,13 @@ def test_latents_of_an_unknown_distribution_are_refused(node: Node) -> None:
 def test_images_in_another_format_than_the_file_says_are_refused(change: dict[str, str], node: Node) -> None:
     assert node("check", {"layout": "nchw", "value_range": "-1,1"}, "nchw") is None
     assert f"{next(iter(change))}=" in node("check", change, "nchw")["error"]
+
+
+def test_samples_that_are_not_finite_are_refused(node: Node) -> None:
+    about = {"latent_dim": "2", "image_size": "2", "channels": "1"}
+    assert node("images", [0, 1, -1, 3], about) == [128, 255, 0, 255]
+    for value in ("NaN", "Infinity"):
+        assert node("images", [0, value, 0, 0], about) == {"error": "the samples have values that are not finite"}
 
 
 def test_files_that_are_not_generators_are_refused(onnx_file: Path, node: Node, tmp_path: Path) -> None:

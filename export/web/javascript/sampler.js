@@ -121,6 +121,7 @@ export class Sampler {
     if (data.length !== count * height * width * this.channels) throw new SamplerError("the output has an unexpected shape");
     const isUint8 = data instanceof Uint8Array;
     checkFormat(this.metadata, isUint8 ? "nhwc" : "nchw");
+    if (!data.every(Number.isFinite)) throw new SamplerError("the samples have values that are not finite");
     return { ...images, data: isUint8 ? new Uint8ClampedArray(data) : toUint8(data, images) };
   }
 
