@@ -32,7 +32,7 @@ class Own(nn.Module):
         self.body = nn.Linear(latent_dim, channels * image_size[0] * image_size[1])
 
     def forward(self, z):
-        return self.body(z).reshape(len(z), -1, 2, 2)
+        return self.body(z).reshape(len(z), -1, 8, 8)
 """
 
 

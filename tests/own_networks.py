@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from wgan_dist.config.image_size import square
 from wgan_dist.models.registry import NetworkSpec
 
 
@@ -155,5 +156,5 @@ OWN = tuple(network.__name__ for network in _Own.__subclasses__())
 
 
 def own_spec(name: str, latent_dim: int) -> NetworkSpec:
-    arguments = {"latent_dim": latent_dim, "image_size": 16, "channels": 3, "features": 4, "norm": "auto"}
+    arguments = {"latent_dim": latent_dim, "image_size": square(16), "channels": 3, "features": 4, "norm": "auto"}
     return NetworkSpec(f"{__name__}:{name}", arguments)

@@ -45,17 +45,15 @@ class Generator(nn.Module, ModelHubMixin, library_name=LIBRARY):
     def __repr__(self) -> str:
         """Return what the generator makes, from what, and how long it was trained; `network` has the layers."""
         about = self.description
-        output = (
-            {} if self.makes_points else {"image_size": str(self.description.image_size), "channels": self.channels}
-        )
-        values = output | {
+        output = "" if self.makes_points else f"image_size={about.image_size}, channels={self.channels}, "
+        values = {
             "latent_dim": self.latent_dim,
             "latent_distribution": self.latent_distribution,
             "steps": about.steps,
             "network": about.network.name,
             "data": about.data,
         }
-        return f"Generator({', '.join(f'{name}={value!r}' for name, value in values.items())})"
+        return f"Generator({output}{', '.join(f'{name}={value!r}' for name, value in values.items())})"
 
     @property
     def latent_dim(self) -> int:

@@ -66,7 +66,7 @@ def with_metadata(about: object) -> bytes:
 
 def about() -> dict[str, object]:
     """The JSON that describes the example."""
-    return dataclasses.asdict(DESCRIPTION) | {"format_version": 1, "value_range": [-1.0, 1.0]}
+    return json.loads(json.dumps(dataclasses.asdict(DESCRIPTION))) | {"format_version": 1, "value_range": [-1.0, 1.0]}
 
 
 def write(folder: Path, content: bytes) -> Path:
@@ -248,14 +248,17 @@ ARGUMENTS: dict[str, object] = {
     "a list": {"channels": [1]},
     "nothing": {"latent_dim": None},
     "negative": {"features": -2},
-    "zero": {"image_size": 0},
+    "zero": {"image_size": [0, 0]},
+    "a number for a size": {"image_size": 16},
+    "one side of a size": {"image_size": [16]},
+    "text for a side": {"image_size": [16, "x"]},
     "another name": {"colour": 1},
     "a number for text": {"norm": 1},
     "latents beyond the bound": {"latent_dim": 65_537},
     "features beyond the bound": {"features": 2_000_000},
-    "images beyond the bound": {"image_size": 8192},
+    "images beyond the bound": {"image_size": [8192, 16]},
     "channels beyond the bound": {"channels": 5},
-    "points by a network of images": {"channels": 2, "image_size": 1},
+    "points by a network of images": {"channels": 2, "image_size": [1, 1]},
 }
 
 
@@ -289,8 +292,8 @@ def test_a_file_never_chooses_code_to_import(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "own_artifact_network.py").write_text(OWN_NETWORK)
     monkeypatch.syspath_prepend(tmp_path)
     name = "own_artifact_network:Own"
-    description = dataclasses.replace(DESCRIPTION, network=generator_spec(name, 3, square(2), 1, None, "auto"))
-    weights = nn.Linear(3, 4).state_dict()
+    description = dataclasses.replace(DESCRIPTION, network=generator_spec(name, 3, square(8), 1, None, "auto"))
+    weights = nn.Linear(3, 64).state_dict()
     path = write(tmp_path, generator_file.to_bytes({f"body.{key}": each for key, each in weights.items()}, description))
     for given_name in ("", "own_artifact_network:Other", "dcgan"):
         with pytest.raises(UserError, match=f"{path}: needs the network {name}; .*--generator={name}"):

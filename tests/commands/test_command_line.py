@@ -119,7 +119,7 @@ def test_other_arguments_are_refused_without_a_positional_setting() -> None:
     [
         ("wgan_dist.train --data=nowhere/", "data=nowhere/: there is no such folder or file"),
         ("wgan_dist.train --resume --run_dir=nope", "run_dir=nope: there is no run to resume: there is no such folder"),
-        ("wgan_dist.train --image_size=48", "image_size=48: the dcgan generator supports 16, 32, 64, 128, 256"),
+        ("wgan_dist.train --resize=fit", "resize=fit: expected one of crop, pad, stretch, none"),
         ("wgan_dist.train --init_from=nope", "init_from=nope: there is no such file or folder"),
         (
             "wgan_dist.train --run_dir=.",

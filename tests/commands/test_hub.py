@@ -20,6 +20,7 @@ from tests.hub_server import hub
 from tests.processes import HANG_SECONDS, REPOSITORY
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.checkpoints.generator_file import EMA_FILE, Description
+from wgan_dist.config.image_size import square
 from wgan_dist.hub import PICTURE, Generator
 from wgan_dist.models.inference import sample_latents
 from wgan_dist.models.registry import NetworkSpec
@@ -61,7 +62,7 @@ def test_a_saved_generator_is_loaded_byte_for_byte(tmp_path: Path) -> None:
     assert (tmp_path / "saved" / EMA_FILE).read_bytes() == path.read_bytes()
     assert same(Generator.from_pretrained(tmp_path / "saved"), generator)
     description = json.loads((tmp_path / "saved" / "config.json").read_text())["description"]
-    assert description == dataclasses.asdict(generator_file.describe(path))
+    assert description == json.loads(json.dumps(dataclasses.asdict(generator_file.describe(path))))
     picture = np.asarray(Image.open(tmp_path / "saved" / PICTURE))
     np.testing.assert_array_equal(picture, enlarged(grid(generator.sample(64))))
 
@@ -199,11 +200,11 @@ def test_a_foreign_config_has_no_effect(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_custom_network_is_imported_if_the_caller_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "own_hub_named.py").write_text(OWN_NETWORK)
     monkeypatch.syspath_prepend(tmp_path)
-    arguments = {"latent_dim": 3, "image_size": 2, "channels": 1, "features": None, "norm": "auto"}
+    arguments = {"latent_dim": 3, "image_size": square(8), "channels": 1, "features": None, "norm": "auto"}
     about = Description(
         NetworkSpec("own_hub_named:Own", arguments), "normal", "ema", 1, 1, 1797, "digits", "", "", "", "0"
     )
-    state = {f"body.{name}": value for name, value in nn.Linear(3, 4).state_dict().items()}
+    state = {f"body.{name}": value for name, value in nn.Linear(3, 64).state_dict().items()}
     content = generator_file.to_bytes(state, about)
     (tmp_path / EMA_FILE).write_bytes(content)
     _snapshot(tmp_path / "cache", "somebody/own", {EMA_FILE: content, "config.json": b"{}"})

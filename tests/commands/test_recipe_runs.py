@@ -20,7 +20,6 @@ from wgan_dist.models.inference import generate
 from wgan_dist.sample import SampleSettings
 from wgan_dist.sampling import sample
 from wgan_dist.train import train
-from wgan_dist.utils.errors import UserError
 
 # From Debian's package dataset-fashion-mnist; without it the embedded digits are the grey images.
 FASHION = Path("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz")
@@ -159,25 +158,3 @@ def test_points_are_the_same_data_whatever_the_seed_of_the_run(tmp_path: Path) -
         train(given | {"max_steps": "1", "sample_every": "0"})
     states = [(tmp_path / seed / "checkpoints/step-00000001/state.json").read_text() for seed in ("0", "9")]
     assert all(open_points("8gaussians").fingerprint in state for state in states)
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        ({"recipe": "mnist_upsample"}, "image_size=64: the upsample generator supports 28, 32"),
-        ({"recipe": "cifar10_resnet", "image_size": "28"}, "image_size=28: the resnet generator supports 32, 64, 128"),
-        ({"recipe": "mnist_mlp", "critic": "upsample"}, "image_size=64: the upsample critic supports 28, 32"),
-    ],
-)
-def test_a_size_that_a_recipes_network_cannot_make_is_refused(
-    flags: dict[str, str], message: str, grey: Path, tmp_path: Path, cache_dir: Path
-) -> None:
-    given = {
-        "data": str(grey),
-        "image_size": "64",
-        "cache_dir": str(cache_dir),
-        "run_dir": str(tmp_path / "run"),
-    } | SHORT
-    with pytest.raises(UserError, match=message):
-        train(given | flags)
-    assert not (tmp_path / "run").exists()

@@ -13,6 +13,7 @@ from wgan_dist import summary
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.checkpoints.generator_file import EMA_FILE, Description
 from wgan_dist.config.fields import from_flags
+from wgan_dist.config.image_size import square
 from wgan_dist.evaluate import EvaluateSettings
 from wgan_dist.evaluate_files import evaluate
 from wgan_dist.hub import Generator
@@ -38,12 +39,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working folder, from which Python can import, with a stranger's run in it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    run_dir = write_run(tmp_path / "RUN", [{"step": 1, "wasserstein": 1.0}], image_size=2, latent_dim=3, **NAMED)
+    run_dir = write_run(
+        tmp_path / "RUN", [{"step": 1, "wasserstein": 1.0}], image_size=square(8), latent_dim=3, **NAMED
+    )
     (run_dir / "evil.py").write_text(OWN_NETWORK)
-    arguments = {"latent_dim": 3, "image_size": 2, "channels": 1, "features": None, "norm": "auto"}
+    arguments = {"latent_dim": 3, "image_size": square(8), "channels": 1, "features": None, "norm": "auto"}
     texts = dict.fromkeys(("data_fingerprint", "description", "license", "package_version"), "")
     about = Description(NetworkSpec(NETWORK, arguments), "normal", "ema", 1, 64, 1797, "digits", **texts)
-    state = {"body.weight": torch.zeros(4, 3), "body.bias": torch.zeros(4)}
+    state = {"body.weight": torch.zeros(64, 3), "body.bias": torch.zeros(64)}
     (run_dir / EMA_FILE).write_bytes(generator_file.to_bytes(state, about))
     return tmp_path
 

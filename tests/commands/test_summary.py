@@ -92,8 +92,8 @@ def test_a_summary_draws_nothing_from_the_global_generator() -> None:
 
 
 def test_a_network_that_does_not_fit_is_refused() -> None:
-    with pytest.raises(UserError, match="image_size=64: the upsample generator supports 28, 32"):
-        print_summary(load_config({"recipe": "mnist_upsample", "image_size": "64"}))
+    with pytest.raises(UserError, match="image_size=256: the sagan generator supports at most"):
+        print_summary(load_config({"recipe": "sagan64", "image_size": "256"}))
 
 
 def test_strided_convolutions_are_counted_as_they_are_computed() -> None:

@@ -13,6 +13,7 @@ from export.sampler import Sampler, grid
 from tests.generators import small_spec, write_generator
 from tests.runs import report_on, write_run
 from wgan_dist.checkpoints import generator_file
+from wgan_dist.config.image_size import square
 from wgan_dist.data.datasets import ImageDataset
 from wgan_dist.data.holdout import split_holdout
 from wgan_dist.reporting.image_files import Picture
@@ -118,14 +119,14 @@ def test_a_stranger_learns_nothing_of_a_folder_that_a_run_names(run: RunData, tm
 def test_a_run_without_a_generator_opens_no_data(tmp_path: Path) -> None:
     (tmp_path / "Pictures").mkdir()
     Image.new("L", (32, 32)).save(tmp_path / "Pictures" / "private.png")
-    run = write_run(tmp_path / "run", data=(str(tmp_path / "Pictures"),), image_size=32)
+    run = write_run(tmp_path / "run", data=(str(tmp_path / "Pictures"),), image_size=square(32))
     report_on([str(run)], out=str(tmp_path / "report.html"), cache_dir=str(tmp_path / "cache"))
     assert not (tmp_path / "cache").exists()
     assert "private" not in (tmp_path / "report.html").read_text()
 
 
 def test_a_generator_that_computes_no_numbers_is_told_on_the_page(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "run", image_size=16)
+    run = write_run(tmp_path / "run", image_size=square(16))
     path = write_generator(tmp_path / "run", small_spec("dcgan"))
     source = generator_file.load(path)
     weights = {name: value * 1e30 if value.dim() > 1 else value for name, value in source.network.state_dict().items()}

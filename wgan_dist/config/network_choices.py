@@ -68,10 +68,7 @@ def check_network(setting: str, name: str, image_size: ImageSize, makes_points: 
         expected = ", ".join([*fitting, "module:Class"])
         raise UserError(f"{setting}={name}: is for {supported}, and the data are {data}; expected {expected}")
     if not makes_points and image_size.height * image_size.width > network.pixels:
-        raise UserError(
-            f"image_size={image_size}: the {name} {setting} supports at most {network.pixels:,} pixels, "
-            f"as many as {network.pixels**0.5:.0f}×{network.pixels**0.5:.0f}"
-        )
+        raise UserError(f"image_size={image_size}: the {name} {setting} supports at most {network.pixels:,} pixels")
     if norm not in (AUTO, *network.norms):
         raise UserError(f"{setting}_norm={norm}: the {name} {setting} supports {', '.join(network.norms)}")
     return network
