@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.exports import export_onnx
+from tests.generators import small_spec, write_generator
 from wgan_dist.config import Config
 from wgan_dist.config.image_size import square
 from wgan_dist.data.datasets import ImageDataset, open_images
@@ -58,6 +59,22 @@ def onnx_file(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("onnx") / "generator.onnx"
     export_onnx({"ckpt": str(run_dir), "out": str(out)})
     return out
+
+
+@pytest.fixture(scope="session")
+def exported_dcgan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ONNX file of a narrow DCGAN, beside its generator file."""
+    path = write_generator(tmp_path_factory.mktemp("dcgan"), small_spec("dcgan"))
+    export_onnx({"ckpt": str(path)})
+    return path.with_suffix(".onnx")
+
+
+@pytest.fixture(scope="session")
+def int8_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The int8 ONNX file of the same DCGAN, beside its generator file."""
+    path = write_generator(tmp_path_factory.mktemp("int8"), small_spec("dcgan"))
+    export_onnx({"ckpt": str(path), "precision": "int8"})
+    return path.with_name("generator_int8.onnx")
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,9 @@
 """The export commands, called with flags as on the command line."""
 
+import functools
 from collections.abc import Mapping
+
+from torch.onnx._internal._lazy_import import onnxscript_apis
 
 from export import bundle_folder, onnx_file, program_file, torchscript_file
 from export.settings import BundleSettings, OnnxSettings, ProgramSettings, TorchScriptSettings, WebSettings
@@ -8,7 +11,14 @@ from export.web import folder
 from wgan_dist.config.fields import from_flags
 
 
+@functools.cache
+def _read_conversions_once() -> None:
+    """Keep the list of torch's conversions to ONNX, which never changes and which every export reads again."""
+    onnxscript_apis.get_torchlib_ops = functools.cache(onnxscript_apis.get_torchlib_ops)
+
+
 def export_onnx(flags: Mapping[str, str]) -> None:
+    _read_conversions_once()
     onnx_file.export_onnx(from_flags(OnnxSettings, flags))
 
 
@@ -21,8 +31,10 @@ def export_program(flags: Mapping[str, str]) -> None:
 
 
 def export_bundle(flags: Mapping[str, str]) -> None:
+    _read_conversions_once()
     bundle_folder.export_bundle(from_flags(BundleSettings, flags))
 
 
 def export_web(flags: Mapping[str, str]) -> None:
+    _read_conversions_once()
     folder.export_web(from_flags(WebSettings, flags))

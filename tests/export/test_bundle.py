@@ -12,7 +12,7 @@ from PIL import Image
 
 from export.output_folder import output_folder
 from export.sampler import Sampler, enlarged, grid
-from tests.exports import export_bundle, export_onnx
+from tests.exports import export_bundle
 from tests.generators import small_spec, write_generator
 from tests.processes import REPOSITORY, run
 from wgan_dist.utils.errors import UserError
@@ -30,24 +30,30 @@ FILES = [
 
 
 @pytest.fixture
-def generator(tmp_path: Path) -> Path:
-    (tmp_path / "source").mkdir()
-    return write_generator(tmp_path / "source", small_spec("dcgan"))
+def generator(exported_dcgan: Path) -> Path:
+    """The generator file that the bundle is made of."""
+    return exported_dcgan.with_suffix(".safetensors")
+
+
+@pytest.fixture(scope="module")
+def original(exported_dcgan: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that is written once; the tests get copies of it."""
+    out = tmp_path_factory.mktemp("app") / "cats"
+    export_bundle({"ckpt": str(exported_dcgan.with_suffix(".safetensors")), "out": str(out)})
+    return out
 
 
 @pytest.fixture
-def bundle(generator: Path, tmp_path: Path) -> Path:
-    export_bundle({"ckpt": str(generator), "out": str(tmp_path / "app" / "cats")})
-    return tmp_path / "app" / "cats"
+def bundle(original: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(original, tmp_path / "app" / "cats"))
 
 
-def test_a_bundle_contains_what_a_program_needs(bundle: Path, generator: Path) -> None:
+def test_a_bundle_contains_what_a_program_needs(bundle: Path, exported_dcgan: Path) -> None:
     assert sorted(path.name for path in bundle.iterdir()) == FILES
     assert (bundle / "sampler.py").read_bytes() == (REPOSITORY / "export" / "sampler.py").read_bytes()
     assert (bundle / "LICENSE.sampler").read_bytes() == (REPOSITORY / "LICENSE").read_bytes()
     assert (bundle / "requirements.txt").read_text() == "numpy>=2\nonnxruntime>=1.22\n"
-    export_onnx({"ckpt": str(generator)})
-    assert (bundle / "generator.onnx").read_bytes() == generator.with_suffix(".onnx").read_bytes()
+    assert (bundle / "generator.onnx").read_bytes() == exported_dcgan.read_bytes()
     with Image.open(bundle / "grid.png") as picture:
         assert (np.asarray(picture) == enlarged(grid(Sampler(bundle / "generator.onnx").sample(64)))).all()
 
@@ -79,17 +85,14 @@ def test_the_model_card_describes_the_run(run_dir: Path, tmp_path: Path) -> None
     assert "grid.png" in card
 
 
-def test_an_onnx_file_gets_no_model_card(generator: Path, tmp_path: Path) -> None:
-    export_onnx({"ckpt": str(generator)})
-    export_bundle({"ckpt": str(generator.with_suffix(".onnx")), "out": str(tmp_path / "bundle")})
+def test_an_onnx_file_gets_no_model_card(exported_dcgan: Path, tmp_path: Path) -> None:
+    export_bundle({"ckpt": str(exported_dcgan), "out": str(tmp_path / "bundle")})
     assert sorted(path.name for path in (tmp_path / "bundle").iterdir()) == sorted(set(FILES) - {"README.md"})
 
 
-def test_a_bundle_can_contain_int8(generator: Path, tmp_path: Path) -> None:
+def test_a_bundle_can_contain_int8(generator: Path, int8_file: Path, tmp_path: Path) -> None:
     export_bundle({"ckpt": str(generator), "out": str(tmp_path / "bundle"), "precision": "int8"})
-    export_onnx({"ckpt": str(generator), "precision": "int8"})
-    graph = generator.with_name("generator_int8.onnx").read_bytes()
-    assert (tmp_path / "bundle" / "generator.onnx").read_bytes() == graph
+    assert (tmp_path / "bundle" / "generator.onnx").read_bytes() == int8_file.read_bytes()
 
 
 def test_only_an_unchanged_bundle_is_replaced(bundle: Path, generator: Path, tmp_path: Path) -> None:

@@ -37,14 +37,6 @@ def optimised(path: Path) -> onnx.ModelProto:
     return onnx.load(path.with_suffix(".optimised"))
 
 
-@pytest.fixture(scope="module")
-def int8_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Export a DCGAN as int8, beside its generator file."""
-    path = write_generator(tmp_path_factory.mktemp("int8"), small_spec("dcgan"))
-    export_onnx({"ckpt": str(path), "precision": "int8", "psnr": "20"})
-    return path.with_name("generator_int8.onnx")
-
-
 def test_all_layers_but_the_first_compute_in_integers(int8_file: Path) -> None:
     found = optimised(int8_file)
     kinds = Counter(node.op_type for node in found.graph.node)

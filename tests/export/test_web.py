@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -11,7 +12,7 @@ import onnx
 import pytest
 
 from export.web import runtime as web_runtime
-from tests.exports import export_onnx, export_web
+from tests.exports import export_web
 from tests.generators import small_spec, write_generator
 from tests.processes import REPOSITORY, run
 from wgan_dist.checkpoints import generator_file
@@ -28,19 +29,13 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def generator(tmp_path: Path) -> Path:
-    (tmp_path / "of").mkdir()
-    return write_generator(tmp_path / "of", small_spec("dcgan"))
-
-
 def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_the_folder_lists_its_files_with_checksums(generator: Path, runtime: Path, tmp_path: Path) -> None:
+def test_the_folder_lists_its_files_with_checksums(exported_dcgan: Path, runtime: Path, tmp_path: Path) -> None:
     page = tmp_path / "a" / "page"
-    export_web({"ckpt": str(generator), "out": str(page), "runtime": str(runtime)})
+    export_web({"ckpt": str(exported_dcgan), "out": str(page), "runtime": str(runtime)})
     subprocess.run(["sha256sum", "-c", "--strict", "SHA256SUMS"], cwd=page, check=True, capture_output=True)
     listed = [line.split("  ")[1] for line in (page / "SHA256SUMS").read_text().splitlines()]
     assert sorted([*listed, "SHA256SUMS"]) == sorted(content(page))
@@ -55,8 +50,8 @@ def test_the_folder_lists_its_files_with_checksums(generator: Path, runtime: Pat
     assert [path.name for path in page.parent.iterdir()] == ["page"]
 
 
-def test_without_webgpu_its_runtime_is_left_out(generator: Path, runtime: Path, tmp_path: Path) -> None:
-    export_web({"ckpt": str(generator), "out": str(tmp_path / "p"), "runtime": str(runtime), "webgpu": "false"})
+def test_without_webgpu_its_runtime_is_left_out(exported_dcgan: Path, runtime: Path, tmp_path: Path) -> None:
+    export_web({"ckpt": str(exported_dcgan), "out": str(tmp_path / "p"), "runtime": str(runtime), "webgpu": "false"})
     assert list(json.loads((tmp_path / "p" / "page.json").read_text())["runtimes"]) == ["wasm"]
     assert [path.name for path in (tmp_path / "p").glob("*.wasm")] == ["ort-wasm-simd-threaded.wasm"]
 
@@ -70,9 +65,9 @@ def with_metadata(path: Path, **texts: str) -> Path:
     return path
 
 
-def test_an_onnx_file_is_copied_and_its_texts_are_escaped(generator: Path, runtime: Path, tmp_path: Path) -> None:
-    graph = generator.with_name("any name.onnx")
-    export_onnx({"ckpt": str(generator), "out": str(graph)})
+def test_an_onnx_file_is_copied_and_its_texts_are_escaped(exported_dcgan: Path, runtime: Path, tmp_path: Path) -> None:
+    graph = tmp_path / "any name.onnx"
+    shutil.copy(exported_dcgan, graph)
     with_metadata(graph, description="cats <b>&", license='"><script>alert(1)</script>', data="{{ 7 * 6 }}")
     export_web({"ckpt": str(graph), "out": str(tmp_path / "p"), "runtime": str(runtime)})
     assert (tmp_path / "p" / "generator.onnx").read_bytes() == graph.read_bytes()
@@ -84,10 +79,9 @@ def test_an_onnx_file_is_copied_and_its_texts_are_escaped(generator: Path, runti
     assert "onnxruntime-web 9.8.7-test" in text
 
 
-def test_only_the_metadata_for_sampling_are_required(generator: Path, runtime: Path, tmp_path: Path) -> None:
-    graph = generator.with_suffix(".onnx")
-    export_onnx({"ckpt": str(generator)})
-    model = onnx.load(graph)
+def test_only_the_metadata_for_sampling_are_required(exported_dcgan: Path, runtime: Path, tmp_path: Path) -> None:
+    graph = tmp_path / "generator.onnx"
+    model = onnx.load(exported_dcgan)
     needed = {f"wgan_dist.{name}" for name in ("latent_dim", "latent_distribution", "image_size", "channels")}
     about = {each.key: each.value for each in model.metadata_props if each.key in needed}
     assert len(about) == len(needed)
@@ -102,8 +96,8 @@ def test_only_the_metadata_for_sampling_are_required(generator: Path, runtime: P
     assert "SHA-256" not in text
 
 
-def test_an_unchanged_page_is_replaced(generator: Path, runtime: Path, tmp_path: Path) -> None:
-    settings = {"ckpt": str(generator), "out": str(tmp_path / "p"), "runtime": str(runtime)}
+def test_an_unchanged_page_is_replaced(exported_dcgan: Path, runtime: Path, tmp_path: Path) -> None:
+    settings = {"ckpt": str(exported_dcgan), "out": str(tmp_path / "p"), "runtime": str(runtime)}
     (tmp_path / "p").mkdir()
     export_web(settings)
     before = content(tmp_path / "p")
@@ -111,13 +105,13 @@ def test_an_unchanged_page_is_replaced(generator: Path, runtime: Path, tmp_path:
     assert len(content(tmp_path / "p")) == len(before) - 3
     export_web(settings)
     assert content(tmp_path / "p") == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["of", "p"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["p"]
 
 
 @pytest.mark.parametrize("change", ["a file more", "a file changed", "a folder more", "not a page", "a file"])
-def test_other_files_are_never_replaced(change: str, generator: Path, runtime: Path, tmp_path: Path) -> None:
+def test_other_files_are_never_replaced(change: str, exported_dcgan: Path, runtime: Path, tmp_path: Path) -> None:
     page = tmp_path / "p"
-    settings = {"ckpt": str(generator), "out": str(page), "runtime": str(runtime)}
+    settings = {"ckpt": str(exported_dcgan), "out": str(page), "runtime": str(runtime)}
     if change == "a file":
         page.write_text("mine")
     elif change == "not a page":
@@ -135,10 +129,10 @@ def test_other_files_are_never_replaced(change: str, generator: Path, runtime: P
     with pytest.raises(UserError, match=r"^out=.*p: exists and would be lost; expected a new name"):
         export_web(settings)
     assert before == (page.read_bytes() if page.is_file() else sorted(page.iterdir()))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["of", "p"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["p"]
 
 
-def test_errors_are_named_and_leave_no_file(generator: Path, runtime: Path, tmp_path: Path) -> None:
+def test_errors_are_named_and_leave_no_file(exported_dcgan: Path, runtime: Path, tmp_path: Path) -> None:
     (tmp_path / "points").mkdir()
     points = write_generator(tmp_path / "points", small_spec("points"), "8gaussians")
     stranger = tmp_path / "stranger.onnx"
@@ -149,9 +143,12 @@ def test_errors_are_named_and_leave_no_file(generator: Path, runtime: Path, tmp_
         ({"ckpt": str(stranger)}, r"^ckpt=.*stranger\.onnx: it is not an ONNX file, or damaged"),
         ({"ckpt": "missing.onnx"}, r"^ckpt=missing\.onnx: expected an existing file or folder"),
         ({"ckpt": ""}, "^ckpt=: expected an existing file or folder"),
-        ({"ckpt": str(generator), "out": ""}, "^out: expected --out="),
-        ({"ckpt": str(generator), "out": "page.html"}, r"^out=page\.html: expected a folder; a name with a suffix"),
-        ({"ckpt": str(generator), "runtime": str(tmp_path)}, r"runtime=.*dist folder.*ort\.wasm\.min\.mjs"),
+        ({"ckpt": str(exported_dcgan), "out": ""}, "^out: expected --out="),
+        (
+            {"ckpt": str(exported_dcgan), "out": "page.html"},
+            r"^out=page\.html: expected a folder; a name with a suffix",
+        ),
+        ({"ckpt": str(exported_dcgan), "runtime": str(tmp_path)}, r"runtime=.*dist folder.*ort\.wasm\.min\.mjs"),
     ):
         with pytest.raises(UserError, match=reason):
             export_web({"out": str(tmp_path / "p"), "runtime": str(runtime)} | given)
@@ -159,9 +156,9 @@ def test_errors_are_named_and_leave_no_file(generator: Path, runtime: Path, tmp_
 
 
 def test_the_npm_package_is_checked_and_its_absence_is_one_line(
-    generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    exported_dcgan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arguments = ["-m", "export.web", f"--ckpt={generator}", "--out=p", "--cache_dir=cache"]
+    arguments = ["-m", "export.web", f"--ckpt={exported_dcgan}", "--out=p", "--cache_dir=cache"]
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / web_runtime.ARCHIVE).write_bytes(b"another package")
     done = run(sys.executable, *arguments, cwd=tmp_path, fails=2)
