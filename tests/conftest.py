@@ -1,5 +1,6 @@
 """One short run, trained once, that the tests of everything behind training read from."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from wgan_dist.train import train
 
 # Idle threads of several processes slow each other many times over, and tiny networks gain nothing from two.
 torch.set_num_threads(1)
+# The same for the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Small enough for seconds, complete enough to have BatchNorm, a penalty and several checkpoints.
 TINY = {

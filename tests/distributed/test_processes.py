@@ -11,8 +11,11 @@ from tests.faults.tiny import assert_same_run
 from tests.processes import ACCELERATE_2, PYTHON, TORCHRUN_2, metrics, run, torchrun
 from wgan_dist.checkpoints.generator_file import RAW_FILE
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS
+from wgan_dist.train import train
 
-STEPS = 10
+STEPS = 6
+# More than one batch of images on each process.
+EVALUATED = {"evaluate_every": "3", "evaluation_images": "140"}
 
 
 def train_with(launcher: tuple[str, ...], settings: dict[str, str], folder: Path, cwd: Path) -> str:
@@ -41,19 +44,17 @@ def train_with(launcher: tuple[str, ...], settings: dict[str, str], folder: Path
     ids=["torchrun", "accelerate", "batchnorm_in_the_critic", "dropout"],
 )
 def test_two_processes_train_the_network_that_one_does(
-    launcher: tuple[str, ...], settings: dict[str, str], tiny: dict[str, str], tmp_path: Path
+    launcher: tuple[str, ...],
+    settings: dict[str, str],
+    tiny: dict[str, str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    every = {
-        "dtype": "float64",
-        "max_steps": str(STEPS),
-        "checkpoint_every": "0",
-        "evaluate_every": "5",
-        "log_every": "1",
-    }
+    every = {"dtype": "float64", "max_steps": str(STEPS), "checkpoint_every": "0", "log_every": "1"} | EVALUATED
     both = tiny | every | settings
-    one = train_with((*PYTHON,), both, tmp_path / "one", tmp_path)
+    train(both | {"run_dir": str(tmp_path / "one")})
+    assert capsys.readouterr().out.startswith("1 process on cpu")
     two = train_with(launcher, both, tmp_path / "two", tmp_path)
-    assert one.startswith("1 process on cpu")
     assert "2 processes on cpu" in two
     assert_same_run(tmp_path / "one", tmp_path / "two")
 
@@ -72,10 +73,11 @@ def test_fifty_steps_end_alike_at_one_two_and_four_processes(
 
 def test_the_number_of_processes_may_change_on_resume(tiny: dict[str, str], tmp_path: Path) -> None:
     """Resume with two, one and four processes; an epoch has three batches, so each part starts within one."""
-    every = tiny | {"dtype": "float64", "batch_size": "512", "n_critic": "2", "log_every": "1", "checkpoint_every": "4"}
-    train_with(PYTHON, every | {"max_steps": "9"}, tmp_path / "straight", tmp_path)
+    short = {"batch_size": "512", "image_size": "16", "n_critic": "2", "log_every": "1", "checkpoint_every": "4"}
+    every = tiny | short | {"dtype": "float64"}
+    train(every | {"max_steps": "9", "run_dir": str(tmp_path / "straight")})
     train_with(TORCHRUN_2, every | {"max_steps": "4"}, tmp_path / "run", tmp_path)
-    train_with(PYTHON, {"resume": "true", "max_steps": "5"}, tmp_path / "run", tmp_path)
+    train({"resume": "true", "max_steps": "5", "run_dir": str(tmp_path / "run")})
     train_with(torchrun(4), {"resume": "true", "max_steps": "9"}, tmp_path / "run", tmp_path)
     assert_same_run(tmp_path / "straight", tmp_path / "run")
 
@@ -97,19 +99,34 @@ def test_compiled_objectives_compute_what_eager_ones_do(
         assert record == pytest.approx(other, rel=tolerance, abs=tolerance)
 
 
-FIT_TWICE = """
+FIT_AGAIN = """
 import json, sys
+from pathlib import Path
 from wgan_dist import fit
+from wgan_dist.utils.errors import UserError
 
+settings = json.loads(sys.argv[1])
+for refused in ({"batch_size": 31}, {"compile": True, "cuda_graphs": True}):
+    try:
+        fit(**settings | refused, run_dir="refused")
+    except UserError as error:
+        print(f"refused {error}", flush=True)
+assert not Path("refused").exists()
 for name in ("first", "second"):
-    run_dir = fit(**json.loads(sys.argv[1]), run_dir=name)
+    run_dir = fit(**settings, run_dir=name)
     print(f"returned {run_dir}", flush=True)
 """
+# CUDA graphs with collectives inside have not run on a GPU.
+REFUSED_IN_TWO = (
+    "batch_size=31: expected a multiple of 2 (2 processes × accumulation 1)",
+    "cuda_graphs=true with 2 processes: expected one process",
+)
 
 
-def test_fit_returns_in_every_process_and_may_be_called_again(tiny: dict[str, str], tmp_path: Path) -> None:
-    (tmp_path / "fit_twice.py").write_text(FIT_TWICE)
-    stdout = run(*TORCHRUN_2, "fit_twice.py", json.dumps(tiny | {"max_steps": "2"}), cwd=tmp_path).stdout
+def test_fit_returns_or_refuses_in_every_process_and_may_be_called_again(tiny: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "fit_again.py").write_text(FIT_AGAIN)
+    stdout = run(*TORCHRUN_2, "fit_again.py", json.dumps(tiny | {"max_steps": "2"}), cwd=tmp_path).stdout
+    assert [stdout.count(f"refused {message}") for message in REFUSED_IN_TWO] == [2, 2]
     assert [stdout.count(f"returned {name}") for name in ("first", "second")] == [2, 2]
     first, second = ((tmp_path / name / "generator.safetensors").read_bytes() for name in ("first", "second"))
     assert first == second
@@ -119,14 +136,6 @@ def test_every_process_ends_on_an_error_of_the_first(tiny: dict[str, str], tmp_p
     flags = [f"--{name}={value}" for name, value in (tiny | {"data": "no/such/folder"}).items()]
     done = run(*TORCHRUN_2, "-m", "wgan_dist.train", *flags, cwd=tmp_path, fails=1)
     assert done.stderr.count("error: data=no/such/folder: there is no such folder") == 1
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_graphs_of_several_processes_are_refused(tiny: dict[str, str], tmp_path: Path) -> None:
-    """CUDA graphs with collectives inside have not run on a GPU."""
-    flags = [f"--{name}={value}" for name, value in (tiny | {"compile": "true", "cuda_graphs": "true"}).items()]
-    done = run(*TORCHRUN_2, "-m", "wgan_dist.train", *flags, cwd=tmp_path, fails=1)
-    assert done.stderr.count("error: cuda_graphs=true with 2 processes: expected one process") == 1
     assert "exitcode  : 2 " in done.stderr
     assert list(tmp_path.iterdir()) == []
 
