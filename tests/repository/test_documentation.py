@@ -41,8 +41,9 @@ PAGES = [
 TEXTS = {page: (REPOSITORY / page).read_text(encoding="utf-8") for page in PAGES}
 BLOCK = re.compile(r"(<!-- dry-run -->\n)?```bash\n(.*?)```", re.DOTALL)
 LINK = re.compile(r"\]\(([^)#:]*)(?:#([^)]+))?\)")
-# Appended to training commands: later flags win, and the documented runs are too long for a test.
-SHORT_RUN = "--max_steps=2 --generator_features=4 --critic_features=4 --threads=1"
+# Appended to commands: later flags win, and the documented runs and measurements are too long for a test.
+SHORT_RUN = "--max_steps=2 --generator_features=4 --critic_features=4 --batch_size=8 --evaluation_images=70 --threads=1"
+SHORT_EVALUATION = "--count=70 --real_count=70"
 README_LINES = 200
 
 
@@ -98,6 +99,8 @@ def test_every_command_works_in_the_readmes_order(clone: Path, cache_dir: Path) 
             words += [*shlex.split(SHORT_RUN), f"--cache_dir={cache_dir}"]
             if "--resume" in command:  # a resumed run keeps its networks, and its length as the command has it
                 words = [word for word in words if "features" not in word and word != "--max_steps=120000"]
+        if "wgan_dist.evaluate" in words:
+            words += shlex.split(SHORT_EVALUATION)
         if words[:2] == ["bash", "launch/demo.sh"]:
             words += [*shlex.split(SHORT_RUN), f"--cache_dir={cache_dir}"]
         run(*words, cwd=clone)

@@ -49,7 +49,7 @@ def weights(run_dir: Path, file: str = RAW_FILE) -> dict[str, torch.Tensor]:
         },
         {"critic_warmup": "true", "batch_size": "8"},
         # Three batches an epoch: the halves meet in the middle of one.
-        {"lr_decay": "linear", "evaluate_every": "2", "batch_size": "512"},
+        {"lr_decay": "linear", "evaluate_every": "2", "evaluation_images": "70", "batch_size": "512"},
         {"workers": "2", "critic_norm": "layer", "penalty": "lp", "weight_histograms": "true", "ema_decay": "0"},
         {"generator": "sagan", "critic": "sagan", "spectral_norm": "both", "penalty": "none"},
         {"generator": "upsample", "critic": "upsample", "penalty": "dragan", "loss": "bce", "reuse_latents": "true"},
@@ -117,6 +117,7 @@ def test_evaluation_logging_and_pictures_do_not_touch_the_weights(
 ) -> None:
     often = {
         "evaluate_every": "1",
+        "evaluation_images": "70",
         "log_every": "1",
         "sample_every": "1",
         "checkpoint_every": "0",
