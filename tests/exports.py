@@ -3,12 +3,19 @@
 import functools
 from collections.abc import Mapping
 
-from torch.onnx._internal._lazy_import import onnxscript_apis
+import onnx
+from torch.onnx._internal._lazy_import import onnxscript_apis  # type: ignore[attr-defined]
 
 from export import bundle_folder, onnx_file, program_file, torchscript_file
 from export.settings import BundleSettings, OnnxSettings, ProgramSettings, TorchScriptSettings, WebSettings
 from export.web import folder
 from wgan_dist.config.fields import from_flags
+
+
+def unsqueezes_of_several_axes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """Return the nodes that some runtimes cannot compute; no exported graph should have any."""
+    sizes = {each.name: onnx.numpy_helper.to_array(each).size for each in model.graph.initializer}
+    return [node for node in model.graph.node if node.op_type == "Unsqueeze" and sizes[node.input[1]] > 1]
 
 
 @functools.cache

@@ -15,7 +15,7 @@ from export import network
 from export.metadata import METADATA_FILE
 from export.parity import BATCH_SIZES, check_difference, compare
 from export.settings import ExportSettings
-from tests.exports import export_onnx, export_torchscript
+from tests.exports import export_onnx, export_torchscript, unsqueezes_of_several_axes
 from tests.generators import small_spec, write_generator
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.models.registry import GENERATORS
@@ -54,8 +54,11 @@ def test_onnx_is_one_file_with_metadata(onnx_file: Path, run_dir: Path) -> None:
     assert str(run_dir) not in str(about)
 
 
-def test_the_same_generator_gives_the_same_file(onnx_file: Path, run_dir: Path, tmp_path: Path) -> None:
+def test_the_same_generator_gives_the_same_file(
+    onnx_file: Path, run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     export_onnx({"ckpt": str(run_dir / generator_file.EMA_FILE), "out": str(tmp_path / "again.onnx")})
+    assert "verdict" not in capsys.readouterr().out  # which files of a lower precision get
     assert (tmp_path / "again.onnx").read_bytes() == onnx_file.read_bytes()
 
 
@@ -216,6 +219,7 @@ def test_every_network_of_the_registry_is_exported_with_its_spectral_norm(name: 
     assert expected.std() > 0.01
     for export, suffix in ((export_onnx, "onnx"), (export_torchscript, "pt")):
         export({"ckpt": str(path), "out": str(tmp_path / f"g.{suffix}")})
+    assert unsqueezes_of_several_axes(onnx.load(tmp_path / "g.onnx")) == []
     script = torch.jit.load(str(tmp_path / "g.pt"))
     np.testing.assert_allclose(onnx_samples(tmp_path / "g.onnx", latents(7)), expected, atol=2e-5)
     np.testing.assert_allclose(script(torch.from_numpy(latents(7))).numpy(), expected, atol=2e-5)

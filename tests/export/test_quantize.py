@@ -16,7 +16,7 @@ from export.parity import check_psnr, verdict
 from export.quantize import TANH_RANGE, to_int8
 from export.sampler import Sampler
 from export.settings import ExportSettings
-from tests.exports import export_onnx
+from tests.exports import export_onnx, unsqueezes_of_several_axes
 from tests.generators import LATENT_DIM, small_spec, write_generator
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.config.image_size import square
@@ -91,6 +91,7 @@ def test_every_image_generator_is_near_the_network_in_every_precision(
     assert {each.key: each.value for each in model.metadata_props}["wgan_dist.precision"] == precision
     heavy = [each.data_type for each in model.graph.initializer if len(each.dims) > 1]
     assert (TensorProto.FLOAT16 if precision == "fp16" else TensorProto.INT8) in heavy
+    assert unsqueezes_of_several_axes(model) == []
 
 
 def test_uint8_images_are_computed_in_integers_too(int8_file: Path, tmp_path: Path) -> None:
@@ -159,16 +160,15 @@ def test_the_verdict_says_whether_the_distribution_is_kept(of_file: float, kept:
 
 
 def test_the_export_ends_in_a_verdict_with_the_size_and_the_command_that_compares(
-    int8_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    exported_dcgan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source, out, plain = int8_file.parent / "generator.safetensors", tmp_path / "my int8.onnx", tmp_path / "plain.onnx"
-    export_onnx({"ckpt": str(source), "out": str(plain)})
-    assert "verdict" not in capsys.readouterr().out
+    source, out = exported_dcgan.with_suffix(".safetensors"), tmp_path / "my int8.onnx"
     export_onnx({"ckpt": str(source), "out": str(out), "precision": "int8", "psnr": "20"})
     first, sentence, command = capsys.readouterr().out.splitlines()
     assert first.startswith(f"{out}: PSNR ")
     assert re.match(r"verdict: .* of 255 levels on average: .*; as a set they ", sentence)
-    assert sentence.endswith(f"; the file has {out.stat().st_size / plain.stat().st_size:.0%} of its size in fp32")
+    size = out.stat().st_size / exported_dcgan.stat().st_size
+    assert sentence.endswith(f"; the file has {size:.0%} of its size in fp32")
     assert command == f"compare their metrics: python -m wgan_dist.evaluate '--ckpt={source},{out}'"
 
 
