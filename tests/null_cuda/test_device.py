@@ -9,17 +9,12 @@ from tests.null_cuda.device import Event, host_waits, launches
 from tests.null_cuda.probes import PROBES
 from tests.null_cuda.run import results
 
-SLOWER = ("compiled",)
-
-
-def _probe(library: Path, *names: str) -> dict[str, Any]:
-    return results(library, "tests.null_cuda.probes", list(names), None, timeout=300)
-
 
 @pytest.fixture(scope="module")
 def found(library: Path) -> dict[str, Any]:
     """What each probe recorded, or its error."""
-    return _probe(library, *(name for name in PROBES if name not in SLOWER))
+    found: dict[str, Any] = results(library, "tests.null_cuda.probes", list(PROBES), None, timeout=300)
+    return found
 
 
 def _events(recorded: list[dict[str, Any]]) -> list[Event]:
@@ -67,7 +62,7 @@ def test_cuda_graphs_are_refused(found: dict[str, Any]) -> None:
     assert "cudaErrorNotSupported" in found["graph"]
 
 
-def test_a_generated_kernel_is_one_launch(library: Path) -> None:
-    events = _events(_probe(library, "compiled")["compiled"])
+def test_a_generated_kernel_is_one_launch(found: dict[str, Any]) -> None:
+    events = _events(found["compiled"])
     assert [event.kind for event in events] == ["kernel"]
     assert events[0].name.startswith("triton_poi_fused_")
