@@ -82,10 +82,10 @@ def parse_number(name: str, text: str) -> int:
 
 def parse_size(text: str) -> tuple[int, int]:
     """Return the height and width that a size such as 64 or 48x96 stands for; raise ValueError for another text."""
-    sides = [parse_number("image_size", side) for side in text.split("x")]
-    if len(sides) > 2:
-        raise ValueError(f"image_size={text}: expected HEIGHTxWIDTH")
-    return sides[0], sides[-1]
+    sides = text.split("x")
+    if len(sides) > 2 or not all(side.isascii() and side.isdecimal() for side in sides):
+        raise ValueError(f"image_size={text}: expected a size, as 48x96")
+    return int(sides[0]), int(sides[-1])
 
 
 def check_distribution(distribution: str) -> str:
