@@ -334,15 +334,14 @@ class Sampler:
 
         The latents and images are allocated at these sizes.
         """
-        bounds = {
-            "latent_dim": MAX_LATENT_DIM,
-            "height": MAX_IMAGE_SIZE,
-            "width": MAX_IMAGE_SIZE,
-            "channels": MAX_CHANNELS,
-        }
-        for name, most in bounds.items():
-            if not 1 <= getattr(self, name) <= most:
-                raise ValueError(f"{name}={getattr(self, name)}, expected 1 to {most:,}")
+        for name, size, most in (
+            ("latent_dim", self.latent_dim, MAX_LATENT_DIM),
+            ("image_size", self.height, MAX_IMAGE_SIZE),
+            ("image_size", self.width, MAX_IMAGE_SIZE),
+            ("channels", self.channels, MAX_CHANNELS),
+        ):
+            if not 1 <= size <= most:
+                raise ValueError(f"{name}={size}, expected 1 to {most:,}")
         inputs = [(value.name, value.type, value.shape[1:]) for value in self._session.get_inputs()]
         outputs = [tuple(value.shape[1:]) for value in self._session.get_outputs()]
         if inputs != [("z", "tensor(float)", [self.latent_dim])] or outputs != [self._sample_shape()]:
