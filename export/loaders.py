@@ -206,6 +206,6 @@ def open_folder(folder: str, background: str, cache_dir: str, seed: int = 0) -> 
         data=images.name,
         data_fingerprint=images.fingerprint,
         shape=images.shape,
-        draw=lambda indices: torch.from_numpy(images.pixels[rows[indices]]),
+        draw=lambda indices: torch.from_numpy(np.asarray(images.values[rows[indices]])),
     )
     return subject, images

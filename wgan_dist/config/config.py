@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass, fields
 from typing import Any
 
-from wgan_dist.config.fields import parse_whole_number, setting
+from wgan_dist.config.fields import parse_float, parse_whole_number, setting
 from wgan_dist.config.image_size import ImageSize, parse_image_size, square
 from wgan_dist.config.metric_choices import BEST_METRICS, full_name, parse_metrics
 
@@ -13,9 +13,10 @@ from wgan_dist.config.metric_choices import BEST_METRICS, full_name, parse_metri
 LOSSES = ("wasserstein", "bce", "hinge")
 PENALTIES = ("gp", "lp", "r1", "dragan", "clip", "none")
 RESIZES = ("crop", "pad", "stretch", "none")
+LEVELS = ("default", "auto", "robust")
 RESUME = ("true", "false", "auto")
 # The greatest sizes, of settings and of generator files. They are allocated as they are asked for.
-MAX_LATENT_DIM, MAX_FEATURES = 1 << 16, 1 << 16
+MAX_LATENT_DIM, MAX_FEATURES, MAX_CHANNELS = 1 << 16, 1 << 16, 1 << 10
 MAX_BATCH, MAX_GRID_IMAGES, MAX_PROCESSES, MAX_EVALUATED = 1 << 20, 1 << 12, 1 << 10, 10**7
 MAX_SECONDS = 10**8
 _UNIT = re.compile(r"\s*(step|epoch)s?$")
@@ -42,6 +43,23 @@ def parse_duration(value: Any) -> int | str:
 def in_steps(duration: int | str, steps_per_epoch: int) -> int:
     """Return a duration as a number of generator steps."""
     return duration if isinstance(duration, int) else int(duration.removesuffix("epoch")) * steps_per_epoch
+
+
+def parse_levels(value: Any) -> str | tuple[float, float]:
+    """Return the name of a choice of levels, or two levels, the lower one first.
+
+    Raises:
+        ValueError: For anything else; the message says what is accepted.
+    """
+    if str(value).lower() in LEVELS:
+        return str(value).lower()
+    try:
+        low, high = (parse_float(part) for part in (value.split(",") if isinstance(value, str) else value))
+    except (ValueError, TypeError):
+        low = high = 0.0
+    if low >= high:
+        raise ValueError(f"{', '.join(LEVELS)}, or two numbers such as 0,4095, the lower one first")
+    return low, high
 
 
 def parse_background(value: Any) -> str:
@@ -104,7 +122,18 @@ class Config:
     resize: str = setting(
         "crop", "How images get this size: crop, pad, stretch, or none to require it.", choices=RESIZES
     )
-    channels: int | None = setting(None, "1 for grey, 3 for RGB, 4 for RGBA; auto follows the data.", choices=(1, 3, 4))
+    channels: int | None = setting(
+        None, "1 for grey, 3 for RGB, 4 for RGBA; auto follows the data.", least=1, below=MAX_CHANNELS + 1
+    )
+    levels: str | tuple[float, float] = setting(
+        "default",
+        "Values that become -1 and 1: LOW,HIGH; auto for each channel's range; robust for its 0.1 and 99.9 % "
+        "quantiles. By default the whole range of integers, and auto for other numbers.",
+        parse=parse_levels,
+    )
+    axes: str = setting("auto", "Order of the axes of arrays.", choices=("auto", "nchw", "nhwc"))
+    channel_names: tuple[str, ...] = operational((), "Names of the channels; stored in the generator.")
+    unit: str = operational("", "Unit of the values, such as K; stored in the generator.")
     background: str = setting("ffffff", "Colour behind transparent pixels.", parse=parse_background)
     flip: bool = setting(False, "Mirror each real image left to right with probability 1/2.")
     skip_bad_images: bool = operational(False, "Skip unreadable images instead of stopping.")

@@ -90,7 +90,8 @@ def parse_whole_number(value: Any) -> int:
     return int(number * factor)
 
 
-def _parse_float(value: Any) -> float:
+def parse_float(value: Any) -> float:
+    """Return a finite number; raise ValueError for anything else."""
     text = str(value).strip()
     if not NUMBER.fullmatch(text) or not math.isfinite(float(text)):
         raise ValueError
@@ -120,7 +121,7 @@ def parse_existing_path(value: Any) -> str:
 PARSERS: dict[Any, tuple[Callable[[Any], Any], str]] = {
     bool: (_parse_bool, "true or false"),
     int: (parse_whole_number, "a whole number"),
-    float: (_parse_float, "a number"),
+    float: (parse_float, "a number"),
     str: (_parse_text, "text"),
 }
 

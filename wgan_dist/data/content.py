@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wgan_dist.data.value_ranges import ValueRanges, choose_levels
+from wgan_dist.utils.levels import FLOAT32, UINT8, UINT16
+
 # The samples that are read at a time, so that memory stays bounded.
 CHUNK = 1024
 Hashes = NDArray[np.uint64]
@@ -19,6 +22,12 @@ EMPTY_SHARE = 0.99
 NOTABLE_SHARE = 0.01
 # The levels of a set are too few if the middle 99 % of its values span less than a tenth of the levels.
 RANGE_SHARE, LEAST_SPAN = 0.99, LEVELS // 10
+# What is said where the levels are too few, by the type of the values.
+ADVICE = {
+    UINT8: "; --levels=auto stretches each channel's range",
+    UINT16: "; they are read as 0 to 65,535, and --levels=auto stretches each channel's range",
+    FLOAT32: "; --levels=robust leaves outliers out of the range",
+}
 
 
 def _content_hash(sample: NDArray[Any]) -> int:
@@ -60,19 +69,22 @@ class ContentSummary:
         tail = (1.0 - RANGE_SHARE) / 2 * counts[-1]
         return int(np.searchsorted(counts, tail, "right")), int(np.searchsorted(counts, counts[-1] - tail))
 
-    def warnings(self) -> list[str]:
-        """Return a line for each thing that makes training on these pictures pointless or biased."""
-        return [*self._level_warnings(), *self._picture_warnings()]
+    def warnings(self, dtype: str = UINT8) -> list[str]:
+        """Return a line for each thing that makes training on these pictures pointless or biased.
 
-    def _level_warnings(self) -> Iterator[str]:
+        `dtype` is the type of their values, of which the levels are 256 steps: of the whole range of integers, and from
+        the least to the greatest of other numbers.
+        """
+        return [*self._level_warnings(ADVICE[dtype]), *self._picture_warnings()]
+
+    def _level_warnings(self, advice: str) -> Iterator[str]:
         colours = self.histogram[:COLOURS]  # a fourth channel is transparency, which may well have one level
         ranges = [self.level_range(channel) for channel in range(len(colours))]
         low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
         if high - low < LEAST_SPAN:
             shade = "black" if high < LEAST_SPAN else "white" if low >= LEVELS - LEAST_SPAN else "of one shade"
             yield (
-                f"99 % of all pixels have levels {low} to {high} of 0 to 255: the pictures are nearly {shade}; "
-                "16-bit pictures are read as 0 to 65,535"
+                f"99 % of all pixels have levels {low} to {high} of 0 to 255: the pictures are nearly {shade}{advice}"
             )
             return
         for channel, counts in enumerate(colours, start=1):
@@ -114,3 +126,22 @@ class ContentCounter:
         """Return what the pictures so far contain."""
         distinct = len(set(self.hashes))
         return ContentSummary(len(self.hashes), self.histogram.tolist(), self.constant, self.nearly_empty, distinct)
+
+
+def _eight_bits(values: NDArray[Any], ranges: ValueRanges) -> NDArray[np.uint8]:
+    """Return values [n, c, h, w] as 256 levels: of the whole range of integers, or of the range of other numbers."""
+    if values.dtype == np.uint8:
+        return values
+    if values.dtype == np.uint16:
+        return (values >> 8).astype(np.uint8)
+    levels = choose_levels("auto", values.dtype.name, ranges)
+    return np.rint((levels.scale(values) + 1.0) * 127.5).astype(np.uint8)
+
+
+def count_content(values: NDArray[Any], ranges: ValueRanges) -> ContentSummary:
+    """Return what the pictures of values [n, c, h, w] contain, seen in 256 levels."""
+    counter = ContentCounter(values.shape[1])
+    for start in range(0, len(values), CHUNK):
+        for picture in _eight_bits(values[start : start + CHUNK], ranges):
+            counter.add(picture)
+    return counter.summary()

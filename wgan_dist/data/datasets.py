@@ -4,6 +4,7 @@ import functools
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +18,30 @@ from wgan_dist.data.sources.paths import cache_folder
 from wgan_dist.data.sources.registry import open_source
 from wgan_dist.data.synthetic import DIMENSIONS, DRAWS, MIXTURES, Mixture
 from wgan_dist.data.transforms import RESIZED
+from wgan_dist.data.value_ranges import choose_levels
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import other_writers
+from wgan_dist.utils.levels import EIGHT_BITS, Levels
 
 POINT_COUNT = 100_000
 # The seed of a set of points, whatever the seed of a run.
 POINT_SEED = 0
+
+
+class ScaledPixels:
+    """Images [n, channels, height, width] as float32 in [−1, 1], computed from their source's values when read."""
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, pixels: Pixels, levels: Levels) -> None:
+        self.pixels, self.levels, self.shape = pixels, levels, pixels.shape
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, rows: Any) -> NDArray[np.float32]:
+        """Return the images of a row number, slice, or array of row numbers."""
+        return self.levels.scale(np.asarray(self.pixels[rows]))
 
 
 @dataclass(frozen=True)
@@ -31,11 +50,12 @@ class ImageDataset:
 
     Attributes:
         name: The names of its sources, joined by +.
-        pixels: uint8 of shape [n, channels, height, width].
-        fingerprint: The SHA-256 of the shape and all pixels.
+        pixels: The values of the source, uint8, uint16 or float32 of shape [n, channels, height, width].
+        fingerprint: The SHA-256 of the shape, of a type other than uint8, and of all values.
         bad: A message for each unreadable image that was left out.
         left_out: The number of files that are no images by their names, by suffix.
         resized: How they were brought to their size, in words.
+        levels: The values that become −1 and 1.
         warnings: A line for each thing that looks wrong about what the images contain, and about their cache.
     """
 
@@ -45,6 +65,7 @@ class ImageDataset:
     bad: tuple[str, ...]
     left_out: dict[str, int] = field(default_factory=dict)
     resized: str = RESIZED[Config.resize]
+    levels: Levels = EIGHT_BITS
     warnings: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -61,9 +82,9 @@ class ImageDataset:
         return content_hashes(self.pixels)
 
     @property
-    def values(self) -> Pixels:
-        """Return the pixels, under the name that both kinds of data sets have."""
-        return self.pixels
+    def values(self) -> Pixels | ScaledPixels:
+        """Return the pixels in 8 bits, of which 0 is −1 and 255 is 1, or images in [−1, 1]."""
+        return self.pixels if self.levels.is_eight_bit else ScaledPixels(self.pixels, self.levels)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -147,7 +168,7 @@ def open_images(
     cache = PixelCache(folder, sources, settings)
     cached = cache.load(progress or (lambda done, total: None))
     check_unreadable(cached.bad, settings.skip_bad_images)
-    if not len(cached.pixels):
+    if cached.ranges is None:
         raise UserError(f"data={','.join(data)}: no readable image")
     return ImageDataset(
         name="+".join(source.name for source in sources),
@@ -156,5 +177,6 @@ def open_images(
         bad=tuple(cached.bad),
         left_out=cached.left_out,
         resized=RESIZED[settings.resize],
-        warnings=(*cached.content.warnings(), *_cache_warnings(folder)),
+        levels=choose_levels(settings.levels, cached.pixels.dtype.name, cached.ranges),
+        warnings=(*cached.content.warnings(cached.pixels.dtype.name), *_cache_warnings(folder)),
     )

@@ -15,14 +15,16 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import Image
 
-from wgan_dist.data.content import ContentCounter, ContentSummary
+from wgan_dist.data.content import ContentCounter, ContentSummary, count_content
 from wgan_dist.data.decoding import ProgressCallback, map_images
 from wgan_dist.data.image_settings import ImageSettings
 from wgan_dist.data.sources.base import BadImageError, ImageListing, Source
 from wgan_dist.data.sources.other_files import add_up
-from wgan_dist.data.transforms import GREY, RGB, natural_channels, to_pixels
+from wgan_dist.data.transforms import GREY, PixelFormat, natural_format, to_values
+from wgan_dist.data.value_ranges import ValueRanges, value_ranges
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import PRIVATE, atomic_file, is_partial, make_folder, write_text
+from wgan_dist.utils.levels import UINT8
 
 # A part of every cache key. Raise it when the transform, the formats or the choice of a source's images change.
 CACHE_VERSION = 4
@@ -30,7 +32,7 @@ BAD_SHOWN = 10
 # Decoding stops at so many unreadable images: the source holds something else.
 BAD_LIMIT = 1000
 
-Pixels = NDArray[np.uint8]
+Pixels = NDArray[Any]
 
 
 def check_unreadable(errors: list[str], skip_bad_images: bool) -> None:
@@ -62,10 +64,11 @@ def _exclusive(lock_file: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class CachedPixels:
-    """The pixels uint8 [n, channels, height, width] of a set, memory-mapped.
+    """The values [n, channels, height, width] of a set in uint8, uint16 or float32, memory-mapped.
 
     Attributes:
-        fingerprint: The SHA-256 of the shape and all pixels.
+        fingerprint: The SHA-256 of the shape, of a type other than uint8, and of all values.
+        ranges: The ranges of the values, None if there is no image.
         content: What the images contain.
         bad: A message for each unreadable image that was left out.
         left_out: The number of files that are no images by their names, by suffix.
@@ -73,6 +76,7 @@ class CachedPixels:
 
     pixels: Pixels
     fingerprint: str
+    ranges: ValueRanges | None
     content: ContentSummary
     bad: list[str]
     left_out: dict[str, int]
@@ -95,24 +99,31 @@ class PixelCache:
         identities = [source.identity for source in self.sources]
         settings = self.settings
         parts = [CACHE_VERSION, identities, str(settings.size), settings.channels, settings.background, settings.resize]
+        parts.append(settings.axes)
         return self.folder / f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}{suffix}"
 
     def load(self, progress: ProgressCallback) -> CachedPixels:
         """Return the cached images. They are decoded unless they are cached; of several processes, one decodes."""
         index = self._read_index() or self._build(progress)
         shape = tuple(index["shape"])
-        is_empty = not shape[0]
-        pixels = np.zeros(shape, np.uint8) if is_empty else np.memmap(self._file(".pixels"), np.uint8, "r", shape=shape)
+        dtype, is_empty = index["dtype"], not shape[0]
+        pixels = np.zeros(shape, dtype) if is_empty else np.memmap(self._file(".pixels"), dtype, "r", shape=shape)
         return CachedPixels(
-            pixels, index["fingerprint"], ContentSummary(**index["content"]), index["bad"], index["left_out"]
+            pixels,
+            index["fingerprint"],
+            None if is_empty else ValueRanges(**index["ranges"]),
+            ContentSummary(**index["content"]),
+            index["bad"],
+            index["left_out"],
         )
 
     def _read_index(self) -> dict[str, Any] | None:
         """Return the index, or None if the cache is missing or incomplete."""
         try:
             index: dict[str, Any] = json.loads(self._file(".json").read_text(encoding="utf-8"))
-            is_complete = self._file(".pixels").stat().st_size == math.prod(index["shape"])
-            parts = {"fingerprint", "content", "bad", "left_out"}
+            size = math.prod(index["shape"]) * np.dtype(index["dtype"]).itemsize
+            is_complete = self._file(".pixels").stat().st_size == size
+            parts = {"fingerprint", "ranges", "content", "bad", "left_out"}
             return index if is_complete and parts <= set(index) else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -130,45 +141,66 @@ class PixelCache:
             return index
 
     def _decode(self, file: Path, progress: ProgressCallback) -> dict[str, Any]:
-        """Write the pixels into `file` and return the index."""
+        """Write the values into `file` and return the index."""
         listings = [source.list_images() for source in self.sources]
-        # Images are decoded as grey until one is not, which usually is the first: a pass over the headers costs more.
-        index = self._write(listings, self.settings.channels, file, progress) or self._write(
-            listings, RGB, file, progress
-        )
-        assert index is not None
-        return index | {"left_out": dict(add_up(listing.left_out for listing in listings))}
+        # Images are decoded in the format of the first one until one needs a wider format, which seldom happens: a pass
+        # over all headers costs more.
+        pixel_format, written = PixelFormat(self.settings.channels or GREY, UINT8), None
+        is_known = False
+        while written is None:
+            found = self._write(listings, pixel_format, is_known, file, progress)
+            if isinstance(found, PixelFormat):
+                pixel_format, is_known = found, True
+            else:
+                written = found
+        left_out = dict(add_up(listing.left_out for listing in listings))
+        return written | self._describe(file, tuple(written["shape"]), pixel_format) | {"left_out": left_out}
+
+    def _describe(self, file: Path, shape: tuple[int, ...], pixel_format: PixelFormat) -> dict[str, Any]:
+        """Return the parts of the index that are computed from all values."""
+        dtype = pixel_format.dtype
+        if not shape[0]:
+            content = ContentCounter(pixel_format.channels).summary()
+            return {"dtype": dtype, "ranges": None, "content": dataclasses.asdict(content)}
+        values = np.memmap(file, dtype, "r", shape=shape)
+        ranges = value_ranges(values)
+        content = count_content(values, ranges)
+        return {"dtype": dtype, "ranges": dataclasses.asdict(ranges), "content": dataclasses.asdict(content)}
 
     def _write(
-        self, listings: list[ImageListing], channels: int | None, file: Path, progress: ProgressCallback
-    ) -> dict[str, Any] | None:
-        """Write the pixels and return the index. If `channels` is None, return None as soon as an image is not grey."""
+        self,
+        listings: list[ImageListing],
+        pixel_format: PixelFormat,
+        is_known: bool,
+        file: Path,
+        progress: ProgressCallback,
+    ) -> dict[str, Any] | PixelFormat:
+        """Write the values and return the index, or the format that holds an image as well which this one does not.
+
+        Unless `is_known`, the format is that of the first image.
+        """
         settings = self.settings
 
-        def convert(image: Image.Image) -> Pixels | None:
-            if channels is None and natural_channels(image) != GREY:
-                return None
-            return to_pixels(image, settings.size, channels or GREY, settings.background, settings.resize)
+        def convert(image: Image.Image | NDArray[Any]) -> NDArray[Any] | PixelFormat:
+            needed = natural_format(image)
+            if settings.channels is not None:
+                needed = PixelFormat(settings.channels, needed.dtype)
+            needed = pixel_format.with_image(needed) if is_known else needed
+            return to_values(image, settings, pixel_format) if needed == pixel_format else needed
 
-        shape = (channels or GREY, *settings.size)
-        sha256, errors = hashlib.sha256(repr(shape).encode()), list[str]()
-        counter = ContentCounter(shape[0])
+        shape, dtype = (pixel_format.channels, *settings.size), pixel_format.dtype
+        kind = shape if dtype == UINT8 else (shape, dtype)
+        sha256, errors, count = hashlib.sha256(repr(kind).encode()), list[str](), 0
         with closing(map_images(listings, convert, progress)) as results, file.open("wb") as output:
-            for pixels in results:
-                if pixels is None:
-                    return None
-                if isinstance(pixels, BadImageError):
-                    errors.append(str(pixels))
+            for values in results:
+                if isinstance(values, PixelFormat):
+                    return values
+                if isinstance(values, BadImageError):
+                    errors.append(str(values))
                     if len(errors) == BAD_LIMIT:
                         check_unreadable(errors, settings.skip_bad_images)
                     continue
-                output.write(pixels.data)
-                sha256.update(pixels.data)
-                counter.add(pixels)
-        content = counter.summary()
-        return {
-            "shape": [content.count, *shape],
-            "fingerprint": sha256.hexdigest(),
-            "content": dataclasses.asdict(content),
-            "bad": errors,
-        }
+                output.write(values.data)
+                sha256.update(values.data)
+                count += 1
+        return {"shape": [count, *shape], "fingerprint": sha256.hexdigest(), "bad": errors}

@@ -70,10 +70,11 @@ class RankSampler(Sampler[Indices]):
 
 
 class _Rows(Dataset[Tensor]):
-    """An array as a data set that is indexed by a whole micro-batch."""
+    """Samples as a data set that is indexed by a whole micro-batch."""
 
-    def __init__(self, values: NDArray[Any]) -> None:
-        self.values = values.view(np.ndarray)  # indexing a memmap takes twice as long
+    def __init__(self, values: Any) -> None:
+        # Indexing a memmap takes twice as long.
+        self.values = values.view(np.ndarray) if isinstance(values, np.ndarray) else values
 
     def __getitem__(self, indices: Indices) -> Tensor:
         return torch.from_numpy(np.asarray(self.values[indices]))
@@ -83,7 +84,7 @@ def _start_worker(worker: int) -> None:
     signals.ignore()
 
 
-def micro_batches(values: NDArray[Any], sampler: RankSampler, workers: int, pin_memory: bool) -> Iterator[Tensor]:
+def micro_batches(values: Any, sampler: RankSampler, workers: int, pin_memory: bool) -> Iterator[Tensor]:
     """Yield the rows of `values` that the sampler chooses, [micro-batch size / ranks, …], without end."""
     loader = DataLoader(
         _Rows(values),
@@ -97,7 +98,7 @@ def micro_batches(values: NDArray[Any], sampler: RankSampler, workers: int, pin_
 
 
 def to_network_inputs(values: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return samples as the critic takes them: pixels in [−1, 1], points unchanged."""
+    """Return samples as the critic takes them: pixels of 8 bits in [−1, 1], others unchanged."""
     return from_uint8(values, dtype) if values.dtype == torch.uint8 else values.to(dtype)
 
 

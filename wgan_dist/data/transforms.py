@@ -1,10 +1,14 @@
-"""The transform of a decoded image of any mode and size to uint8 pixels of the size that the networks take."""
+"""The transform of a picture or array to values of the size and number of channels that the networks take."""
+
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageOps
 
 from wgan_dist.config.image_size import ImageSize
+from wgan_dist.data.image_settings import ImageSettings
+from wgan_dist.utils.levels import DTYPES, FLOAT32, UINT8, UINT16
 
 GREY, RGB, RGBA = 1, 3, 4
 MODES = {GREY: "L", RGB: "RGB", RGBA: "RGBA"}
@@ -20,9 +24,41 @@ MODES_OF_16_BITS = ("I", "I;16", "I;16B", "I;16L")
 GREY_MODES = ("1", "L", "F", "LA", "La", *MODES_OF_16_BITS)
 
 
+class PixelFormat(NamedTuple):
+    """The number of channels of images, and the type of their values."""
+
+    channels: int
+    dtype: str
+
+    def with_image(self, other: "PixelFormat") -> "PixelFormat":
+        """Return the format that holds images of both formats: grey in colour, and 8 bits in 16.
+
+        Raises:
+            ValueError: If there is none.
+        """
+        if self.channels != other.channels and not {self.channels, other.channels} <= {GREY, RGB}:
+            raise ValueError(f"{other.channels} channels, where other images have {self.channels}")
+        if self.dtype != other.dtype and FLOAT32 in (self.dtype, other.dtype):
+            raise ValueError(f"values of {other.dtype}, where other images have {self.dtype}")
+        return PixelFormat(max(self.channels, other.channels), max(self.dtype, other.dtype, key=DTYPES.index))
+
+
 def natural_channels(image: Image.Image) -> int:
     """Return 1 for a grey image and 3 for any other; transparency needs to be asked for."""
     return GREY if image.mode in GREY_MODES else RGB
+
+
+def _keeps_sixteen_bits(image: Image.Image) -> bool:
+    return image.mode in MODES_OF_16_BITS and not image.has_transparency_data
+
+
+def natural_format(image: Image.Image | NDArray[Any]) -> PixelFormat:
+    """Return the format of a picture, or of an array [c, h, w] of one of the supported types."""
+    if isinstance(image, np.ndarray):
+        return PixelFormat(len(image), image.dtype.name)
+    if _keeps_sixteen_bits(image):
+        return PixelFormat(GREY, UINT16)
+    return PixelFormat(natural_channels(image), FLOAT32 if image.mode == "F" else UINT8)
 
 
 def to_eight_bits(image: Image.Image) -> Image.Image:
@@ -83,3 +119,49 @@ def to_pixels(
     image = image.convert(MODES[channels])
     pixels = np.asarray(_resize(image, size, resize, background)).reshape(*size, channels)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _array_of(image: Image.Image) -> NDArray[Any]:
+    """Return the values of a grey picture of 16 bits or of floats, [1, h, w]."""
+    ImageOps.exif_transpose(image, in_place=True)
+    values = np.asarray(image)[None]
+    return values.astype(np.float32) if image.mode == "F" else values.clip(0, 65535).astype(np.uint16)
+
+
+def _resize_array(values: NDArray[Any], size: ImageSize, resize: str) -> NDArray[Any]:
+    """Bring an array [c, h, w] to a size, each channel by itself; a border is 0, and integers are rounded."""
+    if values.shape[1:] == size:
+        return values
+    channels = (Image.fromarray(channel.astype(np.float32)) for channel in values)
+    resized = np.stack([np.asarray(_resize(channel, size, resize, "000000")) for channel in channels])
+    if values.dtype == np.float32:
+        return resized
+    return np.rint(resized).clip(0, np.iinfo(values.dtype).max).astype(values.dtype)
+
+
+def to_values(image: Image.Image | NDArray[Any], settings: ImageSettings, pixel_format: PixelFormat) -> NDArray[Any]:
+    """Convert a picture or an array [c, h, w] to a format and bring it to the size of the settings.
+
+    Pictures of 8 bits are converted as `to_pixels` does; 8 bits become 16 by the factor 257.
+
+    Returns:
+        Values of the format's type, of shape [channels, height, width].
+
+    Raises:
+        ValueError: For a picture in a number of channels that pictures do not have, an array of another number of
+            channels, and, with resize=none, for another size.
+    """
+    channels, dtype = pixel_format
+    if isinstance(image, Image.Image):
+        if natural_format(image).dtype == UINT8:
+            if channels not in MODES:
+                raise ValueError(f"a picture, expected an array of {channels} channels")
+            pixels = to_pixels(image, settings.size, channels, settings.background, settings.resize)
+            return pixels if dtype == UINT8 else pixels.astype(np.uint16) * np.uint16(257)
+        image = _array_of(image)
+    if len(image) != channels and (len(image) != GREY or channels == RGBA):
+        raise ValueError(f"{len(image)} channels, expected {channels}")
+    values = _resize_array(image, settings.size, settings.resize)
+    if values.dtype == np.uint8 and dtype == UINT16:
+        values = values.astype(np.uint16) * np.uint16(257)
+    return np.ascontiguousarray(np.broadcast_to(values, (channels, *settings.size)))

@@ -22,7 +22,7 @@ class CriticWasserstein:
     The gap between the two estimates shows over-fitting of the critic.
     """
 
-    values: NDArray[Any]
+    values: Any
     training: NDArray[np.int64]
     held_out: NDArray[np.int64]
 

@@ -14,6 +14,7 @@ from wgan_dist import distributed
 from wgan_dist.config import Config
 from wgan_dist.data.datasets import Dataset, ImageDataset, PointDataset
 from wgan_dist.data.holdout import Split, choose_rows
+from wgan_dist.data.samplers import to_network_inputs
 from wgan_dist.data.sources.paths import cache_folder
 from wgan_dist.evaluation.critic_wasserstein import NAMES, CriticWasserstein
 from wgan_dist.evaluation.generated_set import Generate, GeneratedSet, Score, batches, generate_set
@@ -35,7 +36,6 @@ from wgan_dist.evaluation.real_against_real import RealValue, image_values, poin
 from wgan_dist.evaluation.real_features import RealFeatures, pixels_of
 from wgan_dist.tracking.metric_names import INCEPTION, METRICS
 from wgan_dist.utils.errors import UserError
-from wgan_dist.utils.images import from_uint8
 
 Rows = NDArray[np.int64]
 Values = dict[str, float]
@@ -123,7 +123,7 @@ class ImageEvaluator:
         part, scored = distributed.rank_slice(self.count), len(self.critic or ())
         extractors = self.metric_set.extractors
         share: GeneratedSet = distributed.run_on_all_ranks(
-            lambda: generate_set(generate, part, self.data.shape, extractors, score, scored)
+            lambda: generate_set(generate, part, self.data.shape, self.data.levels, extractors, score, scored)
         )
         return share.gather()
 
@@ -131,7 +131,7 @@ class ImageEvaluator:
         """Search the nearest neighbours of the first generated images, whose pixels the first process has."""
         shared = distributed.broadcast_from_main(lambda: pixels[:NEIGHBOUR_IMAGES])
         share = shared[distributed.rank_slice(len(shared))].to(self.device)
-        distances = distributed.run_on_all_ranks(lambda: nearest(share, self.data.pixels, self.training).distances)
+        distances = distributed.run_on_all_ranks(lambda: nearest(share, self.data.values, self.training).distances)
         return {"nearest_neighbour": float(distributed.gather(torch.from_numpy(distances)).mean())}
 
     def _pool_features(self) -> dict[str, Tensor]:
@@ -152,7 +152,7 @@ class ImageEvaluator:
         return self._to_floats(pixels_of(self.data, rows))
 
     def _to_floats(self, pixels: Tensor) -> Tensor:
-        return from_uint8(pixels.to(self.device), torch.float32)
+        return to_network_inputs(pixels.to(self.device), torch.float32)
 
     def _pixel_metrics(self, pixels: Tensor) -> Values:
         values = {}

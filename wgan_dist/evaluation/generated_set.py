@@ -7,10 +7,12 @@ import torch
 from torch import Tensor
 
 from wgan_dist import distributed
+from wgan_dist.data.samplers import to_network_inputs
 from wgan_dist.evaluation.extractors import Extractor
 from wgan_dist.evaluation.protocol import PIXEL_IMAGES
 from wgan_dist.utils.errors import UserError
-from wgan_dist.utils.images import to_uint8
+from wgan_dist.utils.images import as_uint8, to_uint8
+from wgan_dist.utils.levels import Levels
 
 BATCH_SIZE = 64
 
@@ -30,7 +32,7 @@ def batches(part: slice) -> Iterator[slice]:
 class GeneratedSet:
     """The properties of generated images that metrics need.
 
-    `pixels` uint8 [p, c, h, w] are the first 1,024 images and `scores` float64 [s] the critic's scores of the first
+    `pixels` [p, c, h, w] are the first 1,024 images, in uint8 for data of 8 bits and else in [−1, 1], and `scores` float64 [s] the critic's scores of the first
     ones; `features` [n, d] are of all, by extractor and layer. `is_finite` [processes] is false where a process has
     generated a value that is not finite.
     """
@@ -47,10 +49,18 @@ class GeneratedSet:
         return GeneratedSet(pixels, features, scores, is_finite)
 
 
+def _in_type_of_data(samples: Tensor, levels: Levels) -> Tensor:
+    """Return images in uint8 or [−1, 1] as they are compared: in uint8 for data of 8 bits, else in [−1, 1]."""
+    if levels.is_eight_bit:
+        return samples if samples.dtype == torch.uint8 else to_uint8(samples.double())
+    return to_network_inputs(samples, torch.float32).clamp(-1.0, 1.0)
+
+
 def generate_set(
     generate: Generate,
     part: slice,
     shape: tuple[int, ...],
+    levels: Levels,
     extractors: Mapping[str, Extractor],
     score: Score | None,
     scored: int,
@@ -60,12 +70,13 @@ def generate_set(
     Raises:
         UserError: For images of another shape than `shape`.
     """
-    pixels, scores = [torch.zeros(0, *shape, dtype=torch.uint8)], [torch.zeros(0).double()]
+    dtype = torch.uint8 if levels.is_eight_bit else torch.float32
+    pixels, scores = [torch.zeros(0, *shape, dtype=dtype)], [torch.zeros(0).double()]
     features: dict[tuple[str, str], list[Tensor]] = {}
     is_finite = True
     for batch in batches(part):
         samples = generate(batch)
-        images = (samples if samples.dtype == torch.uint8 else to_uint8(samples.double())).cpu()
+        images = _in_type_of_data(samples, levels).cpu()
         is_finite = is_finite and bool(torch.isfinite(samples).all())
         if tuple(images.shape[1:]) != shape:
             raise UserError(f"the generated images are {list(images.shape[1:])}, and the real ones are {list(shape)}")
@@ -74,7 +85,7 @@ def generate_set(
         if score is not None and len(to_score):
             scores.append(score(to_score).double().flatten().cpu())
         for name, extractor in extractors.items():
-            for layer, values in extractor.extract(images).items():
+            for layer, values in extractor.extract(as_uint8(images)).items():
                 features.setdefault((name, layer), []).append(values)
     joined = {key: torch.cat(values) for key, values in features.items()}
     return GeneratedSet(torch.cat(pixels), joined, torch.cat(scores), torch.tensor([is_finite]))

@@ -111,7 +111,7 @@ def _pixel_metrics(evaluator: "ImageEvaluator") -> dict[str, Metrics]:
         if not len(others):
             raise UserError("nearest_neighbour: there is no other image")
         pixels = pixels_of(data, pool[rows]).to(evaluator.device)
-        return {"nearest_neighbour": float(nearest(pixels, data.pixels, others).distances.mean())}
+        return {"nearest_neighbour": float(nearest(pixels, data.values, others).distances.mean())}
 
     metrics = {
         "sliced_wasserstein": sliced_wasserstein,

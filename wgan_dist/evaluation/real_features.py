@@ -17,14 +17,15 @@ from wgan_dist.data.datasets import ImageDataset
 from wgan_dist.evaluation.extractors import Extractor
 from wgan_dist.evaluation.generated_set import batches
 from wgan_dist.utils.files import PRIVATE, write_bytes
+from wgan_dist.utils.images import as_uint8
 
 # Part of every key: raise it when images reach an extractor in another way, or when the file's format changes.
-CACHE_VERSION = 3
+CACHE_VERSION = 4
 
 
 def pixels_of(images: ImageDataset, rows: NDArray[np.int64]) -> Tensor:
-    """Return the pixels of some rows, uint8 [n, c, h, w]."""
-    return torch.from_numpy(np.asarray(images.pixels[rows]))
+    """Return some rows [n, c, h, w]: pixels of 8 bits in uint8, others as floats in [−1, 1]."""
+    return torch.from_numpy(np.asarray(images.values[rows]))
 
 
 def _digest(features: Tensor) -> Tensor:
@@ -50,7 +51,7 @@ class RealFeatures:
         """
         rows = hashlib.sha256(self.rows.astype("<i8").tobytes()).hexdigest()
         network = (extractor.sha256, extractor.features, importlib.metadata.version("torch-fidelity"))
-        key = repr((CACHE_VERSION, self.images.fingerprint, rows, *network))
+        key = repr((CACHE_VERSION, self.images.fingerprint, str(self.images.levels), rows, *network))
         return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.features"
 
     def _cached(self, file: Path) -> Tensor | None:
@@ -63,7 +64,9 @@ class RealFeatures:
 
     def _extract_share(self, extractor: Extractor) -> Tensor:
         share = batches(distributed.rank_slice(len(self.rows)))
-        parts = [extractor.extract(pixels_of(self.images, self.rows[batch]))[extractor.features] for batch in share]
+        parts = [
+            extractor.extract(as_uint8(pixels_of(self.images, self.rows[batch])))[extractor.features] for batch in share
+        ]
         return torch.cat(parts) if parts else torch.zeros(0)
 
     def of(self, extractor: Extractor) -> Tensor:

@@ -29,7 +29,7 @@ class RealBatches:
 
     def __init__(
         self,
-        values: NDArray[Any],
+        values: Any,
         order: GlobalBatchOrder,
         rows: NDArray[Any],
         noise: NoiseSource,
@@ -40,7 +40,7 @@ class RealBatches:
         """Read micro-batches of `values`.
 
         Args:
-            values: All samples [n, …], memory-mapped.
+            values: All samples [n, …], as an array or a `ScaledPixels`.
             order: The order in which the global batches take the training samples.
             rows: The rows of `values` that are trained on.
             noise: Draws which images are mirrored, and says how this process's share of a batch is cut.

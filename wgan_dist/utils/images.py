@@ -27,6 +27,11 @@ def to_uint8(images: Tensor) -> Tensor:
     return ((images + 1.0) * 127.5).round().clamp(0.0, 255.0).to(torch.uint8)
 
 
+def as_uint8(images: Tensor) -> Tensor:
+    """Return images in uint8 as they are, and others in [−1, 1] converted to it."""
+    return images if images.dtype == torch.uint8 else to_uint8(images)
+
+
 def from_uint8(pixels: Tensor, dtype: torch.dtype) -> Tensor:
     """Convert uint8 in 0…255 to `dtype` in [−1, 1]."""
     return pixels.to(dtype).div_(127.5).sub_(1.0)

@@ -7,8 +7,10 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
@@ -16,8 +18,6 @@ from wgan_dist.data.sources.jpeg_scans import MAX_SCANS, has_too_many_scans
 from wgan_dist.data.sources.paths import error_line
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
-# The modes of a TIFF whose levels have 32 bits: nothing says which of them are black and white.
-MODES_OF_32_BITS = ("F", "I")
 # The largest image that decodes within a gigabyte, copies included: 64 million pixels of grey or RGB, and half as many
 # of any other mode, which may have transparency or 16 bits.
 PIXEL_LIMIT, OPAQUE_MODES = 1 << 26, ("L", "RGB")
@@ -42,13 +42,13 @@ class ImageListing:
 
     Attributes:
         names: The images' names for messages.
-        open: A function from an image's index to the image, which may not be decoded yet. Call `read_image` instead,
-            which limits the size and unifies the errors.
+        open: A function from an image's index to the picture, which may not be decoded yet, or to an array [c, h, w]
+            in uint8, uint16 or float32. Call `read_image` instead, which limits the size and unifies the errors.
         left_out: The number of files that are no images by their names, by suffix.
     """
 
     names: Sequence[str]
-    open: Callable[[int], Image.Image]
+    open: Callable[[int], Image.Image | NDArray[Any]]
     left_out: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -81,7 +81,17 @@ def _check_scans(file: IO[bytes]) -> None:
         raise BadImageError(f"a JPEG of more than {MAX_SCANS} scans")
 
 
-def read_image(listing: ImageListing, index: int, function: Callable[[Image.Image], Result]) -> Result:
+def _check_picture(image: Image.Image) -> None:
+    limit = PIXEL_LIMIT if image.mode in OPAQUE_MODES else PIXEL_LIMIT // 2
+    if image.width * image.height > limit:
+        raise BadImageError(f"{image.width} x {image.height}: more than {limit:,} pixels")
+    if image.format == "TIFF" and image.mode == "I":
+        raise BadImageError("a TIFF of integers of 32 bits; expected 8 or 16 bits, or floats")
+    if isinstance(image, JpegImageFile) and image.fp is not None:
+        _check_scans(image.fp)
+
+
+def read_image(listing: ImageListing, index: int, function: Callable[[Any], Result]) -> Result:
     """Open the image at `index`, the first one of an animation or of several pages, and return `function(image)`.
 
     Raises:
@@ -89,14 +99,11 @@ def read_image(listing: ImageListing, index: int, function: Callable[[Image.Imag
             for a JPEG of very many scans, which would take minutes.
     """
     try:
-        with listing.open(index) as image:
-            limit = PIXEL_LIMIT if image.mode in OPAQUE_MODES else PIXEL_LIMIT // 2
-            if image.width * image.height > limit:
-                raise BadImageError(f"{image.width} x {image.height}: more than {limit:,} pixels")
-            if image.format == "TIFF" and image.mode in MODES_OF_32_BITS:
-                raise BadImageError("a TIFF with 32 bits for each value; expected 8 or 16")
-            if isinstance(image, JpegImageFile) and image.fp is not None:
-                _check_scans(image.fp)
+        opened = listing.open(index)
+        if isinstance(opened, np.ndarray):
+            return function(opened)
+        with opened as image:
+            _check_picture(image)
             return function(image)
     except UnidentifiedImageError:
         raise BadImageError("not a PNG, JPEG, WebP, BMP, GIF or TIFF image") from None

@@ -29,16 +29,16 @@ def _flat(values: Tensor) -> Tensor:
     return to_network_inputs(values, torch.float32).flatten(1)
 
 
-def _references(values: NDArray[Any], rows: NDArray[np.int64], device: torch.device) -> Tensor:
+def _references(values: Any, rows: NDArray[np.int64], device: torch.device) -> Tensor:
     return _flat(torch.from_numpy(np.asarray(values[rows])).to(device))
 
 
 @torch.no_grad()
-def nearest(samples: Tensor, values: NDArray[Any], rows: NDArray[np.int64] | None = None) -> Neighbours:
+def nearest(samples: Tensor, values: Any, rows: NDArray[np.int64] | None = None) -> Neighbours:
     """Find the nearest of `values` [m, …], or of its `rows`, for each of `samples` [n, …] of the same shape.
 
-    uint8 values are pixels, compared in [−1, 1]; floats, as features, are compared as they are. `values` may be memory
-    mapped: it is read in parts. Indices are rows of `values`; of equal distances the first row counts. The nearest is
+    uint8 values are pixels, compared in [−1, 1]; floats, as features, are compared as they are. `values`, an array or
+    a `ScaledPixels`, may be memory mapped: it is read in parts. Indices are rows of `values`; of equal distances the first row counts. The nearest is
     found in float32, and its distance is computed in float64.
 
     Raises:

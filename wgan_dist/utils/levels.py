@@ -1,0 +1,60 @@
+"""The values of images in their source, and the values in [−1, 1] that networks compute with."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# The types of values, narrowest first, and the greatest value of integers.
+UINT8, UINT16, FLOAT32 = "uint8", "uint16", "float32"
+DTYPES = (UINT8, UINT16, FLOAT32)
+FULL_RANGES = {UINT8: 255.0, UINT16: 65535.0}
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The type of the values in the source of images, and those that become −1 and 1.
+
+    Attributes:
+        dtype: uint8, uint16 or float32.
+        low: The value that becomes −1, one for all channels or one for each.
+        high: The value that becomes 1, above that of `low`.
+    """
+
+    dtype: str
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    @property
+    def is_eight_bit(self) -> bool:
+        """Return whether images are kept in 8 bits, of which 0 is −1 and 255 is 1."""
+        return self == EIGHT_BITS
+
+    def _bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        low, high = (np.array(values).reshape(-1, 1, 1) for values in (self.low, self.high))
+        return low, high
+
+    def scale(self, values: NDArray[Any]) -> NDArray[np.float32]:
+        """Map values [..., c, h, w] of the source to [−1, 1]; values beyond the levels become −1 or 1."""
+        low, high = self._bounds()
+        scaled = (values.astype(np.float64) - low) * (2.0 / (high - low)) - 1.0
+        return scaled.clip(-1.0, 1.0).astype(np.float32)
+
+    def restore(self, images: NDArray[Any]) -> NDArray[Any]:
+        """Map images [..., c, h, w] in [−1, 1] to values of the source's type; integers are rounded to nearest."""
+        low, high = self._bounds()
+        values = low + (images.astype(np.float64).clip(-1.0, 1.0) + 1.0) * ((high - low) / 2.0)
+        return (values if self.dtype == FLOAT32 else np.rint(values)).astype(self.dtype)
+
+    def __str__(self) -> str:
+        pairs = zip(self.low, self.high, strict=True)
+        return f"{self.dtype}, " + "; ".join(f"{low:g} to {high:g}" for low, high in pairs)
+
+
+def full_range(dtype: str) -> Levels:
+    """Return the levels of integers at which the whole range of their type becomes [−1, 1]."""
+    return Levels(dtype, (0.0,), (FULL_RANGES[dtype],))
+
+
+EIGHT_BITS = full_range(UINT8)
