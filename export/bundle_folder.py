@@ -29,7 +29,7 @@ from pathlib import Path
 
 from {SAMPLER.removesuffix(".py")} import Sampler
 
-images = Sampler(Path(__file__).with_name("{ONNX_FILE}")).sample(16, seed=0)  # uint8 [16, height, width, channels]
+images = Sampler(Path(__file__).with_name("{ONNX_FILE}")).sample(16, seed=0)  # [16, height, width, channels]
 print(images.shape, images.dtype)
 '''
 PACKAGES = ("numpy", "onnxruntime")
@@ -60,7 +60,7 @@ def _write_files(settings: BundleSettings, folder: Path, sampler: Sampler) -> No
     write_bytes(folder / "requirements.txt", _requirements().encode())
     write_bytes(folder / LICENCE, _licence())
     with sampler_errors_name_ckpt(settings, folder / ONNX_FILE):
-        images = sampler.sample(GRID_IMAGES, seed=0)
+        images = sampler.values.picture(sampler.sample(GRID_IMAGES, seed=0))
     write_picture(enlarged(grid(images)), folder / GRID)
 
 

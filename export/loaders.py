@@ -12,7 +12,16 @@ from torch import Tensor
 
 from export.metadata import metadata, without_prefix
 from export.program_file import open_program
-from export.sampler import FORMATS, POINT_LAYOUT, Sampler, SamplerError, latents, parse_number, parse_size
+from export.sampler import (
+    FORMATS,
+    POINT_LAYOUT,
+    Sampler,
+    SamplerError,
+    latents,
+    parse_number,
+    parse_size,
+    read_values,
+)
 from export.settings import BF16, FP32
 from export.torchscript_file import open_torchscript
 from wgan_dist.checkpoints import generator_file
@@ -25,6 +34,7 @@ from wgan_dist.data.sources.base import BadImageError, read_image
 from wgan_dist.data.sources.paths import cache_folder
 from wgan_dist.data.sources.registry import open_source
 from wgan_dist.utils.errors import UserError
+from wgan_dist.utils.levels import Levels
 
 QUANTISED_OPERATORS = ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "MatMulInteger")
 # The kinds of weights of this package's files; files of other programs may name others.
@@ -39,7 +49,7 @@ class LoadedSamples:
     """Samples to evaluate, with the description of their source.
 
     `draw(indices)` returns images [n, c, h, w], as uint8 or in [−1, 1], or points [n, 2]; `shape` is that of one
-    sample. What the source does not say is None.
+    sample, and `levels` are the values that images of −1 and 1 stand for. What the source does not say is None.
     """
 
     source: str
@@ -51,6 +61,7 @@ class LoadedSamples:
     data: str
     data_fingerprint: str
     shape: tuple[int, ...]
+    levels: Levels
     draw: Callable[[slice], Tensor]
 
 
@@ -108,7 +119,8 @@ def _open_onnx(path: Path) -> _Generator:
 
     def generate(z: Tensor) -> Tensor:
         try:
-            return _as_nchw(torch.from_numpy(sampler.images(z.numpy())))
+            draw = sampler.images if sampler.values.is_eight_bit else sampler.outputs
+            return _as_nchw(torch.from_numpy(draw(z.numpy())))
         except SamplerError as error:
             raise UserError(f"ckpt={error}") from error
 
@@ -147,6 +159,7 @@ def open_generator(path: Path, own_class: str, count: int, seed: int) -> LoadedS
         z = torch.from_numpy(latents(count, latent_dim, about["latent_distribution"], seed))
         weights, step = about["weights"], parse_number("generator_steps", about["generator_steps"])
         data, fingerprint = about["data"], about["data_fingerprint"]
+        values = read_values(dict(about), channels)
     except (KeyError, ValueError) as error:
         raise UserError(f"ckpt={path}: not a generator of wgan_dist: {error}") from error
     return LoadedSamples(
@@ -159,6 +172,7 @@ def open_generator(path: Path, own_class: str, count: int, seed: int) -> LoadedS
         data=data,
         data_fingerprint=fingerprint,
         shape=(channels,) if about.get("layout") == POINT_LAYOUT else (channels, *size),
+        levels=Levels(values.dtype, values.low, values.high),
         draw=lambda indices: generator.generate(z[indices]),
     )
 
@@ -206,6 +220,7 @@ def open_folder(folder: str, background: str, cache_dir: str, seed: int = 0) -> 
         data=images.name,
         data_fingerprint=images.fingerprint,
         shape=images.shape,
+        levels=images.levels,
         draw=lambda indices: torch.from_numpy(np.asarray(images.values[rows[indices]])),
     )
     return subject, images

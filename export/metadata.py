@@ -1,5 +1,7 @@
 """The metadata of exported files: ONNX, TorchScript and program files carry the same keys and values."""
 
+import json
+
 from wgan_dist.checkpoints.generator_file import Artifact, Description
 
 METADATA_PREFIX = "wgan_dist."
@@ -11,6 +13,19 @@ def _output_format(description: Description, uint8: bool) -> dict[str, str]:
     if description.makes_points:
         return {"value_range": "unbounded", "layout": "nc"}
     return {"value_range": "0,255", "layout": "nhwc"} if uint8 else {"value_range": "-1,1", "layout": "nchw"}
+
+
+def _source_values(description: Description) -> dict[str, str]:
+    """Return what the values of images stand for; the levels of all channels are in JSON, [[low, high], …]."""
+    if description.makes_points:
+        return {}
+    levels = description.levels
+    return {
+        "dtype": levels.dtype,
+        "levels": json.dumps(list(zip(levels.low, levels.high, strict=True))),
+        "channel_names": json.dumps(description.channel_names),
+        "unit": description.unit,
+    }
 
 
 def metadata(source: Artifact, uint8: bool, precision: str) -> dict[str, str]:
@@ -30,6 +45,7 @@ def metadata(source: Artifact, uint8: bool, precision: str) -> dict[str, str]:
         "data_fingerprint": description.data_fingerprint,
         "description": description.description,
         "license": description.license,
+        **_source_values(description),
         "package_version": description.package_version,
         "source_sha256": source.sha256,
     }

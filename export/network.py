@@ -116,6 +116,8 @@ def _without_spectral_norm(network: nn.Module) -> nn.Module:
 def _check_settings(settings: ExportSettings, description: Description) -> None:
     if description.makes_points and settings.uint8:
         raise UserError("uint8=true: this generator makes points; expected false, as uint8 is for images")
+    if settings.uint8 and not description.levels.is_eight_bit:
+        raise UserError(f"uint8=true: this generator makes {description.levels.dtype} values; expected false")
     if description.makes_points and settings.precision != FP32:
         # Points are unbounded, so their peak signal-to-noise ratio is undefined.
         raise UserError(f"precision={settings.precision}: this generator makes points; expected {FP32}")

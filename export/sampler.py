@@ -2,7 +2,7 @@
 
     from export.sampler import Sampler
 
-    images = Sampler("generator.onnx").sample(16, seed=0)  # uint8 [16, height, width, channels]
+    images = Sampler("generator.onnx").sample(16, seed=0)  # [16, height, width, channels], in 8 bits uint8
 
     for batch in Sampler("generator.onnx").stream(10_000):  # in constant memory
         ...
@@ -16,6 +16,7 @@ import contextlib
 import ctypes
 import hashlib
 import io
+import json
 import logging
 import os
 import secrets
@@ -25,6 +26,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +56,7 @@ FORMATS = {
 FILE_DIGITS = 6
 GAP = 2
 # What a file may ask for: its bytes (a file of protobuf has no more), and the sizes of the generator in it.
-MAX_BYTES, MAX_LATENT_DIM, MAX_IMAGE_SIZE, MAX_CHANNELS = 2**31, 2**16, 2**12, 4
+MAX_BYTES, MAX_LATENT_DIM, MAX_IMAGE_SIZE, MAX_CHANNELS = 2**31, 2**16, 2**10, 2**10
 # Generators need none of these operators, which can run without an end.
 CONTROL_FLOW = ("Loop", "If", "Scan", "SequenceMap")
 # The severities from which on onnxruntime logs. It logs names of the file as they are, so that only exceptions tell.
@@ -65,6 +67,10 @@ MIN_WIDTH, MAX_SCALE = 512, 32
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".tga")
 # The greatest width and height that a format holds, or its library writes.
 MAX_SIDE = {".webp": 16_383, ".jpg": 65_500, ".jpeg": 65_500, ".gif": 65_535, ".tga": 65_535}
+# The files that hold the values of images, of any type and number of channels: one array [n, c, h, w].
+ARRAYS = (".npy", ".npz")
+# The types of values, with the greatest value of integers.
+DTYPES = {"uint8": 255.0, "uint16": 65535.0, "float32": np.inf}
 # The colour types of PNG by the number of channels: grey, RGB, RGBA.
 PNG_COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
 
@@ -261,11 +267,150 @@ def _read_metadata(session: Any) -> dict[str, str]:
     return {name.removeprefix(METADATA_PREFIX): stored[name] for name in stored if name.startswith(METADATA_PREFIX)}
 
 
+@dataclass(frozen=True)
+class ImageValues:
+    """The values that images of −1 and 1 stand for.
+
+    Attributes: dtype (uint8, uint16 or float32), low and high (one value, or one for each channel), channel_names (or
+    none), unit.
+    """
+
+    dtype: str = "uint8"
+    low: tuple[float, ...] = (0.0,)
+    high: tuple[float, ...] = (255.0,)
+    channel_names: tuple[str, ...] = ()
+    unit: str = ""
+
+    @property
+    def is_eight_bit(self) -> bool:
+        """True if 0 and 255 of 8 bits become −1 and 1, as in pictures."""
+        return (self.dtype, self.low, self.high) == ("uint8", (0.0,), (255.0,))
+
+    def restore(self, images: NDArray[np.float32]) -> NDArray[Any]:
+        """Return images [n, c, h, w] in [−1, 1] as values [n, h, w, c]; integers are rounded to nearest."""
+        if self.is_eight_bit:
+            return to_uint8(images)
+        low, high = (np.array(levels).reshape(-1, 1, 1) for levels in (self.low, self.high))
+        values = low + (images.astype(np.float64).clip(-1.0, 1.0) + 1.0) * ((high - low) / 2.0)
+        values = values if self.dtype == "float32" else np.rint(values)
+        return np.ascontiguousarray(values.astype(self.dtype).transpose(0, 2, 3, 1))
+
+    def picture(self, values: NDArray[Any]) -> NDArray[np.uint8]:
+        """Return values [n, h, w, c] as pictures uint8 [n, h, w, 1, 3 or 4] that span the levels.
+
+        Of other numbers of channels the first one or three are shown.
+        """
+        count = values.shape[-1]
+        shown = count if count in PNG_COLOUR_TYPES else 1 if count < 3 else 3
+        if self.is_eight_bit:
+            return values[..., :shown]
+        low, high = (np.array(levels) for levels in (self.low, self.high))
+        scaled = (values.astype(np.float64) - low) * (255.0 / (high - low))
+        return np.rint(scaled.clip(0.0, 255.0)).astype(np.uint8)[..., :shown]
+
+
+def read_values(metadata: dict[str, str], channels: int) -> ImageValues:
+    """Return what the metadata say of the values; raise ValueError or KeyError for what no generator has."""
+    if "dtype" not in metadata:
+        return ImageValues()
+    dtype, levels, names = metadata["dtype"], json.loads(metadata["levels"]), json.loads(metadata["channel_names"])
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype={dtype}: expected {', '.join(DTYPES)}")
+    try:
+        low, high = (tuple(map(float, side)) for side in zip(*levels, strict=True))
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        raise ValueError("levels: expected pairs of numbers") from None
+    most = DTYPES[dtype]
+    if len(low) not in (1, channels) or not all(np.isfinite(pair).all() and pair[0] < pair[1] for pair in levels):
+        raise ValueError(f"levels: expected low and high for each of {channels} channels")
+    if dtype != "float32" and not all(0 <= value <= most for value in (*low, *high)):
+        raise ValueError(f"levels: expected 0 to {most:g}")
+    if not isinstance(names, list) or len(names) not in (0, channels):
+        raise ValueError(f"channel_names: expected {channels} names")
+    return ImageValues(dtype, low, high, tuple(map(str, names)), metadata["unit"])
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The samples of a generator in an ONNX file, as its metadata describe them.
+
+    Attributes: latent_dim, latent_distribution, height, width, channels, makes_points, is_uint8 (of the graph's
+    output), values.
+    """
+
+    latent_dim: int
+    latent_distribution: str
+    height: int
+    width: int
+    channels: int
+    makes_points: bool
+    is_uint8: bool
+    values: ImageValues
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """The shape of one sample in the graph's output."""
+        if self.makes_points:
+            return (self.channels,)
+        size = (self.height, self.width)
+        return (*size, self.channels) if self.is_uint8 else (self.channels, *size)
+
+
+def read_contents(metadata: dict[str, str], is_uint8: bool) -> Contents:
+    """Return what the metadata describe; raise KeyError or ValueError if they describe no generator.
+
+    The latents and images are allocated at these sizes, which therefore have bounds.
+    """
+    latent_dim, channels = (parse_number(name, metadata[name]) for name in ("latent_dim", "channels"))
+    height, width = parse_size(metadata["image_size"])
+    for name, size, most in (
+        ("latent_dim", latent_dim, MAX_LATENT_DIM),
+        ("image_size", height, MAX_IMAGE_SIZE),
+        ("image_size", width, MAX_IMAGE_SIZE),
+        ("channels", channels, MAX_CHANNELS),
+    ):
+        if not 1 <= size <= most:
+            raise ValueError(f"{name}={size}, expected 1 to {most:,}")
+    makes_points = metadata.get("layout") == POINT_LAYOUT
+    kind = "points" if makes_points else "uint8" if is_uint8 else "float"
+    for name, expected in FORMATS[kind].items():
+        if metadata.get(name, expected) != expected:
+            raise ValueError(f"{name}={metadata[name]}: expected {expected} for {kind} output")
+    distribution = check_distribution(metadata["latent_distribution"])
+    values = read_values(metadata, channels)
+    return Contents(latent_dim, distribution, height, width, channels, makes_points, is_uint8, values)
+
+
+def _check_graph(session: Any, contents: Contents) -> None:
+    """Raise ValueError unless the inputs and outputs of the graph are those that the metadata describe."""
+    inputs = [(value.name, value.type, value.shape[1:]) for value in session.get_inputs()]
+    outputs = [tuple(value.shape[1:]) for value in session.get_outputs()]
+    if inputs != [("z", "tensor(float)", [contents.latent_dim])] or outputs != [contents.output_shape]:
+        raise ValueError(f"its inputs are {inputs} and its outputs {outputs}")
+    batch = session.get_inputs()[0].shape[0]
+    if isinstance(batch, int):
+        raise ValueError(f"its batch size is fixed at {batch}, expected a free one")
+
+
+def _start(path: Path, options: Any, provider: str, may_change: bool) -> tuple[Any, str]:
+    """Return a session and the provider that it runs on; raise SamplerError if there is none."""
+    if not os.path.isfile(path):  # noqa: PTH113 a Path raises for a long name
+        raise SamplerError(f"{path}: there is no such file")
+    session = _open_session(path, options, provider)
+    if session is None and may_change:
+        logger.warning("%s could not be started; using %s", provider, PROVIDERS["cpu"])
+        provider = PROVIDERS["cpu"]
+        session = _open_session(path, options, provider)
+    if session is None:
+        raise SamplerError(f"provider={provider}: onnxruntime could not start it; see its message above")
+    return session, provider
+
+
 class Sampler:
     """A generator in an ONNX file written by `python -m export.onnx`, ready to sample images.
 
-    Attributes: path, latent_dim, latent_distribution, height, width, channels, makes_points, provider, batch_size (0
-    until it is chosen), metadata (the metadata of the file, as text).
+    Attributes: path, latent_dim, latent_distribution, height, width, channels, values (what images of −1 and 1 stand
+    for), makes_points, provider, batch_size (0 until it is chosen), metadata (the metadata of the file, as text).
     """
 
     def __init__(
@@ -287,68 +432,18 @@ class Sampler:
         self._run_options = onnxruntime.RunOptions()
         self._run_options.log_severity_level = FATAL
         self.path = Path(path)
-        self.provider = _choose_provider(provider)
-        self._session = self._open(self.path, options, may_change=provider == "auto")
-        self._is_uint8: bool = self._session.get_outputs()[0].type == "tensor(uint8)"
+        self._session, self.provider = _start(self.path, options, _choose_provider(provider), provider == "auto")
         try:
             self.metadata = _read_metadata(self._session)
-            self.latent_dim, self.channels = (
-                parse_number(name, self.metadata[name]) for name in ("latent_dim", "channels")
-            )
-            self.height, self.width = parse_size(self.metadata["image_size"])
-            self.latent_distribution = check_distribution(self.metadata["latent_distribution"])
-            self.makes_points = self.metadata.get("layout") == POINT_LAYOUT
-            self._check_format()
-            self._check_graph()
-        except (KeyError, ValueError) as error:
+            contents = read_contents(self.metadata, self._session.get_outputs()[0].type == "tensor(uint8)")
+            _check_graph(self._session, contents)
+        except (KeyError, ValueError, RecursionError) as error:
             raise SamplerError(f"{path}: not a generator written by export.onnx: {printable(error)}") from error
+        self._contents = contents
+        self.latent_dim, self.latent_distribution = contents.latent_dim, contents.latent_distribution
+        self.height, self.width, self.channels = contents.height, contents.width, contents.channels
+        self.makes_points, self.values = contents.makes_points, contents.values
         logger.info("%s on %s", printable(path), self.provider)
-
-    def _open(self, path: Path, options: Any, may_change: bool) -> Any:
-        if not os.path.isfile(path):  # noqa: PTH113 a Path raises for a long name
-            raise SamplerError(f"{path}: there is no such file")
-        session = _open_session(path, options, self.provider)
-        if session is None and may_change:
-            logger.warning("%s could not be started; using %s", self.provider, PROVIDERS["cpu"])
-            self.provider = PROVIDERS["cpu"]
-            session = _open_session(path, options, self.provider)
-        if session is None:
-            raise SamplerError(f"provider={self.provider}: onnxruntime could not start it; see its message above")
-        return session
-
-    def _sample_shape(self) -> tuple[int, ...]:
-        if self.makes_points:
-            return (self.channels,)
-        size = (self.height, self.width)
-        return (*size, self.channels) if self._is_uint8 else (self.channels, *size)
-
-    def _check_format(self) -> None:
-        """Raise ValueError if the metadata, where they say so, describe other samples than the output's type."""
-        kind = "points" if self.makes_points else "uint8" if self._is_uint8 else "float"
-        for name, expected in FORMATS[kind].items():
-            if self.metadata.get(name, expected) != expected:
-                raise ValueError(f"{name}={self.metadata[name]}: expected {expected} for {kind} output")
-
-    def _check_graph(self) -> None:
-        """Raise ValueError unless the sizes are moderate, and the inputs and outputs those that the metadata describe.
-
-        The latents and images are allocated at these sizes.
-        """
-        for name, size, most in (
-            ("latent_dim", self.latent_dim, MAX_LATENT_DIM),
-            ("image_size", self.height, MAX_IMAGE_SIZE),
-            ("image_size", self.width, MAX_IMAGE_SIZE),
-            ("channels", self.channels, MAX_CHANNELS),
-        ):
-            if not 1 <= size <= most:
-                raise ValueError(f"{name}={size}, expected 1 to {most:,}")
-        inputs = [(value.name, value.type, value.shape[1:]) for value in self._session.get_inputs()]
-        outputs = [tuple(value.shape[1:]) for value in self._session.get_outputs()]
-        if inputs != [("z", "tensor(float)", [self.latent_dim])] or outputs != [self._sample_shape()]:
-            raise ValueError(f"its inputs are {inputs} and its outputs {outputs}")
-        batch = self._session.get_inputs()[0].shape[0]
-        if isinstance(batch, int):
-            raise ValueError(f"its batch size is fixed at {batch}, expected a free one")
 
     def latents(self, count: int, seed: int = 0, start: int = 0) -> NDArray[np.float32]:
         """Return latent vectors z float32 [count, latent_dim] of a seed from number `start` on."""
@@ -369,9 +464,10 @@ class Sampler:
         output: NDArray[Any] = binding.copy_outputs_to_cpu()[0]
         return output
 
-    def images(self, z: NDArray[np.float32]) -> NDArray[Any]:
-        """Return the images uint8 [n, h, w, c], or points float32 [n, 2], of latents z [n, latent_dim], in one batch.
+    def outputs(self, z: NDArray[np.float32]) -> NDArray[Any]:
+        """Return the outputs of the graph for latents z [n, latent_dim], in one batch.
 
+        They are images float32 [n, c, h, w] in [−1, 1], of a file with --uint8 images uint8 [n, h, w, c], or points.
         Raises SamplerError for z of another shape, if the computation fails, or if it gives values that are not finite.
         """
         if z.ndim != 2 or z.shape[1] != self.latent_dim:
@@ -380,12 +476,20 @@ class Sampler:
             output = self._run(np.ascontiguousarray(z, np.float32))
         except Exception as error:  # onnxruntime's own exceptions have no public common base
             raise SamplerError(f"{self.path}: onnxruntime cannot compute it: {printable(error)}") from error
-        expected = (len(z), *self._sample_shape())
+        expected = (len(z), *self._contents.output_shape)
         if output.shape != expected:
             raise SamplerError(f"{self.path}: its output has shape {list(output.shape)}: expected {list(expected)}")
         if not np.isfinite(output).all():
             raise SamplerError(f"{self.path}: its samples have values that are not finite")
-        return output if self._is_uint8 or self.makes_points else to_uint8(output)
+        return output
+
+    def images(self, z: NDArray[np.float32]) -> NDArray[Any]:
+        """Return the images [n, h, w, c] of latents z [n, latent_dim] in the values of the data that were trained on.
+
+        They are uint8, uint16 or float32, as `values` says; points are float32 [n, 2]. Raises as `outputs` does.
+        """
+        output = self.outputs(z)
+        return output if self._contents.is_uint8 or self.makes_points else self.values.restore(output)
 
     def _next_batch_size(self) -> int:
         with self._lock:
@@ -401,7 +505,7 @@ class Sampler:
                 self.batch_size = min(self._timings)[1]
 
     def stream(self, count: int, seed: int = 0) -> Iterator[NDArray[Any]]:
-        """Yield `count` images in batches, uint8 [k, h, w, c], or points float32 [k, 2].
+        """Yield `count` images in batches [k, h, w, c], or points float32 [k, 2].
 
         The images are those of `sample`; the memory does not grow with their number. Raises SamplerError for a count
         below 1 or a seed below 0.
@@ -420,7 +524,7 @@ class Sampler:
             start += size
 
     def sample(self, count: int, seed: int = 0) -> NDArray[Any]:
-        """Return `count` images uint8 [count, h, w, c], or points float32 [count, 2] from a generator of points.
+        """Return `count` images [count, h, w, c], or points float32 [count, 2] from a generator of points.
 
         A seed always gives the same images, and the first k of them for any count, up to rounding: onnxruntime may
         round differently in batches of another size, which changes a value by at most one level of 255. Raises
@@ -428,7 +532,7 @@ class Sampler:
         """
         shape = (self.channels,) if self.makes_points else (self.height, self.width, self.channels)
         try:
-            samples = np.empty((max(0, count), *shape), np.float32 if self.makes_points else np.uint8)
+            samples = np.empty((max(0, count), *shape), np.float32 if self.makes_points else self.values.dtype)
         except (MemoryError, ValueError) as error:
             raise SamplerError(f"count={count}: too many for the memory: {error}") from error
         start = 0
@@ -479,12 +583,14 @@ def _atomic_file(path: Path) -> Iterator[Path]:
         raise SamplerError(f"out={path}: cannot be written: {error.strerror or error}") from error
 
 
-def png(picture: NDArray[np.uint8]) -> bytes:
-    """Return an image uint8 [h, w, c] with 1, 3 or 4 channels as a PNG file."""
+def png(picture: NDArray[Any]) -> bytes:
+    """Return an image uint8 or uint16 [h, w, c] with 1, 3 or 4 channels as a PNG file."""
     height, width, channels = picture.shape
-    rows = np.zeros((height, 1 + width * channels), np.uint8)  # each row begins with its filter, 0 for none
-    rows[:, 1:] = picture.reshape(height, -1)
-    header = struct.pack(">IIBBBBB", width, height, 8, PNG_COLOUR_TYPES[channels], 0, 0, 0)
+    content = picture.astype(picture.dtype.newbyteorder(">")).reshape(height, -1).view(np.uint8)
+    rows = np.zeros((height, 1 + content.shape[1]), np.uint8)  # each row begins with its filter, 0 for none
+    rows[:, 1:] = content
+    bits = 8 * picture.dtype.itemsize
+    header = struct.pack(">IIBBBBB", width, height, bits, PNG_COLOUR_TYPES[channels], 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes())), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
@@ -492,7 +598,7 @@ def png(picture: NDArray[np.uint8]) -> bytes:
     )
 
 
-def _encoded(picture: NDArray[np.uint8], suffix: str) -> bytes:
+def _encoded(picture: NDArray[Any], suffix: str) -> bytes:
     if suffix == ".png":
         return png(picture)
     try:
@@ -505,7 +611,7 @@ def _encoded(picture: NDArray[np.uint8], suffix: str) -> bytes:
     return content.getvalue()
 
 
-def check_picture_size(picture: NDArray[np.uint8], path: Path) -> None:
+def check_picture_size(picture: NDArray[Any], path: Path) -> None:
     """Raise SamplerError if an image [h, w, c] has more rows or columns than the format of the file holds."""
     height, width, _ = picture.shape
     suffix = path.suffix.lower()
@@ -515,8 +621,8 @@ def check_picture_size(picture: NDArray[np.uint8], path: Path) -> None:
         raise SamplerError(f"out={path}: {size}; {suffix} files have at most {most:,} on a side, .png files more")
 
 
-def write_picture(picture: NDArray[np.uint8], path: Path) -> None:
-    """Write one image uint8 [h, w, c] to a file whose suffix is one of PICTURES, atomically.
+def write_picture(picture: NDArray[Any], path: Path) -> None:
+    """Write one image uint8 [h, w, c], as PNG also uint16, to a file whose suffix is one of PICTURES, atomically.
 
     Raises SamplerError if it is too large for the format or cannot be written, or if Pillow is missing for another
     format than PNG.
@@ -532,14 +638,14 @@ def _is_folder(out: str) -> bool:
 
 
 def check_out(out: str, makes_points: bool) -> None:
-    """Raise SamplerError unless `out` names a .csv file for points, and for images a picture or a folder."""
+    """Raise SamplerError unless `out` names a .csv file for points, and for images a picture, array or folder."""
     suffix = Path(out).suffix.lower()
     if makes_points and (_is_folder(out) or suffix != ".csv"):
         raise SamplerError(f"out={out}: this generator makes points; expected a file ending in .csv")
-    if not makes_points and not _is_folder(out) and suffix not in PICTURES:
+    if not makes_points and not _is_folder(out) and suffix not in (*PICTURES, *ARRAYS):
         raise SamplerError(
-            f"out={out}: this generator makes images; expected a file ending in {', '.join(PICTURES)}, or a folder: "
-            "one that exists, or a name ending in /"
+            f"out={out}: this generator makes images; expected a file ending in {', '.join((*PICTURES, *ARRAYS))}, "
+            "or a folder: one that exists, or a name ending in /"
         )
 
 
@@ -552,23 +658,46 @@ def write_points(points: NDArray[np.float32], out: str) -> Path:
     return path
 
 
-def write_images(images: NDArray[np.uint8], out: str, scale: int = 0) -> Iterator[Path]:
-    """Write a grid if `out` names a picture, or a file per image into the folder `out`; yield the paths.
+def _write_array(values: NDArray[Any], path: Path) -> None:
+    """Write images [n, h, w, c] as one array [n, c, h, w], or one image [h, w, c] as [c, h, w]."""
+    array = np.ascontiguousarray(np.moveaxis(values, -1, -3))
+    with _atomic_file(path) as partial, partial.open("wb") as file:
+        np.savez(file, images=array) if path.suffix.lower() == ".npz" else np.save(file, array)
 
-    A grid is enlarged as `enlarged` does it; the images of a folder never are. Raises SamplerError if `scale` asks for
-    that, and as `check_out` and `write_picture` do.
+
+def _write_single(image: NDArray[Any], stem: Path) -> Path:
+    """Write one image [h, w, c] as PNG if it can hold its values, else as an array; return the path."""
+    if image.dtype == np.float32 or image.shape[-1] not in PNG_COLOUR_TYPES:
+        path = stem.with_suffix(".npy")
+        _write_array(image, path)
+    else:
+        path = stem.with_suffix(".png")
+        write_picture(image, path)
+    return path
+
+
+def write_images(images: NDArray[Any], out: str, scale: int = 0, values: ImageValues | None = None) -> Iterator[Path]:
+    """Write images [n, h, w, c] in the values that `values` describes, by default in 8 bits; yield the paths.
+
+    If `out` names an array, it holds their values; if it names a folder, a file per image does: PNG for integers in 1,
+    3 or 4 channels, else .npy. If `out` names a picture, it is a grid in 8 bits, enlarged as `enlarged` does it; others
+    are never enlarged. Raises SamplerError if `scale` asks for that, and as `check_out` and `write_picture` do.
     """
     check_out(out, makes_points=False)
-    if not _is_folder(out):
-        write_picture(enlarged(grid(images), scale), Path(out))
+    is_array = Path(out).suffix.lower() in ARRAYS and not _is_folder(out)
+    if not _is_folder(out) and not is_array:
+        write_picture(enlarged(grid((values or ImageValues()).picture(images)), scale), Path(out))
         yield Path(out)
         return
     if scale > 1:
-        raise SamplerError(f"scale={scale}: enlarges a grid; expected 1 for the single images of the folder {out}")
+        what = f"the values in {out}" if is_array else f"the single images of the folder {out}"
+        raise SamplerError(f"scale={scale}: enlarges a grid; expected 1 for {what}")
+    if is_array:
+        _write_array(images, Path(out))
+        yield Path(out)
+        return
     for number, image in enumerate(images):
-        path = Path(out) / f"{number:0{FILE_DIGITS}d}.png"
-        write_picture(image, path)
-        yield path
+        yield _write_single(image, Path(out) / f"{number:0{FILE_DIGITS}d}")
 
 
 def _number(text: str) -> int:
@@ -590,7 +719,8 @@ def _scale(text: str) -> int:
 def output_text(written: list[Path], out: str) -> str:
     """Return in words where the images are, and how many of an earlier call are in the same folder."""
     place = str(written[0]) if len(written) == 1 else out
-    numbered = (path for path in Path(out).glob("*.png") if path.stem.isdecimal() and len(path.stem) >= FILE_DIGITS)
+    files = (*Path(out).glob("*.png"), *Path(out).glob("*.npy"))
+    numbered = (path for path in files if path.stem.isdecimal() and len(path.stem) >= FILE_DIGITS)
     earlier = sorted(set(numbered).difference(written)) if _is_folder(out) else []
     if not earlier:
         return place
@@ -609,7 +739,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--out",
         default="grid.png",
-        help="picture of a grid, folder (existing, or ending in /) for single images, .csv for points",
+        help="picture of a grid; .npy or .npz for values; folder (existing, or ending in /) for single images; "
+        ".csv for points",
     )
     parser.add_argument(
         "--scale",
@@ -633,7 +764,7 @@ def main() -> None:
                 raise SamplerError(f"scale={arguments.scale}: expected a generator of images, not of points")
             written = [write_points(samples, arguments.out)]
         else:
-            written = list(write_images(samples, arguments.out, arguments.scale))
+            written = list(write_images(samples, arguments.out, arguments.scale, sampler.values))
     except SamplerError as error:
         print(f"error: {printable(error)}", file=sys.stderr)
         sys.exit(2)

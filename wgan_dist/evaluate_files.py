@@ -16,6 +16,7 @@ from wgan_dist.data.datasets import Dataset, ImageDataset, open_images, open_poi
 from wgan_dist.data.holdout import Split, split_holdout
 from wgan_dist.data.image_settings import image_settings
 from wgan_dist.data.synthetic import DRAWS, are_points
+from wgan_dist.data.transforms import GREY
 from wgan_dist.evaluate import DEFAULT_COUNT, EvaluateSettings
 from wgan_dist.evaluation.evaluator import ImageEvaluator, make_evaluator
 from wgan_dist.evaluation.results import Result, make_result, table, with_earlier_metrics
@@ -53,10 +54,15 @@ def _make_config(settings: EvaluateSettings, run: Path | None, trained_on: str) 
 
 
 def _open(config: Config, samples: LoadedSamples, channels: int | None, download: bool) -> ImageDataset:
-    """Open the real images of a run's settings at the size of the samples."""
+    """Open real images at the size of the samples; the values of −1 and 1 are those of the samples."""
     size = ImageSize(*samples.shape[1:])
     settings = dataclasses.replace(image_settings(config), size=size, channels=channels)
-    return open_images(config.data, settings, config.cache_dir, download=download)
+    images = open_images(config.data, settings, config.cache_dir, download=download)
+    dtype = images.pixels.dtype.name
+    if dtype != samples.levels.dtype:
+        expected = f"expected {samples.levels.dtype}, as {samples.source} makes them"
+        raise UserError(f"data={','.join(config.data)}: its values are {dtype}; {expected}")
+    return dataclasses.replace(images, levels=samples.levels)
 
 
 def _open_own_data(config: Config, samples: LoadedSamples) -> Dataset:
@@ -103,8 +109,11 @@ def _open_data(settings: EvaluateSettings, config: Config, samples: LoadedSample
 
 def _with_channels(samples: LoadedSamples, data: Dataset) -> LoadedSamples:
     """Return grey samples in three equal channels if the real images are in colour."""
-    if samples.shape[0] >= data.shape[0]:
+    if samples.shape[0] == data.shape[0]:
         return samples
+    if samples.shape[0] != GREY:
+        found = f"{samples.shape[0]} channels, expected {data.shape[0]}, as {data.name} has"
+        raise UserError(f"{samples.source}: {found}")
     channels = data.shape[0]
     note(f"{samples.source}: grey samples are compared with colour images of {data.name} in {channels} channels")
     draw = samples.draw
@@ -126,7 +135,7 @@ def _measure(settings: EvaluateSettings, config: Config, samples: LoadedSamples,
     asked = settings.real_count or settings.count or 0
     if isinstance(evaluator, ImageEvaluator) and evaluator.real_count < asked:
         note(f"{data.name} has {evaluator.real_count:,} images to compare with, fewer than the {asked:,} asked for")
-    about = {name: value for name, value in vars(samples).items() if name not in ("shape", "draw")}
+    about = {name: value for name, value in vars(samples).items() if name not in ("shape", "levels", "draw")}
     return make_result(about, evaluator.measure(samples.draw), evaluator)
 
 

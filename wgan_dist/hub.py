@@ -9,7 +9,7 @@ from huggingface_hub import ModelCard, ModelHubMixin, hf_hub_download
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from export.sampler import enlarged, grid, write_picture
+from export.sampler import ImageValues, enlarged, grid, write_picture
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.checkpoints.generator_file import EMA_FILE, Description
 from wgan_dist.checkpoints.safetensors_io import copy_to_host
@@ -72,7 +72,7 @@ class Generator(nn.Module, ModelHubMixin, library_name=LIBRARY):
 
     @property
     def channels(self) -> int:
-        """The number of channels: 1 (grey), 3 (RGB) or 4 (RGBA); 2 for points."""
+        """The number of channels, such as 1 (grey), 3 (RGB) or 4 (RGBA); 2 for points."""
         return self.description.channels
 
     @property
@@ -86,7 +86,9 @@ class Generator(nn.Module, ModelHubMixin, library_name=LIBRARY):
         return samples
 
     def sample(self, count: int, seed: int = 0) -> NDArray[Any]:
-        """Return images, uint8 [count, height, width, channels], or points, float32 [count, 2].
+        """Return images [count, height, width, channels] in the values of the training data, or points [count, 2].
+
+        Images are uint8, uint16 or float32 as the data are, and points float32.
 
         The same seed gives the same samples, whatever the count, and the same as `export.sampler` up to rounding. They
         are computed on the device of this module, in float32 and evaluation mode; the module itself is not changed.
@@ -97,7 +99,7 @@ class Generator(nn.Module, ModelHubMixin, library_name=LIBRARY):
         if seed < 0:
             raise UserError(f"seed={seed}: expected at least 0")
         z = sample_latents(count, self.latent_dim, self.latent_distribution, seed)
-        return generate(copy.deepcopy(self.network).eval(), z)
+        return generate(copy.deepcopy(self.network).eval(), z, self.description.levels)
 
     @classmethod
     def from_pretrained(
@@ -148,7 +150,9 @@ class Generator(nn.Module, ModelHubMixin, library_name=LIBRARY):
         """Write the generator file, the samples and the model card; `ModelHubMixin` calls this."""
         write_bytes(save_directory / EMA_FILE, self._to_bytes())
         if not self.makes_points:
-            write_picture(enlarged(grid(self.sample(PICTURE_IMAGES))), save_directory / PICTURE)
+            z = sample_latents(PICTURE_IMAGES, self.latent_dim, self.latent_distribution, 0)
+            images = ImageValues().picture(generate(copy.deepcopy(self.network).eval(), z))
+            write_picture(enlarged(grid(images)), save_directory / PICTURE)
         save_card(save_directory, str(self.generate_model_card()))
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from wgan_dist.config import command_line
 from wgan_dist.config.fields import setting
-from wgan_dist.config.output_paths import PICTURES, check_file, check_file_or_folder
+from wgan_dist.config.output_paths import ARRAYS, PICTURES, check_file, check_file_or_folder
 from wgan_dist.utils.errors import UserError
 
 USAGE = """
@@ -30,7 +30,10 @@ class SampleSettings:
         None, "Number of samples; auto is 64, or 8 per row of --truncation.", least=1, group="Draw samples"
     )
     seed: int = setting(0, "Seed of the samples; the same seed gives the same ones.", least=0)
-    out: str = setting("grid.png", "Picture of a grid, or folder of image files; for points a picture or .csv.")
+    out: str = setting(
+        "grid.png",
+        "Picture of a grid, .npy or .npz of the values, or folder of image files; for points a picture or .csv.",
+    )
     scale: int | None = setting(
         None, "Whole factor that enlarges a picture; auto makes it at least 512 pixels wide.", least=1, below=33
     )
@@ -53,7 +56,7 @@ class SampleSettings:
         if self.truncation:
             check_file(self.out, *PICTURES)
         else:
-            check_file_or_folder(self.out, *PICTURES, *(() if self.interpolate else (".csv",)))
+            check_file_or_folder(self.out, *PICTURES, *(() if self.interpolate else (*ARRAYS, ".csv")))
 
 
 if __name__ == "__main__":

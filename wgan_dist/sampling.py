@@ -8,6 +8,7 @@ from PIL import Image
 from torch import nn
 
 from export.sampler import (
+    ImageValues,
     SamplerError,
     check_out,
     check_picture_size,
@@ -75,7 +76,7 @@ def truncation_rows(
     Normal latent vectors of a smaller standard deviation give more typical and less varied images, as the reduced
     temperature of Kingma and Dhariwal 2018 does.
     """
-    images = [grid(generate(network, np.float32(scale) * z), columns=len(z)) for scale in scales]
+    images = [grid(ImageValues().picture(generate(network, np.float32(scale) * z)), columns=len(z)) for scale in scales]
     rows = [
         labelled(_to_pillow(enlarged(row, enlargement)), f"z × {scale:g}")
         for row, scale in zip(images, scales, strict=True)
@@ -100,14 +101,20 @@ def _write_points(points: NDArray[np.float32], data: str, out: str) -> str:
     return out
 
 
+def _pictures(generator: Artifact, z: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return the images of latents as pictures uint8 [n, h, w, 1, 3 or 4]."""
+    return ImageValues().picture(generate(generator.network, z))
+
+
 def _write_interpolation(generator: Artifact, settings: SampleSettings) -> str:
     if generator.description.makes_points:
         raise UserError(f"interpolate={show(settings.interpolate)}: expected a generator of images, not of points")
     z = interpolation_path(generator.description, settings.interpolate, settings.frames)
-    images = generate(generator.network, z)
     scale = settings.scale or 0
     if is_folder(settings.out):
-        return output_text(list(write_images(images, settings.out, scale)), settings.out)
+        values = generate(generator.network, z, generator.description.levels)
+        return output_text(list(write_images(values, settings.out, scale)), settings.out)
+    images = _pictures(generator, z)
     strip = Path(settings.out)
     animation = strip if strip.suffix.lower() == ".gif" else strip.with_suffix(".gif")
     frames = [enlarged(image, scale) for image in images]
@@ -142,12 +149,14 @@ def _write_samples(generator: Artifact, settings: SampleSettings) -> str:
         check_file(settings.out, ".csv", *PICTURES)
     else:
         check_out(settings.out, makes_points)
-    samples = generate(generator.network, _latents(generator, count, settings.seed))
+    levels = generator.description.levels
+    samples = generate(generator.network, _latents(generator, count, settings.seed), levels)
     if makes_points:
         if settings.scale:
             raise UserError(f"scale={settings.scale}: expected a generator of images, not of points")
         return f"{count} points: {_write_points(samples, generator.description.data, settings.out)}"
-    written = list(write_images(samples, settings.out, settings.scale or 0))
+    values = ImageValues(levels.dtype, levels.low, levels.high)
+    written = list(write_images(samples, settings.out, settings.scale or 0, values))
     return f"{count} images: {output_text(written, settings.out)}"
 
 

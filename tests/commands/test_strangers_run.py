@@ -44,8 +44,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     (run_dir / "evil.py").write_text(OWN_NETWORK)
     arguments = {"latent_dim": 3, "image_size": square(8), "channels": 1, "features": None, "norm": "auto"}
-    texts = dict.fromkeys(("data_fingerprint", "description", "license", "package_version"), "")
-    about = Description(NetworkSpec(NETWORK, arguments), "normal", "ema", 1, 64, 1797, "digits", **texts)
+    about = Description(NetworkSpec(NETWORK, arguments), "normal", "ema", 1, 64, 1797, "digits", "", "", "", "")
     state = {"body.weight": torch.zeros(64, 3), "body.bias": torch.zeros(64)}
     (run_dir / EMA_FILE).write_bytes(generator_file.to_bytes(state, about))
     return tmp_path

@@ -15,13 +15,15 @@ from wgan_dist.checkpoints.checkpoint_folders import checkpoint_folders
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS, checkpoint_position, no_checkpoint_yet
 from wgan_dist.checkpoints.train_state import MAX_COUNT
 from wgan_dist.config import is_run
-from wgan_dist.config.config import MAX_FEATURES, MAX_LATENT_DIM
+from wgan_dist.config.config import MAX_CHANNELS, MAX_FEATURES, MAX_LATENT_DIM
 from wgan_dist.config.image_size import ImageSize, parse_image_size
 from wgan_dist.config.network_choices import is_own_class
 from wgan_dist.config.programs import flag_to_trust
 from wgan_dist.models.registry import POINT_SIZE, NetworkSpec, build_generator, generator_spec
+from wgan_dist.utils.console import is_utf8
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import MAX_WEIGHT_BYTES, read_file
+from wgan_dist.utils.levels import EIGHT_BITS, Levels
 
 FORMAT_VERSION = 1
 EMA_FILE, RAW_FILE = "generator.safetensors", "generator_raw.safetensors"
@@ -30,7 +32,8 @@ METADATA_KEY = "wgan_dist"
 # `features` may be null for a custom network. A size is a list of height and width.
 ARGUMENT_TYPES = {"latent_dim": int, "image_size": list, "channels": int, "features": int, "norm": str}
 DESCRIPTION_TYPES = dict.fromkeys(
-    ("latent_distribution", "weights", "data", "data_fingerprint", "description", "license", "package_version"), str
+    ("latent_distribution", "weights", "data", "data_fingerprint", "description", "license", "package_version", "unit"),
+    str,
 ) | dict.fromkeys(("steps", "seen_images", "training_examples"), int)
 # The values that are accepted of those of the description that decide what is computed or shown.
 DESCRIPTION_CHOICES: dict[str, tuple[Any, ...]] = {
@@ -41,7 +44,7 @@ IMAGE_RANGE = [-1.0, 1.0]
 # The bytes before the weights; a hundred tensors take some ten thousand.
 MAX_HEADER_BYTES = 1 << 23
 # The greatest sizes, which are those of the settings: a small file must not make readers allocate gigabytes.
-MAX_SIZES = {"latent_dim": MAX_LATENT_DIM, "channels": 4, "features": MAX_FEATURES}
+MAX_SIZES = {"latent_dim": MAX_LATENT_DIM, "channels": MAX_CHANNELS, "features": MAX_FEATURES}
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,8 @@ class Description:
 
     `seen_images` counts the real examples that the critic has seen, each as often as it was drawn, and
     `training_examples` the different ones that they were drawn from. `data` is the name of the training data and
-    `data_fingerprint` the SHA-256 of their values.
+    `data_fingerprint` the SHA-256 of their values. `levels` are the values of the source that images of −1 and 1 stand
+    for, in `unit`.
     """
 
     network: NetworkSpec
@@ -64,6 +68,9 @@ class Description:
     description: str
     license: str
     package_version: str
+    levels: Levels = EIGHT_BITS
+    channel_names: tuple[str, ...] = ()
+    unit: str = ""
 
     @property
     def latent_dim(self) -> int:
@@ -191,6 +198,19 @@ def _read_spec(values: dict[str, Any]) -> NetworkSpec:
     return dataclasses.replace(spec, arguments=spec.arguments | {"image_size": size})
 
 
+def _read_levels(values: dict[str, Any], channels: int) -> Levels:
+    """Return levels; raise TypeError or ValueError for ones that no data have."""
+    levels = Levels(values["dtype"], tuple(map(float, values["low"])), tuple(map(float, values["high"])))
+    levels.check(channels)
+    return levels
+
+
+def _read_channel_names(names: list[str], channels: int) -> tuple[str, ...]:
+    if len(names) not in (0, channels) or not all(isinstance(name, str) and is_utf8(name) for name in names):
+        raise ValueError(f"channel_names={names}: expected a text for each of {channels} channels")
+    return tuple(names)
+
+
 def _read_description(path: Path, about: dict[str, Any]) -> Description:
     if about["format_version"] > FORMAT_VERSION:
         raise UserError(
@@ -200,7 +220,13 @@ def _read_description(path: Path, about: dict[str, Any]) -> Description:
     try:
         values = {field.name: about[field.name] for field in dataclasses.fields(Description)}
         _check_types(values)
-        description = Description(**values | {"network": _read_spec(values["network"])})
+        network = _read_spec(values["network"])
+        channels = network.arguments["channels"]
+        of_images = {
+            "levels": _read_levels(values["levels"], channels),
+            "channel_names": _read_channel_names(values["channel_names"], channels),
+        }
+        description = Description(**values | {"network": network} | of_images)
         _check_choices(description, about)
         return description
     except (KeyError, TypeError, AttributeError, ValueError) as error:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from wgan_dist.utils.errors import UserError
 
-# The pictures that sampling writes. The sampler of exported files, which stands alone, has a list of its own.
+# The pictures and arrays that sampling writes. The sampler of exported files, which stands alone, has lists of its own.
+ARRAYS = (".npy", ".npz")
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".tga")
 
 

@@ -69,13 +69,14 @@ class ContentSummary:
         tail = (1.0 - RANGE_SHARE) / 2 * counts[-1]
         return int(np.searchsorted(counts, tail, "right")), int(np.searchsorted(counts, counts[-1] - tail))
 
-    def warnings(self, dtype: str = UINT8) -> list[str]:
+    def warnings(self, dtype: str = UINT8, levels_are_chosen: bool = False) -> list[str]:
         """Return a line for each thing that makes training on these pictures pointless or biased.
 
         `dtype` is the type of their values, of which the levels are 256 steps: of the whole range of integers, and from
-        the least to the greatest of other numbers.
+        the least to the greatest of other numbers. Nothing is said of levels that the user has chosen.
         """
-        return [*self._level_warnings(ADVICE[dtype]), *self._picture_warnings()]
+        of_levels = [] if levels_are_chosen else self._level_warnings(ADVICE[dtype])
+        return [*of_levels, *self._picture_warnings()]
 
     def _level_warnings(self, advice: str) -> Iterator[str]:
         colours = self.histogram[:COLOURS]  # a fourth channel is transparency, which may well have one level

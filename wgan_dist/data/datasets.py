@@ -170,6 +170,7 @@ def open_images(
     check_unreadable(cached.bad, settings.skip_bad_images)
     if cached.ranges is None:
         raise UserError(f"data={','.join(data)}: no readable image")
+    dtype = cached.pixels.dtype.name
     return ImageDataset(
         name="+".join(source.name for source in sources),
         pixels=cached.pixels,
@@ -177,6 +178,6 @@ def open_images(
         bad=tuple(cached.bad),
         left_out=cached.left_out,
         resized=RESIZED[settings.resize],
-        levels=choose_levels(settings.levels, cached.pixels.dtype.name, cached.ranges),
-        warnings=(*cached.content.warnings(cached.pixels.dtype.name), *_cache_warnings(folder)),
+        levels=choose_levels(settings.levels, dtype, cached.ranges),
+        warnings=(*cached.content.warnings(dtype, settings.levels != "default"), *_cache_warnings(folder)),
     )

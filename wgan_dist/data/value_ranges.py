@@ -36,6 +36,13 @@ def value_ranges(values: NDArray[Any]) -> ValueRanges:
     return ValueRanges(*(tuple(map(float, each)) for each in (low, high, *robust)))
 
 
+def _distinct(low: float, high: float, dtype: str) -> tuple[float, float]:
+    """Return two levels, a distance of 1 apart if they are equal."""
+    if low < high:
+        return low, high
+    return (low - 1.0, low) if low == FULL_RANGES.get(dtype) else (low, low + 1.0)
+
+
 def choose_levels(chosen: str | tuple[float, float], dtype: str, ranges: ValueRanges) -> Levels:
     """Return the levels that a value of --levels stands for.
 
@@ -54,5 +61,5 @@ def choose_levels(chosen: str | tuple[float, float], dtype: str, ranges: ValueRa
             raise UserError(
                 f"levels={chosen[0]:g},{chosen[1]:g}: expected levels from 0 to {most:g} for {dtype} values"
             )
-    pairs = [(least, greatest if greatest > least else least + 1.0) for least, greatest in zip(low, high, strict=True)]
+    pairs = [_distinct(*pair, dtype) for pair in zip(low, high, strict=True)]
     return Levels(dtype, *(tuple(side) for side in zip(*pairs, strict=True)))

@@ -32,9 +32,9 @@ def batches(part: slice) -> Iterator[slice]:
 class GeneratedSet:
     """The properties of generated images that metrics need.
 
-    `pixels` [p, c, h, w] are the first 1,024 images, in uint8 for data of 8 bits and else in [−1, 1], and `scores` float64 [s] the critic's scores of the first
-    ones; `features` [n, d] are of all, by extractor and layer. `is_finite` [processes] is false where a process has
-    generated a value that is not finite.
+    `pixels` [p, c, h, w] are the first 1,024 images, in uint8 for data of 8 bits and else in [−1, 1]. `scores` float64
+    [s] are the critic's scores of the first ones; `features` [n, d] are of all, by extractor and layer. `is_finite`
+    [processes] is false where a process has generated a value that is not finite.
     """
 
     pixels: Tensor

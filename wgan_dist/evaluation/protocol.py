@@ -54,7 +54,7 @@ def image_protocol(evaluator: "ImageEvaluator", name: str) -> str:
     """Return how many images of which set a metric compares, their size, and the network that compares them."""
     generated, real = compared_images(evaluator, name)
     channels, height, width = evaluator.data.shape
-    size = f"{height}×{width} {CHANNEL_NAMES[channels]}"
+    size = f"{height}×{width} {CHANNEL_NAMES.get(channels, f'{channels} channels')}"
     if METRICS[name].of == CRITIC:
         return _critic_protocol(generated, real)
     source = f"{_real_samples(evaluator)}; {evaluator.data.resized}"

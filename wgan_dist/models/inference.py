@@ -10,6 +10,7 @@ from torch import nn
 from wgan_dist.utils import rng
 from wgan_dist.utils.finite import is_finite
 from wgan_dist.utils.images import to_uint8
+from wgan_dist.utils.levels import EIGHT_BITS, Levels
 
 LATENT_STREAM = "sample.z"
 BATCH_SIZE = 64
@@ -24,10 +25,11 @@ def sample_latents(count: int, latent_dim: int, distribution: str, seed: int) ->
 
 
 @torch.no_grad()
-def generate(network: nn.Module, z: NDArray[np.float32]) -> NDArray[Any]:
+def generate(network: nn.Module, z: NDArray[np.float32], levels: Levels = EIGHT_BITS) -> NDArray[Any]:
     """Return the samples of latent vectors z [n, latent_dim].
 
-    Images are uint8 [n, height, width, channels], points float32 [n, 2]. The network computes in float32, to which
+    Images are [n, height, width, channels] in the values that `levels` stand for, by default uint8 as pictures show
+    them; points are float32 [n, 2]. The network computes in float32, to which
     this function converts it in place, in batches on its own device. Raises FloatingPointError if the network
     computes values that are not finite.
     """
@@ -36,5 +38,8 @@ def generate(network: nn.Module, z: NDArray[np.float32]) -> NDArray[Any]:
     batches = [network(part.to(device)) for part in torch.from_numpy(z).split(BATCH_SIZE)]
     if not all(map(is_finite, batches)):
         raise FloatingPointError("its samples have values that are not finite")
-    samples = torch.cat([to_uint8(batch).permute(0, 2, 3, 1) if batch.dim() == 4 else batch for batch in batches])
-    return np.ascontiguousarray(samples.cpu().numpy())
+    samples = torch.cat(batches)
+    if samples.dim() != 4:
+        return samples.cpu().numpy()
+    values = to_uint8(samples).cpu().numpy() if levels.is_eight_bit else levels.restore(samples.cpu().numpy())
+    return np.ascontiguousarray(values.transpose(0, 2, 3, 1))

@@ -22,7 +22,7 @@ from wgan_dist.reporting.image_files import Picture, to_png
 from wgan_dist.reporting.run_data import RunData
 from wgan_dist.utils.console import note
 from wgan_dist.utils.errors import UserError
-from wgan_dist.utils.images import enlarged, grid, plot_points, to_image
+from wgan_dist.utils.images import as_uint8, enlarged, grid, plot_points, to_image
 
 # The number of points in a drawing of the plane. The number of images in a grid is an option of the report.
 POINTS = 1000
@@ -119,8 +119,9 @@ def nearest_images(
     generated = _draw(generator, count, seed)
     images = open_training_images(run, generator, cache_dir)
     rows = split_holdout(images, run.config.holdout).training
-    found = nearest(torch.from_numpy(generated.transpose(0, 3, 1, 2)), images.pixels, rows)
-    real = np.stack([images.pixels[index] for index in found.indices]).transpose(0, 2, 3, 1)
+    found = nearest(torch.from_numpy(generated.transpose(0, 3, 1, 2)), images.values, rows)
+    pixels = as_uint8(torch.from_numpy(np.stack([images.values[index] for index in found.indices])))
+    real = pixels.permute(0, 2, 3, 1).numpy()
     alt = f"Above, {count} images by {run.name}; below each, the training image nearest to it"
     picture = Picture(f"{folder}/neighbours.png", _grid_png(np.concatenate([generated, real]), columns=count), alt)
     return NearestImages(picture, found.distances, len(rows))

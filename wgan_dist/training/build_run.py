@@ -31,6 +31,7 @@ from wgan_dist.training.schedule import Schedule, make_schedule
 from wgan_dist.training.steps import GAN
 from wgan_dist.utils import rng
 from wgan_dist.utils.errors import UserError
+from wgan_dist.utils.levels import EIGHT_BITS
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,9 @@ class TrainingRun:
             description=config.description,
             license=config.license,
             package_version=__version__,
+            levels=EIGHT_BITS if isinstance(self.data, PointDataset) else self.data.levels,
+            channel_names=config.channel_names,
+            unit=config.unit,
         )
 
     def snapshot(self, state: TrainState) -> Snapshot:

@@ -74,6 +74,12 @@ def _check_same_data(data: ImageDataset) -> None:
             )
 
 
+def check_channel_names(names: tuple[str, ...], channels: int) -> None:
+    """Check that each channel has a name, if there are names."""
+    if names and len(names) != channels:
+        raise UserError(f"channel_names={','.join(names)}: expected {channels} names, one for each channel")
+
+
 def _start_processes(config: Config) -> tuple[Config, Accelerator]:
     """Join the processes, set the device up and print what it is; return the settings with the precision decided."""
     accelerator = distributed.start(config.threads, config.timeout)
@@ -110,8 +116,11 @@ def _prepare(config: Config, lock: RunLock) -> TrainingRun:
     samples = "points"
     if isinstance(data, ImageDataset):
         samples, config = "images", dataclasses.replace(config, channels=data.channels)
+        check_channel_names(config.channel_names, data.channels)
     check_together(config)
     print_main(f"{len(data):,} {samples} of {data.name}; {changed_settings(config)}")
+    if isinstance(data, ImageDataset) and not data.levels.is_eight_bit:
+        print_main(f"values of -1 and 1: {data.levels}{config.unit and f' ({config.unit})'}")
     if isinstance(data, ImageDataset) and data.left_out:
         print_main(f"left out {left_out_line(data.left_out)}")
     run = build_run(config, accelerator, data)

@@ -37,12 +37,19 @@ def from_uint8(pixels: Tensor, dtype: torch.dtype) -> Tensor:
     return pixels.to(dtype).div_(127.5).sub_(1.0)
 
 
+def shown_channels(channels: int) -> int:
+    """Return how many channels of an image a picture shows: the first one or three, or four as RGBA."""
+    return channels if channels in (1, 3, 4) else 1 if channels < 3 else 3
+
+
 def grid(images: Tensor, columns: int = 0) -> Tensor:
     """Arrange images [n, c, h, w] in [−1, 1] in one picture uint8 [3, height, width], roughly square without `columns`.
 
-    RGBA images give [4, height, width]. Two dark pixels surround each image, as in torchvision's make_grid, whose
-    import costs 200 MB of memory. NaN is shown as grey.
+    RGBA images give [4, height, width], and of other numbers of channels the first one or three are shown. Two dark
+    pixels surround each image, as in torchvision's make_grid, whose import costs 200 MB of memory. NaN is shown as
+    grey.
     """
+    images = images[:, : shown_channels(images.shape[1])]
     count, channels, height, width = images.shape
     channels = max(3, channels)
     columns = columns or round(count**0.5)

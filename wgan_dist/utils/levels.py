@@ -1,5 +1,6 @@
 """The values of images in their source, and the values in [−1, 1] that networks compute with."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,18 @@ class Levels:
     def is_eight_bit(self) -> bool:
         """Return whether images are kept in 8 bits, of which 0 is −1 and 255 is 1."""
         return self == EIGHT_BITS
+
+    def check(self, channels: int) -> None:
+        """Raise ValueError unless the levels are those of a supported type, in so many channels."""
+        counts = {len(self.low), len(self.high)}
+        values = (*self.low, *self.high)
+        if self.dtype not in DTYPES or counts not in ({1}, {channels}) or not all(map(math.isfinite, values)):
+            raise ValueError(f"levels={self.dtype}: expected {', '.join(DTYPES)} and finite numbers for each channel")
+        if any(low >= high for low, high in zip(self.low, self.high, strict=True)):
+            raise ValueError(f"levels={self}: expected the lower one first")
+        most = FULL_RANGES.get(self.dtype)
+        if most is not None and not all(0 <= value <= most for value in values):
+            raise ValueError(f"levels={self}: expected 0 to {most:g}")
 
     def _bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         low, high = (np.array(values).reshape(-1, 1, 1) for values in (self.low, self.high))

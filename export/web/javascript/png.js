@@ -1,7 +1,7 @@
 /* Encodes an image as PNG without loss: a canvas would change the colours of transparent pixels. */
 
 const SIGNATURE = [137, 80, 78, 71, 13, 10, 26, 10];
-const COLOUR_TYPES = { 1: 0, 2: 4, 3: 2, 4: 6 }; // by number of channels: grey, grey and alpha, RGB, RGBA
+const COLOUR_TYPES = { 1: 0, 3: 2, 4: 6 }; // by number of channels: grey, RGB, RGBA
 
 function crc32(bytes) {
   let sum = -1;

@@ -70,13 +70,16 @@ export function checkFormat(metadata, layout) {
   }
 }
 
-/** Convert floats [n, c, h, w] in [−1, 1] to [n, h, w, c] in 0…255, with the same rounding as export/sampler.py. */
-function toUint8(floats, { count, height, width, channels }) {
+/** Return how many channels a picture shows: the first one or three, or four as RGBA. */
+const shownChannels = (channels) => ([1, 3, 4].includes(channels) ? channels : channels < 3 ? 1 : 3);
+
+/** Convert floats [n, of, h, w] in [−1, 1] to [n, h, w, c] in 0…255, with the same rounding as export/sampler.py. */
+function toUint8(floats, { count, height, width, channels }, of) {
   // A clamped array rounds halves to even, like numpy.
-  const converted = new Uint8ClampedArray(floats.length), area = height * width;
+  const area = height * width, converted = new Uint8ClampedArray(count * area * channels);
   for (let image = 0; image < count; image++) {
     for (let channel = 0; channel < channels; channel++) {
-      const plane = (image * channels + channel) * area;
+      const plane = (image * of + channel) * area;
       let to = image * channels * area + channel;
       for (let i = 0; i < area; i++, to += channels) {
         converted[to] = Math.fround(Math.fround(floats[plane + i] + 1) * 127.5);
@@ -86,7 +89,11 @@ function toUint8(floats, { count, height, width, channels }) {
   return converted;
 }
 
-/** A generator ready to sample. Images are {count, height, width, channels, data}, data [n · h · w · c] in 0…255. */
+/**
+ * A generator ready to sample. Images are pictures {count, height, width, channels, data}, data [n · h · w · c] in
+ * 0…255. They span the levels of generators whose values are not of 8 bits, and show the first one or three channels of
+ * those that are neither grey nor RGB or RGBA; the values themselves are those of export/sampler.py.
+ */
 export class Sampler {
   constructor(ort, session, metadata) {
     this.ort = ort;
@@ -116,12 +123,12 @@ export class Sampler {
     const count = z.length / this.latentDim, { height, width } = this;
     const input = new this.ort.Tensor("float32", z, [count, this.latentDim]);
     const { data } = (await this.session.run({ z: input }))[this.session.outputNames[0]];
-    const images = { count, height, width, channels: this.channels };
     if (data.length !== count * height * width * this.channels) throw new SamplerError("the output has an unexpected shape");
     const isUint8 = data instanceof Uint8Array;
     checkFormat(this.metadata, isUint8 ? "nhwc" : "nchw");
     if (!data.every(Number.isFinite)) throw new SamplerError("the samples have values that are not finite");
-    return { ...images, data: isUint8 ? new Uint8ClampedArray(data) : toUint8(data, images) };
+    const images = { count, height, width, channels: isUint8 ? this.channels : shownChannels(this.channels) };
+    return { ...images, data: isUint8 ? new Uint8ClampedArray(data) : toUint8(data, images, this.channels) };
   }
 
   /** Return `count` images. A seed gives the same images everywhere, and the first k of them for any count. */

@@ -73,7 +73,7 @@ function latest(work) {
 
 /** Convert an image with any number of channels to the RGBA pixels of a canvas. */
 function rgba({ width, height, channels, data }) {
-  const pixels = new ImageData(width, height), grey = channels < 3, opaque = channels % 2;
+  const pixels = new ImageData(width, height), grey = channels < 3, opaque = channels < 4;
   for (let from = 0, to = 0; to < pixels.data.length; from += channels, to += 4) {
     pixels.data[to] = data[from];
     pixels.data[to + 1] = data[grey ? from : from + 1];

@@ -38,8 +38,8 @@ def nearest(samples: Tensor, values: Any, rows: NDArray[np.int64] | None = None)
     """Find the nearest of `values` [m, …], or of its `rows`, for each of `samples` [n, …] of the same shape.
 
     uint8 values are pixels, compared in [−1, 1]; floats, as features, are compared as they are. `values`, an array or
-    a `ScaledPixels`, may be memory mapped: it is read in parts. Indices are rows of `values`; of equal distances the first row counts. The nearest is
-    found in float32, and its distance is computed in float64.
+    a `ScaledPixels`, may be memory mapped: it is read in parts. Indices are rows of `values`; of equal distances the
+    first row counts. The nearest is found in float32, and its distance is computed in float64.
 
     Raises:
         ValueError: If there are no values.
