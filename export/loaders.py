@@ -30,7 +30,7 @@ from wgan_dist.data.datasets import ImageDataset, open_images
 from wgan_dist.data.decoding import without_pillow_warnings
 from wgan_dist.data.holdout import choose_rows
 from wgan_dist.data.image_settings import ImageSettings
-from wgan_dist.data.sources.base import BadImageError, read_image
+from wgan_dist.data.sources.base import BadImageError, read_image, width_and_height
 from wgan_dist.data.sources.paths import cache_folder
 from wgan_dist.data.sources.registry import open_source
 from wgan_dist.utils.errors import UserError
@@ -183,7 +183,7 @@ def _common_size(folder: str, cache_dir: Path) -> ImageSize:
     first: tuple[int, int] | None = None
     for number, name in enumerate(source.names):
         try:
-            size = read_image(source, number, lambda picture: picture.size)
+            size = read_image(source, number, width_and_height)
         except BadImageError as error:
             raise UserError(f"samples={folder}: {name!r}: {error}") from error
         first = first or size

@@ -105,9 +105,9 @@ def test_the_metadata_requires_one_onnxruntime_on_every_platform(built: tuple[Pa
         assert "datasets" not in names
     extras = {
         extra: [each.name for each in requirements if each.marker and extra in str(each.marker)]
-        for extra in ("hf", "wds")
+        for extra in ("arrays", "hf", "wds")
     }
-    assert extras == {"hf": ["datasets"], "wds": ["webdataset"]}
+    assert extras == {"arrays": ["tifffile"], "hf": ["datasets"], "wds": ["webdataset"]}
     assert metadata["Requires-Python"] == ">=3.11"
 
 

@@ -164,7 +164,7 @@ def open_images(
         UserError: If a source cannot be opened, an image is unreadable and not to be skipped, or no image is readable.
     """
     folder = cache_folder(cache_dir)
-    sources = [open_source(value, folder, download) for value in data]
+    sources = [open_source(value, folder, download, settings.axes) for value in data]
     cache = PixelCache(folder, sources, settings)
     cached = cache.load(progress or (lambda done, total: None))
     check_unreadable(cached.bad, settings.skip_bad_images)
@@ -179,5 +179,9 @@ def open_images(
         left_out=cached.left_out,
         resized=RESIZED[settings.resize],
         levels=choose_levels(settings.levels, dtype, cached.ranges),
-        warnings=(*cached.content.warnings(dtype, settings.levels != "default"), *_cache_warnings(folder)),
+        warnings=(
+            *cached.notes,
+            *cached.content.warnings(dtype, settings.levels != "default"),
+            *_cache_warnings(folder),
+        ),
     )

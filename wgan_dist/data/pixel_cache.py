@@ -27,7 +27,7 @@ from wgan_dist.utils.files import PRIVATE, atomic_file, is_partial, make_folder,
 from wgan_dist.utils.levels import UINT8
 
 # A part of every cache key. Raise it when the transform, the formats or the choice of a source's images change.
-CACHE_VERSION = 4
+CACHE_VERSION = 5
 BAD_SHOWN = 10
 # Decoding stops at so many unreadable images: the source holds something else.
 BAD_LIMIT = 1000
@@ -72,6 +72,7 @@ class CachedPixels:
         content: What the images contain.
         bad: A message for each unreadable image that was left out.
         left_out: The number of files that are no images by their names, by suffix.
+        notes: A line for each way in which images lost precision when they were read.
     """
 
     pixels: Pixels
@@ -80,6 +81,7 @@ class CachedPixels:
     content: ContentSummary
     bad: list[str]
     left_out: dict[str, int]
+    notes: list[str]
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,7 @@ class PixelCache:
             ContentSummary(**index["content"]),
             index["bad"],
             index["left_out"],
+            index["notes"],
         )
 
     def _read_index(self) -> dict[str, Any] | None:
@@ -123,7 +126,7 @@ class PixelCache:
             index: dict[str, Any] = json.loads(self._file(".json").read_text(encoding="utf-8"))
             size = math.prod(index["shape"]) * np.dtype(index["dtype"]).itemsize
             is_complete = self._file(".pixels").stat().st_size == size
-            parts = {"fingerprint", "ranges", "content", "bad", "left_out"}
+            parts = {"fingerprint", "ranges", "content", "bad", "left_out", "notes"}
             return index if is_complete and parts <= set(index) else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -154,7 +157,9 @@ class PixelCache:
             else:
                 written = found
         left_out = dict(add_up(listing.left_out for listing in listings))
-        return written | self._describe(file, tuple(written["shape"]), pixel_format) | {"left_out": left_out}
+        notes = sorted(set[str]().union(*(listing.notes for listing in listings)))
+        beside = {"left_out": left_out, "notes": notes}
+        return written | self._describe(file, tuple(written["shape"]), pixel_format) | beside
 
     def _describe(self, file: Path, shape: tuple[int, ...], pixel_format: PixelFormat) -> dict[str, Any]:
         """Return the parts of the index that are computed from all values."""

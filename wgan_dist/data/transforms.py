@@ -8,6 +8,7 @@ from PIL import Image, ImageColor, ImageOps
 
 from wgan_dist.config.image_size import ImageSize
 from wgan_dist.data.image_settings import ImageSettings
+from wgan_dist.data.sources.array_values import supported_values
 from wgan_dist.utils.levels import DTYPES, FLOAT32, UINT8, UINT16
 
 GREY, RGB, RGBA = 1, 3, 4
@@ -125,7 +126,7 @@ def _array_of(image: Image.Image) -> NDArray[Any]:
     """Return the values of a grey picture of 16 bits or of floats, [1, h, w]."""
     ImageOps.exif_transpose(image, in_place=True)
     values = np.asarray(image)[None]
-    return values.astype(np.float32) if image.mode == "F" else values.clip(0, 65535).astype(np.uint16)
+    return supported_values(values)[0] if image.mode == "F" else values.clip(0, 65535).astype(np.uint16)
 
 
 def _resize_array(values: NDArray[Any], size: ImageSize, resize: str) -> NDArray[Any]:
@@ -135,7 +136,7 @@ def _resize_array(values: NDArray[Any], size: ImageSize, resize: str) -> NDArray
     channels = (Image.fromarray(channel.astype(np.float32)) for channel in values)
     resized = np.stack([np.asarray(_resize(channel, size, resize, "000000")) for channel in channels])
     if values.dtype == np.float32:
-        return resized
+        return supported_values(resized)[0]  # resizing adds values, which may become too large
     return np.rint(resized).clip(0, np.iinfo(values.dtype).max).astype(values.dtype)
 
 

@@ -16,9 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, cast
 
-from PIL import Image
-
-from wgan_dist.data.sources.base import BadImageError, ImageListing, Source, open_image_bytes
+from wgan_dist.data.sources.base import BadImageError, ImageListing, OpenedImage, Source, open_image_bytes
 from wgan_dist.data.sources.other_files import count_by_suffix, may_be_image, only_others
 from wgan_dist.data.sources.paths import error_line, hash_of, is_hidden, name_of_path, size_and_mtime
 from wgan_dist.utils.errors import UserError
@@ -74,7 +72,7 @@ def list_members(members: Iterable[Member], left_out: Mapping[str, int]) -> Imag
     """Return the images of an archive's members; `left_out` counts the other files by suffix."""
     members = list(members)
 
-    def open_member(index: int) -> Image.Image:
+    def open_member(index: int) -> OpenedImage:
         member = members[index]
         if member.error:
             raise BadImageError(member.error)

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
+from wgan_dist.data.sources.array_values import supported_values
 from wgan_dist.data.sources.jpeg_scans import MAX_SCANS, has_too_many_scans
 from wgan_dist.data.sources.paths import error_line
+from wgan_dist.data.sources.tiff import is_read_fully, is_tiff, read_tiff
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 # The largest image that decodes within a gigabyte, copies included: 64 million pixels of grey or RGB, and half as many
@@ -29,7 +31,11 @@ DECODING_ERRORS = (OSError, ValueError, SyntaxError, EOFError, IndexError, struc
 # It also warns of the tags of a TIFF that are damaged, one by one.
 warnings.filterwarnings("ignore", module="PIL.TiffImagePlugin")
 
+# A picture, which may not be decoded yet, or an array [c, h, w].
+OpenedImage = Image.Image | NDArray[Any]
 Result = TypeVar("Result")
+# What Pillow keeps of colour PNG files of 16 bits; their modes are RGB and RGBA as those of 8 bits.
+DEEP_PNG_NOTE = "PNG files of 16-bit colours are read in 8 bits; TIFF files and arrays keep 16"
 
 
 class BadImageError(Exception):
@@ -42,14 +48,16 @@ class ImageListing:
 
     Attributes:
         names: The images' names for messages.
-        open: A function from an image's index to the picture, which may not be decoded yet, or to an array [c, h, w]
-            in uint8, uint16 or float32. Call `read_image` instead, which limits the size and unifies the errors.
+        open: A function from an image's index to the picture, which may not be decoded yet, or to an array [c, h, w].
+            Call `read_image` instead, which limits the size and unifies the types of values and the errors.
         left_out: The number of files that are no images by their names, by suffix.
+        notes: A line for each way in which images lost precision when they were read; `read_image` adds them.
     """
 
     names: Sequence[str]
-    open: Callable[[int], Image.Image | NDArray[Any]]
+    open: Callable[[int], OpenedImage]
     left_out: Mapping[str, int] = field(default_factory=dict)
+    notes: set[str] = field(default_factory=set)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -81,18 +89,25 @@ def _check_scans(file: IO[bytes]) -> None:
         raise BadImageError(f"a JPEG of more than {MAX_SCANS} scans")
 
 
-def _check_picture(image: Image.Image) -> None:
+def check_picture(image: Image.Image) -> None:
+    """Raise BadImageError for a picture, not decoded yet, that is too large or takes too long to decode."""
     limit = PIXEL_LIMIT if image.mode in OPAQUE_MODES else PIXEL_LIMIT // 2
     if image.width * image.height > limit:
         raise BadImageError(f"{image.width} x {image.height}: more than {limit:,} pixels")
-    if image.format == "TIFF" and image.mode == "I":
-        raise BadImageError("a TIFF of integers of 32 bits; expected 8 or 16 bits, or floats")
     if isinstance(image, JpegImageFile) and image.fp is not None:
         _check_scans(image.fp)
 
 
+def _is_deep_png(image: Image.Image) -> bool:
+    """Return whether a picture, not decoded yet, is a PNG of 16-bit colours."""
+    tiles = getattr(image, "tile", None) or ()
+    return image.format == "PNG" and image.mode in ("RGB", "RGBA") and any(";16" in str(tile[3]) for tile in tiles)
+
+
 def read_image(listing: ImageListing, index: int, function: Callable[[Any], Result]) -> Result:
     """Open the image at `index`, the first one of an animation or of several pages, and return `function(image)`.
+
+    The function gets a picture, or an array [c, h, w] in uint8, uint16 or float32.
 
     Raises:
         BadImageError: If the image cannot be decoded or is larger than PIXEL_LIMIT, of which Pillow only warns, and
@@ -101,9 +116,12 @@ def read_image(listing: ImageListing, index: int, function: Callable[[Any], Resu
     try:
         opened = listing.open(index)
         if isinstance(opened, np.ndarray):
-            return function(opened)
+            values, note = supported_values(opened)
+            listing.notes.update([note] * bool(note))
+            return function(values)
         with opened as image:
-            _check_picture(image)
+            check_picture(image)
+            listing.notes.update([DEEP_PNG_NOTE] * _is_deep_png(image))
             return function(image)
     except UnidentifiedImageError:
         raise BadImageError("not a PNG, JPEG, WebP, BMP, GIF or TIFF image") from None
@@ -111,21 +129,46 @@ def read_image(listing: ImageListing, index: int, function: Callable[[Any], Resu
         raise BadImageError(error_line(error)) from None
 
 
-def open_image_bytes(content: bytes) -> Image.Image:
-    """Return the image of an encoded file's content, not decoded yet."""
-    return Image.open(io.BytesIO(content), formats=FORMATS)
+def _open(file: Path | IO[bytes]) -> OpenedImage:
+    """Return a picture, not decoded yet, or the values of a TIFF that Pillow would not read fully."""
+    try:
+        image = Image.open(file, formats=FORMATS)
+    except UnidentifiedImageError:
+        if not is_tiff(file):
+            raise
+        return read_tiff(file)
+    if image.format != "TIFF" or is_read_fully(image):
+        return image
+    if isinstance(file, Path):
+        image.close()
+    return read_tiff(file)
 
 
-def open_image_file(path: Path) -> Image.Image:
-    """Return the image of a file, not decoded yet.
+def width_and_height(image: OpenedImage) -> tuple[int, int]:
+    """Return the size of a picture or array in pixels."""
+    return image.size if isinstance(image, Image.Image) else image.shape[:0:-1]
 
-    Raises:
-        BadImageError: If `path` is a folder, pipe or device.
-        OSError: If the file cannot be read.
-    """
+
+def open_image_bytes(content: bytes) -> OpenedImage:
+    """Return the image of an encoded file's content; a picture is not decoded yet."""
+    return _open(io.BytesIO(content))
+
+
+def check_regular(path: Path) -> None:
+    """Raise BadImageError if `path` is a folder, pipe or device, and OSError if it cannot be read."""
     mode = path.stat().st_mode
     if stat.S_ISDIR(mode):
         raise BadImageError("a folder that cannot be read")
     if not stat.S_ISREG(mode):
         raise BadImageError("not a regular file")  # opening a pipe may block forever, and a device may have no end
-    return Image.open(path, formats=FORMATS)
+
+
+def open_image_file(path: Path) -> OpenedImage:
+    """Return the image of a file; a picture is not decoded yet.
+
+    Raises:
+        BadImageError: If `path` is a folder, pipe or device.
+        OSError: If the file cannot be read.
+    """
+    check_regular(path)
+    return _open(path)

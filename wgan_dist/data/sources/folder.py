@@ -3,8 +3,9 @@
 import os
 from pathlib import Path
 
-from wgan_dist.data.sources.base import ImageListing, Source, open_image_file
-from wgan_dist.data.sources.other_files import count_by_suffix, may_be_image, only_others
+from wgan_dist.data.sources.arrays import open_npy_image
+from wgan_dist.data.sources.base import ImageListing, OpenedImage, Source, open_image_file
+from wgan_dist.data.sources.other_files import NPY, count_by_suffix, may_be_in_folder, only_others, suffix_of
 from wgan_dist.data.sources.paths import hash_of, is_hidden, name_of_path, size_and_mtime
 from wgan_dist.utils.errors import UserError
 
@@ -40,14 +41,23 @@ def list_files(folder: Path) -> list[str]:
     return sorted(files)
 
 
-def folder_source(folder: Path) -> Source:
-    """Return the source of every visible file below `folder` that may be an image; raise UserError if there is none."""
+def folder_source(folder: Path, axes: str) -> Source:
+    """Return the source of every visible file below `folder` that may be an image, arrays in the order `axes`.
+
+    Raises:
+        UserError: If there is none.
+    """
     files = list_files(folder)
-    names = [name for name in files if may_be_image(name)]
-    left_out = count_by_suffix(name for name in files if not may_be_image(name))
+    names = [name for name in files if may_be_in_folder(name)]
+    left_out = count_by_suffix(name for name in files if not may_be_in_folder(name))
     if not names:
         raise UserError(f"data={folder}: the folder holds no image{only_others(left_out)}")
     stamps = [(name, *size_and_mtime(os.path.join(folder, name))) for name in names]  # noqa: PTH118
-    listing = ImageListing(names, lambda index: open_image_file(folder / names[index]), left_out)
+
+    def open_file(index: int) -> OpenedImage:
+        path = folder / names[index]
+        return open_npy_image(path, axes) if suffix_of(names[index]) == NPY else open_image_file(path)
+
+    listing = ImageListing(names, open_file, left_out)
     identity = hash_of([str(folder.resolve()), stamps, sorted(left_out.items())])
     return Source(name_of_path(folder), identity, lambda: listing)

@@ -12,10 +12,15 @@ from pathlib import Path
 from typing import Any
 from urllib.request import getproxies
 
-from PIL import Image
-
 from wgan_dist.config.text_lists import HUGGING_FACE, split_reference
-from wgan_dist.data.sources.base import BadImageError, ImageListing, Source, open_image_bytes, open_image_file
+from wgan_dist.data.sources.base import (
+    BadImageError,
+    ImageListing,
+    OpenedImage,
+    Source,
+    open_image_bytes,
+    open_image_file,
+)
 from wgan_dist.data.sources.folder import list_files
 from wgan_dist.data.sources.paths import (
     error_line,
@@ -205,7 +210,7 @@ def _list_images(rows: Any, folders: list[str], reference: Reference) -> ImageLi
         raise UserError(f"data={reference.data}: {EMPTY}")
     (column,) = rows.features
 
-    def open_row(index: int) -> Image.Image:
+    def open_row(index: int) -> OpenedImage:
         cell = rows[index][column] or {}
         if cell.get("bytes") is not None:
             return open_image_bytes(cell["bytes"])

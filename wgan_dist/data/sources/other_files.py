@@ -3,9 +3,10 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+NPY = ".npy"
 TEXTS = (".txt", ".md", ".rst", ".rtf", ".doc", ".docx", ".odt", ".pdf", ".tex", ".bib", ".html", ".htm", ".css", ".js")
 TABLES = (".csv", ".tsv", ".xls", ".xlsx", ".ods", ".json", ".jsonl", ".ndjson", ".xml", ".xmp")
-ARRAYS = (".parquet", ".arrow", ".npy", ".npz", ".mat", ".pkl", ".pickle", ".pt", ".pth", ".h5", ".hdf5", ".db")
+ARRAYS = (".parquet", ".arrow", NPY, ".npz", ".mat", ".pkl", ".pickle", ".pt", ".pth", ".h5", ".hdf5", ".db")
 PROGRAMS = (".py", ".ipynb", ".sh", ".bat", ".ps1", ".yaml", ".yml", ".toml", ".cfg", ".ini", ".log")
 RECORDINGS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".wmv", ".mp3", ".wav", ".m4a", ".ogg")
 OTHERS = (".aae", ".thm", ".lnk", ".url", ".torrent", ".part", ".tmp", ".bak", ".lock", ".md5", ".sha256", ".asc")
@@ -27,6 +28,11 @@ def suffix_of(name: str) -> str:
 def may_be_image(name: str) -> bool:
     """Return whether a file with this path, with `/`, may be an image: unless its suffix or name says otherwise."""
     return suffix_of(name) not in SUFFIXES and name.rpartition("/")[2].lower() not in NAMES
+
+
+def may_be_in_folder(name: str) -> bool:
+    """Return whether a file of a folder may be an image; there a .npy file is one, unlike in an archive or shard."""
+    return may_be_image(name) or suffix_of(name) == NPY
 
 
 def count_by_suffix(names: Iterable[str]) -> Counter[str]:

@@ -7,6 +7,8 @@ from pathlib import Path
 from wgan_dist.config.data_choices import DATA_SETS, POINTS, unknown_data
 from wgan_dist.config.text_lists import HUGGING_FACE, path_exists, split_reference
 from wgan_dist.data.sources.archives import SUFFIXES, archive_source, is_archive
+from wgan_dist.data.sources.array_values import AUTO
+from wgan_dist.data.sources.arrays import ARRAY_SUFFIXES, array_source, is_array_file
 from wgan_dist.data.sources.base import Source
 from wgan_dist.data.sources.folder import folder_source
 from wgan_dist.data.sources.huggingface import hugging_face_source
@@ -17,15 +19,26 @@ from wgan_dist.data.sources.webdataset import files_beside, is_pattern, pattern_
 from wgan_dist.utils.errors import UserError
 
 
-def _open_folder(path: Path) -> Source:
+def _open_folder(path: Path, axes: str) -> Source:
     if idx_files := find_idx_files(path):
         return idx_source(path, idx_files, name_of_path(path))
     if shards := shards_in(path):
         return shards_source(name_of_path(path), shards, str(path), files_beside(path))
-    return folder_source(path)
+    return folder_source(path, axes)
 
 
-def _open(data: str, cache_dir: Path, download: bool) -> Source:
+def _open_file(path: Path, data: str, cache_dir: Path, axes: str) -> Source:
+    if is_archive(path):
+        return archive_source(path, data, cache_dir)
+    if is_array_file(path):
+        return array_source(path, data, axes)
+    if path.exists():
+        expected = ", ".join((*SUFFIXES, *ARRAY_SUFFIXES))
+        raise UserError(f"data={data}: expected a folder, or a file ending in {expected}")
+    raise unknown_data(data)
+
+
+def _open(data: str, cache_dir: Path, download: bool, axes: str) -> Source:
     if data == "digits":
         return idx_source(DIGITS, find_idx_files(DIGITS), data)
     if data.startswith(HUGGING_FACE):
@@ -34,14 +47,10 @@ def _open(data: str, cache_dir: Path, download: bool) -> Source:
         return pattern_source(data)
     path = expand_home(data, f"data={data}")
     if path.is_dir():
-        return _open_folder(path)
+        return _open_folder(path, axes)
     if data in TORCHVISION:
         return torchvision_source(data, cache_dir, download)
-    if is_archive(path):
-        return archive_source(path, data, cache_dir)
-    if path.exists():
-        raise UserError(f"data={data}: expected a folder, or a file ending in {', '.join(SUFFIXES)}")
-    raise unknown_data(data)
+    return _open_file(path, data, cache_dir, axes)
 
 
 def absolute_data(data: str) -> str:
@@ -59,10 +68,11 @@ def _is_known(data: str) -> bool:
     return data in DATA_SETS and (data == "digits" or not Path(data).is_dir())
 
 
-def open_source(data: str, cache_dir: Path, download: bool = True) -> Source:
+def open_source(data: str, cache_dir: Path, download: bool = True, axes: str = AUTO) -> Source:
     """Return the source that `data` names: a known data set, a path, a brace pattern of paths, or hf:….
 
     With `download` false, a data set of the Hub or of torchvision is read if it was downloaded before.
+    `axes` is the order of the axes of arrays: auto, nchw or nhwc.
 
     The name of a source that is not the known data set of its name ends in a slash: a folder called mnist is not MNIST.
 
@@ -70,7 +80,7 @@ def open_source(data: str, cache_dir: Path, download: bool = True) -> Source:
         UserError: If there is no such data, or it cannot be read.
     """
     try:
-        source = _open(data, cache_dir, download)
+        source = _open(data, cache_dir, download, axes)
     except OSError as error:
         raise UserError(f"data={data}: cannot be read: {error.strerror or error}") from error
     if source.name in DATA_SETS and not _is_known(data):
