@@ -1,5 +1,6 @@
 """Summarise a set of images before training: formats, sizes, modes, duplicates and unreadable files."""
 
+import dataclasses
 import functools
 import hashlib
 import itertools
@@ -10,6 +11,7 @@ import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,20 +23,32 @@ from wgan_dist.config.image_size import MAX_SIDE, ImageSize, square
 from wgan_dist.data.content import ContentCounter, ContentSummary
 from wgan_dist.data.datasets import open_points
 from wgan_dist.data.decoding import ProgressCallback, map_images, progress_reporter, without_pillow_warnings
+from wgan_dist.data.image_settings import ImageSettings
 from wgan_dist.data.inspect_settings import InspectSettings
-from wgan_dist.data.sources.base import DECODING_ERRORS, BadImageError, ImageListing, read_image
+from wgan_dist.data.sources.base import DECODING_ERRORS, BadImageError, ImageListing, OpenedImage, read_image
 from wgan_dist.data.sources.other_files import add_up, left_out_line
 from wgan_dist.data.sources.paths import cache_folder
 from wgan_dist.data.sources.registry import open_source
 from wgan_dist.data.synthetic import are_points
-from wgan_dist.data.transforms import GREY, RGB, natural_channels, to_eight_bits, to_pixels
+from wgan_dist.data.transforms import (
+    GREY,
+    RGB,
+    deep_values,
+    natural_channels,
+    natural_format,
+    to_eight_bits,
+    to_pixels,
+    to_values,
+)
+from wgan_dist.data.value_ranges import ValueRanges, choose_levels, value_ranges
 from wgan_dist.utils import rng
 from wgan_dist.utils.console import print_lines, print_now
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import atomic_file
 from wgan_dist.utils.images import enlarged, labelled
+from wgan_dist.utils.levels import DTYPES, UINT8
 
-ITEMS_SHOWN = 10
+ITEMS_SHOWN, CHANNELS_SHOWN = 10, 8
 # JPEGs are decoded at an eighth of their size, which still reads the whole file.
 DRAFT_SCALE = 8
 # The height and width at which the content of images is examined.
@@ -64,7 +78,9 @@ class ImageInfo:
 
     Attributes:
         width, height: The size in pixels after EXIF rotation.
-        channels: 1 if the image is grey, else 3.
+        channels: 1 if a picture is grey, else 3; or those of an array.
+        dtype: The type of the values: uint8, uint16 or float32.
+        low, high: The least and greatest value of each channel, of an array or a picture of more than 8 bits.
         animated: Whether there are more images in the file, of which training takes the first.
         sha256: The hash of the file, or of the pixels if there is no file.
     """
@@ -78,6 +94,9 @@ class ImageInfo:
     rotated: bool
     animated: bool
     sha256: bytes
+    dtype: str = UINT8
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,8 +107,9 @@ class Inspection:
         names: The names of all images.
         images: The properties of the readable images by their numbers in the whole set.
         errors: A message for each unreadable image.
-        content: What the readable images contain, seen at 32×32 pixels.
+        content: What the readable pictures of 8 bits contain, seen at 32×32 pixels.
         left_out: The number of files that are no images by their names, by suffix.
+        notes: A line for each way in which images lost precision when they were read.
     """
 
     names: Sequence[str]
@@ -97,11 +117,27 @@ class Inspection:
     errors: list[str]
     content: ContentSummary
     left_out: Mapping[str, int]
+    notes: Sequence[str]
 
     @property
     def channels(self) -> int:
-        """Return 1 if all images are grey, else 3, as training chooses."""
+        """Return 1 if all images are grey, else 3, as training chooses; or the channels of arrays."""
         return max((image.channels for image in self.images.values()), default=GREY)
+
+    @property
+    def dtype(self) -> str:
+        """Return the widest type of the values of all images."""
+        return max((image.dtype for image in self.images.values()), key=DTYPES.index, default=UINT8)
+
+    @property
+    def ranges(self) -> ValueRanges | None:
+        """Return the range of each channel of arrays and pictures of more than 8 bits, or None if there is none."""
+        ranged = [image for image in self.images.values() if len(image.low) == self.channels]
+        if not ranged:
+            return None
+        low = np.min([image.low for image in ranged], axis=0).tolist()
+        high = np.max([image.high for image in ranged], axis=0).tolist()
+        return ValueRanges(tuple(low), tuple(high), tuple(low), tuple(high))
 
     @property
     def sides(self) -> NDArray[np.float64]:
@@ -135,8 +171,30 @@ def _is_animated(image: Image.Image) -> bool:
         return True
 
 
-def _examine(image: Image.Image, background: str) -> tuple[ImageInfo, NDArray[np.uint8]]:
-    """Return the properties of an image, decoded to find out whether it can be, and its pixels in RGB at 32×32."""
+def _with_range(info: ImageInfo, values: NDArray[Any]) -> ImageInfo:
+    """Add the type and the range of values [c, h, w]."""
+    low, high = (tuple(map(float, bound)) for bound in (values.min(axis=(1, 2)), values.max(axis=(1, 2))))
+    return dataclasses.replace(info, dtype=values.dtype.name, low=low, high=high)
+
+
+def _examine_array(values: NDArray[Any]) -> ImageInfo:
+    channels, height, width = values.shape
+    sha256 = hashlib.sha256(f"{values.dtype}{values.shape}".encode() + values.tobytes()).digest()
+    info = ImageInfo("array", values.dtype.name, channels, width, height, False, False, False, sha256)
+    return _with_range(info, values)
+
+
+def _examine(image: OpenedImage, background: str) -> tuple[ImageInfo, NDArray[np.uint8] | None]:
+    """Return the properties of an image, and the pixels of a picture of 8 bits in RGB at 32×32."""
+    if isinstance(image, np.ndarray):
+        return _examine_array(image), None
+    is_deep = natural_format(image).dtype != UINT8
+    info, pixels = _examine_picture(image, background)
+    return (_with_range(info, deep_values(image)), None) if is_deep else (info, pixels)
+
+
+def _examine_picture(image: Image.Image, background: str) -> tuple[ImageInfo, NDArray[np.uint8]]:
+    """Return the properties of a picture, decoded to find out whether it can be, and its pixels in RGB at 32×32."""
     mode, channels, (width, height) = image.mode, natural_channels(image), image.size
     sha256, transparent = _sha256(image), image.has_transparency_data
     orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
@@ -161,10 +219,12 @@ def inspect_images(listings: list[ImageListing], background: str, progress: Prog
             errors.append(str(result))
         else:
             images[index], pixels = result
-            content.add(pixels)
+            if pixels is not None:
+                content.add(pixels)
     names = [name for listing in listings for name in listing.names]
     left_out = add_up(listing.left_out for listing in listings)
-    return Inspection(names, images, errors, content.summary(), left_out)
+    notes = sorted(set[str]().union(*(listing.notes for listing in listings)))
+    return Inspection(names, images, errors, content.summary(), left_out, notes)
 
 
 def _count_values(values: list[str]) -> str:
@@ -186,6 +246,16 @@ def _list_lines(title: str, items: list[str]) -> list[str]:
     return [title, *(f"  {item}" for item in items[:ITEMS_SHOWN]), *more] if items else []
 
 
+def _range_lines(dtype: str, ranges: ValueRanges | None) -> list[str]:
+    """Return the type of values and the range of each channel, of at most CHANNELS_SHOWN ones."""
+    if ranges is None:
+        return []
+    pairs = list(enumerate(zip(ranges.low, ranges.high, strict=True), start=1))
+    lines = [f"  channel {number:<6}{low:g} to {high:g}" for number, (low, high) in pairs[:CHANNELS_SHOWN]]
+    more = [f"  and {len(pairs) - CHANNELS_SHOWN:,} more"] * (len(pairs) > CHANNELS_SHOWN)
+    return [f"{'values':<16}{dtype} in {len(pairs):,} channel{'s' * (len(pairs) > 1)}", *lines, *more]
+
+
 def _fit_lines(inspection: Inspection, size: ImageSize, resize: str) -> list[str]:
     """Return what bringing the images to a size does to them."""
     enlarged_images = int((inspection.sides < size).any(axis=1).sum())
@@ -202,6 +272,7 @@ def summary_lines(inspection: Inspection, size: ImageSize, resize: str) -> list[
     animated = sum(image.animated for image in images)
     animated_lines = [f"{'animated':<16}{animated:,}, of which training takes the first frame or page"] * bool(animated)
     left_out_lines = [f"{'left out':<16}{left_out_line(inspection.left_out)}"] * bool(inspection.left_out)
+    content = inspection.content
     surplus = sum(len(names) - 1 for names in duplicates)
     return [
         f"{'images':<16}{len(images):,} readable, {len(inspection.errors):,} unreadable",
@@ -212,13 +283,14 @@ def summary_lines(inspection: Inspection, size: ImageSize, resize: str) -> list[
         f"{'EXIF-rotated':<16}{sum(image.rotated for image in images):,}",
         *animated_lines,
         f"{'duplicates':<16}{surplus:,} copies of other files, byte for byte",
+        *_range_lines(inspection.dtype, inspection.ranges),
         *_fit_lines(inspection, size, resize),
         *_size_lines(images),
         *_list_lines(
             "equal files:", [" = ".join(map(repr, names[:3])) + " …" * (len(names) > 3) for names in duplicates]
         ),
         *_list_lines("unreadable:", inspection.errors),
-        *_list_lines("looks wrong:", inspection.content.warnings()),
+        *_list_lines("looks wrong:", [*inspection.notes, *(content.warnings() if content.count else [])]),
     ]
 
 
@@ -268,7 +340,7 @@ def suggested_command(
     """Return a shell command that trains on `count` readable images, at least MIN_IMAGES, of the data `name`."""
     batch_size = min(BATCH_SIZE, 1 << (count.bit_length() - 1))
     flags = [f"--data={','.join(settings.data)}", f"--image_size={size}", f"--batch_size={batch_size}"]
-    for name_of_setting in ("background", "resize"):
+    for name_of_setting in ("background", "resize", "axes"):
         value = getattr(settings, name_of_setting)
         flags += [f"--{name_of_setting}={value}"] * (value != getattr(Config, name_of_setting))
     flags += ["--skip_bad_images"] * any_unreadable + list(CPU_FLAGS) * (not on_gpu)
@@ -282,7 +354,8 @@ def _suggestion_lines(
     count, channels = len(inspection.images), inspection.channels
     if count < MIN_IMAGES:
         return [f"too few images to train on: {count}; the default networks need at least {MIN_IMAGES} in a batch"]
-    megabytes = count * channels * size.height * size.width / 2**20
+    item_size = np.dtype(inspection.dtype).itemsize
+    megabytes = count * channels * size.height * size.width * item_size / 2**20
     return [
         f"to start at {size.in_words} in {channels} channel{'s' * (channels > 1)} ({megabytes:.1f} MiB of cache):",
         f"  {suggested_command(settings, name, size, count, bool(inspection.errors), on_gpu)}",
@@ -295,7 +368,25 @@ def choose_images(inspection: Inspection, count: int, seed: int) -> list[int]:
     return sorted(numbers[position] for position in rng.permutation(seed, "inspect", 0, len(numbers))[:count])
 
 
-def _thumbnail(image: Image.Image) -> Image.Image:
+def _is_scaled(image: OpenedImage) -> bool:
+    """Return whether an image is shown by the range of its values: an array, or a picture of floats."""
+    return isinstance(image, np.ndarray) or image.mode == "F"
+
+
+def _scaled_picture(values: NDArray[Any], ranges: ValueRanges | None) -> Image.Image:
+    """Return the first three channels of an array as colours, or its first one as grey, scaled by their ranges.
+
+    An array of another number of channels than the ranges have is scaled by its own.
+    """
+    if ranges is None or len(ranges.low) != len(values):
+        ranges = value_ranges(values[None])
+    scaled = choose_levels("auto", values.dtype.name, ranges).scale(values)
+    pixels = np.rint((scaled + 1.0) * 127.5).astype(np.uint8)
+    return Image.fromarray(pixels[0] if len(pixels) < RGB else np.ascontiguousarray(pixels[:RGB].transpose(1, 2, 0)))
+
+
+def _thumbnail(opened: OpenedImage, ranges: ValueRanges | None) -> Image.Image:
+    image = _scaled_picture(deep_values(opened), ranges) if _is_scaled(opened) else opened
     ImageOps.exif_transpose(image, in_place=True)
     thumbnail = to_eight_bits(image).convert("RGBA")
     thumbnail.thumbnail((CELL, CELL))
@@ -303,13 +394,26 @@ def _thumbnail(image: Image.Image) -> Image.Image:
 
 
 def contact_sheet(
-    listings: list[ImageListing], chosen: list[int], size: ImageSize, channels: int, background: str, resize: str
+    listings: list[ImageListing],
+    chosen: list[int],
+    size: ImageSize,
+    channels: int,
+    background: str,
+    resize: str,
+    ranges: ValueRanges | None = None,
 ) -> Image.Image:
-    """Return the images of the numbers `chosen` in pairs: the original, and beside it what training sees."""
+    """Return the images of the numbers `chosen` in pairs: the original, and beside it what training sees.
+
+    Of arrays, the first three channels are shown, or one, scaled by `ranges`.
+    """
     scale = CELL / max(size)
     shown = (max(1, round(scale * size.width)), max(1, round(scale * size.height)))
 
-    def training_view(image: Image.Image) -> Image.Image:
+    def training_view(image: OpenedImage) -> Image.Image:
+        if _is_scaled(image):
+            settings = ImageSettings(size, background=background, resize=resize)
+            values = to_values(image, settings, natural_format(image))
+            return _scaled_picture(values, ranges).convert("RGB").resize(shown, Image.Resampling.NEAREST)
         pixels = to_pixels(image, size, RGB if channels == GREY else channels, background, resize)
         return Image.fromarray(pixels.transpose(1, 2, 0)).resize(shown, Image.Resampling.NEAREST)
 
@@ -319,7 +423,7 @@ def contact_sheet(
     sheet = Image.new("RGB", (min(COLUMNS, len(chosen)) * width, rows * height), CANVAS_COLOUR)
     for position, number in enumerate(chosen):
         left, top = position % COLUMNS * width, position // COLUMNS * height
-        original = read_image(*images[number], _thumbnail)
+        original = read_image(*images[number], functools.partial(_thumbnail, ranges=ranges))
         sheet.paste(original, (left + (CELL - original.width) // 2, top + (CELL - original.height) // 2), original)
         view = read_image(*images[number], training_view)
         sheet.paste(view, (left + CELL + (CELL - view.width) // 2, top + (CELL - view.height) // 2))
@@ -336,7 +440,7 @@ def _print_points(name: str) -> None:
 
 def _print_images(settings: InspectSettings) -> None:
     cache = cache_folder(settings.cache_dir)
-    sources = [open_source(value, cache) for value in settings.data]
+    sources = [open_source(value, cache, axes=settings.axes) for value in settings.data]
     listings = [source.list_images() for source in sources]
     inspection = inspect_images(listings, settings.background, progress_reporter("inspected"))
     if not inspection.images:
@@ -349,7 +453,8 @@ def _print_images(settings: InspectSettings) -> None:
     if settings.out:
         chosen = choose_images(inspection, settings.count, settings.seed)
         with without_pillow_warnings():
-            sheet = contact_sheet(listings, chosen, size, inspection.channels, settings.background, settings.resize)
+            look = (size, inspection.channels, settings.background, settings.resize, inspection.ranges)
+            sheet = contact_sheet(listings, chosen, *look)
         with atomic_file(settings.out) as partial:
             labelled(enlarged(sheet), f"original | as training sees it, {size.height} x {size.width}").save(
                 partial, "PNG"

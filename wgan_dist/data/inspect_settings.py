@@ -21,6 +21,7 @@ class InspectSettings:
         parse=lambda value: None if value in (None, AUTO) else parse_image_size(value),
     )
     resize: str = setting(Config.resize, "How images get this size.", choices=RESIZES)
+    axes: str = setting(Config.axes, "Order of the axes of arrays.", choices=("auto", "nchw", "nhwc"))
     background: str = setting(Config.background, "Colour under transparent pixels.", parse=parse_background)
     cache_dir: str = setting(Config.cache_dir, "Folder of downloaded images.")
 

@@ -122,8 +122,10 @@ def to_pixels(
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def _array_of(image: Image.Image) -> NDArray[Any]:
-    """Return the values of a grey picture of 16 bits or of floats, [1, h, w]."""
+def deep_values(image: Image.Image | NDArray[Any]) -> NDArray[Any]:
+    """Return the values [c, h, w] of an array, or of a grey picture of 16 bits or of floats."""
+    if isinstance(image, np.ndarray):
+        return image
     ImageOps.exif_transpose(image, in_place=True)
     values = np.asarray(image)[None]
     return supported_values(values)[0] if image.mode == "F" else values.clip(0, 65535).astype(np.uint16)
@@ -159,7 +161,7 @@ def to_values(image: Image.Image | NDArray[Any], settings: ImageSettings, pixel_
                 raise ValueError(f"a picture, expected an array of {channels} channels")
             pixels = to_pixels(image, settings.size, channels, settings.background, settings.resize)
             return pixels if dtype == UINT8 else pixels.astype(np.uint16) * np.uint16(257)
-        image = _array_of(image)
+        image = deep_values(image)
     if len(image) != channels and (len(image) != GREY or channels == RGBA):
         raise ValueError(f"{len(image)} channels, expected {channels}")
     values = _resize_array(image, settings.size, settings.resize)
