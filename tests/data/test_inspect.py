@@ -314,3 +314,32 @@ def test_progress_is_printed_at_intervals(monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.setattr(decoding, "SECONDS_BETWEEN_LINES", 0.0)
     progress_reporter("inspected")(1024, 2048)
     assert capsys.readouterr().err == "inspected 1,024 of 2,048 images, 0 s left\n"
+
+
+def test_arrays_are_summarised_by_the_range_of_each_channel(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    values = np.random.default_rng(0).normal(size=(4, 9, 20, 20)).astype(np.float32)
+    values[:, 1] = 7
+    np.save(tmp_path / "a.npy", values)
+    inspect_data(["inspect", str(tmp_path / "a.npy")], {"axes": "nchw", "out": str(tmp_path / "sheet.png")})
+    lines = capsys.readouterr().out.splitlines()
+    start = lines.index("values          float32 in 9 channels")
+    assert lines[start + 1] == f"  channel 1     {values[:, 0].min():g} to {values[:, 0].max():g}"
+    assert lines[start + 2] == "  channel 2     7 to 7"
+    assert lines[start + 8 : start + 10][1] == "  and 1 more"
+    assert "to start at 16×16 in 9 channels (0.0 MiB of cache):" in lines
+    command = next(line for line in lines if "wgan_dist.train" in line)
+    assert "--axes=nchw" in shlex.split(command)
+
+
+@pytest.mark.parametrize(("channels", "shown"), [(2, [0, 0, 0]), (5, [0, 1, 2])])
+def test_the_sheet_shows_three_channels_or_one_by_the_range_of_the_data(
+    tmp_path: Path, channels: int, shown: list[int]
+) -> None:
+    values = np.random.default_rng(0).normal(size=(2, channels, 112, 112)).astype(np.float32)
+    np.save(tmp_path / "a.npy", values)
+    found = looked(tmp_path / "a.npy")
+    sheet = contact_sheet(listed(tmp_path / "a.npy"), [1], square(112), channels, "ffffff", "crop", found.ranges)
+    low, high = values.min(axis=(0, 2, 3)), values.max(axis=(0, 2, 3))
+    expected = ((values[1].transpose(1, 2, 0) - low) / (high - low) * 255)[..., shown]
+    for left in (0, 112):  # the original, and what training sees
+        assert abs(np.asarray(sheet)[:112, left : left + 112] - expected).max() <= 0.51

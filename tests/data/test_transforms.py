@@ -10,7 +10,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wgan_dist.config.image_size import ImageSize, square
-from wgan_dist.data.transforms import GREY, RGB, RGBA, natural_channels, to_pixels
+from wgan_dist.data.image_settings import ImageSettings
+from wgan_dist.data.transforms import (
+    GREY,
+    RGB,
+    RGBA,
+    PixelFormat,
+    natural_channels,
+    natural_format,
+    to_pixels,
+    to_values,
+)
 
 Array = NDArray[np.float64]
 Levels = NDArray[np.uint8]
@@ -254,3 +264,68 @@ def test_an_image_of_one_colour_keeps_it_at_any_size(
     pixels = to_pixels(Image.new("RGB", (width, height), colour[:3]), square(size), RGB, WHITE)
     assert pixels.shape == (RGB, size, size)
     assert (pixels.reshape(3, -1).T == colour[:3]).all()
+
+
+DEEP = rng.integers(0, 65536, (3, 40, 60), np.uint16)
+
+
+def settings_of(height: int, width: int, resize: str = "crop") -> ImageSettings:
+    return ImageSettings(ImageSize(height, width), resize=resize)
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        (Image.fromarray(LEVELS), PixelFormat(1, "uint8")),
+        (Image.fromarray(LEVELS.astype(np.uint16)), PixelFormat(1, "uint16")),
+        (Image.fromarray(LEVELS.astype(np.float32)), PixelFormat(1, "float32")),
+        (Image.fromarray(COLOURS), PixelFormat(3, "uint8")),
+        (DEEP, PixelFormat(3, "uint16")),
+    ],
+)
+def test_the_format_of_an_image_is_its_own(image: Image.Image | NDArray[Any], expected: PixelFormat) -> None:
+    assert natural_format(image) == expected
+    assert to_values(image, settings_of(SIZE, SIZE), expected).dtype == expected.dtype
+
+
+def test_formats_join_to_the_one_that_holds_both() -> None:
+    grey, colour, deep = PixelFormat(1, "uint8"), PixelFormat(3, "uint8"), PixelFormat(1, "uint16")
+    assert colour.with_image(deep) == deep.with_image(colour) == PixelFormat(3, "uint16")
+    assert grey.with_image(grey) == grey
+    with pytest.raises(ValueError, match="5 channels, where other images have 3"):
+        colour.with_image(PixelFormat(5, "uint8"))
+    with pytest.raises(ValueError, match="values of float32, where other images have uint16"):
+        deep.with_image(PixelFormat(1, "float32"))
+
+
+def test_sixteen_bits_are_kept_as_they_are_without_resizing() -> None:
+    assert (to_values(DEEP, settings_of(40, 60), PixelFormat(3, "uint16")) == DEEP).all()
+    picture = Image.fromarray(DEEP[0])
+    assert (to_values(picture, settings_of(40, 60, "none"), PixelFormat(1, "uint16")) == DEEP[:1]).all()
+
+
+def test_eight_bits_become_sixteen_by_257() -> None:
+    expected = LEVELS.astype(np.uint16) * 257
+    for image in (Image.fromarray(LEVELS), LEVELS[None]):
+        assert (to_values(image, settings_of(SIZE, SIZE), PixelFormat(1, "uint16"))[0] == expected).all()
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_resizing_keeps_the_mean_of_each_channel(dtype: str) -> None:
+    smooth = np.add.outer(np.arange(40), np.arange(60)) * np.array([1, 5, 9])[:, None, None] + 1000.0
+    values = smooth.astype(dtype)
+    resized = to_values(values, settings_of(20, 30, "stretch"), PixelFormat(3, dtype))
+    assert resized.dtype == dtype
+    assert abs(resized.mean(axis=(1, 2)) - values.mean(axis=(1, 2))).max() < 0.5
+
+
+def test_the_border_of_a_padded_array_is_zero() -> None:
+    padded = to_values(DEEP | 1, settings_of(60, 60, "pad"), PixelFormat(3, "uint16"))
+    assert (padded[:, :10] == 0).all()
+    assert (padded[:, 10:50] == DEEP | 1).all()
+
+
+def test_resizing_values_beyond_float32_is_an_error() -> None:
+    stripes = np.tile(np.array([0, 0, 3.4e38, 3.4e38], np.float32), (1, 16, 4))
+    with pytest.raises(ValueError, match="too large for float32"):
+        to_values(stripes, settings_of(64, 64), PixelFormat(1, "float32"))

@@ -368,11 +368,6 @@ def choose_images(inspection: Inspection, count: int, seed: int) -> list[int]:
     return sorted(numbers[position] for position in rng.permutation(seed, "inspect", 0, len(numbers))[:count])
 
 
-def _is_scaled(image: OpenedImage) -> bool:
-    """Return whether an image is shown by the range of its values: an array, or a picture of floats."""
-    return isinstance(image, np.ndarray) or image.mode == "F"
-
-
 def _scaled_picture(values: NDArray[Any], ranges: ValueRanges | None) -> Image.Image:
     """Return the first three channels of an array as colours, or its first one as grey, scaled by their ranges.
 
@@ -386,7 +381,10 @@ def _scaled_picture(values: NDArray[Any], ranges: ValueRanges | None) -> Image.I
 
 
 def _thumbnail(opened: OpenedImage, ranges: ValueRanges | None) -> Image.Image:
-    image = _scaled_picture(deep_values(opened), ranges) if _is_scaled(opened) else opened
+    if isinstance(opened, np.ndarray) or opened.mode == "F":
+        image = _scaled_picture(deep_values(opened), ranges)
+    else:
+        image = opened
     ImageOps.exif_transpose(image, in_place=True)
     thumbnail = to_eight_bits(image).convert("RGBA")
     thumbnail.thumbnail((CELL, CELL))
@@ -410,7 +408,7 @@ def contact_sheet(
     shown = (max(1, round(scale * size.width)), max(1, round(scale * size.height)))
 
     def training_view(image: OpenedImage) -> Image.Image:
-        if _is_scaled(image):
+        if isinstance(image, np.ndarray) or image.mode == "F":
             settings = ImageSettings(size, background=background, resize=resize)
             values = to_values(image, settings, natural_format(image))
             return _scaled_picture(values, ranges).convert("RGB").resize(shown, Image.Resampling.NEAREST)

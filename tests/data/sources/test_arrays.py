@@ -59,7 +59,7 @@ def refused(tmp_path: Path, data: Path, complaint: str, axes: str = "auto") -> N
 def test_floats_of_five_channels_keep_every_value(tmp_path: Path, order: str) -> None:
     found = opened(tmp_path, saved(tmp_path / "a.npy", np.array(FLOATS, order=order)))  # type: ignore[call-overload]
     assert (found.pixels == FLOATS).all()
-    assert (found.pixels.dtype, found.name) == (np.float32, "a")
+    assert (found.pixels.dtype.name, found.name) == ("float32", "a")
     assert found.levels.low == tuple(FLOATS.min(axis=(0, 2, 3)).tolist())
     assert found.levels.high == tuple(FLOATS.max(axis=(0, 2, 3)).tolist())
 
@@ -89,7 +89,7 @@ def test_the_axes_are_known_or_told(
             saved(data / f"{number}.npy", image)
     found = opened(tmp_path, data, axes)
     assert (found.pixels == expected).all()
-    assert (found.pixels.dtype, found.warnings) == (np.uint16, ())
+    assert (found.pixels.dtype.name, found.warnings) == ("uint16", ())
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_grey_png_files_of_sixteen_bits_keep_every_value(tmp_path: Path) -> None
         Image.fromarray(values).save(tmp_path / "photos" / f"{number}.png")
     found = opened(tmp_path, tmp_path / "photos")
     assert (found.pixels[:, 0] == DEEP[:, 0]).all()
-    assert (found.pixels.dtype, found.levels.high, found.warnings) == (np.uint16, (65535.0,), ())
+    assert (found.pixels.dtype.name, found.levels.high, found.warnings) == ("uint16", (65535.0,), ())
 
 
 def test_colour_png_files_of_sixteen_bits_are_told(tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ def test_a_tiff_keeps_every_bit_and_channel(tmp_path: Path, kind: str, place: st
     ("values", "options", "is_full"),
     [
         (DEEP[0, 0].astype(np.int8), {}, False),
-        (DEEP[0, :2].astype(np.uint8), {"planarconfig": "separate"}, False),
+        (CHANNELS_LAST[0, :, :, :2].astype(np.uint8), {"planarconfig": "contig"}, False),
         (DEEP[0, 0].astype(np.uint8), {}, True),
         (FLOATS[0, 0], {}, True),
         (FLOATS[0, 0].astype(np.int32), {}, False),

@@ -128,5 +128,7 @@ def open_tiff(file: Path | IO[bytes]) -> Any:
 
 def read_tiff(file: Path | IO[bytes]) -> NDArray[Any]:
     """Return the first page of a TIFF as [c, h, w]; raise ValueError if it cannot be read."""
+    if not isinstance(file, Path):
+        file.seek(0)
     with open_tiff(file) as tiff:
         return page_values(tiff.pages[0])
