@@ -31,7 +31,9 @@ def test_pillow_warns_of_nothing_while_images_are_decoded() -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for content in contents:  # it does outside of map_images
-            open_image_bytes(content).getexif()
+            image = open_image_bytes(content)
+            assert isinstance(image, Image.Image)
+            image.getexif()
         assert len(caught) == 2
         exif, large = map_images([listing], lambda image: len(image.getexif()), lambda done, total: None)
         assert len(caught) == 2
