@@ -66,8 +66,8 @@ class EvaluateSettings:
 
     metrics: tuple[str, ...] | None = setting(
         None,
-        "Metrics with commas: swd, nn, diversity, fid, kid, is, pr, frechet, kernel, or full names; auto is all that "
-        "can be computed here.",
+        "Metrics with commas: swd, nn, diversity, spectrum, fid, kid, is, pr, frechet, kernel, or full names; auto is "
+        "all that can be computed here, without the spectrum of images of 8 bits.",
         parse=parse_metrics,
         group="Choose the metrics",
     )

@@ -242,8 +242,8 @@ class Config:
     )
     metrics: tuple[str, ...] | None = operational(
         None,
-        "Metrics with commas: swd, nn, diversity, fid, kid, is, pr, frechet, kernel, or full names; auto is all that "
-        "are available.",
+        "Metrics with commas: swd, nn, diversity, spectrum, fid, kid, is, pr, frechet, kernel, or full names; auto is "
+        "all that are available, without the spectrum of images of 8 bits.",
         parse=parse_metrics,
     )
     evaluation_images: int = operational(

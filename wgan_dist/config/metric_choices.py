@@ -5,6 +5,7 @@ IMAGE_METRICS = (
     "sliced_wasserstein",
     "nearest_neighbour",
     "diversity",
+    "spectrum_error",
     "fid",
     "kid",
     "inception_score",
@@ -16,6 +17,7 @@ IMAGE_METRICS = (
 SHORT_NAMES = {
     "swd": ("sliced_wasserstein",),
     "nn": ("nearest_neighbour",),
+    "spectrum": ("spectrum_error",),
     "is": ("inception_score",),
     "pr": ("precision", "recall"),
     "frechet": ("frechet_distance",),

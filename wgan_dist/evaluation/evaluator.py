@@ -20,6 +20,7 @@ from wgan_dist.evaluation.critic_wasserstein import NAMES, CriticWasserstein
 from wgan_dist.evaluation.generated_set import Generate, GeneratedSet, Score, batches, generate_set
 from wgan_dist.evaluation.metric_set import MetricSet, open_metric_set
 from wgan_dist.evaluation.metrics.neighbours import mean_pairwise_distance, nearest
+from wgan_dist.evaluation.metrics.power_spectrum import radial_spectrum, spectrum_error
 from wgan_dist.evaluation.metrics.sliced_wasserstein import Reference
 from wgan_dist.evaluation.protocol import (
     LOGITS,
@@ -73,7 +74,7 @@ class ImageEvaluator:
 
     @property
     def pixel_images(self) -> int:
-        """The number of generated and of real images that the sliced Wasserstein distance compares."""
+        """The number of generated and of real images whose patches and spectra are compared."""
         return min(PIXEL_IMAGES, self.count, self.real_count)
 
     def __str__(self) -> str:
@@ -147,6 +148,10 @@ class ImageEvaluator:
     def _reference(self) -> Reference:
         return Reference.of(self.floats(self.pool[: self.pixel_images]))
 
+    @functools.cached_property
+    def _real_spectrum(self) -> Tensor:
+        return radial_spectrum(self.floats(self.pool[: self.pixel_images]))
+
     def floats(self, rows: Rows) -> Tensor:
         """Return real images in [−1, 1] on the device, [n, c, h, w]."""
         return self._to_floats(pixels_of(self.data, rows))
@@ -160,6 +165,9 @@ class ImageEvaluator:
             values["sliced_wasserstein"] = self._reference.distance(self._to_floats(pixels[: self.pixel_images]))
         if "diversity" in self.metric_set.names:
             values["diversity"] = mean_pairwise_distance(pixels)
+        if "spectrum_error" in self.metric_set.names:
+            generated = radial_spectrum(self._to_floats(pixels[: self.pixel_images]))
+            values["spectrum_error"] = spectrum_error(generated, self._real_spectrum)
         return values
 
     def _feature_metrics(self, features: dict[tuple[str, str], Tensor], real: dict[str, Tensor]) -> Values:
@@ -269,7 +277,14 @@ def make_evaluator(
     if count < processes:
         raise UserError(f"evaluation_images={count}: expected at least one for each of {processes} processes")
     metric_set = distributed.run_on_all_ranks(
-        lambda: open_metric_set(config.metrics, data.shape, config.feature_extractor, config.inception_weights, device)
+        lambda: open_metric_set(
+            config.metrics,
+            data.shape,
+            data.levels.is_eight_bit,
+            config.feature_extractor,
+            config.inception_weights,
+            device,
+        )
     )
     real_count = min(real_count or count, len(split.training))
     if not metric_set.extractors:

@@ -6,6 +6,7 @@ import torch
 
 from wgan_dist.config.metric_choices import IMAGE_METRICS
 from wgan_dist.evaluation.extractors import Extractor, open_extractor
+from wgan_dist.evaluation.metrics.power_spectrum import LEAST_SIDE
 from wgan_dist.tracking.metric_names import EXTRACTOR, INCEPTION, METRICS
 from wgan_dist.utils.errors import UserError
 
@@ -28,12 +29,22 @@ class MetricSet:
         return "\n".join([f"measures {', '.join(self.names) or 'nothing'}", *reasons_in_words(self.skipped)])
 
 
+def _usual_metrics(is_eight_bit: bool) -> tuple[str, ...]:
+    """Return the metrics that are measured unless settings choose: the spectrum is that of data of any other depth."""
+    return tuple(name for name in IMAGE_METRICS if not (is_eight_bit and name == "spectrum_error"))
+
+
 def open_metric_set(
-    names: tuple[str, ...] | None, shape: tuple[int, ...], extractor: str, inception: str, device: torch.device
+    names: tuple[str, ...] | None,
+    shape: tuple[int, ...],
+    is_eight_bit: bool,
+    extractor: str,
+    inception: str,
+    device: torch.device,
 ) -> MetricSet:
     """Open what the named metrics need for images of `shape`; None stands for all metrics that can be computed here.
 
-    `extractor` and `inception` are files, or "".
+    Those of images of 8 bits do not include the error of the spectrum. `extractor` and `inception` are files, or "".
 
     Raises:
         UserError: For a file that cannot be used, and for a named metric that cannot be computed.
@@ -44,7 +55,9 @@ def open_metric_set(
     missing = {INCEPTION: missing_inception(inception)}
     if not extractor:
         missing[EXTRACTOR] = "needs --feature_extractor=FILE"
-    candidates = IMAGE_METRICS if names is None else names
+    if min(shape[1:]) < LEAST_SIDE:
+        missing["spectrum_error"] = f"needs images of at least {LEAST_SIDE}×{LEAST_SIDE} pixels"
+    candidates = _usual_metrics(is_eight_bit) if names is None else names
     reasons = {name: missing.get(name) or missing.get(METRICS[name].of) for name in candidates}
     skipped = {name: reason for name, reason in reasons.items() if reason}
     if names is not None and skipped:

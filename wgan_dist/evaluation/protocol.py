@@ -16,6 +16,7 @@ KERNEL_SUBSET = 1000
 POINTS_MATCHED, POINTS_COUNTED = 1000, 10_000
 # The layer of Inception that the inception score is computed from.
 LOGITS = "logits_unbiased"
+SPECTRUM = "rings of wave number 1 to half the shorter side, in decades"
 PIXEL_DISTANCE = "Euclidean over pixels in [-1, 1]"
 
 
@@ -27,7 +28,7 @@ def compared_images(evaluator: "ImageEvaluator", name: str) -> tuple[int, int]:
         return min(NEIGHBOUR_IMAGES, evaluator.count), len(evaluator.training)
     if name == "diversity":
         return min(PIXEL_IMAGES, evaluator.count), 0
-    if name == "sliced_wasserstein":
+    if name in ("sliced_wasserstein", "spectrum_error"):
         return evaluator.pixel_images, evaluator.pixel_images
     return evaluator.count, 0 if name == "inception_score" else evaluator.real_count
 
@@ -65,6 +66,8 @@ def image_protocol(evaluator: "ImageEvaluator", name: str) -> str:
     counts = f"{generated:,} generated" + (f", {real:,} real ({source})" if real else "")
     if name == "sliced_wasserstein":
         return f"{counts}, {size}"
+    if name == "spectrum_error":
+        return f"{counts}, {size}, {SPECTRUM}"
     has_subsets = name in ("kid", "kernel_distance")
     subsets = f", subsets of {min(KERNEL_SUBSET, generated, real):,}" if has_subsets else ""
     description = evaluator.metric_set.extractors[METRICS[name].of].description

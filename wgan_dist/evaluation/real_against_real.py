@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wgan_dist.evaluation.metrics.neighbours import mean_pairwise_distance, nearest
+from wgan_dist.evaluation.metrics.power_spectrum import radial_spectrum, spectrum_error
 from wgan_dist.evaluation.metrics.sliced_wasserstein import Reference
 from wgan_dist.evaluation.real_features import pixels_of
 from wgan_dist.tracking.metric_names import METRICS
@@ -113,10 +114,15 @@ def _pixel_metrics(evaluator: "ImageEvaluator") -> dict[str, Metrics]:
         pixels = pixels_of(data, pool[rows]).to(evaluator.device)
         return {"nearest_neighbour": float(nearest(pixels, data.values, others).distances.mean())}
 
+    def error_of_spectrum(first: Rows, second: Rows) -> Values:
+        spectra = [radial_spectrum(evaluator.floats(pool[rows])) for rows in (first, second)]
+        return {"spectrum_error": spectrum_error(*spectra)}
+
     metrics = {
         "sliced_wasserstein": sliced_wasserstein,
         "diversity": diversity,
         "nearest_neighbour": nearest_neighbour,
+        "spectrum_error": error_of_spectrum,
     }
     return {name: metrics[name] for name in metrics if name in evaluator.metric_set.names}
 

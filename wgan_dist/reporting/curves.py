@@ -121,6 +121,7 @@ CHARTS = (
     Chart("probability", "Probability of being real according to the discriminator", "", PROBABILITIES),
     Chart("score", "Critic scores", "", {"real_score": "real", "fake_score": "generated"}),
     Chart("sliced_wasserstein", "Sliced Wasserstein distance × 10³"),
+    Chart("spectrum_error", "Error of the power spectrum in decades"),
     Chart("fid", "FID"),
     Chart("kid", "KID"),
     Chart("frechet_distance", "Fréchet distance, own feature extractor"),

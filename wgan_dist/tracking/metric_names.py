@@ -50,6 +50,7 @@ METRICS = {
     "sliced_wasserstein": Metric(PIXELS, True, "evaluation/sliced_wasserstein", "SWD"),
     "nearest_neighbour": Metric(PIXELS, None, "evaluation/nearest_neighbour"),
     "diversity": Metric(PIXELS, False, "evaluation/diversity"),
+    "spectrum_error": Metric(PIXELS, True, "evaluation/spectrum_error"),
     "fid": Metric(INCEPTION, True, "evaluation/fid", "FID"),
     "kid": Metric(INCEPTION, True, "evaluation/kid"),
     "inception_score": Metric(INCEPTION, False, "evaluation/inception_score"),

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wgan_dist.data.content import content_hashes
+from wgan_dist.evaluation.metrics.image_order import in_order_of_content
 from wgan_dist.utils import rng
 
 PATCH = 7
@@ -94,9 +94,7 @@ def _sorted_columns(x: Tensor) -> Tensor:
 
 def _projections(images: Tensor) -> list[Tensor]:
     """Project the patches of each level on random directions and sort them: [directions, n · patches] a level."""
-    # Sums round differently in another order, so images are put into one that their content decides.
-    order = content_hashes(images.cpu().numpy()).argsort(kind="stable")
-    images = images[torch.from_numpy(order).to(images.device)]
+    images = in_order_of_content(images)
     projections = []
     for level, band in enumerate(laplacian_pyramid(images)):
         directions = _directions(band.shape[1] * PATCH**2, level, band).chunk(GROUPS, dim=1)
