@@ -11,6 +11,7 @@ from wgan_dist import distributed
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS, EVALUATIONS, check_parts_inside
 from wgan_dist.config import Config, is_run, read_config
+from wgan_dist.config.data_choices import BUILT_IN
 from wgan_dist.config.image_size import ImageSize
 from wgan_dist.data.datasets import Dataset, ImageDataset, open_images, open_points
 from wgan_dist.data.holdout import Split, split_holdout
@@ -38,7 +39,7 @@ def _default_config(settings: EvaluateSettings, run: Path | None, trained_on: st
         return Config(data=settings.data)
     if run is not None:
         return read_config({"run_dir": str(run), "resume": "true"})
-    if trained_on == "digits" or trained_on in DRAWS:  # need no files
+    if trained_on in (*BUILT_IN, *DRAWS):  # need no files
         return Config(data=(trained_on,))
     raise UserError("data: expected --data=, the real images to compare with")
 

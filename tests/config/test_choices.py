@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from wgan_dist.config import Config, network_choices
-from wgan_dist.config.data_choices import DATA_SETS, POINTS, check_data_exist
+from wgan_dist.config.data_choices import BUILT_IN, DATA_SETS, POINTS, check_data_exist
 from wgan_dist.config.image_size import square
 from wgan_dist.config.network_choices import check_networks
 from wgan_dist.data.sources.torchvision_datasets import TORCHVISION
@@ -16,7 +16,7 @@ from wgan_dist.utils.errors import UserError
 
 def test_the_data_sets_are_those_that_can_be_opened() -> None:
     assert tuple(DRAWS) == POINTS
-    assert ("digits", *DRAWS, *TORCHVISION) == DATA_SETS
+    assert (*BUILT_IN, *DRAWS, *TORCHVISION) == DATA_SETS
 
 
 def test_the_networks_are_those_that_can_be_built() -> None:

@@ -8,10 +8,12 @@ from wgan_dist.config.fields import unknown_name
 from wgan_dist.config.text_lists import HUGGING_FACE, path_exists, split_reference
 from wgan_dist.utils.errors import UserError
 
-# The names of points, and those of torchvision's data sets, beside the digits of this package.
+# The grey images that need neither files nor a download: the digits of this package, and those that it draws.
+BUILT_IN = ("digits", "random_field")
+# The names of points, and those of torchvision's data sets, beside the built-in images.
 POINTS = ("8gaussians", "25gaussians", "swissroll")
 DATA_SETS = (
-    "digits",
+    *BUILT_IN,
     *POINTS,
     "mnist",
     "fashion_mnist",

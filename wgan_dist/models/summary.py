@@ -8,6 +8,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from wgan_dist.config import Config
+from wgan_dist.config.data_choices import BUILT_IN
 from wgan_dist.models.from_config import ASSUMED_CHANNELS, network_specs
 from wgan_dist.models.layers import ConvDownsample, UpsampleConv
 from wgan_dist.models.registry import build_critic, build_generator
@@ -37,7 +38,7 @@ def tables(config: Config) -> dict[str, str]:
     """
     # torchinfo counts no multiply-adds of a layer whose weight is computed; spectral norm adds no parameters.
     plain = dataclasses.replace(config, spectral_norm="none")
-    channels = config.channels or (1 if config.data == ("digits",) else ASSUMED_CHANNELS)
+    channels = config.channels or (1 if set(config.data) <= set(BUILT_IN) else ASSUMED_CHANNELS)
     generator, critic = network_specs(plain, channels)
     latents_shape = (config.generator_batch_size or config.batch_size, config.latent_dim)
     samples_shape = (config.batch_size, *critic.sample_shape)

@@ -4,7 +4,7 @@ import dataclasses
 import os
 from pathlib import Path
 
-from wgan_dist.config.data_choices import DATA_SETS, POINTS, unknown_data
+from wgan_dist.config.data_choices import BUILT_IN, DATA_SETS, POINTS, unknown_data
 from wgan_dist.config.text_lists import HUGGING_FACE, path_exists, split_reference
 from wgan_dist.data.sources.archives import SUFFIXES, archive_source, is_archive
 from wgan_dist.data.sources.array_values import AUTO
@@ -14,6 +14,7 @@ from wgan_dist.data.sources.folder import folder_source
 from wgan_dist.data.sources.huggingface import hugging_face_source
 from wgan_dist.data.sources.idx import DIGITS, find_idx_files, idx_source
 from wgan_dist.data.sources.paths import expand_home, name_of_path
+from wgan_dist.data.sources.random_field import random_field_source
 from wgan_dist.data.sources.torchvision_datasets import TORCHVISION, torchvision_source
 from wgan_dist.data.sources.webdataset import files_beside, is_pattern, pattern_source, shards_in, shards_source
 from wgan_dist.utils.errors import UserError
@@ -38,9 +39,15 @@ def _open_file(path: Path, data: str, cache_dir: Path, axes: str) -> Source:
     raise unknown_data(data)
 
 
+def _open_built_in(name: str) -> Source:
+    if name == "digits":
+        return idx_source(DIGITS, find_idx_files(DIGITS), name)
+    return random_field_source(name)
+
+
 def _open(data: str, cache_dir: Path, download: bool, axes: str) -> Source:
-    if data == "digits":
-        return idx_source(DIGITS, find_idx_files(DIGITS), data)
+    if data in BUILT_IN:
+        return _open_built_in(data)
     if data.startswith(HUGGING_FACE):
         return hugging_face_source(data, cache_dir, download)
     if is_pattern(data):
@@ -55,7 +62,7 @@ def _open(data: str, cache_dir: Path, download: bool, axes: str) -> Source:
 
 def absolute_data(data: str) -> str:
     """Return the value of `--data` that names the same data from every folder; names of data sets stay as they are."""
-    if data == "digits" or data in POINTS:
+    if data in (*BUILT_IN, *POINTS):
         return data
     prefix = HUGGING_FACE if data.startswith(HUGGING_FACE) else ""
     path = os.path.expanduser(data.removeprefix(prefix))  # noqa: PTH111 a pattern is no Path
@@ -65,7 +72,7 @@ def absolute_data(data: str) -> str:
 
 def _is_known(data: str) -> bool:
     """Return whether `data` names a known data set; a folder of that name comes before those of torchvision."""
-    return data in DATA_SETS and (data == "digits" or not Path(data).is_dir())
+    return data in DATA_SETS and (data in BUILT_IN or not Path(data).is_dir())
 
 
 def open_source(data: str, cache_dir: Path, download: bool = True, axes: str = AUTO) -> Source:
