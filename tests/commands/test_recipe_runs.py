@@ -63,8 +63,15 @@ def colour(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def random_field(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the name of the random fields, of which there are few."""
+    monkeypatch.setattr("wgan_dist.data.sources.random_field.COUNT", 64)
+    return "random_field"
+
+
 # The data and image size of each recipe for images, and more settings that make its run short.
-GREY, COLOUR = "grey", "colour"
+GREY, COLOUR, FIELD = "grey", "colour", "random_field"
 RECIPES = {
     "catfaces64": (COLOUR, 64, {}),
     "cifar10_resnet": (COLOUR, 32, {"generator_batch_size": "16"}),
@@ -77,6 +84,7 @@ RECIPES = {
     "resnet128": (COLOUR, 128, {"generator_batch_size": "8"}),
     "resnet64": (COLOUR, 64, {"generator_batch_size": "8"}),
     "sagan64": (COLOUR, 64, {}),
+    "toy_random_field": (FIELD, 64, {"evaluate_every": "1"}),
     "wgan_original": (COLOUR, 64, {"batch_size": "4"}),
 }
 HEAVY = ("resnet128", "resnet64", "wgan_original")
@@ -118,7 +126,7 @@ def test_a_recipe_of_images_trains_resumes_exports_and_samples(
     export_onnx({"ckpt": str(run_dir)})
     sampler = Sampler(run_dir / "generator.onnx")
     drawn = sampler.sample(5, seed=1)
-    assert drawn.shape == (5, size, size, 1 if kind == GREY else 3)
+    assert drawn.shape == (5, size, size, 3 if kind == COLOUR else 1)
     assert drawn.dtype == np.uint8
     expected = generate(generator_file.load(run_dir / generator_file.EMA_FILE).network, sampler.latents(5, seed=1))
     assert np.abs(drawn.astype(int) - expected).max() <= 1

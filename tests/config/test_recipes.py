@@ -234,7 +234,7 @@ def test_the_listing_has_a_line_for_each_recipe_with_its_data_size_and_notes() -
     assert [line.split()[0] for line in lines] == recipe_names()
     for line, name in zip(lines, recipe_names(), strict=True):
         config, notes = load_config({"recipe": name}), read_recipe(name)
-        size = "" if name.startswith("toy_") else f" {config.image_size[0]}×{config.image_size[1]}"
+        size = "" if config.generator == "points" else f" {config.image_size[0]}×{config.image_size[1]}"
         columns = [f"{config.data[0]}{size}", *(notes[note] for note in ("method", "source", "expect"))]
         assert line.removeprefix(name).strip() == " | ".join(columns)
 
