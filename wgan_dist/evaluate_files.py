@@ -137,7 +137,10 @@ def _measure(settings: EvaluateSettings, config: Config, samples: LoadedSamples,
     if isinstance(evaluator, ImageEvaluator) and evaluator.real_count < asked:
         note(f"{data.name} has {evaluator.real_count:,} images to compare with, fewer than the {asked:,} asked for")
     about = {name: value for name, value in vars(samples).items() if name not in ("shape", "levels", "draw")}
-    return make_result(about, evaluator.measure(samples.draw), evaluator)
+    result = make_result(about, evaluator.measure(samples.draw), evaluator)
+    if isinstance(evaluator, ImageEvaluator) and "spectrum_error" in evaluator.names:
+        result["metrics"]["spectrum_error"]["spectra"] = evaluator.spectra(samples.draw)
+    return result
 
 
 def _warn_if_old(samples: LoadedSamples, run: Path) -> None:

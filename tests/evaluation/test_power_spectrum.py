@@ -131,6 +131,19 @@ def test_an_evaluator_measures_the_images_that_its_protocol_names(tmp_path: Path
     )
 
 
+def test_the_spectra_are_those_whose_error_is_measured(tmp_path: Path) -> None:
+    floats = noise(120, 2, 8, 12).numpy()
+    evaluator = of_images(images_of(floats, FLOATS), 100, str(tmp_path), metrics=("spectrum_error",))
+    source = Source(noise(100, 2, 8, 12, seed=1).numpy())
+    spectra = {name: torch.tensor(values).double() for name, values in evaluator.spectra(source).items()}
+    assert spectra["generated"].shape == spectra["real"].shape == (2, 4)
+    assert spectrum_error(spectra["generated"], spectra["real"]) == pytest.approx(
+        evaluator.measure(source)["spectrum_error"], rel=1e-5
+    )
+    real = torch.from_numpy(FLOATS.scale(floats[evaluator.pool[:100]]))
+    assert torch.allclose(spectra["real"], radial_spectrum(real), rtol=1e-5)
+
+
 def test_real_images_have_the_error_of_their_number(tmp_path: Path) -> None:
     """Two sets of white noise differ by their sampling error alone, which falls with the root of their number."""
     few, many = (

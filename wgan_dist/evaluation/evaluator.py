@@ -17,7 +17,7 @@ from wgan_dist.data.holdout import Split, choose_rows
 from wgan_dist.data.samplers import to_network_inputs
 from wgan_dist.data.sources.paths import cache_folder
 from wgan_dist.evaluation.critic_wasserstein import NAMES, CriticWasserstein
-from wgan_dist.evaluation.generated_set import Generate, GeneratedSet, Score, batches, generate_set
+from wgan_dist.evaluation.generated_set import Generate, GeneratedSet, Score, batches, generate_set, in_type_of_data
 from wgan_dist.evaluation.metric_set import MetricSet, open_metric_set
 from wgan_dist.evaluation.metrics.neighbours import mean_pairwise_distance, nearest
 from wgan_dist.evaluation.metrics.power_spectrum import radial_spectrum, spectrum_error
@@ -40,6 +40,7 @@ from wgan_dist.utils.errors import UserError
 
 Rows = NDArray[np.int64]
 Values = dict[str, float]
+Spectra = dict[str, list[list[float]]]
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,15 @@ class ImageEvaluator:
         features = self._pool_features()
         values: dict[str, RealValue] = distributed.broadcast_from_main(lambda: image_values(self, features))
         return values
+
+    def spectra(self, generate: Generate) -> Spectra:
+        """Return the spectra that `spectrum_error` compares, by `generated` and `real`: a list of powers a channel.
+
+        The images are generated once more, on each process that asks for them. The wave numbers are 1, 2, ….
+        """
+        parts = [in_type_of_data(generate(batch), self.data.levels) for batch in batches(slice(0, self.pixel_images))]
+        spectrum = radial_spectrum(self._to_floats(torch.cat(parts)))
+        return {"generated": spectrum.tolist(), "real": self._real_spectrum.tolist()}
 
     # --- on every process ---
 

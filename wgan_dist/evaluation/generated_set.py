@@ -49,7 +49,7 @@ class GeneratedSet:
         return GeneratedSet(pixels, features, scores, is_finite)
 
 
-def _in_type_of_data(samples: Tensor, levels: Levels) -> Tensor:
+def in_type_of_data(samples: Tensor, levels: Levels) -> Tensor:
     """Return images in uint8 or [−1, 1] as they are compared: in uint8 for data of 8 bits, else in [−1, 1]."""
     if levels.is_eight_bit:
         return samples if samples.dtype == torch.uint8 else to_uint8(samples.double())
@@ -76,7 +76,7 @@ def generate_set(
     is_finite = True
     for batch in batches(part):
         samples = generate(batch)
-        images = _in_type_of_data(samples, levels).cpu()
+        images = in_type_of_data(samples, levels).cpu()
         is_finite = is_finite and bool(torch.isfinite(samples).all())
         if tuple(images.shape[1:]) != shape:
             raise UserError(f"the generated images are {list(images.shape[1:])}, and the real ones are {list(shape)}")
