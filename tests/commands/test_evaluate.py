@@ -386,15 +386,16 @@ def test_a_table_of_one_says_what_was_measured_which_way_is_better_and_what_real
     assert "4.5 ± 0.12 (4 against 5)" in table([found])[2]
 
 
+@pytest.mark.parametrize("metric", ["sliced_wasserstein", "spectrum_error"])
 def test_a_set_is_at_distance_zero_from_itself_and_its_order_does_not_matter(
-    digits: ImageDataset, cache_dir: Path, tmp_path: Path
+    metric: str, digits: ImageDataset, cache_dir: Path, tmp_path: Path
 ) -> None:
     own, other = write_images(digits.pixels[:40], tmp_path / "own"), write_images(digits.pixels[40:80], tmp_path / "b")
     turned = write_images(digits.pixels[39::-1], tmp_path / "turned")
 
     def distance(samples: str, data: str) -> Any:
-        flags = {"samples": samples, "data": data, "metrics": "swd"}
-        return measured(cache_dir, tmp_path / "out.json", **flags)["metrics"]["sliced_wasserstein"]
+        flags = {"samples": samples, "data": data, "metrics": metric}
+        return measured(cache_dir, tmp_path / "out.json", **flags)["metrics"][metric]
 
     assert distance(own, own)["value"] == distance(own, turned)["value"] == 0.0
     assert distance(own, other) == distance(turned, other)
@@ -402,6 +403,18 @@ def test_a_set_is_at_distance_zero_from_itself_and_its_order_does_not_matter(
     of_real = found["real_against_real"]
     assert of_real["protocol"] == "20 real against 20 other real, mean of 4 random splits"
     assert 0.0 < found["value"] < 2 * of_real["value"]
+
+
+def test_the_spectra_of_both_sets_are_written(digits: ImageDataset, cache_dir: Path, tmp_path: Path) -> None:
+    samples, data = (
+        write_images(digits.pixels[rows], tmp_path / str(rows.start)) for rows in (slice(0, 40), slice(40, 80))
+    )
+    found = measured(cache_dir, tmp_path / "out.json", samples=samples, data=data, metrics="spectrum")
+    spectra = {name: np.array(powers) for name, powers in found["metrics"]["spectrum_error"]["spectra"].items()}
+    assert spectra.keys() == {"generated", "real"}
+    assert spectra["generated"].shape == (1, 16)
+    decades = np.abs(np.log10(spectra["generated"] / spectra["real"])).mean()
+    assert values(found)["spectrum_error"] == pytest.approx(decades)
 
 
 def test_grey_samples_are_compared_with_colour_images_in_colour(
