@@ -358,3 +358,14 @@ def test_a_cache_that_others_can_write_to_is_told_and_keeps_its_permissions(tmp_
     assert found.warnings[-1] == told
     assert stat.S_IMODE(cache.stat().st_mode) == 0o777
     assert {stat.S_IMODE(file.stat().st_mode) for file in cache.iterdir()} == {0o600}
+
+
+def test_what_a_conversion_loses_is_told(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    Image.new("RGBA", (4, 4), (255, 0, 0, 0)).save(tmp_path / "photos" / "clear.png")
+    Image.new("RGB", (4, 4), (255, 0, 0)).save(tmp_path / "photos" / "red.png")
+    laid = "transparent pictures are laid over the colour ffffff; --channels=4 keeps transparency"
+    for channels, expected in ((4, []), (3, [laid]), (1, ["pictures in colour become grey", laid])):
+        for _ in range(2):  # decoded, and from the cache
+            found = opened(tmp_path / "cache", tmp_path / "photos", channels=channels)
+            assert [line for line in found.warnings if line.startswith(("pictures in", "transparent"))] == expected

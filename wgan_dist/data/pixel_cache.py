@@ -20,7 +20,7 @@ from wgan_dist.data.decoding import ProgressCallback, map_images
 from wgan_dist.data.image_settings import ImageSettings
 from wgan_dist.data.sources.base import BadImageError, ImageListing, Source
 from wgan_dist.data.sources.other_files import add_up
-from wgan_dist.data.transforms import GREY, PixelFormat, natural_format, to_values
+from wgan_dist.data.transforms import GREY, PixelFormat, lossy_conversions, natural_format, to_values
 from wgan_dist.data.value_ranges import ValueRanges, value_ranges
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import PRIVATE, atomic_file, is_partial, make_folder, write_text
@@ -157,8 +157,8 @@ class PixelCache:
             else:
                 written = found
         left_out = dict(add_up(listing.left_out for listing in listings))
-        notes = sorted(set[str]().union(*(listing.notes for listing in listings)))
-        beside = {"left_out": left_out, "notes": notes}
+        notes = set[str](written["notes"]).union(*(listing.notes for listing in listings))
+        beside = {"left_out": left_out, "notes": sorted(notes)}
         return written | self._describe(file, tuple(written["shape"]), pixel_format) | beside
 
     def _describe(self, file: Path, shape: tuple[int, ...], pixel_format: PixelFormat) -> dict[str, Any]:
@@ -191,11 +191,14 @@ class PixelCache:
             if settings.channels is not None:
                 needed = PixelFormat(settings.channels, needed.dtype)
             needed = pixel_format.with_image(needed) if is_known else needed
-            return to_values(image, settings, pixel_format) if needed == pixel_format else needed
+            if needed != pixel_format:
+                return needed
+            notes.update(lossy_conversions(image, pixel_format.channels, settings.background))
+            return to_values(image, settings, pixel_format)
 
         shape, dtype = (pixel_format.channels, *settings.size), pixel_format.dtype
         kind = shape if dtype == UINT8 else (shape, dtype)
-        sha256, errors, count = hashlib.sha256(repr(kind).encode()), list[str](), 0
+        sha256, errors, count, notes = hashlib.sha256(repr(kind).encode()), list[str](), 0, set[str]()
         with closing(map_images(listings, convert, progress)) as results, file.open("wb") as output:
             for values in results:
                 if isinstance(values, PixelFormat):
@@ -208,4 +211,4 @@ class PixelCache:
                 output.write(values.data)
                 sha256.update(values.data)
                 count += 1
-        return {"shape": [count, *shape], "fingerprint": sha256.hexdigest(), "bad": errors}
+        return {"shape": [count, *shape], "fingerprint": sha256.hexdigest(), "bad": errors, "notes": sorted(notes)}

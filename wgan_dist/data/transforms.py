@@ -49,6 +49,16 @@ def natural_channels(image: Image.Image) -> int:
     return GREY if image.mode in GREY_MODES else RGB
 
 
+def lossy_conversions(image: Image.Image | NDArray[Any], channels: int, background: str) -> list[str]:
+    """Return a line for each thing that a picture loses when it is converted to a number of channels."""
+    if isinstance(image, np.ndarray):
+        return []
+    lines = ["pictures in colour become grey"] if channels == GREY < natural_channels(image) else []
+    if channels != RGBA and image.has_transparency_data:
+        lines.append(f"transparent pictures are laid over the colour {background}; --channels=4 keeps transparency")
+    return lines
+
+
 def _keeps_sixteen_bits(image: Image.Image) -> bool:
     return image.mode in MODES_OF_16_BITS and not image.has_transparency_data
 
