@@ -55,7 +55,7 @@ def test_the_best_of_all_that_was_measured_outlives_the_pruning(measured: Path) 
         "value": values[step],
         "step": step,
         "checkpoint": f"step-{step:08d}",
-        "protocol": "1,024 generated, 1,024 real (digits; shorter side resized, centre-cropped), 16×16 grey",
+        "protocol": "1,024 generated, 1,024 real (digits; resized to cover the size, centre-cropped), 16×16 grey",
     }
     kept = sorted(folder.name for folder in (measured / CHECKPOINTS).iterdir())
     assert kept == sorted([f"step-{step:08d}", "step-00000020"])

@@ -257,7 +257,7 @@ ARGUMENTS: dict[str, object] = {
     "latents beyond the bound": {"latent_dim": 65_537},
     "features beyond the bound": {"features": 2_000_000},
     "images beyond the bound": {"image_size": [8192, 16]},
-    "channels beyond the bound": {"channels": 5},
+    "channels beyond the bound": {"channels": 1025},
     "points by a network of images": {"channels": 2, "image_size": [1, 1]},
 }
 

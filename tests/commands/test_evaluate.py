@@ -96,7 +96,7 @@ def test_the_protocol_is_said_with_each_figure(run: Path, cache_dir: Path, tmp_p
     found = measured(cache_dir, tmp_path / "out.json", feature_extractor=extractor, **flags)
     said = {name: each["protocol"] for name, each in found["metrics"].items()}
     pixels = "16×16 grey, Euclidean over pixels in [-1, 1], last weights"
-    source = "(digits, training part; shorter side resized, centre-cropped)"
+    source = "(digits, training part; resized to cover the size, centre-cropped)"
     sha256 = hashlib.sha256(Path(extractor).read_bytes()).hexdigest()
     features = f"60 generated, 90 real {source}, 16×16 grey, features of projection.pt ({sha256[:8]})"
     assert said == {
@@ -284,7 +284,7 @@ def bad(tmp_path: Path, digits: ImageDataset) -> dict[str, tuple[dict[str, str],
     mixed = write_images(digits.pixels[:3], tmp_path / "mixed")
     write_images(digits.pixels[:1, :, ::2, ::2], tmp_path / "small")
     shutil.copy(tmp_path / "small" / "0000.png", tmp_path / "mixed" / "9.png")
-    oblong = write_images(digits.pixels[:2, :, ::2], tmp_path / "oblong")
+    tiny = write_images(digits.pixels[:2, :, ::8], tmp_path / "tiny")
     few = write_images(digits.pixels[:1], tmp_path / "few")
     torn = write_images(digits.pixels[:2], tmp_path / "torn")
     (tmp_path / "torn" / "0001.png").write_bytes(b"torn")
@@ -298,7 +298,7 @@ def bad(tmp_path: Path, digits: ImageDataset) -> dict[str, tuple[dict[str, str],
         "nothing there": ({"ckpt": "nowhere.onnx"}, "ckpt=nowhere.onnx: there is no such file"),
         "no data": ({"samples": mixed}, "data: expected --data=, the real images to compare --samples with"),
         "mixed": (both, f"samples={mixed}: images of mixed sizes: 0000.png is 32×32, 9.png is 16×16"),
-        "oblong": (both | {"samples": oblong}, r"images of \(32, 16\): expected square ones"),
+        "tiny": (both | {"samples": tiny}, "images of 32×4 pixels: expected a size such as 64, or HEIGHTxWIDTH"),
         "few": (
             both | {"samples": few, "metrics": "frechet", "feature_extractor": extractor},
             "frechet_distance: 1 images: expected at least 2",
@@ -320,7 +320,7 @@ CASES = [
     "nothing there",
     "no data",
     "mixed",
-    "oblong",
+    "tiny",
     "few",
     "alone",
     "torn",

@@ -13,7 +13,7 @@ from tests.generators import small_spec, write_generator
 from tests.processes import PYTHON, run
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.config.fields import from_flags
-from wgan_dist.config.output_paths import PICTURES
+from wgan_dist.config.output_paths import ARRAYS, PICTURES
 from wgan_dist.models.inference import generate, sample_latents
 from wgan_dist.sample import SampleSettings
 from wgan_dist.sampling import interpolate, interpolation_path
@@ -80,7 +80,7 @@ def test_an_interpolation_visits_the_first_image_of_every_seed(run_dir: Path, tm
 
 
 def test_both_samplers_write_the_same_kinds_of_pictures() -> None:
-    assert PICTURES == sampler.PICTURES
+    assert (PICTURES, ARRAYS) == (sampler.PICTURES, sampler.ARRAYS)
 
 
 def frames(path: Path) -> int:

@@ -49,6 +49,10 @@ OTHER: dict[str, Any] = {
     "image_size": ImageSize(48, 96),
     "resize": "pad",
     "channels": 3,
+    "levels": (0.0, 4095.0),
+    "axes": "nhwc",
+    "channel_names": ("red", "green", "blue"),
+    "unit": "K",
     "background": "000000",
     "flip": True,
     "skip_bad_images": True,
@@ -113,6 +117,7 @@ OTHER: dict[str, Any] = {
 }
 # The settings that a resumed run may change.
 FREE = """
+channel_names unit
 fast_ops recipe run_dir resume init_from max_steps dry_run data cache_dir skip_bad_images workers threads timeout
 log_every
 sample_every deterministic cuda_graphs max_skipped grid_images evaluate_every metrics evaluation_images
@@ -516,8 +521,9 @@ def test_any_other_duration_is_refused(name: str, text: str) -> None:
     ("name", "text"),
     [
         ("channels", "0"),
-        ("channels", "2"),
-        ("channels", "5"),
+        ("channels", "1025"),
+        *(("levels", text) for text in ("1", "1,1", "2,1", "1,2,3", "low", "nan,1", "0,inf")),
+        ("axes", "hwc"),
         ("seed", "-1"),
         ("seed", "9223372036854775808"),
         ("seed", "1.5"),

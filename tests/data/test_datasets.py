@@ -283,7 +283,9 @@ BUILDER = """
 import sys, time
 from pathlib import Path
 from tests.processes import HANG_SECONDS, REPOSITORY
+from wgan_dist.config.image_size import square
 from wgan_dist.data.datasets import open_images
+from wgan_dist.data.image_settings import ImageSettings
 me, other = Path(sys.argv[1]), Path(sys.argv[2])
 def progress(done, total):
     (me / "decoding").touch()
@@ -293,7 +295,7 @@ def progress(done, total):
     time.sleep(0.5)
 me.mkdir()
 (me / "wants").touch()
-found = open_images(("photos",), 4, None, "ffffff", False, "cache", progress)
+found = open_images(("photos",), ImageSettings(square(4)), "cache", progress)
 (me / "fingerprint").write_text(found.fingerprint)
 """
 

@@ -136,7 +136,6 @@ def test_every_process_ends_on_an_error_of_the_first(tiny: dict[str, str], tmp_p
     flags = [f"--{name}={value}" for name, value in (tiny | {"data": "no/such/folder"}).items()]
     done = run(*TORCHRUN_2, "-m", "wgan_dist.train", *flags, cwd=tmp_path, fails=1)
     assert done.stderr.count("error: data=no/such/folder: there is no such folder") == 1
-    assert "exitcode  : 2 " in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 

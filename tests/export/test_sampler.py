@@ -21,6 +21,7 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from export.sampler import (
+    ARRAYS,
     MAX_SIDE,
     PICTURES,
     TRIED_BATCH_SIZES,
@@ -296,7 +297,7 @@ def test_a_temporary_name_is_not_followed_and_the_picture_can_be_read_by_others(
 @pytest.mark.parametrize("out", ["grid.xyz", "grid", "grid.csv", "new/images", "generator.onnx"])
 def test_any_other_name_is_refused_with_what_is_accepted(out: str, onnx_file: Path, tmp_path: Path) -> None:
     done = run(sys.executable, "-m", "export.sampler", str(onnx_file), f"--out={out}", cwd=tmp_path, fails=2)
-    accepted = f"{', '.join(PICTURES)}, or a folder: one that exists, or a name ending in /"
+    accepted = f"{', '.join((*PICTURES, *ARRAYS))}, or a folder: one that exists, or a name ending in /"
     assert done.stderr == f"error: out={out}: this generator makes images; expected a file ending in {accepted}\n"
     assert list(tmp_path.iterdir()) == []
 
