@@ -1,4 +1,4 @@
-"""Which files and settings are programs. A program that a file names is run only if the user names it too."""
+"""Tell which files and settings are programs. A program that a file names is run only if the user names it too."""
 
 import shlex
 from collections.abc import Callable, Mapping

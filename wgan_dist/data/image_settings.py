@@ -8,7 +8,7 @@ from wgan_dist.config.image_size import ImageSize
 
 @dataclass(frozen=True)
 class ImageSettings:
-    """How images are read.
+    """These settings say how images are read.
 
     Attributes:
         size: The height and width of every image.

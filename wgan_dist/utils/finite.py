@@ -1,4 +1,4 @@
-"""Whether the values of a tensor are finite: weights and samples that are not are of no use to anybody."""
+"""Check that the values of a tensor are finite: weights and samples that are not are of no use to anybody."""
 
 from torch import Tensor
 

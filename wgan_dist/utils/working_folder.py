@@ -1,4 +1,4 @@
-"""Where commands import from: not from the working folder, except a class that the user named.
+"""Keep commands from importing from the working folder, except for a class that the user named.
 
 `python -m` puts the working folder first on the path of imports, so that a `yaml.py` beside somebody's images would be
 run in place of the library. This module imports nothing that such a file could replace.
