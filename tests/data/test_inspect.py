@@ -183,6 +183,7 @@ def test_the_suggestion_fits_the_images(side: int, count: int, size: int, batch:
         (480, 640, ImageSize(24, 32)),  # 3:4
         (640, 480, ImageSize(32, 24)),
         (200, 1000, ImageSize(16, 80)),  # 1:5
+        (20, 28, ImageSize(12, 16)),  # about 5:7
     ],
 )
 def test_a_rectangle_is_suggested_where_a_square_cuts_much_away(height: int, width: int, suggested: ImageSize) -> None:
@@ -190,7 +191,7 @@ def test_a_rectangle_is_suggested_where_a_square_cuts_much_away(height: int, wid
 
 
 def test_the_share_that_a_crop_cuts_away() -> None:
-    """Of 30 columns 20 remain at 1:1 in 20 rows, and 15 rows of 20 at 2:1."""
+    """A crop of 20×30 pixels to 1:1 keeps 20 of 30 columns, and one to 1:2 keeps 15 of 20 rows."""
     sides = np.array([[20, 30], [20, 20], [30, 20]], np.float64)
     np.testing.assert_allclose(cut_shares(sides, square(64)), [1 / 3, 0, 1 / 3])
     np.testing.assert_allclose(cut_shares(sides, ImageSize(8, 16)), [1 / 4, 1 / 2, 2 / 3])

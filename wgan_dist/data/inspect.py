@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
 from wgan_dist.config import Config
-from wgan_dist.config.image_size import MAX_SIDE, ImageSize, square
+from wgan_dist.config.image_size import MAX_SIDE, MIN_SIDE, ImageSize, square
 from wgan_dist.data.content import ContentCounter, ContentSummary
 from wgan_dist.data.datasets import open_points
 from wgan_dist.data.decoding import ProgressCallback, map_images, progress_reporter, without_pillow_warnings
@@ -57,8 +57,9 @@ CONTENT_SIZE = square(32)
 TRANSPOSED, ROTATED = (5, 6, 7, 8), range(2, 9)
 # The contact sheet, in pixels.
 CELL, GAP, COLUMNS, CANVAS_COLOUR = 112, 8, 4, "#808080"
-# The sides that are suggested: networks compute at them without padding.
-SQUARE_SIDES, SIDE_STEP = (8, 16, 32, 64, 128, 256, 512, 1024), 8
+# The sides of squares that are suggested, at which networks compute without padding. Those of rectangles are multiples
+# of the step, so that small ones have nearly the proportions of the images too.
+SQUARE_SIDES, SIDE_STEP = (8, 16, 32, 64, 128, 256, 512, 1024), 4
 # A rectangle is suggested where a crop to a square would cut away more than this share of the pixels.
 MAX_CUT_SHARE = 0.1
 # The area of a suggested rectangle, as multiples of that of the square in whose place it is suggested.
@@ -302,7 +303,7 @@ def cut_shares(sides: NDArray[np.float64], size: ImageSize) -> NDArray[np.float6
 
 def _rectangle(aspect: float, side: int) -> ImageSize:
     """Return the size nearest to an aspect, width / height, of about the area of a square of `side` pixels."""
-    steps = range(SIDE_STEP, MAX_SIDE + 1, SIDE_STEP)
+    steps = range(MIN_SIDE, MAX_SIDE + 1, SIDE_STEP)
     low, high = (area * side**2 for area in AREAS)
     sizes = [ImageSize(height, width) for height in steps for width in steps if low <= height * width <= high]
 
