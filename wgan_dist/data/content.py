@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from wgan_dist.data.value_ranges import ValueRanges, choose_levels
+from wgan_dist.utils.images import to_uint8
 from wgan_dist.utils.levels import FLOAT32, UINT8, UINT16
 
 # The samples that are read at a time, so that memory stays bounded.
@@ -135,8 +137,8 @@ def _eight_bits(values: NDArray[Any], ranges: ValueRanges) -> NDArray[np.uint8]:
         return values
     if values.dtype == np.uint16:
         return (values >> 8).astype(np.uint8)
-    levels = choose_levels("auto", values.dtype.name, ranges)
-    return np.rint((levels.scale(values) + 1.0) * 127.5).astype(np.uint8)
+    scaled = choose_levels("auto", values.dtype.name, ranges).scale(values)
+    return to_uint8(torch.from_numpy(scaled)).numpy()
 
 
 def count_content(values: NDArray[Any], ranges: ValueRanges) -> ContentSummary:
