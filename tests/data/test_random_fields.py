@@ -71,7 +71,7 @@ def test_fields_are_the_same_at_every_call_and_differ_from_one_another(fields: n
 def test_they_are_a_data_set_of_floats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wgan_dist.data.sources.random_field.COUNT", 20)
     (tmp_path / "random_field").mkdir()
-    monkeypatch.chdir(tmp_path)  # the name stands for the built-in data, whatever lies in the working folder
+    monkeypatch.chdir(tmp_path)  # a folder of the same name does not replace the built-in data
     images = open_images(("random_field",), ImageSettings(square(SIDE)), str(tmp_path / "cache"))
     assert isinstance(images, ImageDataset)
     assert (images.name, images.shape, len(images)) == ("random_field", (1, SIDE, SIDE), 20)

@@ -24,7 +24,7 @@ from wgan_dist.utils.files import other_writers
 from wgan_dist.utils.levels import EIGHT_BITS, Levels
 
 POINT_COUNT = 100_000
-# The seed of a set of points, whatever the seed of a run.
+# The seed of a set of points, which does not depend on the seed of a run.
 POINT_SEED = 0
 
 

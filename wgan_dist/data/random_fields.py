@@ -9,7 +9,7 @@ SIDE = 64
 COUNT = 4096
 # Waves of fewer cycles on a side than FLAT_UNTIL have equal power; that of the others falls with this exponent.
 FLAT_UNTIL, EXPONENT = 4.0, 3.0
-# The seed of the set, whatever the seed of a run.
+# The seed of the fields, which does not depend on the seed of a run.
 SEED = 0
 
 
