@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export.sampler import Sampler, grid
+from export.sampler import Sampler, enlarged, grid
 from tests.exports import export_bundle
 from tests.generators import small_spec, write_generator
 from tests.processes import REPOSITORY
@@ -68,7 +68,7 @@ def test_the_sampler_alone_in_a_folder_samples_the_same_images(python: Path, pro
 def test_the_command_line_of_the_sampler_alone_writes_a_grid(python: Path, program: Path) -> None:
     command = [str(python), "cats/sampler.py", "cats/generator.onnx", "--count=5", "--seed=7", "--out=grid.png"]
     subprocess.run(command, cwd=program, env={"PATH": ""}, check=True)
-    expected = grid(Sampler(program / "cats" / "generator.onnx", provider="cpu").sample(5, seed=7))
+    expected = enlarged(grid(Sampler(program / "cats" / "generator.onnx", provider="cpu").sample(5, seed=7)))
     with Image.open(program / "grid.png") as found:
         assert (np.asarray(found) == expected).all()
 
