@@ -29,6 +29,7 @@ from wgan_dist.data.synthetic import are_points
 from wgan_dist.training.build_run import TrainingRun, build_run
 from wgan_dist.training.callbacks import Callback, Callbacks, StepResult
 from wgan_dist.training.trainer import Trainer
+from wgan_dist.utils.levels import UINT16, Levels
 
 # Torch fills its caches in the first step. The last one is counted.
 SETTINGS = {"data": "images in memory", "max_steps": "3", "n_critic": "2", "mixed_precision": "no", "threads": "1"}
@@ -76,12 +77,15 @@ def counts_between(marks: list[int]) -> Counts:
 
 
 def _data(config: Config) -> Dataset:
-    """Return enough samples for one epoch of a few batches, all zero."""
+    """Return enough samples for one epoch of a few batches, all zero: with levels chosen, images of 16 bits."""
     count = 4 * config.batch_size
     if are_points(config.data):
         return PointDataset("zeros", np.zeros((count, 2), np.float32), None)
     shape = (count, config.channels or 1, *config.image_size)
-    return ImageDataset("zeros", np.zeros(shape, np.uint8), "", ())
+    if config.levels == Config.levels:
+        return ImageDataset("zeros", np.zeros(shape, np.uint8), "", ())
+    levels = Levels(UINT16, (0.0,) * shape[1], (1000.0,) * shape[1])
+    return ImageDataset("zeros", np.zeros(shape, np.uint16), "", (), levels=levels)
 
 
 def _average(_: None, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:  # type: ignore[name-defined]

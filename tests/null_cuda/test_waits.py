@@ -11,6 +11,7 @@ from tests.null_cuda.test_steps import WORLD_SIZES, take_steps
 # Whatever else draws noise, reads a value back or changes how a step is computed.
 OPTIONS: dict[str, Settings] = {
     "flip": {"flip": "true"},
+    "16 bits": {"levels": "auto", "channels": "2", "flip": "true"},
     "accumulation": {"accumulation": "2"},
     "reused latents": {"reuse_latents": "true"},
     "dropout": {"generator": "upsample", "critic": "upsample"},

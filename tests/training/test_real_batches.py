@@ -11,6 +11,7 @@ from wgan_dist.distributed import World, micro_batch_slices
 from wgan_dist.training.noise import NoiseSource
 from wgan_dist.training.real_batches import RealBatches
 from wgan_dist.utils import rng
+from wgan_dist.utils.levels import EIGHT_BITS, FLOAT32, UINT16, Levels
 
 SIZE, BATCH, SEED = 40, 8, 3
 IMAGES = np.random.default_rng(0).integers(0, 256, (60, 2, 3, 5), np.uint8)
@@ -22,7 +23,7 @@ def make_batches(flip: bool = False, fresh: bool = True, workers: int = 0, rank:
     slices = micro_batch_slices(BATCH, 2, World(rank, 2))
     noise = NoiseSource(SEED, 4, "normal", slices, torch.device("cpu"), torch.float64)
     order = GlobalBatchOrder(SEED, SIZE, BATCH)
-    return RealBatches(IMAGES, order, ROWS, noise, fresh, flip, workers)
+    return RealBatches(IMAGES, EIGHT_BITS, order, ROWS, noise, fresh, flip, workers)
 
 
 def expected(number: int, flip: bool = False, rank: int = 0) -> list[torch.Tensor]:
@@ -69,3 +70,18 @@ def test_closed_batches_can_be_read_again() -> None:
     batches.close()
     assert_close(batches.batch(0, 2), expected(2))
     batches.close()
+
+
+@pytest.mark.parametrize("dtype", [UINT16, FLOAT32])
+def test_values_of_a_source_are_scaled_by_the_levels_of_their_channels(dtype: str) -> None:
+    values = np.random.default_rng(1).uniform(0, 5000, (SIZE, 2, 3, 5)).astype(dtype)
+    low, high = (1000.0, 2000.5), (3000.0, 2500.0)
+    noise = NoiseSource(SEED, 4, "normal", [slice(0, BATCH)], torch.device("cpu"), torch.float64)
+    order, rows = GlobalBatchOrder(SEED, SIZE, BATCH), np.arange(SIZE)
+    with closing(RealBatches(values, Levels(dtype, low, high), order, rows, noise, True, True, 0)) as batches:
+        (found,) = batches.batch(0, 2)
+    chosen = values[order.permutation(2)[order.batch_slice(2)]].astype(np.float64)
+    expected = np.stack([np.interp(chosen[:, c], [low[c], high[c]], [-1, 1]) for c in (0, 1)], axis=1)
+    mirrored = rng.uniform(SEED, "critic.flip", 2, (BATCH,)) < 0.5
+    expected[mirrored] = expected[mirrored][..., ::-1]
+    np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=1e-12)

@@ -1,6 +1,6 @@
 """The order of the data: which samples make a global batch, and which of them each rank loads."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from wgan_dist.utils import rng, signals
 from wgan_dist.utils.images import from_uint8
+from wgan_dist.utils.levels import Levels
 
 Indices = NDArray[np.int64]
 
@@ -100,6 +101,18 @@ def micro_batches(values: Any, sampler: RankSampler, workers: int, pin_memory: b
 def to_network_inputs(values: Tensor, dtype: torch.dtype) -> Tensor:
     """Return samples as the critic takes them: pixels of 8 bits in [−1, 1], others unchanged."""
     return from_uint8(values, dtype) if values.dtype == torch.uint8 else values.to(dtype)
+
+
+def scale_to_inputs(levels: Levels, device: torch.device, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    """Return a function that maps values [n, c, h, w] of a source, on a device, to the critic's inputs in [−1, 1].
+
+    Values beyond the levels become −1 or 1. The levels go to the device once, so that no call waits for it.
+    """
+    if levels.is_eight_bit:
+        return lambda values: from_uint8(values, dtype)
+    low, high = (torch.tensor(side, dtype=torch.float64).view(-1, 1, 1) for side in (levels.low, levels.high))
+    factor, low = (part.to(device, dtype) for part in (2.0 / (high - low), low))
+    return lambda values: values.to(dtype).sub_(low).mul_(factor).sub_(1.0).clamp_(-1.0, 1.0)
 
 
 def flip_horizontally(images: Tensor, is_mirrored: Tensor) -> Tensor:

@@ -145,7 +145,8 @@ def build_run(config: Config, accelerator: Accelerator, data: Dataset) -> Traini
         generator_spec=network_specs(config, data.shape[0])[0],
         noise=_training_noise(config, data, gan, *noise_sources),
         real_batches=RealBatches(
-            data.values,
+            data.values if isinstance(data, PointDataset) else data.pixels,
+            None if isinstance(data, PointDataset) else data.levels,
             order,
             split.training,
             noise_sources[0],

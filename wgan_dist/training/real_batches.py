@@ -7,9 +7,10 @@ from typing import Any
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wgan_dist.data.samplers import GlobalBatchOrder, RankSampler, flip_horizontally, micro_batches, to_network_inputs
+from wgan_dist.data.samplers import GlobalBatchOrder, RankSampler, flip_horizontally, micro_batches, scale_to_inputs
 from wgan_dist.training.noise import NoiseSource
 from wgan_dist.training.prefetcher import Prefetcher
+from wgan_dist.utils.levels import Levels
 from wgan_dist.utils.profiler import phase
 
 
@@ -29,7 +30,8 @@ class RealBatches:
 
     def __init__(
         self,
-        values: Any,
+        values: NDArray[Any],
+        levels: Levels | None,
         order: GlobalBatchOrder,
         rows: NDArray[Any],
         noise: NoiseSource,
@@ -40,7 +42,8 @@ class RealBatches:
         """Read micro-batches of `values`.
 
         Args:
-            values: All samples [n, …], as an array or a `ScaledPixels`.
+            values: All samples: pixels [n, channels, height, width] as their source has them, or points [n, d].
+            levels: The levels of pixels, or None for points, which are taken as they are.
             order: The order in which the global batches take the training samples.
             rows: The rows of `values` that are trained on.
             noise: Draws which images are mirrored, and says how this process's share of a batch is cut.
@@ -50,6 +53,11 @@ class RealBatches:
         """
         self.values, self.order, self.rows, self.noise = values, order, rows, noise
         self.fresh, self.flip, self.workers = fresh_per_critic_iteration, flip, workers
+        self._to_inputs = (
+            (lambda points: points.to(noise.dtype))
+            if levels is None
+            else scale_to_inputs(levels, noise.device, noise.dtype)
+        )
         self._batches = Prefetcher(self._read, noise.device)
         self._loader: Iterator[Tensor] | None = None
         self._number = -1
@@ -80,11 +88,11 @@ class RealBatches:
         return micro_batches(self.values, sampler, self.workers, pin_memory=self.noise.device.type == "cuda")
 
     def _to_device(self, batch: _HostBatch) -> list[Tensor]:
-        samples = [self.noise.upload(part) for part in batch.samples]
-        if batch.flips is not None:
-            flips = self.noise.upload(batch.flips)
-            samples = [flip_horizontally(part, flip) for part, flip in zip(samples, flips, strict=True)]
-        return [to_network_inputs(part, self.noise.dtype) for part in samples]
+        samples = [self._to_inputs(self.noise.upload(part)) for part in batch.samples]
+        if batch.flips is None:
+            return samples
+        flips = self.noise.upload(batch.flips)
+        return [flip_horizontally(part, flip) for part, flip in zip(samples, flips, strict=True)]
 
     def close(self) -> None:
         """End the thread that reads, and the worker processes."""
