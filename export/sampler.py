@@ -8,7 +8,7 @@
         ...
 
 On the command line: `python -m export.sampler generator.onnx --count=64 --seed=0 --out=grid.png`. PNG files
-need nothing else, other pictures Pillow.
+need nothing else, other pictures Pillow, and TIFF files tifffile.
 """
 
 import argparse
@@ -64,11 +64,12 @@ FATAL, ERROR = 4, 3
 # Pictures that people look at are at least this wide.
 MIN_WIDTH, MAX_SCALE = 512, 32
 # The pictures that Pillow writes as they are, of which PNG needs no Pillow.
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".tga")
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".tga")
 # The greatest width and height that a format holds, or its library writes.
 MAX_SIDE = {".webp": 16_383, ".jpg": 65_500, ".jpeg": 65_500, ".gif": 65_535, ".tga": 65_535}
 # The files that hold the values of images, of any type and number of channels: one array [n, c, h, w].
-ARRAYS = (".npy", ".npz")
+TIFFS = (".tif", ".tiff")
+ARRAYS = (".npy", ".npz", *TIFFS)
 # The types of values, with the greatest value of integers.
 DTYPES = {"uint8": 255.0, "uint16": 65535.0, "float32": np.inf}
 # The colour types of PNG by the number of channels: grey, RGB, RGBA.
@@ -637,8 +638,20 @@ def _is_folder(out: str) -> bool:
     return out.endswith(("/", os.sep)) or os.path.isdir(out)  # noqa: PTH112 a Path raises for a long name
 
 
+def _tifffile() -> Any:
+    """Return the library that writes TIFF files; raise SamplerError if it is not installed."""
+    try:
+        import tifffile
+    except ImportError as error:
+        raise SamplerError("TIFF files need tifffile: pip install tifffile; .npy needs nothing") from error
+    return tifffile
+
+
 def check_out(out: str, makes_points: bool) -> None:
-    """Raise SamplerError unless `out` names a .csv file for points, and for images a picture, array or folder."""
+    """Raise SamplerError unless `out` names a .csv file for points, and for images a picture, array or folder.
+
+    It also raises SamplerError for a TIFF if tifffile is not installed.
+    """
     suffix = Path(out).suffix.lower()
     if makes_points and (_is_folder(out) or suffix != ".csv"):
         raise SamplerError(f"out={out}: this generator makes points; expected a file ending in .csv")
@@ -647,6 +660,8 @@ def check_out(out: str, makes_points: bool) -> None:
             f"out={out}: this generator makes images; expected a file ending in {', '.join((*PICTURES, *ARRAYS))}, "
             "or a folder: one that exists, or a name ending in /"
         )
+    if suffix in TIFFS and not _is_folder(out):
+        _tifffile()
 
 
 def write_points(points: NDArray[np.float32], out: str) -> Path:
@@ -665,35 +680,61 @@ def _write_array(values: NDArray[Any], path: Path) -> None:
         np.savez(file, images=array) if path.suffix.lower() == ".npz" else np.save(file, array)
 
 
+def _are_pictures(values: NDArray[Any]) -> bool:
+    """Return whether values [..., c] are integers that are grey, RGB or RGBA, which PNG files hold."""
+    return values.dtype != np.float32 and values.shape[-1] in PNG_COLOUR_TYPES
+
+
+def _write_tiff(images: NDArray[Any], path: Path, values: ImageValues) -> None:
+    """Write images [n, h, w, c], each as a page with a plane for each channel; readers return [n, c, h, w]."""
+    channels = images.shape[-1]
+    are_colours = _are_pictures(images) and channels > 1
+    about = {"channel_names": values.channel_names, "unit": values.unit}
+    with _atomic_file(path) as partial:
+        _tifffile().imwrite(
+            partial,
+            np.moveaxis(images, -1, 1),
+            photometric="rgb" if are_colours else "minisblack",
+            planarconfig="separate" if channels > 1 else None,
+            extrasamples=["unassalpha"] if are_colours and channels == 4 else None,
+            metadata={"axes": "QCYX"} | {name: value for name, value in about.items() if value},
+        )
+
+
 def _write_single(image: NDArray[Any], stem: Path) -> Path:
     """Write one image [h, w, c] as PNG if it can hold its values, else as an array; return the path."""
-    if image.dtype == np.float32 or image.shape[-1] not in PNG_COLOUR_TYPES:
-        path = stem.with_suffix(".npy")
-        _write_array(image, path)
-    else:
+    if _are_pictures(image):
         path = stem.with_suffix(".png")
         write_picture(image, path)
+    else:
+        path = stem.with_suffix(".npy")
+        _write_array(image, path)
     return path
 
 
 def write_images(images: NDArray[Any], out: str, scale: int = 0, values: ImageValues | None = None) -> Iterator[Path]:
     """Write images [n, h, w, c] in the values that `values` describes, by default in 8 bits; yield the paths.
 
-    If `out` names an array, it holds their values; if it names a folder, a file per image does: PNG for integers in 1,
-    3 or 4 channels, else .npy. If `out` names a picture, it is a grid in 8 bits, enlarged as `enlarged` does it; others
-    are never enlarged. Raises SamplerError if `scale` asks for that, and as `check_out` and `write_picture` do.
+    If `out` names an array, it holds their values, a TIFF a page for each image; if it names a folder, a file per image
+    does: PNG for integers in 1, 3 or 4 channels, else .npy. If `out` names a picture, it is a grid in 8 bits, enlarged
+    as `enlarged` does it; others are never enlarged. Raises SamplerError if `scale` asks for that, and as `check_out`
+    and `write_picture` do.
     """
     check_out(out, makes_points=False)
+    values = values or ImageValues()
     is_array = Path(out).suffix.lower() in ARRAYS and not _is_folder(out)
     if not _is_folder(out) and not is_array:
-        write_picture(enlarged(grid((values or ImageValues()).picture(images)), scale), Path(out))
+        write_picture(enlarged(grid(values.picture(images)), scale), Path(out))
         yield Path(out)
         return
     if scale > 1:
         what = f"the values in {out}" if is_array else f"the single images of the folder {out}"
         raise SamplerError(f"scale={scale}: enlarges a grid; expected 1 for {what}")
     if is_array:
-        _write_array(images, Path(out))
+        if Path(out).suffix.lower() in TIFFS:
+            _write_tiff(images, Path(out), values)
+        else:
+            _write_array(images, Path(out))
         yield Path(out)
         return
     for number, image in enumerate(images):
@@ -739,7 +780,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--out",
         default="grid.png",
-        help="picture of a grid; .npy or .npz for values; folder (existing, or ending in /) for single images; "
+        help="picture of a grid; .npy, .npz or .tif for values; folder (existing, or ending in /) for single images; "
         ".csv for points",
     )
     parser.add_argument(

@@ -144,18 +144,18 @@ def _latents(generator: Artifact, count: int, seed: int) -> NDArray[np.float32]:
 
 
 def _write_samples(generator: Artifact, settings: SampleSettings) -> str:
-    count, makes_points = settings.count or GRID_IMAGES, generator.description.makes_points
-    if makes_points:
+    count, about = settings.count or GRID_IMAGES, generator.description
+    if about.makes_points:
         check_file(settings.out, ".csv", *PICTURES)
     else:
-        check_out(settings.out, makes_points)
-    levels = generator.description.levels
+        check_out(settings.out, about.makes_points)
+    levels = about.levels
     samples = generate(generator.network, _latents(generator, count, settings.seed), levels)
-    if makes_points:
+    if about.makes_points:
         if settings.scale:
             raise UserError(f"scale={settings.scale}: expected a generator of images, not of points")
-        return f"{count} points: {_write_points(samples, generator.description.data, settings.out)}"
-    values = ImageValues(levels.dtype, levels.low, levels.high)
+        return f"{count} points: {_write_points(samples, about.data, settings.out)}"
+    values = ImageValues(levels.dtype, levels.low, levels.high, about.channel_names, about.unit)
     written = list(write_images(samples, settings.out, settings.scale or 0, values))
     return f"{count} images: {output_text(written, settings.out)}"
 

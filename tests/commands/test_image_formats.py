@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -16,6 +17,8 @@ from export.sampler import Sampler, write_images
 from tests.exports import export_onnx, export_torchscript
 from tests.faults.tiny import files
 from wgan_dist import Generator
+from wgan_dist.sample import SampleSettings
+from wgan_dist.sampling import sample
 from wgan_dist.train import train
 
 CASES = [
@@ -117,3 +120,8 @@ def test_values_have_the_type_and_range_of_the_data_in_every_export(
     np.testing.assert_allclose(sampler.sample(3, seed=1) / span, expected / span, atol=2 / span.max() + 1e-5)
     written = list(write_images(sampler.sample(3, seed=1), str(tmp_path / "a.npy"), values=sampler.values))
     assert np.array_equal(np.load(written[0]), sampler.sample(3, seed=1).transpose(0, 3, 1, 2))
+    sample(SampleSettings(ckpt=str(run), count=3, seed=1, out=str(tmp_path / "a.tif")))
+    assert np.array_equal(tifffile.imread(tmp_path / "a.tif"), expected.transpose(0, 3, 1, 2))
+    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+        assert (len(tiff.pages), tiff.series[0].axes) == (3, "QCYX")
+        assert json.loads(tiff.pages.first.description)["unit"] == "K"

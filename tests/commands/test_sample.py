@@ -100,7 +100,7 @@ def test_an_interpolation_is_written_as_its_name_says(run_dir: Path, tmp_path: P
 
 @pytest.mark.parametrize("flags", [{}, {"truncation": "0.5,1"}])
 def test_a_grid_is_written_in_the_format_of_its_name(flags: dict[str, str], run_dir: Path, tmp_path: Path) -> None:
-    for name, format in (("g.gif", "GIF"), ("g.TIF", "TIFF"), ("g.jpg", "JPEG")):
+    for name, format in (("g.gif", "GIF"), ("g.BMP", "BMP"), ("g.jpg", "JPEG")):
         sample(ckpt=str(run_dir), count="4", out=str(tmp_path / name), **flags)
         with Image.open(tmp_path / name) as picture:
             assert picture.format == format
@@ -165,6 +165,8 @@ def test_uniform_latents_are_not_scaled_beyond_their_range(scale: str, fails: bo
         ({"out": "images"}, r"^out=images: expected a file ending in .png, .*, or a name ending in /$"),
         ({"out": "images.csv"}, r"^out=images.csv: this generator makes images; expected a file ending in .png, "),
         ({"out": "images.csv", "interpolate": "1,2"}, r"^out=images.csv: expected a file ending in .png, "),
+        ({"out": "t.tif", "truncation": "1"}, r"^out=t.tif: expected a file ending in .png, "),
+        ({"out": "way.tiff", "interpolate": "1,2"}, r"^out=way.tiff: expected a file ending in .png, "),
         ({"out": "images/", "truncation": "1"}, r"^out=images/: expected a file ending in .png, "),
     ],
 )

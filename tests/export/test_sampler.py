@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import json
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import tifffile
 import torch
 from hypothesis import given
 from hypothesis.extra.numpy import array_shapes, arrays
@@ -25,6 +27,7 @@ from export.sampler import (
     MAX_SIDE,
     PICTURES,
     TRIED_BATCH_SIZES,
+    ImageValues,
     Sampler,
     SamplerError,
     _has_cuda_device,
@@ -46,6 +49,9 @@ from tests.faults.hostile.graphs import LOOP, WEIGHT, graph
 from tests.generators import small_spec, write_generator
 from tests.processes import REPOSITORY, run
 from wgan_dist.checkpoints import generator_file
+from wgan_dist.config.image_size import ImageSize
+from wgan_dist.data.datasets import open_images
+from wgan_dist.data.image_settings import ImageSettings
 
 # Makes `import torch` fail as on a machine without it.
 WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; sys.modules['wgan_dist'] = None; "
@@ -116,6 +122,46 @@ def test_single_files_hold_the_images_in_order(onnx_file: Path, tmp_path: Path) 
     assert all(
         (np.asarray(Image.open(path)) == image.squeeze(-1)).all() for path, image in zip(paths, images, strict=True)
     )
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_tiff_holds_every_value(dtype: str, channels: int, count: int, tmp_path: Path) -> None:
+    most = {"uint8": 256, "uint16": 65536, "float32": 1e-6}[dtype]
+    images = (np.random.default_rng(channels).random((count, 9, 10, channels)) * most).astype(dtype)
+    values = ImageValues(dtype, (0.0,), (float(most),), tuple("√bcde"[:channels]), "K·m²")
+    assert list(write_images(images, f"{tmp_path}/new/a.TIFF", values=values)) == [tmp_path / "new" / "a.TIFF"]
+    expected = images.transpose(0, 3, 1, 2)
+    found = tifffile.imread(tmp_path / "new" / "a.TIFF")
+    assert found.dtype == dtype
+    assert np.array_equal(found, expected)
+    with tifffile.TiffFile(tmp_path / "new" / "a.TIFF") as tiff:
+        assert (len(tiff.pages), tiff.series[0].axes) == (count, "QCYX")
+        about = json.loads(tiff.pages.first.description)
+        assert (about["channel_names"], about["unit"]) == (list(values.channel_names), "K·m²")
+    settings = ImageSettings(ImageSize(9, 10), channels=channels, resize="none")
+    pixels = open_images((f"{tmp_path}/new/a.TIFF",), settings, f"{tmp_path}/cache").pixels
+    assert pixels.dtype == dtype
+    assert np.array_equal(pixels, expected)
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB"), (4, "RGBA")])
+def test_other_programs_show_a_tiff_of_8_bits_in_its_colours(channels: int, mode: str, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (2, 4, 3, channels), np.uint8)
+    list(write_images(images, f"{tmp_path}/a.tif"))
+    with Image.open(tmp_path / "a.tif") as found:
+        assert (found.mode, getattr(found, "n_frames", 1)) == (mode, 2)
+        found.seek(1)
+        assert np.array_equal(np.asarray(found).reshape(images[1].shape), images[1])
+
+
+def test_without_tifffile_a_tiff_is_refused_before_anything_is_sampled(onnx_file: Path, tmp_path: Path) -> None:
+    main = "import runpy, sys; sys.modules['tifffile'] = None; runpy.run_module('export.sampler', run_name='__main__')"
+    command = (sys.executable, "-c", main, str(onnx_file), f"--count={10**15}", "--out=a.tif")
+    done = run(*command, cwd=tmp_path, fails=2)
+    assert done.stderr == "error: TIFF files need tifffile: pip install tifffile; .npy needs nothing\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_uint8_values_are_rounded_to_nearest_and_clipped() -> None:

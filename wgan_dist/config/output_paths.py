@@ -6,8 +6,8 @@ from pathlib import Path
 from wgan_dist.utils.errors import UserError
 
 # The pictures and arrays that sampling writes. The sampler of exported files, which stands alone, has lists of its own.
-ARRAYS = (".npy", ".npz")
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".tga")
+ARRAYS = (".npy", ".npz", ".tif", ".tiff")
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".tga")
 
 
 def is_folder(out: str) -> bool:
