@@ -1,13 +1,14 @@
 """Generator files of every network, written without training."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.checkpoints.generator_file import Description
-from wgan_dist.config.image_size import square
+from wgan_dist.config.image_size import ImageSize, square
 from wgan_dist.models.registry import (
     POINT_CHANNELS,
     POINT_SIZE,
@@ -17,11 +18,12 @@ from wgan_dist.models.registry import (
 )
 from wgan_dist.utils import rng
 
-LATENT_DIM = 8
+LATENT_DIM, SMALL_SIZE = 8, square(16)
 
 # A module that writes a file beside itself when it is imported.
 OWN_NETWORK = """
 from pathlib import Path
+from typing import Any
 from torch import nn
 
 Path(__file__).with_name("imported").touch()
@@ -36,9 +38,9 @@ class Own(nn.Module):
 """
 
 
-def small_spec(name: str, channels: int = 3, spectral_norm: bool = False) -> NetworkSpec:
-    """Return a narrow network of the registry, for images of 16×16."""
-    size, channels = (POINT_SIZE, POINT_CHANNELS) if name == "points" else (square(16), channels)
+def small_spec(name: str, channels: int = 3, spectral_norm: bool = False, size: ImageSize = SMALL_SIZE) -> NetworkSpec:
+    """Return a narrow network of the registry."""
+    size, channels = (POINT_SIZE, POINT_CHANNELS) if name == "points" else (size, channels)
     return generator_spec(name, LATENT_DIM, size, channels, 4, "auto", spectral_norm)
 
 
@@ -63,11 +65,16 @@ def _randomise(network: nn.Module, latent_dim: int) -> None:
         layer.momentum = momentum
 
 
-def write_generator(folder: Path, spec: NetworkSpec, data: str = "digits", distribution: str = "normal") -> Path:
-    """Write a generator file in which no weight, statistic, singular vector or attention has its initial value."""
+def write_generator(
+    folder: Path, spec: NetworkSpec, data: str = "digits", distribution: str = "normal", **values: Any
+) -> Path:
+    """Write a generator file in which no weight, statistic, singular vector or attention has its initial value.
+
+    `values` are the fields `levels`, `channel_names` and `unit` of the description.
+    """
     network = build_generator(spec, seed=3)
     _randomise(network, spec.arguments["latent_dim"])
-    description = Description(spec, distribution, "ema", 3, 48, 1797, data, "", "a test", "CC0-1.0", "0")
+    description = Description(spec, distribution, "ema", 3, 48, 1797, data, "", "a test", "CC0-1.0", "0", **values)
     path = folder / generator_file.EMA_FILE
     path.write_bytes(generator_file.to_bytes(network.state_dict(), description))
     return path

@@ -17,8 +17,8 @@ PAGE, MANIFEST = "index.html", "page.json"
 # The metadata that the page shows besides the shape of the images. Files of other programs may lack any of it.
 SHOWN_METADATA = ("data", "description", "license", "network", "generator_steps", "source_sha256")
 SOURCES = {
-    "page": ("page.css", "page.js", "worker.js", "start.js"),
-    "javascript": ("latents.js", "sampler.js", "png.js"),
+    "page": ("page.css", "page.js", "display.js", "worker.js", "start.js"),
+    "javascript": ("latents.js", "values.js", "sampler.js", "png.js"),
 }
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from export.sampler import Sampler, enlarged, grid, latents
+from export.sampler import ImageValues, Sampler, enlarged, grid, latents, read_values
 from tests.faults.hostile.graphs import WEIGHT, graph
 from tests.processes import REPOSITORY
 from wgan_dist.sampling import interpolate
@@ -32,6 +32,7 @@ import { readFile } from "node:fs/promises";
 import * as all from "./latents.js";
 import { png } from "./png.js";
 import * as sampler from "./sampler.js";
+import * as all_values from "./values.js";
 
 const calls = {
   latents: (...given) => [...all.latents(...given)],
@@ -46,6 +47,13 @@ const calls = {
     const output = { data: Float32Array.from(values, Number) };
     const session = { outputNames: ["images"], run: async () => ({ images: output }) };
     return [...(await new sampler.Sampler({ Tensor: Object }, session, metadata).images(new Float32Array(2))).data];
+  },
+  values: (metadata, channels) => all_values.readValues(metadata, channels),
+  restored: (floats, shape, metadata, view) => {
+    const values = all_values.readValues(metadata, shape.channels);
+    const data = all_values.restore(Float32Array.from(floats), shape, values);
+    const picture = sampler.picture({ ...shape, data }, values, view);
+    return [data.constructor.name, [...data], picture.channels, [...picture.data]];
   },
   metadata: async (path) => sampler.readMetadata(await readFile(path)),
 };
@@ -171,6 +179,87 @@ def test_a_png_contains_every_pixel(channels: int, mode: str, node: Node) -> Non
         found.load()
         assert (found.format, found.mode) == ("PNG", mode)
         assert (np.asarray(found).reshape(picture[0].shape) == picture[0]).all()
+
+
+def described(dtype: str, *levels: tuple[float, float]) -> dict[str, str]:
+    return {"dtype": dtype, "levels": json.dumps(levels), "channel_names": "[]", "unit": "K"}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    about=st.sampled_from(
+        [
+            described("uint8", (0, 255)),
+            described("uint8", (3, 11)),
+            described("uint16", (0, 65535)),
+            described("uint16", (1000, 1003)),
+            described("float32", (-0.1, 7.3)),
+            described("float32", *((-each, 10.0**each) for each in range(1, 6))),
+        ]
+    ),
+    channels=st.sampled_from([1, 2, 3, 4, 5]),
+    seed=st.integers(0, 1000),
+)
+def test_values_and_pictures_equal_those_of_python(node: Node, about: dict[str, str], channels: int, seed: int) -> None:
+    about = about | {"levels": json.dumps(json.loads(about["levels"])[:channels])}
+    values = read_values(about, channels)
+    # Some are beyond the range, and in a range of a few integers many lie half-way between two.
+    images = (np.random.default_rng(seed).integers(-72, 73, (2, channels, 3, 4)) / np.float32(64)).astype(np.float32)
+    shape = {"count": 2, "height": 3, "width": 4, "channels": channels}
+    kind, restored, shown, picture = node("restored", images.ravel().tolist(), shape, about)
+    expected = values.restore(images)
+    names = {"uint8": "Uint8ClampedArray", "uint16": "Uint16Array", "float32": "Float32Array"}
+    assert kind == names[values.dtype]
+    assert np.array_equal(np.array(restored, values.dtype), expected.ravel())
+    assert shown == values.picture(expected).shape[-1]
+    assert picture == values.picture(expected).ravel().tolist()
+
+
+def test_a_view_shows_the_chosen_channels_between_the_chosen_values(node: Node) -> None:
+    about, shape = described("float32", (-4, 4)), {"count": 2, "height": 3, "width": 5, "channels": 5}
+    images = np.random.default_rng(0).uniform(-1, 1, (2, 5, 3, 5)).astype(np.float32)
+    view = {"channels": [4, 1], "low": [-1, 0.5], "high": [0.5, 3]}
+    values = 4 * images.astype(np.float64)
+    columns = [
+        np.rint(((values[:, channel] - low) * 255 / (high - low)).clip(0, 255))
+        for channel, low, high in zip((4, 1), (-1, 0.5), (0.5, 3), strict=True)
+    ]
+    _, _, shown, picture = node("restored", images.ravel().tolist(), shape, about, view)
+    assert (shown, picture) == (2, np.stack(columns, -1).ravel().tolist())
+    _, restored, _, picture = node(
+        "restored", images.ravel().tolist(), shape, about, {"channels": [0], "low": [1], "high": [1]}
+    )
+    assert picture == [255 * (value > 1) for value in restored[::5]]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dtype": "float64"},
+        {"dtype": "toString"},
+        {"levels": "[[1, 0], [0, 1]]"},
+        {"levels": "[[0, 1], [0, 1], [0, 1]]"},
+        {"levels": "[[0, null], [0, 1]]"},
+        {"levels": "[[0, 1, 2], [0, 1, 2]]"},
+        {"levels": "{}"},
+        {"levels": "null"},
+        {"levels": "[["},
+        {"dtype": "uint16", "levels": "[[-1, 5]]"},
+        {"dtype": "uint8", "levels": "[[0, 256]]"},
+        {"channel_names": '["a"]'},
+        {"channel_names": '"ab"'},
+    ],
+)
+def test_values_that_python_refuses_are_refused(change: dict[str, str], node: Node) -> None:
+    good = described("float32", (0, 1), (2, 4)) | {"channel_names": '["a", "b"]'}
+    found = node("values", good, 2)
+    expected = {"dtype": "float32", "low": [0, 2], "high": [1, 4], "channelNames": ["a", "b"], "unit": "K"}
+    assert found == expected | {"isEightBit": False}
+    assert node("values", {}, 2)["isEightBit"] is ImageValues().is_eight_bit is True
+    name = list(change)[-1]
+    assert node("values", good | change, 2)["error"].startswith(f"{name}={change[name]}: expected ")
+    with pytest.raises((ValueError, KeyError, TypeError)):
+        read_values(good | change, 2)
 
 
 def test_metadata_equal_those_that_onnxruntime_reads(onnx_file: Path, node: Node, tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from export.sampler import Sampler, enlarged, grid
 from tests.exports import export_onnx
 from tests.generators import small_spec, write_generator
 from tests.processes import REPOSITORY, run
+from wgan_dist.config.image_size import ImageSize
+from wgan_dist.utils.levels import Levels
 
 pytestmark = pytest.mark.browser
 
@@ -50,6 +52,18 @@ def test_node_samples_the_images_of_python(
     print(f"{difference.max()} levels in {(difference > 0).mean():.4%} of the values")
     assert difference.max() <= 1
     assert (difference > 0).mean() <= 1e-3
+
+
+def test_node_draws_the_first_three_of_five_channels_over_their_levels(example: Path, tmp_path: Path) -> None:
+    levels = Levels("uint16", (0.0, 10.0, 100.0, 0.0, 7.0), (5.0, 60_000.0, 101.0, 1.0, 9.0))
+    spec = small_spec("dcgan", 5, size=ImageSize(24, 40))
+    generator = write_generator(tmp_path, spec, levels=levels)
+    export_onnx({"ckpt": str(generator), "out": str(tmp_path / "g.onnx")})
+    run("node", str(example / "sample.js"), "g.onnx", "4", "1", "out.png", cwd=tmp_path)
+    sampler = Sampler(tmp_path / "g.onnx", provider="cpu")
+    expected = enlarged(grid(sampler.values.picture(sampler.sample(4, seed=1))))
+    with Image.open(tmp_path / "out.png") as picture:
+        assert (np.asarray(picture) != expected).mean() <= 1e-3
 
 
 def test_without_arguments_it_prints_its_usage(example: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +17,10 @@ from playwright.sync_api import Page, expect
 from export.sampler import Sampler, enlarged, grid, latents
 from tests.browser import PHONE, PROJECTOR, Visit, served, visit
 from tests.exports import export_web
-from tests.generators import small_spec, write_generator
+from tests.generators import SMALL_SIZE, small_spec, write_generator
+from wgan_dist.config.image_size import ImageSize
 from wgan_dist.sampling import interpolate
+from wgan_dist.utils.levels import Levels
 
 pytestmark = pytest.mark.browser
 
@@ -52,13 +55,12 @@ Writer = Callable[..., Path]
 
 @pytest.fixture(scope="module")
 def write_page(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Writer:
-    """Return a function that writes the page of an untrained 16×16 generator into an otherwise empty folder."""
+    """Return a function that writes the page of an untrained generator into an otherwise empty folder."""
 
-    def write(channels: int = 3, distribution: str = "normal") -> Path:
+    def write(channels: int = 3, distribution: str = "normal", size: ImageSize = SMALL_SIZE, **values: object) -> Path:
         folder = tmp_path_factory.mktemp("site")
-        generator = write_generator(
-            tmp_path_factory.mktemp("of"), small_spec("dcgan", channels), "digits", distribution
-        )
+        spec = small_spec("dcgan", channels, size=size)
+        generator = write_generator(tmp_path_factory.mktemp("of"), spec, "digits", distribution, **values)
         export_web({"ckpt": str(generator), "out": str(folder / "sub" / "page"), "cache_dir": str(cache)})
         return folder / "sub" / "page"
 
@@ -270,6 +272,11 @@ def test_every_control_is_reached_and_used_by_keyboard(visited: Visit) -> None:
     assert page.evaluate(outline) == "solid"
 
 
+def test_every_slider_has_its_name(visited: Visit) -> None:
+    named = {"Direction A": "a", "Direction B": "b", "Position": "share"}
+    assert {name: visited.page.get_by_role("slider", name=name).get_attribute("id") for name in named} == named
+
+
 def test_it_is_as_wide_as_the_window_and_fingers_hit_it(visited: Visit) -> None:
     page = visited.page
     for count in ("1", "64"):
@@ -325,6 +332,115 @@ def test_transparency_and_uniform_latents(write_page: Writer) -> None:
         _, picture = saved(found.page, "#save-between")
         z = (sampler.latents(1, 1) + sampler.latents(1, 2)) / np.float32(2)
         assert_same(picture[None], sampler.images(z))
+
+
+NAMES = ("surface", "850 hPa", "500 hPa", "humidity", "vorticity")
+WEATHER = Levels("float32", (250.0, 250.0, 250.0, 0.0, -1e-3), (320.0, 320.0, 320.0, 1.0, 1e-3))
+SCANS = Levels("uint16", (1000.0,), (4317.0,))
+
+
+@pytest.fixture(scope="module")
+def weather(write_page: Writer) -> Path:
+    """Return the page of a generator of five channels, the first three of which have the same levels."""
+    return write_page(5, levels=WEATHER, channel_names=NAMES, unit="K", size=ImageSize(24, 40))
+
+
+def expected_pictures(values: NDArray[Any], channels: list[int], low: list[float], high: list[float]) -> NDArray[Any]:
+    """Return RGBA pictures of values [n, h, w, c] in which `low` is 0 and `high` 255, one or three channels."""
+    window = np.array(high) - np.array(low)
+    scaled = np.rint(((values[..., channels].astype(np.float64) - low) * 255 / window).clip(0, 255)).astype(np.uint8)
+    colours = np.broadcast_to(scaled, (*scaled.shape[:3], 3))
+    return np.concatenate([colours, np.full_like(colours[..., :1], 255)], axis=-1)
+
+
+@pytest.mark.parametrize("size", [PHONE, PROJECTOR], ids=str)
+def test_a_channel_and_the_values_to_show_are_chosen(size: tuple[int, int], weather: Path) -> None:
+    values = Sampler(weather / "generator.onnx", provider="cpu", threads=1).sample(16, seed=0)
+    with served(weather) as site, opened(site, size) as found:
+        page = found.page
+        wait_for(page, 0)
+        channels = page.get_by_role("combobox", name="Channels")
+        low, high = (page.get_by_role("slider", name=name) for name in ("Darkest at", "Brightest at"))
+        assert channels.locator("option").all_inner_texts() == ["1–3 as colours", *NAMES]
+        assert (low.get_attribute("aria-valuetext"), page.locator("#high-shown").inner_text()) == ("250.0 K", "320.0 K")
+        assert_same(pixels(page), expected_pictures(values, [0, 1, 2], [250] * 3, [320] * 3))
+        low.fill("280.5")
+        high.fill("290")
+        assert_same(pixels(page), expected_pictures(values, [0, 1, 2], [280.5] * 3, [290] * 3))
+
+        channels.select_option(label="humidity")
+        assert (page.locator("#low-shown").inner_text(), page.locator("#high-shown").inner_text()) == (
+            "0.00 K",
+            "1.00 K",
+        )
+        assert_same(pixels(page), expected_pictures(values, [3], [0], [1]))
+        low.fill("0.25")
+        high.fill("0.5")
+        shown = expected_pictures(values, [3], [0.25], [0.5])
+        assert_same(pixels(page), shown)
+        assert_same(pixels(page, "#explored"), shown[:1])
+        _, picture = saved(page, "#save-grid")
+        assert_same(picture[..., None], enlarged(grid(shown[..., :1])))
+        name, picture = saved(page, "#save-one")
+        assert (name, picture.shape) == ("seed-0-image-1.png", (24, 40))
+        between = Sampler(weather / "generator.onnx", provider="cpu", threads=1).sample(1, seed=1)
+        assert_same(pixels(page, "#blended"), expected_pictures(between, [3], [0.25], [0.5]))
+
+        page.locator("#new").click()
+        expect(page.locator("#status")).to_contain_text("each")
+        seed = int(page.locator("#seed").input_value())
+        wait_for(page, seed)
+        others = Sampler(weather / "generator.onnx", provider="cpu", threads=1).sample(16, seed=seed)
+        assert_same(pixels(page), expected_pictures(others, [3], [0.25], [0.5]))
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        boxes = [each.bounding_box() for each in (channels, low, high)]
+        assert min(min(box["width"], box["height"]) for box in boxes if box) >= 43.99
+
+
+def test_a_slider_takes_the_other_one_along(weather: Path) -> None:
+    with served(weather) as site, opened(site) as found:
+        page = found.page
+        page.locator("#channels").select_option(label="vorticity")
+        page.locator("#high").fill("-0.0005")
+        page.locator("#low").fill("0.0002")
+        assert page.locator("#high").input_value() == page.locator("#low").input_value() == "0.0002"
+        assert page.locator("#high-shown").inner_text() == "0.00020 K"
+        assert set(np.unique(pixels(page)[..., 0])) <= {0, 255}
+        page.locator("#high").fill("-0.0005")
+        assert page.locator("#low").input_value() == "-0.0005"
+
+
+def test_channels_of_other_levels_are_shown_in_percent_of_each(write_page: Writer) -> None:
+    levels = Levels("uint16", (0.0, 10.0, 100.0, 0.0), (5000.0, 60_000.0, 900.0, 9.0))
+    folder = write_page(4, levels=levels)
+    values = Sampler(folder / "generator.onnx", provider="cpu", threads=1).sample(16, seed=0)
+    with served(folder) as site, opened(site) as found:
+        page = found.page
+        wait_for(page, 0)
+        options = ["1–4 as colours and opacity", "1–3 as colours", *(f"Channel {number}" for number in range(1, 5))]
+        assert page.locator("#channels option").all_inner_texts() == options
+        page.locator("#channels").select_option(label="1–3 as colours")
+        page.locator("#low").fill("20")
+        page.locator("#high").fill("60")
+        assert page.locator("#high-shown").inner_text() == "60 %"
+        expected = expected_pictures(values, [0, 1, 2], [1000, 12_008, 260], [3000, 36_004, 580])
+        assert_same(pixels(page), expected)
+
+
+def test_one_channel_of_16_bits_has_sliders_only(write_page: Writer) -> None:
+    folder = write_page(1, levels=SCANS)
+    values = Sampler(folder / "generator.onnx", provider="cpu", threads=1).sample(16, seed=0)
+    with served(folder) as site, opened(site) as found:
+        wait_for(found.page, 0)
+        assert not found.page.locator("#channels").is_visible()
+        assert found.page.locator("#high-shown").inner_text() == "4,317"
+        assert_same(pixels(found.page), expected_pictures(values, [0], [1000], [4317]))
+        found.page.locator("#high").fill("2501")
+        assert_same(pixels(found.page), expected_pictures(values, [0], [1000], [2501]))
+
+
+def test_pictures_of_8_bits_have_no_such_controls(visited: Visit) -> None:
+    assert visited.page.locator("#display, #channels, #low, #high").count() == 0
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import ort from "onnxruntime-node";
 
 import { png } from "./png.js";
-import { enlarged, grid, Sampler, SamplerError } from "./sampler.js";
+import { enlarged, grid, picture, Sampler, SamplerError } from "./sampler.js";
 
 const [file, count = "16", seed = "0", out = "grid.png"] = process.argv.slice(2);
 if (!file) {
@@ -15,7 +15,8 @@ try {
   if (!out.toLowerCase().endsWith(".png")) throw new SamplerError(`out=${out}: expected a file ending in .png`);
   const sampler = await Sampler.open(ort, await readFile(file));
   const images = await sampler.sample(count, seed);
-  await writeFile(out, new Uint8Array(await (await png(enlarged(grid(images)))).arrayBuffer()));
+  const blob = await png(enlarged(grid(picture(images, sampler.values))));
+  await writeFile(out, new Uint8Array(await blob.arrayBuffer()));
   console.log(`${images.count} images: ${out}`);
 } catch (error) {
   if (!(error instanceof SamplerError || error.syscall)) throw error; // a bug: keep the stack trace

@@ -1,8 +1,9 @@
 /* Samples images from ONNX files of `python -m export.onnx`, in a browser or Node.js: a port of export/sampler.py. */
 
 import { integer, knownDistribution, latents, SamplerError } from "./latents.js";
+import { picture, readValues, restore } from "./values.js";
 
-export { SamplerError };
+export { picture, SamplerError };
 
 const PREFIX = "wgan_dist.";
 const METADATA_FIELD = 14; // the field metadata_props of ModelProto in the ONNX format
@@ -70,29 +71,10 @@ export function checkFormat(metadata, layout) {
   }
 }
 
-/** Return how many channels a picture shows: the first one or three, or four as RGBA. */
-const shownChannels = (channels) => ([1, 3, 4].includes(channels) ? channels : channels < 3 ? 1 : 3);
-
-/** Convert floats [n, of, h, w] in [−1, 1] to [n, h, w, c] in 0…255, with the same rounding as export/sampler.py. */
-function toUint8(floats, { count, height, width, channels }, of) {
-  // A clamped array rounds halves to even, like numpy.
-  const area = height * width, converted = new Uint8ClampedArray(count * area * channels);
-  for (let image = 0; image < count; image++) {
-    for (let channel = 0; channel < channels; channel++) {
-      const plane = (image * of + channel) * area;
-      let to = image * channels * area + channel;
-      for (let i = 0; i < area; i++, to += channels) {
-        converted[to] = Math.fround(Math.fround(floats[plane + i] + 1) * 127.5);
-      }
-    }
-  }
-  return converted;
-}
-
 /**
- * A generator ready to sample. Images are pictures {count, height, width, channels, data}, data [n · h · w · c] in
- * 0…255. They span the levels of generators whose values are not of 8 bits, and show the first one or three channels of
- * those that are neither grey nor RGB or RGBA; the values themselves are those of export/sampler.py.
+ * A generator ready to sample. Images are {count, height, width, channels, data}: `data` [n · h · w · c] has the values of
+ * the data that were trained on, which `values` describes. `picture(images, sampler.values)` makes pictures of them in
+ * 0…255, which span the levels and show the first one or three channels of those that are not grey, RGB or RGBA.
  */
 export class Sampler {
   constructor(ort, session, metadata) {
@@ -103,6 +85,7 @@ export class Sampler {
     this.distribution = metadata.latent_distribution;
     [this.height, this.width] = imageSize(metadata.image_size);
     this.channels = Number(metadata.channels);
+    this.values = readValues(metadata, this.channels);
   }
 
   /** Open a file: `ort` is onnxruntime-web or onnxruntime-node, `bytes` the content, `options` the session options. */
@@ -120,15 +103,15 @@ export class Sampler {
 
   /** Return the images of latent vectors z, a Float32Array [n · latentDim], as one batch. */
   async images(z) {
-    const count = z.length / this.latentDim, { height, width } = this;
+    const count = z.length / this.latentDim, { height, width, channels } = this;
     const input = new this.ort.Tensor("float32", z, [count, this.latentDim]);
     const { data } = (await this.session.run({ z: input }))[this.session.outputNames[0]];
-    if (data.length !== count * height * width * this.channels) throw new SamplerError("the output has an unexpected shape");
+    if (data.length !== count * height * width * channels) throw new SamplerError("the output has an unexpected shape");
     const isUint8 = data instanceof Uint8Array;
     checkFormat(this.metadata, isUint8 ? "nhwc" : "nchw");
     if (!data.every(Number.isFinite)) throw new SamplerError("the samples have values that are not finite");
-    const images = { count, height, width, channels: isUint8 ? this.channels : shownChannels(this.channels) };
-    return { ...images, data: isUint8 ? new Uint8ClampedArray(data) : toUint8(data, images, this.channels) };
+    const images = { count, height, width, channels };
+    return { ...images, data: isUint8 ? new Uint8ClampedArray(data) : restore(data, images, this.values) };
   }
 
   /** Return `count` images. A seed gives the same images everywhere, and the first k of them for any count. */
@@ -141,7 +124,7 @@ export class Sampler {
 
 /** Join several batches of images into one. */
 export function joined(parts) {
-  const data = new Uint8ClampedArray(parts.reduce((sum, part) => sum + part.data.length, 0));
+  const data = new parts[0].data.constructor(parts.reduce((sum, part) => sum + part.data.length, 0));
   let position = 0;
   for (const part of parts) {
     data.set(part.data, position);
@@ -156,7 +139,7 @@ export function one(images, i) {
   return { ...images, count: 1, data: images.data.slice(i * size, (i + 1) * size) };
 }
 
-/** Repeat each pixel of an image (a batch of one) so that it is at least 512 pixels wide, like export/sampler.py. */
+/** Repeat each pixel of a picture (a batch of one) so that it is at least 512 pixels wide, like export/sampler.py. */
 export function enlarged(picture) {
   const { height, width, channels, data } = picture, scale = Math.ceil(MIN_WIDTH / width);
   const larger = { count: 1, height: scale * height, width: scale * width, channels };
@@ -169,7 +152,7 @@ export function enlarged(picture) {
   return { ...larger, data: pixels };
 }
 
-/** Arrange images in one image, 2 black pixels apart and about square, like the grid of export/sampler.py. */
+/** Arrange pictures in one picture, 2 black pixels apart and about square, like the grid of export/sampler.py. */
 export function grid(images) {
   const { count, height, width, channels, data } = images;
   const columns = Math.round(Math.sqrt(count)) || 1, rows = Math.ceil(count / columns);

@@ -1,8 +1,9 @@
 /* The page: passes the values of its controls to the worker, and shows the images. */
 
+import { display } from "./display.js";
 import { between, latents, moved } from "./latents.js";
 import { png } from "./png.js";
-import { enlarged, grid, joined, one } from "./sampler.js";
+import { enlarged, grid, joined, one, picture } from "./sampler.js";
 
 const BATCH_SIZE = 4; // small, so that images appear one after another and a new seed can start soon
 const DIRECTIONS_SEED = 1234; // arbitrary: the two directions are two latents of this seed
@@ -17,7 +18,8 @@ const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
 
 const worker = new Worker("worker.js", { type: "module" });
 const waiting = new Map();
-let calls = 0, network, requested, drawn, chosen = 0;
+const painted = new WeakMap(); // the images by their canvases
+let calls = 0, network, view, requested, drawn, chosen = 0;
 
 function call(name, ...values) {
   return new Promise((resolve, reject) => {
@@ -71,7 +73,10 @@ function latest(work) {
   };
 }
 
-/** Convert an image with any number of channels to the RGBA pixels of a canvas. */
+/** Return images as the visitor sees them: the chosen channels between the chosen values. */
+const visible = (images) => picture(images, network.values, view());
+
+/** Convert a picture with any number of channels to the RGBA pixels of a canvas. */
 function rgba({ width, height, channels, data }) {
   const pixels = new ImageData(width, height), grey = channels < 3, opaque = channels < 4;
   for (let from = 0, to = 0; to < pixels.data.length; from += channels, to += 4) {
@@ -84,10 +89,15 @@ function rgba({ width, height, channels, data }) {
 }
 
 function paint(canvas, image) {
+  painted.set(canvas, image);
   canvas.width = image.width;
   canvas.height = image.height;
   canvas.classList.toggle("sharp", image.width <= SMALL);
-  canvas.getContext("2d").putImageData(rgba(image), 0, 0);
+  canvas.getContext("2d").putImageData(rgba(visible(image)), 0, 0);
+}
+
+function repaint() {
+  for (const canvas of document.querySelectorAll("canvas")) if (painted.has(canvas)) paint(canvas, painted.get(canvas));
 }
 
 async function save(image, name) {
@@ -232,15 +242,16 @@ function listen() {
   $("seed").addEventListener("change", redraw);
   $("count").addEventListener("change", redraw);
   for (const id of ["draw-form", "between-form"]) $(id).addEventListener("submit", (event) => event.preventDefault());
-  $("save-grid").addEventListener("click", () => save(enlarged(grid(drawn.images)), `seed-${drawn.seed}.png`));
+  $("save-grid").addEventListener("click", () => save(enlarged(grid(visible(drawn.images))), `seed-${drawn.seed}.png`));
   for (const id of ["a", "b"]) $(id).addEventListener("input", showExplored);
   $("reset").addEventListener("click", () => choose(chosen));
-  $("save-one").addEventListener("click", () => save(explored, `seed-${drawn.seed}-image-${chosen + 1}.png`));
+  $("save-one").addEventListener("click", () => save(visible(explored), `seed-${drawn.seed}-image-${chosen + 1}.png`));
   for (const id of ["from", "to"]) $(id).addEventListener("change", chooseEnds);
   $("share").addEventListener("input", () => { stop(); showBlended(); });
   $("play").addEventListener("click", () => (playing ? stop() : play()));
   $("save-between").addEventListener("click", () => {
-    save(blended, `seed-${$("from").value}-to-${$("to").value}-at-${$("share-shown").textContent.replace(" %", "")}.png`);
+    const share = $("share-shown").textContent.replace(" %", "");
+    save(visible(blended), `seed-${$("from").value}-to-${$("to").value}-at-${share}.png`);
   });
   addEventListener("hashchange", () => { readAddress(); redraw(); });
 }
@@ -264,6 +275,7 @@ async function begin() {
   readAddress();
   layOut(Number($("count").value));
   network = await call("open");
+  view = display(network.values, repaint);
   $("provider").textContent = PROVIDERS[network.provider];
   $("loading").hidden = true;
   const size = network.latentDim, both = latents(2, size, network.distribution, DIRECTIONS_SEED);

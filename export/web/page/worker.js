@@ -1,6 +1,6 @@
 /* Runs the generator in its own thread, so that the page stays responsive: loads the files of page.json, takes calls. */
 
-import { Sampler } from "./sampler.js";
+import { picture, Sampler } from "./sampler.js";
 
 const CHECKED_IMAGES = 2, CHECKED_LEVELS = 2; // a graphics card must agree on these images to these levels of 255
 let sampler, provider;
@@ -49,8 +49,9 @@ const open = (ort, graph, name) => Sampler.open(ort, graph, { executionProviders
 /** Throw unless a graphics card computes the images of the processor: some drivers compute wrong results. */
 async function check(candidate, reference) {
   const z = reference.latents(CHECKED_IMAGES);
-  const [images, expected] = [await candidate.images(z), await reference.images(z)];
-  if (images.data.some((level, i) => Math.abs(level - expected.data[i]) > CHECKED_LEVELS)) {
+  const levels = async (sampler) => picture(await sampler.images(z), sampler.values).data;
+  const [found, expected] = [await levels(candidate), await levels(reference)];
+  if (found.some((level, i) => Math.abs(level - expected[i]) > CHECKED_LEVELS)) {
     throw new Error("the graphics card computes different images");
   }
 }
@@ -70,7 +71,7 @@ const calls = {
       started = await start(manifest, "webgpu").then(() => true, () => false);
     }
     if (!started) await start(manifest, "wasm");
-    return { provider, latentDim: sampler.latentDim, distribution: sampler.distribution };
+    return { provider, latentDim: sampler.latentDim, distribution: sampler.distribution, values: sampler.values };
   },
   latents: (count, seed) => sampler.latents(count, seed),
   async images(z) {
