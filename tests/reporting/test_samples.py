@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +12,19 @@ from PIL import Image
 
 from export.sampler import Sampler, grid
 from tests.generators import small_spec, write_generator
-from tests.runs import report_on, write_run
+from tests.runs import report_on, write_run, write_sample
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.config.image_size import square
 from wgan_dist.data.datasets import ImageDataset
 from wgan_dist.data.holdout import split_holdout
 from wgan_dist.reporting.image_files import Picture
 from wgan_dist.reporting.run_data import RunData, read_run
-from wgan_dist.reporting.samples import final_picture, latent_space, load_generator, nearest_images
+from wgan_dist.reporting.samples import final_picture, latent_space, load_generator, nearest_images, shown_values
 from wgan_dist.sample import SampleSettings
 from wgan_dist.sampling import sample
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.images import GAP
+from wgan_dist.utils.levels import Levels
 
 
 @pytest.fixture
@@ -43,6 +45,20 @@ def test_the_final_grid_equals_that_of_the_sampler(run: RunData, onnx_file: Path
     expected = grid(Sampler(onnx_file).sample(9, seed=5)).astype(int)
     assert np.abs(found - expected).max() <= 1
     assert str(latent_space(source)) == "8 normal numbers"
+
+
+def test_pictures_of_values_say_what_they_show(run: RunData) -> None:
+    description = load_generator(run, "").description
+    assert shown_values(description) == ""
+    depth = dataclasses.replace(description, levels=Levels("uint16", (1000.0,), (4316.0,)))
+    assert shown_values(depth) == "Grey is channel 1, 1,000 to 4,316."
+    levels = Levels("float32", (250.5, 0.0, -1e-3, 0.0, 0.0), (320.0, 1.0, 1e-3, 1.0, 1.0))
+    five = dataclasses.replace(description, network=small_spec("dcgan", 5), channel_names=tuple("abcde"), unit="K")
+    assert shown_values(dataclasses.replace(five, levels=levels)) == (
+        "Red is a, 250.5 to 320 K; green is b, 0 to 1 K; blue is c, -0.001 to 0.001 K. The images have 5 channels."
+    )
+    two = dataclasses.replace(description, network=small_spec("dcgan", 2))
+    assert shown_values(two) == "Grey is channel 1, 0 to 255. The images have 2 channels."
 
 
 def test_points_are_drawn_over_real_points(run: RunData, tmp_path: Path) -> None:
@@ -123,6 +139,15 @@ def test_a_run_without_a_generator_opens_no_data(tmp_path: Path) -> None:
     report_on([str(run)], out=str(tmp_path / "report.html"), cache_dir=str(tmp_path / "cache"))
     assert not (tmp_path / "cache").exists()
     assert "private" not in (tmp_path / "report.html").read_text()
+
+
+def test_the_page_says_what_pictures_show(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", image_size=square(16))
+    write_sample(run, 3, "ema", 100)
+    write_generator(run, small_spec("dcgan", 1), levels=Levels("uint16", (0.0,), (65535.0,)), channel_names=("<b>T",))
+    report_on([str(run)], out=str(tmp_path / "report.html"), cache_dir=str(tmp_path / "cache"))
+    page = (tmp_path / "report.html").read_text()
+    assert len(re.findall(r"<figcaption>(?:(?!</figcaption>).)*Grey is &lt;b&gt;T, 0 to 65,535\.", page, re.S)) == 2
 
 
 def test_a_generator_that_computes_no_numbers_is_told_on_the_page(tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ class RunSection:
         nearest: Generated images and the training images nearest to them.
         timings: The sampling times of the exported files.
         notes: What could not be read.
+        shown_values: Which channels and values the pictures show; empty for points and pictures of 8 bits.
     """
 
     run: RunData
@@ -61,6 +62,7 @@ class RunSection:
     nearest: NearestImages | str
     timings: list[Timing]
     notes: list[str]
+    shown_values: str = ""
 
     @property
     def makes_points(self) -> bool:
@@ -206,14 +208,15 @@ def _nearest_images(run: RunData, generator: Artifact, folder: str, options: Rep
 
 def _final_samples(
     run: RunData, folder: str, options: ReportOptions
-) -> tuple[LatentSpace | None, Picture | str, NearestImages | str]:
-    """Return the latent space of the averaged generator, its samples, and their nearest training images."""
+) -> tuple[LatentSpace | None, Picture | str, NearestImages | str, str]:
+    """Return the averaged generator's latent space, samples, their nearest training images, and the values shown."""
     try:
         generator = samples.load_generator(run, options.generator)
         final = samples.final_picture(run, generator, options.count, options.seed, folder)
     except UserError as error:
-        return None, str(error), str(error)
-    return samples.latent_space(generator), final, _nearest_images(run, generator, folder, options)
+        return None, str(error), str(error), ""
+    nearest = _nearest_images(run, generator, folder, options)
+    return samples.latent_space(generator), final, nearest, samples.shown_values(generator.description)
 
 
 def _time_files(run: RunData, trust: bool, time_file: Timer, progress: Callable[[str], None]) -> Iterator[Timing]:
@@ -232,7 +235,7 @@ def collect_run(
 ) -> RunSection:
     """Collect what the report shows of one run, whose pictures go to `folder` of the report."""
     progress(f"reading {run.folder}")
-    space, final, nearest = _final_samples(run, folder, options)
+    space, final, nearest, shown_values = _final_samples(run, folder, options)
     frames = {weights: read_frames(run, weights, options.frames, folder) for weights in WEIGHTS}
     return RunSection(
         run=run,
@@ -243,6 +246,7 @@ def collect_run(
         nearest=nearest,
         timings=list(_time_files(run, options.trust, time_file, progress)) if options.timing else [],
         notes=[*run.notes, *(note for _, notes in frames.values() for note in notes)],
+        shown_values=shown_values,
     )
 
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from wgan_dist.checkpoints import generator_file
-from wgan_dist.checkpoints.generator_file import EMA_FILE, Artifact
+from wgan_dist.checkpoints.generator_file import EMA_FILE, Artifact, Description
 from wgan_dist.config import Config
 from wgan_dist.data.datasets import ImageDataset, open_images, open_points
 from wgan_dist.data.holdout import split_holdout
@@ -22,10 +22,12 @@ from wgan_dist.reporting.image_files import Picture, to_png
 from wgan_dist.reporting.run_data import RunData
 from wgan_dist.utils.console import note
 from wgan_dist.utils.errors import UserError
-from wgan_dist.utils.images import as_uint8, enlarged, grid, plot_points, to_image
+from wgan_dist.utils.images import as_uint8, enlarged, grid, plot_points, shown_channels, to_image
 
 # The number of points in a drawing of the plane. The number of images in a grid is an option of the report.
 POINTS = 1000
+# What shows the channels of images, by the number of those that are shown.
+COLOURS = {1: ("grey",), 3: ("red", "green", "blue"), 4: ("red", "green", "blue", "opacity")}
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,22 @@ def load_generator(run: RunData, own_class: str) -> Artifact:
 def latent_space(generator: Artifact) -> LatentSpace:
     """Return the latent space of a generator."""
     return LatentSpace(generator.description.latent_dim, generator.description.latent_distribution)
+
+
+def shown_values(description: Description) -> str:
+    """Return in words which channels and values pictures show; nothing for points and pictures of 8 bits."""
+    count, levels = description.channels, description.levels
+    if description.makes_points or (levels.is_eight_bit and count in COLOURS):
+        return ""
+
+    def channel(index: int) -> str:
+        name = description.channel_names[index] if description.channel_names else f"channel {index + 1}"
+        low, high = (side[index % len(side)] for side in (levels.low, levels.high))
+        return f"{name}, {low:,.6g} to {high:,.6g} {description.unit}".strip()
+
+    colours = COLOURS[shown_channels(count)]
+    shown = "; ".join(f"{colour} is {channel(index)}" for index, colour in enumerate(colours))
+    return f"{shown[0].upper()}{shown[1:]}." + (f" The images have {count} channels." if len(colours) < count else "")
 
 
 def _draw(generator: Artifact, count: int, seed: int) -> NDArray[Any]:
