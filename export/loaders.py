@@ -48,7 +48,7 @@ PRECISIONS = {FP32: "float32", BF16: "bfloat16"}
 class LoadedSamples:
     """Samples to evaluate, with the description of their source.
 
-    `draw(indices)` returns images [n, c, h, w], as uint8 or in [−1, 1], or points [n, 2]; `shape` is that of one
+    `draw(indices)` returns images [n, c, h, w], as uint8 or in [−1, 1], or points [n, d]; `shape` is that of one
     sample, and `levels` are the values that images of −1 and 1 stand for. What the source does not say is None.
     """
 

@@ -42,18 +42,22 @@ class Comparison:
     """The difference between a file and its network.
 
     Attributes: difference (maximum absolute difference), share (largest share of differing values in a batch), mean
-    (mean absolute difference), squared (mean squared difference). NaN, a wrong shape or a wrong type count as an
-    infinite difference.
+    (mean absolute difference), squared (mean squared difference), of_points. NaN, a wrong shape or a wrong type count
+    as an infinite difference. The differences of points, which are unbounded, are relative to the greatest absolute
+    value of the batch where that is more than 1.
     """
 
     difference: float
     share: float
     mean: float
     squared: float
+    of_points: bool = False
 
     def text(self, uint8: bool) -> str:
         """Return the maximum difference in words."""
         unit = f"levels of 255, in {self.share:.3%} of the values," if uint8 else "in images of [-1, 1]"
+        if self.of_points:
+            unit = "in points, relative to the greatest value if that is more than 1,"
         return f"maximum difference {self.difference:.3g} {unit} at batch sizes {', '.join(map(str, BATCH_SIZES))}"
 
 
@@ -69,17 +73,19 @@ def _network_runner(export: Export) -> Runner:
 
 def compare(export: Export, run: Runner) -> Comparison:
     """Compare `run` with the network at batches of 1, 2, 5 and 64 latents."""
-    difference, share, values = 0.0, 0.0, []
+    difference, share, values, of_points = 0.0, 0.0, [], export.source.description.makes_points
     for counter, batch_size in enumerate(BATCH_SIZES):
         z = _latents(export, "parity.z", counter, batch_size)
         expected, found = _network_runner(export)(z), run(z)
         if found.shape != expected.shape or found.dtype != expected.dtype:
             return Comparison(float("inf"), 1.0, float("inf"), float("inf"))
         differences = np.nan_to_num(np.abs(found.astype(np.float64) - expected.astype(np.float64)), nan=np.inf)
+        if of_points:
+            differences /= max(1.0, float(np.abs(expected).max()))
         difference, share = max(difference, float(differences.max())), max(share, float((differences > 0).mean()))
         values.append(differences.ravel())
     every = np.concatenate(values)
-    return Comparison(difference, share, float(every.mean()), float(np.square(every).mean()))
+    return Comparison(difference, share, float(every.mean()), float(np.square(every).mean()), of_points)
 
 
 def check_difference(export: Export, run: Runner, tolerance: float, uint8: bool) -> str:

@@ -70,6 +70,8 @@ MAX_SIDE = {".webp": 16_383, ".jpg": 65_500, ".jpeg": 65_500, ".gif": 65_535, ".
 # The files that hold the values of images, of any type and number of channels: one array [n, c, h, w].
 TIFFS = (".tif", ".tiff")
 ARRAYS = (".npy", ".npz", *TIFFS)
+# The files that hold points.
+POINT_FILES = (".csv", ".npy", ".npz")
 # The types of values, with the greatest value of integers.
 DTYPES = {"uint8": 255.0, "uint16": 65535.0, "float32": np.inf}
 # The colour types of PNG by the number of channels: grey, RGB, RGBA.
@@ -506,7 +508,7 @@ class Sampler:
                 self.batch_size = min(self._timings)[1]
 
     def stream(self, count: int, seed: int = 0) -> Iterator[NDArray[Any]]:
-        """Yield `count` images in batches [k, h, w, c], or points float32 [k, 2].
+        """Yield `count` images in batches [k, h, w, c], or points float32 [k, d].
 
         The images are those of `sample`; the memory does not grow with their number. Raises SamplerError for a count
         below 1 or a seed below 0.
@@ -525,7 +527,7 @@ class Sampler:
             start += size
 
     def sample(self, count: int, seed: int = 0) -> NDArray[Any]:
-        """Return `count` images [count, h, w, c], or points float32 [count, 2] from a generator of points.
+        """Return `count` images [count, h, w, c], or points float32 [count, d] from a generator of points.
 
         A seed always gives the same images, and the first k of them for any count, up to rounding: onnxruntime may
         round differently in batches of another size, which changes a value by at most one level of 255. Raises
@@ -648,13 +650,15 @@ def _tifffile() -> Any:
 
 
 def check_out(out: str, makes_points: bool) -> None:
-    """Raise SamplerError unless `out` names a .csv file for points, and for images a picture, array or folder.
+    """Raise SamplerError unless `out` names a table or array for points, and for images a picture, array or folder.
 
     It also raises SamplerError for a TIFF if tifffile is not installed.
     """
     suffix = Path(out).suffix.lower()
-    if makes_points and (_is_folder(out) or suffix != ".csv"):
-        raise SamplerError(f"out={out}: this generator makes points; expected a file ending in .csv")
+    if makes_points and (_is_folder(out) or suffix not in POINT_FILES):
+        raise SamplerError(
+            f"out={out}: this generator makes points; expected a file ending in {', '.join(POINT_FILES)}"
+        )
     if not makes_points and not _is_folder(out) and suffix not in (*PICTURES, *ARRAYS):
         raise SamplerError(
             f"out={out}: this generator makes images; expected a file ending in {', '.join((*PICTURES, *ARRAYS))}, "
@@ -665,19 +669,30 @@ def check_out(out: str, makes_points: bool) -> None:
 
 
 def write_points(points: NDArray[np.float32], out: str) -> Path:
-    """Write points [n, 2] as CSV, atomically; raise SamplerError if `out` is not a .csv file or cannot be written."""
+    """Write points [n, d] as CSV of d columns or as an array, atomically.
+
+    Raises SamplerError if `out` ends in none of POINT_FILES or cannot be written.
+    """
     check_out(out, makes_points=True)
     path = Path(out)
+    if path.suffix.lower() in ARRAYS:
+        _write_array(points, path, "points")
+        return path
     with _atomic_file(path) as partial:
         np.savetxt(partial, points, fmt="%.9g", delimiter=",")
     return path
 
 
-def _write_array(values: NDArray[Any], path: Path) -> None:
-    """Write images [n, h, w, c] as one array [n, c, h, w], or one image [h, w, c] as [c, h, w]."""
-    array = np.ascontiguousarray(np.moveaxis(values, -1, -3))
+def _write_array(array: NDArray[Any], path: Path, name: str) -> None:
+    """Write an array as .npy, or under its name as .npz."""
+    named: dict[str, Any] = {name: array}
     with _atomic_file(path) as partial, partial.open("wb") as file:
-        np.savez(file, images=array) if path.suffix.lower() == ".npz" else np.save(file, array)
+        np.savez(file, **named) if path.suffix.lower() == ".npz" else np.save(file, array)
+
+
+def _write_values(values: NDArray[Any], path: Path) -> None:
+    """Write images [n, h, w, c] as one array [n, c, h, w], or one image [h, w, c] as [c, h, w]."""
+    _write_array(np.ascontiguousarray(np.moveaxis(values, -1, -3)), path, "images")
 
 
 def _are_pictures(values: NDArray[Any]) -> bool:
@@ -708,7 +723,7 @@ def _write_single(image: NDArray[Any], stem: Path) -> Path:
         write_picture(image, path)
     else:
         path = stem.with_suffix(".npy")
-        _write_array(image, path)
+        _write_values(image, path)
     return path
 
 
@@ -734,7 +749,7 @@ def write_images(images: NDArray[Any], out: str, scale: int = 0, values: ImageVa
         if Path(out).suffix.lower() in TIFFS:
             _write_tiff(images, Path(out), values)
         else:
-            _write_array(images, Path(out))
+            _write_values(images, Path(out))
         yield Path(out)
         return
     for number, image in enumerate(images):
@@ -781,7 +796,7 @@ def _arguments() -> argparse.Namespace:
         "--out",
         default="grid.png",
         help="picture of a grid; .npy, .npz or .tif for values; folder (existing, or ending in /) for single images; "
-        ".csv for points",
+        ".csv, .npy or .npz for points",
     )
     parser.add_argument(
         "--scale",

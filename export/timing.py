@@ -38,7 +38,7 @@ def milliseconds_per_image(draw: Callable[[slice], Any], batch_size: int) -> flo
 def open_drawing(path: Path, own_class: str) -> Callable[[slice], NDArray[Any]]:
     """Return a function that draws the samples of a slice of numbers from a generator file.
 
-    It returns uint8 images, or points float32 [n, 2]. Raises UserError for a file that is not a generator.
+    It returns uint8 images, or points float32 [n, d]. Raises UserError for a file that is not a generator.
     """
     generator = open_generator(path, own_class, max(BATCH_SIZES), seed=0)
 

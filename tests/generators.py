@@ -9,8 +9,8 @@ from torch import nn
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.checkpoints.generator_file import Description
 from wgan_dist.config.image_size import ImageSize, square
+from wgan_dist.data.synthetic import DIMENSIONS
 from wgan_dist.models.registry import (
-    POINT_CHANNELS,
     POINT_SIZE,
     NetworkSpec,
     build_generator,
@@ -40,7 +40,7 @@ class Own(nn.Module):
 
 def small_spec(name: str, channels: int = 3, spectral_norm: bool = False, size: ImageSize = SMALL_SIZE) -> NetworkSpec:
     """Return a narrow network of the registry."""
-    size, channels = (POINT_SIZE, POINT_CHANNELS) if name == "points" else (size, channels)
+    size, channels = (POINT_SIZE, DIMENSIONS) if name == "points" else (size, channels)
     return generator_spec(name, LATENT_DIM, size, channels, 4, "auto", spectral_norm)
 
 

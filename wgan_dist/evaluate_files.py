@@ -16,7 +16,8 @@ from wgan_dist.config.image_size import ImageSize
 from wgan_dist.data.datasets import Dataset, ImageDataset, open_images, open_points
 from wgan_dist.data.holdout import Split, split_holdout
 from wgan_dist.data.image_settings import image_settings
-from wgan_dist.data.synthetic import DRAWS, are_points
+from wgan_dist.data.points import are_points
+from wgan_dist.data.synthetic import DRAWS
 from wgan_dist.data.transforms import GREY
 from wgan_dist.evaluate import DEFAULT_COUNT, EvaluateSettings
 from wgan_dist.evaluation.evaluator import ImageEvaluator, make_evaluator
@@ -100,7 +101,11 @@ def _open_data(settings: EvaluateSettings, config: Config, samples: LoadedSample
         for name in ("count", "real_count"):
             if (value := getattr(settings, name)) is not None:
                 raise UserError(f"{name}={value}: expected auto, since {config.data[0]} are points")
-        return own or open_points(config.data[0])
+        data = own or open_points(config.data[0])
+        if data.shape != samples.shape:
+            found, expected = (f"points of {shape[0]} dimensions" for shape in (data.shape, samples.shape))
+            raise UserError(f"data={config.data[0]}: {found}; expected {expected}, as {samples.source} makes them")
+        return data
     read = {name: getattr(settings, name) for name in ("background", "skip_bad_images")}
     changes = {name: value for name, value in read.items() if value is not None}
     if own and not changes:

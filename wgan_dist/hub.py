@@ -37,7 +37,7 @@ class Generator(nn.Module, ModelHubMixin, library_name=LIBRARY):
     """
 
     def __init__(self, network: nn.Module, description: Description) -> None:
-        """Wrap a network: z [n, latent_dim] → images [n, channels, height, width] in [−1, 1], or points [n, 2]."""
+        """Wrap a network: z [n, latent_dim] → images [n, channels, height, width] in [−1, 1], or points [n, d]."""
         super().__init__()
         self.network, self.description = network, description
         self._run: Path | None = None
@@ -72,21 +72,21 @@ class Generator(nn.Module, ModelHubMixin, library_name=LIBRARY):
 
     @property
     def channels(self) -> int:
-        """The number of channels, such as 1 (grey), 3 (RGB) or 4 (RGBA); 2 for points."""
+        """The number of channels, such as 1 (grey), 3 (RGB) or 4 (RGBA); of points the dimension."""
         return self.description.channels
 
     @property
     def makes_points(self) -> bool:
-        """True if the samples are points in the plane, not images."""
+        """True if the samples are points, not images."""
         return self.description.makes_points
 
     def forward(self, z: Tensor) -> Tensor:
-        """Map latent vectors z [n, latent_dim] to images [n, channels, height, width] in [−1, 1], or points [n, 2]."""
+        """Map latent vectors z [n, latent_dim] to images [n, channels, height, width] in [−1, 1], or points [n, d]."""
         samples: Tensor = self.network(z)
         return samples
 
     def sample(self, count: int, seed: int = 0) -> NDArray[Any]:
-        """Return images [count, height, width, channels] in the values of the training data, or points [count, 2].
+        """Return images [count, height, width, channels] in the values of the training data, or points [count, d].
 
         Images are uint8, uint16 or float32 as the data are, and points float32.
 

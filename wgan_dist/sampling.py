@@ -22,9 +22,9 @@ from export.sampler import (
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.checkpoints.generator_file import Artifact, Description
 from wgan_dist.config.fields import show
-from wgan_dist.config.output_paths import PICTURES, check_file, is_folder
+from wgan_dist.config.output_paths import ARRAYS, PICTURES, check_file, is_folder
 from wgan_dist.data.datasets import open_points
-from wgan_dist.data.synthetic import are_points
+from wgan_dist.data.synthetic import DRAWS
 from wgan_dist.models.inference import generate, sample_latents
 from wgan_dist.sample import SampleSettings
 from wgan_dist.utils.console import print_now
@@ -34,6 +34,7 @@ from wgan_dist.utils.images import labelled, plot_points, write_gif
 
 FRAME_MILLISECONDS = 80
 GRID_IMAGES, ROW_IMAGES = 64, 8
+POINT_FILES = (".csv", *ARRAYS)
 
 
 def interpolate(
@@ -93,10 +94,10 @@ def _to_pillow(image: NDArray[np.uint8]) -> Image.Image:
 
 
 def _write_points(points: NDArray[np.float32], data: str, out: str) -> str:
-    """Write points as text, or as a picture of them over the real points `data` if these are known."""
-    if Path(out).suffix.lower() == ".csv":
+    """Write points as text or an array, or as a picture of them, over those of `data` if it is a distribution."""
+    if Path(out).suffix.lower() in POINT_FILES:
         return str(write_points(points, out))
-    real = open_points(data).values[: len(points)] if are_points((data,)) else points
+    real = open_points(data).spread(len(points)) if data in DRAWS else None
     write_picture(plot_points(real, points).permute(1, 2, 0).numpy(), Path(out))
     return out
 
@@ -146,7 +147,7 @@ def _latents(generator: Artifact, count: int, seed: int) -> NDArray[np.float32]:
 def _write_samples(generator: Artifact, settings: SampleSettings) -> str:
     count, about = settings.count or GRID_IMAGES, generator.description
     if about.makes_points:
-        check_file(settings.out, ".csv", *PICTURES)
+        check_file(settings.out, *POINT_FILES, *PICTURES)
     else:
         check_out(settings.out, about.makes_points)
     levels = about.levels

@@ -25,9 +25,9 @@ from wgan_dist.checkpoints.generator_file import Description
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS
 from wgan_dist.config import load_config, to_yaml
 from wgan_dist.config.image_size import ImageSize, square
+from wgan_dist.data.synthetic import DIMENSIONS
 from wgan_dist.models.registry import (
     GENERATORS,
-    POINT_CHANNELS,
     POINT_SIZE,
     NetworkSpec,
     build_generator,
@@ -103,7 +103,7 @@ def test_the_metadata_is_one_key_with_the_description_and_nothing_else(tmp_path:
 
 def spec_of(name: str, spectral_norm: bool) -> NetworkSpec:
     """A small generator of the registry, for images that are no squares."""
-    size, channels = (POINT_SIZE, POINT_CHANNELS) if name == "points" else (ImageSize(16, 24), 3)
+    size, channels = (POINT_SIZE, DIMENSIONS) if name == "points" else (ImageSize(16, 24), 3)
     return generator_spec(name, 3, size, channels, 4, "auto", spectral_norm)
 
 

@@ -265,7 +265,7 @@ def test_the_seed_chooses_the_images_on_the_sheet(tmp_path: Path) -> None:
 def test_points_are_summarised(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     inspect_data(["inspect", name], {})
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == f"{name}: 100,000 points in the plane, no images"
+    assert lines[0] == f"{name}: 100,000 points of 2 dimensions, no images"
     flags = read_flags(shlex.split(lines[-1])[3:], Config)
     assert load_config(flags).data == (name,)
     assert flags["run_dir"] == f"runs/{name}"

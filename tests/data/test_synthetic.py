@@ -9,7 +9,8 @@ from scipy.stats import chisquare, ks_2samp, kstest
 from sklearn.datasets import make_swiss_roll
 
 from wgan_dist.data.datasets import POINT_COUNT, open_points
-from wgan_dist.data.synthetic import DRAWS, MIXTURES, Mixture, are_points, swiss_roll
+from wgan_dist.data.points import are_points
+from wgan_dist.data.synthetic import DRAWS, MIXTURES, Mixture, swiss_roll
 from wgan_dist.evaluation.metrics.points import exact_wasserstein
 from wgan_dist.train import train
 from wgan_dist.utils.errors import UserError

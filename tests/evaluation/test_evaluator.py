@@ -97,6 +97,21 @@ def test_a_roll_has_no_modes_to_cover() -> None:
     assert values.keys() == {"exact_wasserstein"}
 
 
+def test_few_points_of_the_user_are_compared_with_as_many(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    np.save(tmp_path / "p.npy", values)
+    own = of_points(open_points(str(tmp_path / "p.npy")))
+    assert own.names == ("exact_wasserstein", "point_sliced_wasserstein")
+    assert own.compared("exact_wasserstein") == own.compared("point_sliced_wasserstein") == (40, 40)
+    same = own.measure(Source(values))
+    assert same == {"exact_wasserstein": 0.0, "point_sliced_wasserstein": 0.0}
+    moved = own.measure(Source(values + np.array([3.0, 0.0, 4.0])))
+    assert moved["exact_wasserstein"] == pytest.approx(5.0, rel=1e-5)
+    assert 1.0 < moved["point_sliced_wasserstein"] < 5.0
+    assert own.real_values.keys() == same.keys()
+    assert (own.real_values["exact_wasserstein"].first, own.real_values["exact_wasserstein"].second) == (20, 20)
+
+
 def test_the_distance_is_exact_between_a_thousand_points_and_the_critics_is_of_the_same(ring: PointDataset) -> None:
     scored: list[Tensor] = []
 

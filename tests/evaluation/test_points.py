@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import wasserstein_distance
 
 from wgan_dist.data.synthetic import DRAWS, MIXTURES, Mixture
-from wgan_dist.evaluation.metrics.points import exact_wasserstein, good_points_per_mode
+from wgan_dist.evaluation.metrics.points import exact_wasserstein, good_points_per_mode, sliced_wasserstein
 
 GENERATOR = np.random.default_rng(0)
 TWO = Mixture(np.array([[0.0, 0.0], [10.0, 0.0]]), 1.0)
@@ -82,3 +82,25 @@ def test_of_real_points_98_9_percent_are_good_in_equal_shares(name: str) -> None
     assert counts.sum() / count == pytest.approx(expected, abs=5 * math.sqrt(expected * (1 - expected) / count))
     fair = expected / len(counts)
     assert counts / count == pytest.approx(np.full(len(counts), fair), abs=5 * math.sqrt(fair / count))
+
+
+def test_sliced_on_a_line_it_is_scipys_distance_in_one_dimension() -> None:
+    first, second = GENERATOR.normal(size=200), GENERATOR.exponential(size=200)
+    found = sliced_wasserstein(first[:, None], second[:, None])
+    assert found == pytest.approx(wasserstein_distance(first, second), rel=1e-12)
+
+
+@pytest.mark.parametrize(("dimensions", "mean_cosine"), [(2, 2 / math.pi), (3, 1 / 2), (4, 4 / (3 * math.pi))])
+def test_sliced_of_a_translation_it_is_the_mean_of_its_projections(dimensions: int, mean_cosine: float) -> None:
+    """Of unit vectors u in d dimensions, the mean of |u₁| is Γ(d/2) / (√π Γ((d + 1)/2))."""
+    points = GENERATOR.normal(size=(50, dimensions))
+    shift = 5.0 * np.eye(dimensions)[0]
+    found = sliced_wasserstein(points, GENERATOR.permutation(points + shift))
+    assert found == pytest.approx(5.0 * mean_cosine, rel=0.12)
+    assert sliced_wasserstein(points, points[::-1]) == pytest.approx(0, abs=1e-12)
+
+
+def test_sliced_needs_equally_many_points_which_are_somewhere() -> None:
+    with pytest.raises(ValueError, match="3 points and 5 points"):
+        sliced_wasserstein(GENERATOR.normal(size=(3, 2)), GENERATOR.normal(size=(5, 2)))
+    assert math.isnan(sliced_wasserstein(np.zeros((2, 2)), np.full((2, 2), np.nan)))

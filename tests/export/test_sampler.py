@@ -545,6 +545,21 @@ def test_a_csv_file_contains_every_digit_of_the_points(tmp_path: Path) -> None:
     assert [each.name for each in path.parent.iterdir()] == ["points.CSV"]
 
 
+@pytest.mark.parametrize("dimensions", [1, 3])
+@pytest.mark.parametrize("suffix", [".npy", ".NPZ", ".csv"])
+def test_points_of_any_dimension_are_written_as_rows(tmp_path: Path, dimensions: int, suffix: str) -> None:
+    points = np.arange(4.0 * dimensions, dtype=np.float32).reshape(4, dimensions)
+    path = write_points(points, str(tmp_path / f"points{suffix}"))
+    if suffix == ".csv":
+        assert [len(line.split(",")) for line in path.read_text().splitlines()] == [dimensions] * 4
+        found = np.loadtxt(path, delimiter=",", ndmin=2)
+    else:
+        found = np.load(path) if suffix == ".npy" else np.load(path)["points"]
+        assert found.dtype == np.float32
+    assert found.tolist() == points.tolist()
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
 def test_command_line_without_torch_writes_the_points_as_text(points_file: Path, tmp_path: Path) -> None:
     main = WITHOUT_TORCH + "import runpy; runpy.run_module('export.sampler', run_name='__main__')"
     done = run(sys.executable, "-c", main, str(points_file), "--count=40", "--seed=2", "--out=a/p.csv", cwd=tmp_path)
@@ -554,7 +569,8 @@ def test_command_line_without_torch_writes_the_points_as_text(points_file: Path,
 
 
 @pytest.mark.parametrize(
-    ("out", "reason"), [("points.png", "points; expected a file ending in .csv"), ("file/p.csv", "cannot be written")]
+    ("out", "reason"),
+    [("points.png", "points; expected a file ending in .csv, .npy, .npz"), ("file/p.csv", "cannot be written")],
 )
 def test_a_wrong_path_for_points_is_one_line_and_status_2(
     out: str, reason: str, points_file: Path, tmp_path: Path

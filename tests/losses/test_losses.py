@@ -13,6 +13,7 @@ from torch.func import functional_call
 from torch.nn.utils.parametrize import remove_parametrizations
 
 from wgan_dist.config.image_size import square
+from wgan_dist.data.synthetic import DIMENSIONS
 from wgan_dist.distributed import SyncBatchNorm
 from wgan_dist.losses.adversarial import (
     LOSSES,
@@ -39,7 +40,6 @@ from wgan_dist.models.fast_layers import use_fast_ops
 from wgan_dist.models.layers import InstanceNorm2d, LayerNorm2d, SelfAttention2d, has_batchnorm
 from wgan_dist.models.registry import (
     CRITICS,
-    POINT_CHANNELS,
     POINT_SIZE,
     build_critic,
     build_generator,
@@ -53,7 +53,7 @@ Kind = tuple[str, str, bool]
 WASSERSTEIN, GP = LOSSES["wasserstein"], PENALTIES["gp"]
 NO_MASKS = CriticMasks()
 # Image size and channels; 16 and 3 for all others.
-SIZES = {"resnet": (square(32), 3), "upsample": (square(28), 1), "points": (POINT_SIZE, POINT_CHANNELS)}
+SIZES = {"resnet": (square(32), 3), "upsample": (square(28), 1), "points": (POINT_SIZE, DIMENSIONS)}
 # Name, norm, spectral norm: every critic whose samples do not mix, and two of them normalised.
 PLAIN: list[Kind] = [
     (name, norm, False) for name, network in CRITICS.items() for norm in network.norms if norm != "batch"

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from wgan_dist.config.image_size import square
+from wgan_dist.data.synthetic import DIMENSIONS
 from wgan_dist.losses.adversarial import LOSSES
 from wgan_dist.losses.gradient_penalty import PENALTIES, gradient_norms, two_sided_penalty
 from wgan_dist.losses.modules import CriticLoss, CriticMasks, GeneratorLoss, detached_critic
@@ -18,7 +19,6 @@ from wgan_dist.models.fast_layers import use_fast_ops, without_second_derivative
 from wgan_dist.models.layers import ConvDownsample, InstanceNorm2d, UpsampleConv
 from wgan_dist.models.registry import (
     CRITICS,
-    POINT_CHANNELS,
     POINT_SIZE,
     build_critic,
     build_generator,
@@ -38,12 +38,12 @@ def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tens
 
 
 def sample_shape(critic: str) -> tuple[int, ...]:
-    return (POINT_CHANNELS,) if critic == "points" else (3, 32, 32)
+    return (DIMENSIONS,) if critic == "points" else (3, 32, 32)
 
 
 def build_pair(generator: str, critic: str, norm: str, dtype: torch.dtype) -> tuple[nn.Module, nn.Module]:
     shape = sample_shape(critic)
-    size, channels = (POINT_SIZE, POINT_CHANNELS) if critic == "points" else (square(32), shape[0])
+    size, channels = (POINT_SIZE, DIMENSIONS) if critic == "points" else (square(32), shape[0])
     return (
         build_generator(generator_spec(generator, LATENT_DIM, size, channels, 4, "auto"), 1).to(dtype),
         build_critic(critic_spec(critic, size, channels, 4, norm), 2).to(dtype),

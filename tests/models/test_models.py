@@ -12,11 +12,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from wgan_dist.config.image_size import ImageSize, parse_image_size, square
 from wgan_dist.config.network_choices import POINTS
+from wgan_dist.data.synthetic import DIMENSIONS
 from wgan_dist.models.layers import Critic, SelfAttention2d, has_batchnorm, norm_2d
 from wgan_dist.models.registry import (
     CRITICS,
     GENERATORS,
-    POINT_CHANNELS,
     POINT_SIZE,
     Network,
     NetworkSpec,
@@ -51,7 +51,7 @@ def cases(registry: dict[str, Network]) -> list[Case]:
     for name, network in registry.items():
         sizes = sizes_of(name, network)
         images = [(size, 3) for size in sizes] + [(sizes[0], 1), (sizes[0], 4)]
-        shapes = [(POINT_SIZE, POINT_CHANNELS)] if network.pixels == POINTS else images
+        shapes = [(POINT_SIZE, DIMENSIONS)] if network.pixels == POINTS else images
         found += [(name, norm, size, channels) for norm in network.norms for size, channels in shapes]
     return found
 
@@ -582,7 +582,7 @@ def test_a_generator_makes_samples_of_the_asked_shape_and_bounds_images(
     # Huge latents drive the last layer far beyond the range where nothing bounds it.
     samples = make_generator(name, norm, size, channels)(1e12 * draw(16, LATENT_DIM))
     assert samples.shape == (16, *sample_shape(size, channels))
-    if channels == POINT_CHANNELS:
+    if channels == DIMENSIONS:
         assert samples.abs().max() > 1e6
     else:
         assert -1 <= samples.min() < 0 < samples.max() <= 1
@@ -744,7 +744,7 @@ def test_networks_of_images_and_of_points_do_not_take_each_others_data(
 ) -> None:
     for name, network in registry.items():
         made, other = ("points", "images") if network.pixels == POINTS else ("images", "points")
-        size, channels = (square(32), 3) if other == "images" else (POINT_SIZE, POINT_CHANNELS)
+        size, channels = (square(32), 3) if other == "images" else (POINT_SIZE, DIMENSIONS)
         message = f"^{setting}={name}: is for {made}, and the data are {other}; expected .*module:Class$"
         with pytest.raises(UserError, match=message):
             spec_of(setting, name, size, channels)

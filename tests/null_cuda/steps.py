@@ -25,7 +25,7 @@ from tests.single_steps import start
 from wgan_dist.checkpoints.train_state import TrainState
 from wgan_dist.config import Config, load_config
 from wgan_dist.data.datasets import Dataset, ImageDataset, PointDataset
-from wgan_dist.data.synthetic import are_points
+from wgan_dist.data.points import are_points
 from wgan_dist.training.build_run import TrainingRun, build_run
 from wgan_dist.training.callbacks import Callback, Callbacks, StepResult
 from wgan_dist.training.trainer import Trainer

@@ -104,3 +104,30 @@ def test_generated_points_far_away_do_not_shrink_the_plane() -> None:
     near = plot_points(CORNERS, np.array([[1.0, 0.5]], np.float32))
     far = plot_points(CORNERS, np.array([[1.0, 0.5], [1000.0, 1000.0], [3.4e38, 0.0]], np.float32))
     assert (coloured(near, BLUE) == coloured(far, BLUE)).all()
+
+
+def test_points_of_one_dimension_are_histograms_and_of_many_the_first_two() -> None:
+    """Whatever else points have, their first two dimensions decide where they are drawn."""
+    line = plot_points(np.array([[0.0], [1.0]], np.float32), np.array([[0.25]] * 3 + [[0.75]], np.float32))
+    blue = coloured(line, BLUE)
+    low, high = np.argwhere(blue.any(axis=0))[[0, -1], 0]
+    heights = [blue.shape[0] - np.argwhere(blue[:, column])[0, 0] for column in (low + 1, high - 1)]
+    assert heights[0] > 1.5 * heights[1]  # three of four points, and one
+    rows = np.random.default_rng(0).normal(size=(2, 5, 4)).astype(np.float32)
+    others = rows.copy()
+    others[:, :, 2:] += 100
+    assert (plot_points(*rows) == plot_points(*others)).all()
+    others[1, :, :2] = rows[0].mean(axis=0)[:2]
+    assert not (plot_points(*rows) == plot_points(*others)).all()
+
+
+def test_unknown_real_points_are_not_drawn() -> None:
+    picture = plot_points(None, CORNERS)
+    assert coloured(picture, BLUE).any()
+    assert not coloured(picture, ORANGE).any()
+
+
+def test_dimensions_of_another_scale_fill_the_drawing() -> None:
+    wide = np.array([[0, 0], [1000, 0], [0, 0.001], [1000, 0.001]], np.float32)
+    marks = np.argwhere(coloured(plot_points(wide, wide), BLUE))
+    assert (np.ptp(marks, axis=0) > 350).all()

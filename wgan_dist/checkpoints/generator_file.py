@@ -86,7 +86,7 @@ class Description:
 
     @property
     def makes_points(self) -> bool:
-        """Return whether the samples are points [n, 2] rather than images."""
+        """Return whether the samples are points [n, d] rather than images."""
         return len(self.network.sample_shape) == 1
 
 

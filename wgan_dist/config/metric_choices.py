@@ -30,6 +30,7 @@ BEST_METRICS = (
     "wasserstein_train",
     "wasserstein_holdout",
     "exact_wasserstein",
+    "point_sliced_wasserstein",
     "modes_covered",
     "good_share",
     "rarest_mode_share",

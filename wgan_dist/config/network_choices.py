@@ -6,6 +6,7 @@ from wgan_dist.config.config import Config
 from wgan_dist.config.data_choices import POINTS as POINT_DATA
 from wgan_dist.config.fields import AUTO, unknown_name
 from wgan_dist.config.image_size import MAX_SIDE, ImageSize
+from wgan_dist.config.output_paths import ARRAYS
 from wgan_dist.utils.errors import UserError
 
 
@@ -74,9 +75,18 @@ def check_network(setting: str, name: str, image_size: ImageSize, makes_points: 
     return network
 
 
+def expects_points(config: Config) -> bool:
+    """Return whether a run is one of points, as far as its settings say: an array may be of points or of images."""
+    is_array = config.data[0].lower().endswith(ARRAYS)
+    return config.data[0] in POINT_DATA or (is_array and config.generator == "points")
+
+
 def check_networks(config: Config) -> None:
-    """Check both networks of a run, except custom ones, as `check_network` does."""
-    makes_points = config.data[0] in POINT_DATA
+    """Check both networks of a run, except custom ones, as `check_network` does.
+
+    Whether they fit the data of an array is checked when the array is opened.
+    """
+    makes_points = expects_points(config)
     for setting, name, norm in (
         ("generator", config.generator, config.generator_norm),
         ("critic", config.critic, config.critic_norm),

@@ -1,4 +1,4 @@
-"""The data sets that training draws batches from: images in memory-mapped pixels, and points in the plane."""
+"""The data sets that training draws batches from: images in memory-mapped pixels, and points."""
 
 import functools
 import hashlib
@@ -14,9 +14,10 @@ from wgan_dist.data.content import Hashes, content_hashes
 from wgan_dist.data.decoding import ProgressCallback
 from wgan_dist.data.image_settings import ImageSettings
 from wgan_dist.data.pixel_cache import PixelCache, Pixels, check_unreadable
-from wgan_dist.data.sources.paths import cache_folder
+from wgan_dist.data.points import PointStatistics, read_points
+from wgan_dist.data.sources.paths import cache_folder, expand_home, name_of_path
 from wgan_dist.data.sources.registry import open_source
-from wgan_dist.data.synthetic import DIMENSIONS, DRAWS, MIXTURES, Mixture
+from wgan_dist.data.synthetic import DRAWS, MIXTURES, Mixture
 from wgan_dist.data.transforms import RESIZED
 from wgan_dist.data.value_ranges import choose_levels
 from wgan_dist.utils.errors import UserError
@@ -94,11 +95,11 @@ class ImageDataset:
 
 @dataclass(frozen=True)
 class PointDataset:
-    """A data set of points in the plane.
+    """A data set of points.
 
     Attributes:
-        name: The name of the distribution.
-        values: float32 of shape [n, 2].
+        name: The name of the distribution, or of the file with its suffix.
+        values: float32 of shape [n, d].
         mixture: The mixture of Gaussians that the points are drawn from, or None for another distribution.
     """
 
@@ -112,7 +113,22 @@ class PointDataset:
     @property
     def shape(self) -> tuple[int, ...]:
         """Return the shape of one point."""
-        return (DIMENSIONS,)
+        return tuple(self.values.shape[1:])
+
+    @property
+    def is_built_in(self) -> bool:
+        """Return whether the points are drawn from a named distribution."""
+        return self.name in DRAWS
+
+    def spread(self, count: int) -> NDArray[np.float32]:
+        """Return at most `count` points for a drawing, evenly spaced in the data set, which may be sorted."""
+        rows = np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(np.int64)
+        return np.asarray(self.values[rows])
+
+    @functools.cached_property
+    def statistics(self) -> PointStatistics:
+        """Return the mean, standard deviation and range of each dimension."""
+        return PointStatistics.of(self.values)
 
     @functools.cached_property
     def hashes(self) -> Hashes:
@@ -121,21 +137,27 @@ class PointDataset:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Return no warning: what is drawn from a known distribution is as it should be."""
-        return ()
+        """Return a line for each thing about the scale of the values that makes training difficult."""
+        return tuple(self.statistics.warnings())
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> str:
         """Return the SHA-256 of all values."""
-        return hashlib.sha256(self.values.astype("<f4").tobytes()).hexdigest()
+        return hashlib.sha256(np.ascontiguousarray(self.values, "<f4").data).hexdigest()
 
 
 Dataset = ImageDataset | PointDataset
 
 
-def open_points(name: str) -> PointDataset:
-    """Return 100,000 points of the distribution `name`, the same at every call."""
-    return PointDataset(name, DRAWS[name](POINT_COUNT, POINT_SEED).astype(np.float32), MIXTURES.get(name))
+def open_points(data: str) -> PointDataset:
+    """Return the points that `data` names: those of a file, or 100,000 of a distribution, the same at every call.
+
+    Raises:
+        UserError: If the file cannot be read, or if values in it are not finite.
+    """
+    if data in DRAWS:
+        return PointDataset(data, DRAWS[data](POINT_COUNT, POINT_SEED).astype(np.float32), MIXTURES.get(data))
+    return PointDataset(name_of_path(expand_home(data, f"data={data}")), read_points(data), None)
 
 
 def _cache_warnings(folder: Path) -> list[str]:

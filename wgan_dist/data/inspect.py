@@ -21,15 +21,15 @@ from PIL import ExifTags, Image, ImageOps
 from wgan_dist.config import Config
 from wgan_dist.config.image_size import MAX_SIDE, MIN_SIDE, ImageSize, square
 from wgan_dist.data.content import ContentCounter, ContentSummary
-from wgan_dist.data.datasets import open_points
+from wgan_dist.data.datasets import PointDataset, open_points
 from wgan_dist.data.decoding import ProgressCallback, map_images, progress_reporter, without_pillow_warnings
 from wgan_dist.data.image_settings import ImageSettings
 from wgan_dist.data.inspect_settings import InspectSettings
+from wgan_dist.data.points import DIMENSIONS_SHOWN, are_points
 from wgan_dist.data.sources.base import DECODING_ERRORS, BadImageError, ImageListing, OpenedImage, read_image
 from wgan_dist.data.sources.other_files import add_up, left_out_line
 from wgan_dist.data.sources.paths import cache_folder
 from wgan_dist.data.sources.registry import open_source
-from wgan_dist.data.synthetic import are_points
 from wgan_dist.data.transforms import (
     GREY,
     RGB,
@@ -70,6 +70,8 @@ MIN_IMAGES = 2
 RUNS = "runs"
 # The suggested command: without a GPU it trains within a few hours.
 CPU_SIZE, GPU_SIZE, BATCH_SIZE = 32, 64, 64
+# The recipe of networks for points, and its batch size.
+POINT_RECIPE, POINT_BATCH = "toy_8gaussians", 256
 CPU_FLAGS = ("--generator_features=16", "--critic_features=16", "--max_steps=2000")
 
 
@@ -429,12 +431,38 @@ def contact_sheet(
     return sheet
 
 
-def _print_points(name: str) -> None:
-    points = open_points(name)
-    low, high = points.values.min(axis=0), points.values.max(axis=0)
-    print_now(f"{name}: {len(points):,} points in the plane, no images")
-    print_now(f"  x {low[0]:.2f} to {high[0]:.2f}, y {low[1]:.2f} to {high[1]:.2f}")
-    print_now(f"  python -m wgan_dist.train --recipe=toy_{name} --run_dir={_new_run_dir(name)}")
+def _point_command(data: str, points: PointDataset) -> str:
+    """Return a shell command that trains on points."""
+    if points.is_built_in:
+        flags = [f"--recipe=toy_{data}"]
+    else:
+        # As many latent numbers as dimensions, so that the generated points can fill the space.
+        flags = [f"--recipe={POINT_RECIPE}", f"--data={data}"]
+        flags += [f"--latent_dim={points.shape[0]}"] * (points.shape[0] > 2)
+        flags += [f"--batch_size={len(points)}"] * (len(points) < POINT_BATCH)
+    return shlex.join(["python", "-m", "wgan_dist.train", *flags, f"--run_dir={_new_run_dir(points.name)}"])
+
+
+def _print_points(data: str) -> None:
+    points = open_points(data)
+    statistics, dimensions = points.statistics, points.shape[0]
+    rows = zip(statistics.mean, statistics.std, statistics.low, statistics.high, strict=True)
+    lines = [
+        f"  {number:<9}{mean:>12.4g}{std:>12.4g}{low:>12.4g}{high:>12.4g}"
+        for number, (mean, std, low, high) in enumerate(rows, start=1)
+    ]
+    more = [f"  and {dimensions - DIMENSIONS_SHOWN:,} more"] * (dimensions > DIMENSIONS_SHOWN)
+    print_lines(
+        [
+            f"{points.name}: {len(points):,} points of {dimensions:,} dimension{'s' * (dimensions > 1)}, no images",
+            f"  {'dimension':<9}{'mean':>12}{'std':>12}{'least':>12}{'greatest':>12}",
+            *lines[:DIMENSIONS_SHOWN],
+            *more,
+            *_list_lines("looks wrong:", list(points.warnings)),
+            "to start:",
+            f"  {_point_command(data, points)}",
+        ]
+    )
 
 
 def _print_images(settings: InspectSettings) -> None:

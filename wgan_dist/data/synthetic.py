@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wgan_dist.utils import rng
-from wgan_dist.utils.errors import UserError
 
 DIMENSIONS = 2
 
@@ -62,11 +61,3 @@ DRAWS: dict[str, Callable[[int, int], Floats]] = {
     **{name: mixture.draw for name, mixture in MIXTURES.items()},
     "swissroll": swiss_roll,
 }
-
-
-def are_points(data: tuple[str, ...]) -> bool:
-    """Return whether `data` names a distribution of points; raise UserError if it is to be merged with other data."""
-    points = [name for name in data if name in DRAWS]
-    if points and len(data) > 1:
-        raise UserError(f"data={','.join(data)}: {points[0]} are points, which cannot be merged with other data")
-    return bool(points)

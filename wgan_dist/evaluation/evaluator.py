@@ -27,7 +27,6 @@ from wgan_dist.evaluation.protocol import (
     NEIGHBOUR_IMAGES,
     PIXEL_IMAGES,
     POINTS_COUNTED,
-    POINTS_MATCHED,
     compared_images,
     compared_points,
     image_protocol,
@@ -192,7 +191,10 @@ class ImageEvaluator:
 
 @dataclass(frozen=True)
 class PointEvaluator:
-    """Measures the exact W₁ between 1,000 real and 1,000 generated points, and how 10,000 points cover the modes.
+    """Measures distances of generated to real points, and how they cover the modes of a known mixture.
+
+    The exact W₁ is that between 1,000 points each, and the sliced one, of the user's own points, that between 10,000 or
+    as many as there are.
 
     `critic`, if any, adds the critic's own estimates.
     """
@@ -209,7 +211,8 @@ class PointEvaluator:
     def names(self) -> tuple[str, ...]:
         """The names of all metrics that are measured, except the critic's estimate between the 1,000 points."""
         modes = ("modes_covered", "good_share", "rarest_mode_share") if self.data.mixture else ()
-        return ("exact_wasserstein", *modes, *(NAMES if self.critic else ()))
+        sliced = () if self.data.is_built_in else ("point_sliced_wasserstein",)
+        return ("exact_wasserstein", *sliced, *modes, *(NAMES if self.critic else ()))
 
     def __str__(self) -> str:
         return f"measures {', '.join(self.names)}"
@@ -228,6 +231,11 @@ class PointEvaluator:
         values: dict[str, RealValue] = distributed.broadcast_from_main(lambda: point_values(self))
         return values
 
+    def _real(self, name: str) -> NDArray[np.float32]:
+        """Return the real points that a metric compares with."""
+        rows = choose_rows(self.data, self.training, self.compared(name)[1], self.seed)
+        return np.asarray(self.data.values[rows])
+
     def _generate(self, generate: Generate, score: Score | None) -> tuple[Tensor, Tensor]:
         """Return this process's share of the points and their scores, zeros without `score`."""
         parts = [generate(batch) for batch in batches(distributed.rank_slice(self.count))]
@@ -239,17 +247,21 @@ class PointEvaluator:
 
         `score` is the critic, given where differences of its scores are estimates of a distance.
         """
-        from wgan_dist.evaluation.metrics.points import exact_wasserstein, mode_metrics  # scipy: 40 MB for points alone
+        # scipy takes 40 MB, for points alone.
+        from wgan_dist.evaluation.metrics.points import exact_wasserstein, mode_metrics, sliced_wasserstein
 
         fake, scores = map(distributed.gather, distributed.run_on_all_ranks(lambda: self._generate(generate, score)))
-        real = self.data.values[choose_rows(self.data, self.training, POINTS_MATCHED, self.seed)]
+        real = self._real("exact_wasserstein")
         estimates = self.critic.measure(scores, score) if score and self.critic else {}
 
         def compute() -> Values:
-            values = {"exact_wasserstein": exact_wasserstein(real, fake[:POINTS_MATCHED].numpy())}
+            values = {"exact_wasserstein": exact_wasserstein(real, fake[: len(real)].numpy())}
             if score is not None:
                 real_scores = score(torch.from_numpy(real).to(fake)).double().cpu()
-                values["critic_wasserstein"] = float(real_scores.mean() - scores[:POINTS_MATCHED].double().mean())
+                values["critic_wasserstein"] = float(real_scores.mean() - scores[: len(real)].double().mean())
+            if not self.data.is_built_in:
+                more = self._real("point_sliced_wasserstein")
+                values["point_sliced_wasserstein"] = sliced_wasserstein(more, fake[: len(more)].numpy())
             if self.data.mixture is not None:
                 values |= mode_metrics(fake.numpy(), self.data.mixture)
             return values | estimates

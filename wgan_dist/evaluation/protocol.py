@@ -38,7 +38,11 @@ def compared_points(evaluator: "PointEvaluator", name: str) -> tuple[int, int]:
     if METRICS[name].of == CRITIC:
         return len(evaluator.critic or ()), len(evaluator.critic or ())
     if name in ("exact_wasserstein", "critic_wasserstein"):
-        return POINTS_MATCHED, min(POINTS_MATCHED, len(evaluator.training))
+        matched = min(POINTS_MATCHED, len(evaluator.training))
+        return matched, matched
+    if name == "point_sliced_wasserstein":
+        matched = min(evaluator.count, len(evaluator.training))
+        return matched, matched
     return evaluator.count, 0
 
 

@@ -1,8 +1,8 @@
 """Translate settings into the specifications of both networks."""
 
 from wgan_dist.config import Config
-from wgan_dist.data.synthetic import are_points
-from wgan_dist.models.registry import POINT_CHANNELS, POINT_SIZE, NetworkSpec, critic_spec, generator_spec
+from wgan_dist.data.points import point_dimensions
+from wgan_dist.models.registry import POINT_SIZE, NetworkSpec, critic_spec, generator_spec
 
 # Where the data are not open yet.
 ASSUMED_CHANNELS = 3
@@ -11,11 +11,13 @@ ASSUMED_CHANNELS = 3
 def network_specs(config: Config, channels: int) -> tuple[NetworkSpec, NetworkSpec]:
     """Return the specifications of the generator and the critic, for images of `channels`, or for points.
 
-    Raises UserError for a network that does not exist or does not support the image size, the data or the norm.
+    Raises UserError for a network that does not exist or does not support the image size, the data or the norm, and as
+    `point_dimensions` does.
     """
     size = config.image_size
-    if are_points(config.data):
-        size, channels = POINT_SIZE, POINT_CHANNELS
+    dimensions = point_dimensions(config.data)
+    if dimensions is not None:
+        size, channels = POINT_SIZE, dimensions
     normalised = config.spectral_norm
     generator = generator_spec(
         config.generator,

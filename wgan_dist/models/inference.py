@@ -29,8 +29,8 @@ def generate(network: nn.Module, z: NDArray[np.float32], levels: Levels = EIGHT_
     """Return the samples of latent vectors z [n, latent_dim].
 
     Images are [n, height, width, channels] in the values that `levels` stand for, by default uint8 as pictures show
-    them; points are float32 [n, 2]. The network computes in float32, to which
-    this function converts it in place, in batches on its own device. Raises FloatingPointError if the network
+    them; points are float32 [n, d]. The network computes in float32, to which this function
+    converts it in place, in batches on its own device. Raises FloatingPointError if the network
     computes values that are not finite.
     """
     network = network.float()

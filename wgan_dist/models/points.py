@@ -1,4 +1,4 @@
-"""The networks for two-dimensional points: three hidden layers with ReLU (Gulrajani et al. 2017)."""
+"""The networks for points of any dimension: three hidden layers with ReLU (Gulrajani et al. 2017)."""
 
 from torch import Tensor, nn
 
@@ -21,7 +21,7 @@ class PointGenerator(nn.Module):
         self.body = _mlp(latent_dim, features, channels)
 
     def forward(self, z: Tensor) -> Tensor:
-        """Map z [n, latent_dim] to points [n, 2]."""
+        """Map z [n, latent_dim] to points [n, channels]."""
         return self.body(z)
 
 

@@ -34,8 +34,8 @@ class Network:
     pixels: int
 
 
-# Points in the plane are described as images of one pixel, which no image has, with two channels.
-POINT_SIZE, POINT_CHANNELS = ImageSize(1, 1), 2
+# Points are described as images of one pixel, which no image has, with a channel for each dimension.
+POINT_SIZE = ImageSize(1, 1)
 
 # The classes; `network_choices` has a line for each, with what it supports.
 GENERATOR_CLASSES: dict[str, Callable[..., nn.Module]] = {
@@ -80,7 +80,7 @@ class NetworkSpec:
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
-        """Return the shape of one sample: (channels, height, width), or (2,) for a point."""
+        """Return the shape of one sample: (channels, height, width), or (d,) for a point of d dimensions."""
         size, channels = self.arguments["image_size"], self.arguments["channels"]
         return (channels,) if size == POINT_SIZE else (channels, *size)
 
@@ -157,7 +157,7 @@ def _build(setting: str, registry: dict[str, Network], spec: NetworkSpec, seed: 
 def build_generator(spec: NetworkSpec, seed: int = 0) -> nn.Module:
     """Build a generator with weights drawn from `seed`.
 
-    It maps z [n, latent_dim] to images [n, channels, height, width] in [−1, 1], or to points [n, 2]. A custom class is
+    It maps z [n, latent_dim] to images [n, channels, height, width] in [−1, 1], or to points [n, d]. A custom class is
     called with the keywords latent_dim, image_size (the tuple of height and width), channels, features (None unless
     set) and norm ("auto" unless set). Raises UserError for a custom class that cannot be imported or called.
     """
@@ -167,7 +167,7 @@ def build_generator(spec: NetworkSpec, seed: int = 0) -> nn.Module:
 def build_critic(spec: NetworkSpec, seed: int = 0) -> nn.Module:
     """Build a critic with weights drawn from `seed`.
 
-    It maps images [n, channels, height, width], or points [n, 2], to scores [n]. A custom class is called with the
+    It maps images [n, channels, height, width], or points [n, d], to scores [n]. A custom class is called with the
     keywords image_size, channels, features and norm. Raises UserError as build_generator.
     """
     return _build("critic", CRITICS, spec, seed)

@@ -8,8 +8,8 @@ import numpy as np
 
 from wgan_dist.checkpoints.generator_file import Artifact
 from wgan_dist.config.fields import show
+from wgan_dist.config.network_choices import expects_points
 from wgan_dist.config.programs import is_program
-from wgan_dist.data.synthetic import are_points
 from wgan_dist.reporting import curves, samples
 from wgan_dist.reporting.comparison import Comparison, TableRow, compare_settings
 from wgan_dist.reporting.curves import AXES, COLOURS, Chart
@@ -66,8 +66,8 @@ class RunSection:
 
     @property
     def makes_points(self) -> bool:
-        """True if the run generates points in the plane, which are shown in drawings."""
-        return are_points(self.run.config.data)
+        """True if the run generates points, which are shown in drawings."""
+        return expects_points(self.run.config)
 
 
 @dataclass(frozen=True)

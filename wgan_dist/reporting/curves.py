@@ -138,6 +138,12 @@ CHARTS = (
             real_name("exact_wasserstein"): "of real points",
         },
     ),
+    Chart(
+        "point_sliced_wasserstein",
+        "Sliced Wasserstein distance of points",
+        DIRECTION_HINTS[True],
+        {"point_sliced_wasserstein": "generated", real_name("point_sliced_wasserstein"): "real points"},
+    ),
     Chart("modes_covered", "Modes covered"),
     Chart("good_share", "Share of good points"),
     Chart("rarest_mode_share", "Share of the rarest mode, relative to a uniform share"),

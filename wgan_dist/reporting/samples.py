@@ -14,8 +14,8 @@ from wgan_dist.config import Config
 from wgan_dist.data.datasets import ImageDataset, open_images, open_points
 from wgan_dist.data.holdout import split_holdout
 from wgan_dist.data.image_settings import image_settings
+from wgan_dist.data.points import are_points
 from wgan_dist.data.samplers import to_network_inputs
-from wgan_dist.data.synthetic import are_points
 from wgan_dist.evaluation.metrics.neighbours import nearest
 from wgan_dist.models.inference import generate, sample_latents
 from wgan_dist.reporting.image_files import Picture, to_png
@@ -24,7 +24,7 @@ from wgan_dist.utils.console import note
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.images import as_uint8, enlarged, grid, plot_points, shown_channels, to_image
 
-# The number of points in a drawing of the plane. The number of images in a grid is an option of the report.
+# The number of points in a drawing. The number of images in a grid is an option of the report.
 POINTS = 1000
 # What shows the channels of images, by the number of those that are shown.
 COLOURS = {1: ("grey",), 3: ("red", "green", "blue"), 4: ("red", "green", "blue", "opacity")}
@@ -88,9 +88,25 @@ def final_picture(run: RunData, generator: Artifact, count: int, seed: int, fold
         alt = f"{count} images by {run.name} after {description.steps:,} generator steps"
         return Picture(path, _grid_png(_draw(generator, count, seed)), alt)
     points = _draw(generator, POINTS, seed)
-    real = open_points(run.config.data[0]).values[:POINTS] if are_points(run.config.data) else points
-    alt = f"{POINTS:,} points by {run.name} over real points, after {description.steps:,} generator steps"
+    real = _real_points(run, description)
+    over = "" if real is None else " over real points"
+    alt = f"{POINTS:,} points by {run.name}{over}, after {description.steps:,} generator steps"
     return Picture(path, to_png(to_image(plot_points(real, points))), alt)
+
+
+def _real_points(run: RunData, description: Description) -> NDArray[np.float32] | None:
+    """Return points that a generator was trained on, or None if they are missing or have changed.
+
+    As with images, a stranger's run may name any file: one with another fingerprint is not shown.
+    """
+    try:
+        data = open_points(run.config.data[0]) if are_points(run.config.data) else None
+    except UserError as error:
+        note(str(error))
+        return None
+    if data is None or not (data.is_built_in or data.fingerprint == description.data_fingerprint):
+        return None
+    return data.spread(POINTS)
 
 
 def _open_data(config: Config, channels: int, cache_dir: str) -> ImageDataset | None:

@@ -62,6 +62,7 @@ METRICS = {
     "wasserstein_train": Metric(CRITIC, True, "critic/wasserstein_estimate_train"),
     "wasserstein_holdout": Metric(CRITIC, True, "critic/wasserstein_estimate_holdout", "W held out"),
     "exact_wasserstein": Metric(POINTS, True, "evaluation/exact_wasserstein", "exact W"),
+    "point_sliced_wasserstein": Metric(POINTS, True, "evaluation/point_sliced_wasserstein"),
     "critic_wasserstein": Metric(POINTS, None, "evaluation/critic_wasserstein"),
     "modes_covered": Metric(POINTS, False, "evaluation/modes_covered", "modes"),
     "good_share": Metric(POINTS, False, "evaluation/good_share", "good"),

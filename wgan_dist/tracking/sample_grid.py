@@ -1,4 +1,4 @@
-"""Pictures of a run's samples from fixed noise: a grid of images, or points in the plane over the data."""
+"""Pictures of a run's samples from fixed noise: a grid of images, or points over the data."""
 
 import io
 import re
@@ -30,18 +30,18 @@ class ImageSampleGrid:
         return grid(samples)
 
 
-def _read_points(file: Path) -> NDArray[np.float32] | None:
-    """Return the first points of a picture, [k, 2], or None for a file that is damaged or none of ours."""
+def _read_points(file: Path, dimensions: int) -> NDArray[np.float32] | None:
+    """Return the first points of a picture, [k, dimensions], or None for a file that is damaged or none of ours."""
     try:
         points = np.load(io.BytesIO(read_file(file, MAX_TEXT_BYTES)), allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
-    return points[:PATHS_DRAWN] if points.dtype == np.float32 and points.shape[1:] == (2,) else None
+    return points[:PATHS_DRAWN] if points.dtype == np.float32 and points.shape[1:] == (dimensions,) else None
 
 
 @dataclass(frozen=True)
 class PointSampleGrid:
-    """Draws generated points over real ones.
+    """Draws generated points over real ones: histograms of one dimension, or the first two of more.
 
     `folder` keeps the samples of every picture, from which the paths of the generated points are drawn; `count` is the
     number of points that a picture shows.
@@ -52,14 +52,20 @@ class PointSampleGrid:
     count: int = POINTS_DRAWN
 
     def picture(self, weights: str, step: int, samples: Tensor, critic: Callable[[Tensor], Tensor]) -> Tensor:
-        """Draw samples [n, 2] of the `raw` or `ema` weights as a picture uint8 [3, height, width].
+        """Draw samples [n, d] of the `raw` or `ema` weights as a picture uint8 [3, height, width].
 
-        The picture shows them over real points, with level lines of the critic's scores and the samples' paths so far.
+        The picture shows them over real points, from two dimensions on with the samples' paths so far, and in two
+        dimensions with level lines of the critic's scores.
         """
         fake = samples.float().nan_to_num().cpu().numpy()
         with atomic_file(self.folder / f"step-{step:08d}-{weights}.npy") as partial, partial.open("wb") as file:
             np.save(file, fake, allow_pickle=False)
-        return plot_points(self.real[: self.count], fake, self._contours(samples, critic), self._paths(weights, step))
+        contours = self._contours(samples, critic) if self._dimensions == 2 else None
+        return plot_points(self.real, fake, contours, self._paths(weights, step))
+
+    @property
+    def _dimensions(self) -> int:
+        return int(self.real.shape[1])
 
     def _contours(self, samples: Tensor, critic: Callable[[Tensor], Tensor]) -> Contours:
         low, high = bounds(self.real)
@@ -69,12 +75,12 @@ class PointSampleGrid:
         return x, y, scores.reshape(CONTOUR_RESOLUTION, CONTOUR_RESOLUTION)
 
     def _paths(self, weights: str, step: int) -> NDArray[np.float32]:
-        """Return the first samples of every picture up to `step`, [times, k, 2].
+        """Return the first samples of every picture up to `step`, [times, k, d].
 
         Files of later steps are left from before the run was resumed.
         """
         files = sorted(self.folder.glob(f"step-*-{weights}.npy"))
         past = [file for file in files if (name := _FILE_NAME.fullmatch(file.name)) and int(name[1]) <= step]
-        read = [points for points in map(_read_points, past) if points is not None]
+        read = [points for points in (_read_points(file, self._dimensions) for file in past) if points is not None]
         newest = len(read[-1]) if read else 0
         return np.stack([points for points in read if len(points) == newest])

@@ -12,7 +12,7 @@ from wgan_dist.checkpoints.run_dir import SAMPLES
 from wgan_dist.checkpoints.train_state import TrainState
 from wgan_dist.data.datasets import PointDataset
 from wgan_dist.tracking.logger import MetricLogger
-from wgan_dist.tracking.sample_grid import ImageSampleGrid, PointSampleGrid
+from wgan_dist.tracking.sample_grid import POINTS_DRAWN, ImageSampleGrid, PointSampleGrid
 from wgan_dist.tracking.throughput import ThroughputMeter
 from wgan_dist.training import eval_mode
 from wgan_dist.training.build_run import TrainingRun
@@ -69,7 +69,7 @@ def _logger_of(run: TrainingRun, run_dir: Path, resumed: bool) -> Callable[[Trai
 
 def _sample_grid(run: TrainingRun, run_dir: Path) -> ImageSampleGrid | PointSampleGrid:
     if isinstance(run.data, PointDataset):
-        return PointSampleGrid(run.data.values, run_dir / SAMPLES)
+        return PointSampleGrid(run.data.spread(POINTS_DRAWN), run_dir / SAMPLES)
     return ImageSampleGrid(run.config.grid_images)
 
 

@@ -18,9 +18,9 @@ from wgan_dist.config.network_choices import is_own_class
 from wgan_dist.data.datasets import Dataset, ImageDataset, open_images, open_points
 from wgan_dist.data.decoding import ProgressCallback, progress_reporter
 from wgan_dist.data.image_settings import image_settings
+from wgan_dist.data.points import are_points
 from wgan_dist.data.sources.other_files import left_out_line
 from wgan_dist.data.sources.paths import cache_folder
-from wgan_dist.data.synthetic import are_points
 from wgan_dist.models.from_config import ASSUMED_CHANNELS, network_specs
 from wgan_dist.tracking import trackers
 from wgan_dist.training.absolute_paths import with_absolute_paths
@@ -49,13 +49,17 @@ def open_data(config: Config) -> Dataset:
         return open_images(config.data, image_settings(config), config.cache_dir, progress)
 
     if are_points(config.data):
-        return open_points(config.data[0])
+        return _checked(distributed.run_on_all_ranks(lambda: open_points(config.data[0])))
     folder = distributed.run_on_all_ranks(lambda: cache_folder(config.cache_dir))
     progress = progress_reporter("decoded") if distributed.world().is_main else None
     unreadable = distributed.fill_folder(folder, lambda: build(progress).bad)
     if unreadable and distributed.world().is_main:
         note(f"left out {len(unreadable)} unreadable images, the first: {unreadable[0]}")
-    data: ImageDataset = distributed.run_on_all_ranks(lambda: build(None))
+    return _checked(distributed.run_on_all_ranks(lambda: build(None)))
+
+
+def _checked(data: Dataset) -> Dataset:
+    """Return the data after checking that every process has opened the same, and say what looks wrong about them."""
     _check_same_data(data)
     if distributed.world().is_main:
         for line in data.warnings:
@@ -63,13 +67,13 @@ def open_data(config: Config) -> Dataset:
     return data
 
 
-def _check_same_data(data: ImageDataset) -> None:
-    """Check that every process has opened the same images: machines may have data folders of their own."""
+def _check_same_data(data: Dataset) -> None:
+    """Check that every process has opened the same samples: machines may have data folders of their own."""
     found = distributed.all_gather_objects((data.fingerprint, len(data)))
     for rank, (fingerprint, count) in enumerate(found):
         if fingerprint != found[0][0]:
             raise UserError(
-                f"data: rank {rank} has {count:,} images which are not the {found[0][1]:,} of rank 0: expected the "
+                f"data: rank {rank} has {count:,} samples which are not the {found[0][1]:,} of rank 0: expected the "
                 "same files on every machine"
             )
 
@@ -116,7 +120,7 @@ def _prepare(config: Config, lock: RunLock) -> TrainingRun:
     samples = "points"
     if isinstance(data, ImageDataset):
         samples, config = "images", dataclasses.replace(config, channels=data.channels)
-        check_channel_names(config.channel_names, data.channels)
+    check_channel_names(config.channel_names, data.shape[0])
     check_together(config)
     print_main(f"{len(data):,} {samples} of {data.name}; {changed_settings(config)}")
     if isinstance(data, ImageDataset) and not data.levels.is_eight_bit:

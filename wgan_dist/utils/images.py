@@ -3,6 +3,7 @@
 import io
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 FIGURE_INCHES, DOTS_PER_INCH = 6.0, 100
-CONTOURS, MARGIN = 20, 0.25
+CONTOURS, MARGIN, BINS = 20, 0.1, 100
+# The two axes of a drawing of points have one scale unless their ranges differ by more than this factor.
+MOST_UNEQUAL = 4.0
 LABEL_HEIGHT, LABEL_SIZE = 20, 13
 GAP = 2
 # Pictures that people look at are at least this wide.
@@ -20,6 +23,8 @@ MIN_WIDTH = 512
 
 # Coordinates x [w] and y [h], and the critic's scores [h, w] there.
 Contours = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+# Points [n, d], their colour and their name.
+PointSets = list[tuple[NDArray[np.float32], str, str]]
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -91,20 +96,23 @@ def write_gif(frames: list[Image.Image], path: Path, milliseconds: int) -> None:
 
 
 def bounds(points: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the lower left and the upper right corner [2] of the part of the plane that shows points [n, 2]."""
-    return points.min(axis=0) - MARGIN, points.max(axis=0) + MARGIN
+    """Return the lower and the upper bound of each dimension [d] of the part of space that shows points [n, d]."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    margin = np.where(high > low, MARGIN * (high - low), np.float32(1.0))
+    return low - margin, high + margin
 
 
 def plot_points(
-    real: NDArray[np.float32],
+    real: NDArray[np.float32] | None,
     fake: NDArray[np.float32],
     contours: Contours | None = None,
     paths: NDArray[np.float32] | None = None,
 ) -> Tensor:
-    """Draw generated points [n, 2] over real ones, as a picture uint8 [3, height, width].
+    """Draw generated points [n, d] over real ones, if these are known, as a picture uint8 [3, height, width].
 
-    `contours` are the critic's scores, drawn as level lines; `paths` [times, k, 2] are the positions of k points in
-    the course of training.
+    Points of one dimension are drawn as histograms, and of more than two dimensions the first two are shown. `contours`
+    are the critic's scores of points of two dimensions, drawn as level lines; `paths` [times, k, d] are the positions
+    of k points in the course of training.
     """
     from matplotlib import style  # slow to import and seldom needed
 
@@ -112,21 +120,46 @@ def plot_points(
         return _plot_points(real, fake, contours, paths)
 
 
-def _plot_points(
-    real: NDArray[np.float32], fake: NDArray[np.float32], contours: Contours | None, paths: NDArray[np.float32] | None
-) -> Tensor:
-    from matplotlib.figure import Figure
+def _draw_histograms(axes: Any, sets: PointSets, low: float, high: float) -> None:
+    """Draw the distribution of each set of points [n, 1] between two values."""
+    for points, color, label in sets:
+        shares = np.full(len(points), 1.0 / len(points))
+        axes.hist(points[:, 0], BINS, range=(low, high), weights=shares, histtype="step", color=color, label=label)
+    axes.set(xlabel="value", ylabel="share of the points", xlim=(low, high))
 
-    figure = Figure((FIGURE_INCHES, FIGURE_INCHES), DOTS_PER_INCH, layout="constrained")
-    axes = figure.add_subplot(aspect="equal")
+
+def _draw_plane(axes: Any, sets: PointSets, contours: Contours | None, paths: NDArray[np.float32] | None) -> None:
+    """Draw the first two dimensions of each set of points."""
     if contours is not None:
         axes.contour(*contours, levels=CONTOURS, cmap="Greys", linewidths=0.6)
     if paths is not None:
         axes.plot(paths[:, :, 0], paths[:, :, 1], color="tab:green", linewidth=0.6, alpha=0.7)
-    for points, color, label in ((real, "tab:orange", "real"), (fake, "tab:blue", "generated")):
+    for points, color, label in sets:
         axes.scatter(points[:, 0], points[:, 1], s=6, color=color, label=label, linewidths=0)
-    low, high = bounds(real)
-    axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+
+
+def _plot_points(
+    real: NDArray[np.float32] | None,
+    fake: NDArray[np.float32],
+    contours: Contours | None,
+    paths: NDArray[np.float32] | None,
+) -> Tensor:
+    from matplotlib.figure import Figure
+
+    figure = Figure((FIGURE_INCHES, FIGURE_INCHES), DOTS_PER_INCH, layout="constrained")
+    axes = figure.add_subplot()
+    low, high = (bound.tolist() for bound in bounds(fake if real is None else real))
+    sets = [(real, "tab:orange", "real")] if real is not None else []
+    sets.append((fake, "tab:blue", "generated"))
+    if fake.shape[1] == 1:
+        _draw_histograms(axes, sets, low[0], high[0])
+    else:
+        _draw_plane(axes, sets, contours, paths)
+        widths = [high[axis] - low[axis] for axis in (0, 1)]
+        is_equal = max(widths) <= MOST_UNEQUAL * min(widths)
+        axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal" if is_equal else "auto")
+    if fake.shape[1] > 2:
+        axes.set(xlabel=f"dimension 1 of {fake.shape[1]}", ylabel=f"dimension 2 of {fake.shape[1]}")
     figure.legend(loc="outside upper center", ncols=2, frameon=False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH)

@@ -108,8 +108,8 @@ def test_axes_that_are_not_certain_are_refused_with_both_readings(
 @pytest.mark.parametrize(
     ("values", "complaint"),
     [
-        (np.zeros((4, 9)), r"\[4, 9\]; points are not read"),
-        (np.zeros(4), r"\[4\]; expected \[n, c, h, w\]"),
+        (np.zeros((4, 9)), r"\[4, 9\]; expected images \[n, c, h, w\] or \[n, h, w\]"),
+        (np.zeros(4), r"\[4\]; expected images \[n, c, h, w\]"),
         (np.zeros((0, 9, 10)), r"shape \[0, 9, 10\]"),
         (np.zeros((2, 9, 10), bool), "values of bool; expected integers or floats"),
         (np.zeros((2, 9, 10), complex), "values of complex128; expected"),

@@ -4,6 +4,8 @@ import io
 import math
 import threading
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -44,7 +46,9 @@ def _read_header(file: IO[bytes], size: int) -> tuple[tuple[int, ...], bool, np.
     shape, is_fortran, dtype = readers[version](file)
     check_dtype(dtype)
     expected = math.prod(shape) * dtype.itemsize
-    if any(length < 1 for length in shape) or file.tell() + expected > size:
+    if any(length < 1 for length in shape):
+        raise ValueError(f"an array of shape {shape_text(shape)}, in which there is no value")
+    if file.tell() + expected > size:
         raise ValueError(f"an array of shape {shape_text(shape)}, {expected:,} bytes, in a file of {size:,}")
     return shape, is_fortran, dtype
 
@@ -61,8 +65,13 @@ def map_npy(path: Path) -> NDArray[Any]:
         return np.memmap(file, dtype, "r", file.tell(), shape, "F" if is_fortran else "C")
 
 
-def _read_npz(path: Path) -> NDArray[Any]:
-    """Return the only array of a .npz file; raise ValueError if there are others or if it is too large."""
+@contextmanager
+def _open_npz(path: Path) -> Iterator[tuple[IO[bytes], int]]:
+    """Yield the only array of a .npz file, and its size in bytes.
+
+    Raises:
+        ValueError: If there are others, or if it is too large.
+    """
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         if len(members) != 1:
@@ -72,10 +81,35 @@ def _read_npz(path: Path) -> NDArray[Any]:
         if member.file_size > NPZ_LIMIT:
             raise ValueError(f"unpacks to {member.file_size:,} bytes, more than {NPZ_LIMIT:,}; write a .npy file")
         with archive.open(member) as file:
-            content = io.BytesIO(file.read(NPZ_LIMIT + 1))
+            yield file, member.file_size
+
+
+def _read_npz(path: Path) -> NDArray[Any]:
+    """Return the only array of a .npz file; raise ValueError as `_open_npz` does."""
+    with _open_npz(path) as (file, _):
+        content = io.BytesIO(file.read(NPZ_LIMIT + 1))
     shape, is_fortran, dtype = _read_header(content, len(content.getbuffer()))
     values = np.frombuffer(content.getbuffer(), dtype, math.prod(shape), content.tell())
     return values.reshape(shape, order="F" if is_fortran else "C")
+
+
+def read_array(path: Path) -> NDArray[Any]:
+    """Return the array of a .npy file, memory-mapped, or the only array of a .npz file.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: If it is damaged, holds several arrays, or its values are no real numbers.
+        zipfile.BadZipFile: If it is a damaged .npz file.
+    """
+    return map_npy(path) if suffix_of(path.name) == NPY else _read_npz(path)
+
+
+def array_shape(path: Path) -> tuple[int, ...]:
+    """Return the shape of the array of a .npy or .npz file without reading its values; raise as `read_array` does."""
+    if suffix_of(path.name) == NPY:
+        return map_npy(path).shape
+    with _open_npz(path) as (file, size):
+        return _read_header(file, size)[0]
 
 
 def open_npy_image(path: Path, axes: str) -> NDArray[Any]:
@@ -94,10 +128,10 @@ def open_npy_image(path: Path, axes: str) -> NDArray[Any]:
 
 
 def _listing_of_array(name: str, values: NDArray[Any], axes: str) -> ImageListing:
-    if values.ndim == 2:
-        raise ValueError(f"an array of shape {shape_text(values.shape)}; points are not read, only images [n, h, w]")
     if values.ndim not in (3, 4):
-        raise ValueError(f"an array of shape {shape_text(values.shape)}; expected [n, c, h, w] or [n, h, w]")
+        raise ValueError(
+            f"an array of shape {shape_text(values.shape)}; expected images [n, c, h, w] or [n, h, w], or points [n, d]"
+        )
     if len(values) > IMAGE_LIMIT:
         raise ValueError(f"{len(values):,} images: more than {IMAGE_LIMIT:,}")
     order = choose_axes(values.shape, axes) if values.ndim == 4 else axes
@@ -149,10 +183,20 @@ def _list_tiff(path: Path, name: str) -> ImageListing:
 
 
 def _list_images(path: Path, name: str, axes: str) -> ImageListing:
-    suffix = suffix_of(path.name)
-    if suffix in TIFFS:
+    if suffix_of(path.name) in TIFFS:
         return _list_tiff(path, name)
-    return _listing_of_array(name, map_npy(path) if suffix == NPY else _read_npz(path), axes)
+    return _listing_of_array(name, read_array(path), axes)
+
+
+@contextmanager
+def array_errors(data: str) -> Iterator[None]:
+    """Raise what reading the file that `--data` names raises as UserError."""
+    try:
+        yield
+    except PermissionError as error:
+        raise UserError(f"data={data}: cannot be read: {error.strerror}") from error
+    except (*DECODING_ERRORS, zipfile.BadZipFile) as error:
+        raise UserError(f"data={data}: {error_line(error)}") from error
 
 
 def is_array_file(path: Path) -> bool:
@@ -168,11 +212,7 @@ def array_source(path: Path, data: str, axes: str) -> Source:
     name = name_of_path(path)
 
     def list_images() -> ImageListing:
-        try:
+        with array_errors(data):
             return _list_images(path, name, axes)
-        except PermissionError as error:
-            raise UserError(f"data={data}: cannot be read: {error.strerror}") from error
-        except (*DECODING_ERRORS, zipfile.BadZipFile) as error:
-            raise UserError(f"data={data}: {error_line(error)}") from error
 
     return Source(name[: -len(path.suffix)], hash_of([str(path.resolve()), *size_and_mtime(path)]), list_images)

@@ -1,4 +1,4 @@
-"""Metrics of generated points in the plane: their exact distance to real points, and how they cover the modes."""
+"""Metrics of generated points: their exact and sliced distances to real points, and how they cover the modes."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,15 +6,17 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
 from wgan_dist.data.synthetic import Mixture
+from wgan_dist.utils import rng
 
 # A point is good if it lies within so many standard deviations of a mode.
 GOOD_DEVIATIONS = 3.0
+DIRECTIONS = 256
 
 Floats = NDArray[np.floating]
 
 
 def exact_wasserstein(first: Floats, second: Floats) -> float:
-    """Return W₁ between two sets of equally many points [n, 2]: the mean distance of the optimal assignment.
+    """Return W₁ between two sets of equally many points [n, d]: the mean distance of the optimal assignment.
 
     The distance is in the unit of the points, and NaN where a point is not finite.
 
@@ -27,6 +29,23 @@ def exact_wasserstein(first: Floats, second: Floats) -> float:
     if not np.isfinite(distances).all():
         return float("nan")
     return float(distances[linear_sum_assignment(distances)].mean())
+
+
+def sliced_wasserstein(first: Floats, second: Floats) -> float:
+    """Return the mean W₁ between the projections of two sets of equally many points [n, d] on random directions.
+
+    The directions are the same at every call. The distance is in the unit of the points, NaN where a point is not
+    finite, and for one dimension exact.
+
+    Raises:
+        ValueError: For sets of different sizes.
+    """
+    if len(first) != len(second):
+        raise ValueError(f"{len(first)} points and {len(second)} points: expected equally many")
+    directions = rng.normal(0, "points.directions", 0, (first.shape[1], DIRECTIONS))
+    directions /= np.linalg.norm(directions, axis=0)
+    distances = [np.abs(np.sort(first @ direction) - np.sort(second @ direction)).mean() for direction in directions.T]
+    return float(np.mean(distances))
 
 
 def good_points_per_mode(points: Floats, mixture: Mixture) -> NDArray[np.int64]:
