@@ -17,6 +17,7 @@ from export.sampler import Sampler, enlarged, grid, write_picture
 from export.settings import BundleSettings
 from wgan_dist.reporting.model_card import card_text, save_card
 from wgan_dist.utils.console import print_now
+from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import write_bytes
 
 SAMPLER, EXAMPLE, GRID = "sampler.py", "example.py", "grid.png"
@@ -68,6 +69,8 @@ def export_bundle(settings: BundleSettings) -> None:
     """Write the folder that the settings describe, and print how near the generator is to the network."""
     with output_folder(settings.out, SAMPLER) as folder:
         sampler, text = write_generator(settings, folder, settings.precision)
+        if sampler.makes_points:
+            raise UserError(f"ckpt={settings.ckpt}: this generator makes points; expected a generator of images")
         _write_files(settings, folder, sampler)
     print_written(settings.out, f"generator {text}")
     print_now(f"check the files in it with: sha256sum -c {CHECKSUMS}")

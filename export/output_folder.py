@@ -102,7 +102,7 @@ def write_generator(settings: FolderSettings, folder: Path, precision: str = FP3
     """Write the generator as an ONNX file into `folder`; an ONNX file is copied as it is.
 
     Returns its sampler, and its origin or difference from the network in words. Raises UserError if there is no
-    generator, it was not written by export.onnx, or it makes points.
+    generator, or it was not written by export.onnx.
     """
     path = folder / ONNX_FILE
     if is_onnx(settings.ckpt):
@@ -114,6 +114,4 @@ def write_generator(settings: FolderSettings, folder: Path, precision: str = FP3
         text = write_onnx(onnx_settings)[1]
     with sampler_errors_name_ckpt(settings, path):
         sampler = Sampler(path, provider="cpu", threads=1)
-    if sampler.makes_points:
-        raise UserError(f"ckpt={settings.ckpt}: this generator makes points; expected a generator of images")
     return sampler, text

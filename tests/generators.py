@@ -40,8 +40,14 @@ class Own(nn.Module):
 
 def small_spec(name: str, channels: int = 3, spectral_norm: bool = False, size: ImageSize = SMALL_SIZE) -> NetworkSpec:
     """Return a narrow network of the registry."""
-    size, channels = (POINT_SIZE, DIMENSIONS) if name == "points" else (size, channels)
+    if name == "points":
+        return point_spec(DIMENSIONS)
     return generator_spec(name, LATENT_DIM, size, channels, 4, "auto", spectral_norm)
+
+
+def point_spec(dimensions: int) -> NetworkSpec:
+    """Return a narrow network for points."""
+    return generator_spec("points", LATENT_DIM, POINT_SIZE, dimensions, 4, "auto")
 
 
 @torch.no_grad()

@@ -17,9 +17,11 @@ PAGE, MANIFEST = "index.html", "page.json"
 # The metadata that the page shows besides the shape of the images. Files of other programs may lack any of it.
 SHOWN_METADATA = ("data", "description", "license", "network", "generator_steps", "source_sha256")
 SOURCES = {
-    "page": ("page.css", "page.js", "display.js", "worker.js", "start.js"),
+    "page": ("page.css", "calls.js", "display.js", "worker.js", "start.js"),
     "javascript": ("latents.js", "values.js", "sampler.js", "png.js"),
 }
+# The template and the script of the page, by what the generator makes.
+PAGES = {"images": (PAGE, "page.js"), "points": ("points.html", "points.js")}
 
 
 def _served_name(name: str) -> str:
@@ -27,11 +29,14 @@ def _served_name(name: str) -> str:
     return name.replace(".mjs", ".js")
 
 
-def _write_runtime(folder: Path, settings: WebSettings) -> tuple[dict[str, dict[str, object]], str]:
-    """Write the variants of onnxruntime-web; return the names of their files, and the version."""
+def _write_runtime(folder: Path, settings: WebSettings, makes_points: bool) -> tuple[dict[str, dict[str, object]], str]:
+    """Write the variants of onnxruntime-web; return the names of their files, and the version.
+
+    The networks for points are so small that they need no graphics card.
+    """
     manifest: dict[str, dict[str, object]] = {}
     version = ""
-    for name in ("wasm", "webgpu") if settings.webgpu else ("wasm",):
+    for name in ("wasm", "webgpu") if settings.webgpu and not makes_points else ("wasm",):
         variant = runtime.VARIANTS[name]
         files = runtime.read(variant, settings.runtime, settings.cache_dir)
         for file_name, content in files.items():
@@ -46,6 +51,10 @@ def _write_runtime(folder: Path, settings: WebSettings) -> tuple[dict[str, dict[
     return manifest, version
 
 
+def _samples(sampler: Sampler) -> str:
+    return "points" if sampler.makes_points else "images"
+
+
 def _render(sampler: Sampler, onnx_bytes: int, runtime_version: str) -> str:
     """Return the HTML of the page. The template engine escapes all texts, which come from the generator's file."""
     environment = jinja2.Environment(
@@ -54,7 +63,11 @@ def _render(sampler: Sampler, onnx_bytes: int, runtime_version: str) -> str:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
     )
-    return environment.get_template(PAGE).render(
+    samples = _samples(sampler)
+    template, script = PAGES[samples]
+    return environment.get_template(template).render(
+        samples=samples,
+        script=script,
         metadata=dict.fromkeys(SHOWN_METADATA, "") | sampler.metadata,
         sampler=sampler,
         onnx_file=ONNX_FILE,
@@ -65,9 +78,10 @@ def _render(sampler: Sampler, onnx_bytes: int, runtime_version: str) -> str:
 
 
 def _write_page(folder: Path, sampler: Sampler, settings: WebSettings) -> None:
-    runtimes, version = _write_runtime(folder, settings)
+    runtimes, version = _write_runtime(folder, settings, sampler.makes_points)
     onnx_bytes = (folder / ONNX_FILE).stat().st_size
-    for source, names in SOURCES.items():
+    script = PAGES[_samples(sampler)][1]
+    for source, names in (SOURCES | {"page": (*SOURCES["page"], script)}).items():
         for name in names:
             write_bytes(folder / name, (Path(__file__).parent / source / name).read_bytes())
     manifest = {"graph": ONNX_FILE, "bytes": onnx_bytes, "runtimes": runtimes}

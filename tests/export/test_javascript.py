@@ -43,10 +43,10 @@ const calls = {
   enlarged: (picture) => Buffer.from(sampler.enlarged(given(picture)).data).toString("base64"),
   png: async (picture) => Buffer.from(await (await png(given(picture))).arrayBuffer()).toString("base64"),
   check: (...given) => sampler.checkFormat(...given) ?? null,
-  images: async (values, metadata) => {
-    const output = { data: Float32Array.from(values, Number) };
-    const session = { outputNames: ["images"], run: async () => ({ images: output }) };
-    return [...(await new sampler.Sampler({ Tensor: Object }, session, metadata).images(new Float32Array(2))).data];
+  images: async (values, metadata) => [...(await opened(values, metadata).images(new Float32Array(2))).data],
+  points: async (values, metadata) => {
+    const points = await opened(values, metadata).points(new Float32Array(2));
+    return { count: points.count, dimensions: points.dimensions, csv: sampler.csv(points) };
   },
   values: (metadata, channels) => all_values.readValues(metadata, channels),
   restored: (floats, shape, metadata, view) => {
@@ -56,6 +56,11 @@ const calls = {
     return [data.constructor.name, [...data], picture.channels, [...picture.data]];
   },
   metadata: async (path) => sampler.readMetadata(await readFile(path)),
+};
+const opened = (values, metadata) => {
+  const output = { data: Float32Array.from(values, Number) };
+  const session = { outputNames: ["images"], run: async () => ({ images: output }) };
+  return new sampler.Sampler({ Tensor: Object }, session, metadata);
 };
 const given = (images) => ({ ...images, data: new Uint8ClampedArray(Buffer.from(images.data, "base64")) });
 for await (const line of createInterface({ input: process.stdin })) {
@@ -287,16 +292,29 @@ def test_samples_that_are_not_finite_are_refused(node: Node) -> None:
         assert node("images", [0, value, 0, 0], about) == {"error": "the samples have values that are not finite"}
 
 
+def test_points_are_rows_of_the_output(node: Node) -> None:
+    about = {"latent_dim": "2", "image_size": "1", "channels": "3", "layout": "nc", "value_range": "unbounded"}
+    numbers = [0.1, -2e-30, 3e38]
+    expected = ",".join(f"{np.float32(number):.9g}" for number in numbers) + "\n"
+    assert node("points", numbers, about) == {"count": 1, "dimensions": 3, "csv": expected}
+    for values, change, reason in (
+        ([0, "NaN", 0], {}, "values that are not finite"),
+        ([0, 0], {}, "unexpected shape"),
+        ([0, 0, 0], {"value_range": "-1,1"}, "value_range=-1,1: expected unbounded"),
+        ([0, 0, 0], {"layout": "nchw"}, "makes images; expected a generator of points"),
+    ):
+        assert reason in node("points", values, about | change)["error"]
+    assert "makes points; expected a generator of images" in node("images", numbers, about)["error"]
+
+
 def test_files_that_are_not_generators_are_refused(onnx_file: Path, node: Node, tmp_path: Path) -> None:
     model = onnx.load(onnx_file)
-    onnx.helper.set_model_props(model, {"wgan_dist.latent_dim": "8", "wgan_dist.layout": "nc"})
-    onnx.save(model, tmp_path / "points.onnx")
     del model.metadata_props[:]
     onnx.save(model, tmp_path / "stranger.onnx")
     (tmp_path / "text.onnx").write_text("not a graph")
     wrong = {"latent_dim": "0_2", "image_size": "0x2", "channels": "", "latent_distribution": "zipf"}
     for key, value in wrong.items():
         (tmp_path / f"{key}.onnx").write_bytes(graph([WEIGHT], {key: value}))
-    reasons = {"points": "makes points", "stranger": "not a generator", "text": "not "}
+    reasons = {"stranger": "not a generator", "text": "not "}
     for name, reason in (reasons | {key: f"{key}={value}: expected" for key, value in wrong.items()}).items():
         assert reason in node("metadata", str(tmp_path / f"{name}.onnx"))["error"]

@@ -12,7 +12,7 @@ from PIL import Image
 
 from export.sampler import Sampler, enlarged, grid
 from tests.exports import export_onnx
-from tests.generators import small_spec, write_generator
+from tests.generators import point_spec, small_spec, write_generator
 from tests.processes import REPOSITORY, run
 from wgan_dist.config.image_size import ImageSize
 from wgan_dist.utils.levels import Levels
@@ -64,6 +64,16 @@ def test_node_draws_the_first_three_of_five_channels_over_their_levels(example: 
     expected = enlarged(grid(sampler.values.picture(sampler.sample(4, seed=1))))
     with Image.open(tmp_path / "out.png") as picture:
         assert (np.asarray(picture) != expected).mean() <= 1e-3
+@pytest.mark.parametrize("dimensions", [1, 3])
+def test_node_writes_the_points_of_python(dimensions: int, example: Path, tmp_path: Path) -> None:
+    generator = write_generator(tmp_path, point_spec(dimensions), "p.npy")
+    export_onnx({"ckpt": str(generator), "out": str(tmp_path / "g.onnx")})
+    done = run("node", str(example / "sample.js"), "g.onnx", "70", "5", "out.csv", cwd=tmp_path)
+    assert done.stdout == "70 points: out.csv\n"
+    found = np.loadtxt(tmp_path / "out.csv", delimiter=",", ndmin=2)
+    np.testing.assert_allclose(found, Sampler(tmp_path / "g.onnx").sample(70, seed=5), rtol=1e-4, atol=1e-5)
+    done = run("node", str(example / "sample.js"), "g.onnx", "4", "0", "out.png", cwd=tmp_path, fails=2)
+    assert done.stderr == "error: out=out.png: expected a file ending in .csv\n"
 
 
 def test_without_arguments_it_prints_its_usage(example: Path, tmp_path: Path) -> None:

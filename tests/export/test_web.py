@@ -13,7 +13,7 @@ import pytest
 
 from export.web import runtime as web_runtime
 from tests.exports import export_web
-from tests.generators import small_spec, write_generator
+from tests.generators import point_spec, write_generator
 from tests.processes import REPOSITORY, run
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.utils.errors import UserError
@@ -132,14 +132,24 @@ def test_other_files_are_never_replaced(change: str, exported_dcgan: Path, runti
     assert sorted(path.name for path in tmp_path.iterdir()) == ["p"]
 
 
+@pytest.mark.parametrize(("dimensions", "shape"), [(1, "1 dimension"), (16, "16 dimensions")])
+def test_the_page_of_points_speaks_of_points(dimensions: int, shape: str, runtime: Path, tmp_path: Path) -> None:
+    ckpt = write_generator(tmp_path, point_spec(dimensions), "p.npy")
+    export_web({"ckpt": str(ckpt), "out": str(tmp_path / "p"), "runtime": str(runtime)})
+    text = (tmp_path / "p" / "index.html").read_text()
+    assert f"<dt>Points</dt><dd>{shape}</dd>" in text
+    assert "image" not in text.replace("data-image-size", "")
+    files = content(tmp_path / "p")
+    assert {"points.js", "calls.js"} <= files.keys()
+    assert "page.js" not in files
+    assert list(json.loads(files["page.json"])["runtimes"]) == ["wasm"]
+
+
 def test_errors_are_named_and_leave_no_file(exported_dcgan: Path, runtime: Path, tmp_path: Path) -> None:
-    (tmp_path / "points").mkdir()
-    points = write_generator(tmp_path / "points", small_spec("points"), "8gaussians")
     stranger = tmp_path / "stranger.onnx"
     stranger.write_text("not a graph")
     before = sorted(tmp_path.iterdir())
     for given, reason in (
-        ({"ckpt": str(points)}, "makes points; expected a generator of images"),
         ({"ckpt": str(stranger)}, r"^ckpt=.*stranger\.onnx: it is not an ONNX file, or damaged"),
         ({"ckpt": "missing.onnx"}, r"^ckpt=missing\.onnx: expected an existing file or folder"),
         ({"ckpt": ""}, "^ckpt=: expected an existing file or folder"),

@@ -17,7 +17,7 @@ from playwright.sync_api import Page, expect
 from export.sampler import Sampler, enlarged, grid, latents
 from tests.browser import PHONE, PROJECTOR, Visit, served, visit
 from tests.exports import export_web
-from tests.generators import SMALL_SIZE, small_spec, write_generator
+from tests.generators import SMALL_SIZE, point_spec, small_spec, write_generator
 from wgan_dist.config.image_size import ImageSize
 from wgan_dist.sampling import interpolate
 from wgan_dist.utils.levels import Levels
@@ -441,6 +441,45 @@ def test_one_channel_of_16_bits_has_sliders_only(write_page: Writer) -> None:
 
 def test_pictures_of_8_bits_have_no_such_controls(visited: Visit) -> None:
     assert visited.page.locator("#display, #channels, #low, #high").count() == 0
+@pytest.fixture(params=[1, 2, 16])
+def page_of_points(request: pytest.FixtureRequest, cache: Path, tmp_path: Path) -> Path:
+    """Write the page of an untrained generator of points."""
+    ckpt = write_generator(tmp_path, point_spec(request.param), "p.npy")
+    export_web({"ckpt": str(ckpt), "out": str(tmp_path / "site" / "page"), "cache_dir": str(cache)})
+    return tmp_path / "site" / "page"
+
+
+def test_points_are_drawn_and_saved_as_python_draws_them(page_of_points: Path) -> None:
+    sampler = Sampler(page_of_points / "generator.onnx")
+    with served(page_of_points.parent) as server, visit(f"{server}page/", PROJECTOR) as found:
+        page = found.page
+        expect(page.locator("#save")).to_be_enabled(timeout=READY_MILLISECONDS)
+        page.locator("#seed").fill("7")
+        page.locator("#count").select_option("500")
+        expect(page.locator("#status")).to_have_text("500 points of seed 7")
+        expected = sampler.sample(500, seed=7)
+        with page.expect_download() as download:
+            page.locator("#save").click()
+        assert download.value.suggested_filename == "seed-7.csv"
+        saved_points = np.loadtxt(download.value.path(), delimiter=",", ndmin=2)
+        np.testing.assert_allclose(saved_points, expected, rtol=1e-4, atol=1e-5)
+        words = page.locator("#shown").inner_text()
+        drawn = pixels(page, "#plot")[0, :, :, 3] > 0
+        assert found.problems == []
+    inner = slice(40, 760)
+    if sampler.channels == 1:
+        assert words.startswith("Histogram of the values, ")
+        counts = np.histogram(expected[:, 0], 50)[0]
+        heights = drawn[inner, inner].sum(axis=0).reshape(-1, 72).max(axis=1)  # of ten bars 5 times 14.4 pixels wide
+        assert heights.max() == pytest.approx(720, abs=2)
+        assert np.corrcoef(heights, counts.reshape(-1, 5).max(axis=1))[0, 1] > 0.99
+    else:
+        assert words.startswith("Dimension 1 to the right, " if sampler.channels == 2 else "Dimension 1 of 16 to the ")
+        low, high = expected[:, :2].min(axis=0), expected[:, :2].max(axis=0)
+        places = 40 + (expected[:, :2] - low) / (high - low) * 720
+        columns, rows = np.rint(places[:, 0]).astype(int), np.rint(800 - places[:, 1]).astype(int)
+        assert drawn[rows, columns].mean() > 0.99
+        assert drawn.sum() <= 50 * len(expected)  # discs of a radius of three pixels, and nothing else
 
 
 @contextmanager

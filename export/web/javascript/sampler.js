@@ -1,4 +1,4 @@
-/* Samples images from ONNX files of `python -m export.onnx`, in a browser or Node.js: a port of export/sampler.py. */
+/* Samples images and points from ONNX files of `python -m export.onnx`, in a browser or Node.js: a port of export/sampler.py. */
 
 import { integer, knownDistribution, latents, SamplerError } from "./latents.js";
 import { picture, readValues, restore } from "./values.js";
@@ -8,7 +8,7 @@ export { picture, SamplerError };
 const PREFIX = "wgan_dist.";
 const METADATA_FIELD = 14; // the field metadata_props of ModelProto in the ONNX format
 const POINTS_LAYOUT = "nc";
-const VALUE_RANGES = { nchw: "-1,1", nhwc: "0,255" }; // by the layout of the images
+const VALUE_RANGES = { nchw: "-1,1", nhwc: "0,255", [POINTS_LAYOUT]: "unbounded" }; // by the layout of the output
 const BATCH_SIZE = 32;
 const GAP = 2, MIN_WIDTH = 512; // between the images of a grid; of a picture that people look at
 
@@ -53,16 +53,13 @@ export function readMetadata(bytes) {
     if (key.startsWith(PREFIX)) metadata[key.slice(PREFIX.length)] = text.decode(Uint8Array.from(value));
   }
   if (!metadata.latent_dim) throw new SamplerError("not a generator written by export.onnx");
-  if (metadata.layout === POINTS_LAYOUT) {
-    throw new SamplerError("this generator makes points; expected a generator of images");
-  }
   for (const name of ["latent_dim", "channels"]) integer(name, metadata[name], 1n);
   imageSize(metadata.image_size);
   knownDistribution(metadata.latent_distribution);
   return metadata;
 }
 
-/** Throw SamplerError if the metadata, where they say so, describe images in another format than the output's. */
+/** Throw SamplerError if the metadata, where they say so, describe samples in another format than the output's. */
 export function checkFormat(metadata, layout) {
   const expected = { layout, value_range: VALUE_RANGES[layout] };
   for (const name of Object.keys(expected)) {
@@ -74,7 +71,8 @@ export function checkFormat(metadata, layout) {
 /**
  * A generator ready to sample. Images are {count, height, width, channels, data}: `data` [n · h · w · c] has the values of
  * the data that were trained on, which `values` describes. `picture(images, sampler.values)` makes pictures of them in
- * 0…255, which span the levels and show the first one or three channels of those that are not grey, RGB or RGBA.
+ * 0…255, which span the levels and show the first one or three channels of those that are not grey, RGB or RGBA. Points
+ * are {count, dimensions, data}, data a Float32Array [n · dimensions].
  */
 export class Sampler {
   constructor(ort, session, metadata) {
@@ -85,7 +83,8 @@ export class Sampler {
     this.distribution = metadata.latent_distribution;
     [this.height, this.width] = imageSize(metadata.image_size);
     this.channels = Number(metadata.channels);
-    this.values = readValues(metadata, this.channels);
+    this.makesPoints = metadata.layout === POINTS_LAYOUT;
+    this.values = this.makesPoints ? null : readValues(metadata, this.channels);
   }
 
   /** Open a file: `ort` is onnxruntime-web or onnxruntime-node, `bytes` the content, `options` the session options. */
@@ -101,28 +100,45 @@ export class Sampler {
     return latents(count, this.latentDim, this.distribution, seed);
   }
 
-  /** Return the images of latent vectors z, a Float32Array [n · latentDim], as one batch. */
-  async images(z) {
-    const count = z.length / this.latentDim, { height, width, channels } = this;
+  /** Return the output of the graph for latent vectors z, of `size` finite values for each. */
+  async output(z, size) {
+    const count = z.length / this.latentDim;
     const input = new this.ort.Tensor("float32", z, [count, this.latentDim]);
     const { data } = (await this.session.run({ z: input }))[this.session.outputNames[0]];
-    if (data.length !== count * height * width * channels) throw new SamplerError("the output has an unexpected shape");
-    const isUint8 = data instanceof Uint8Array;
-    checkFormat(this.metadata, isUint8 ? "nhwc" : "nchw");
+    if (data.length !== count * size) throw new SamplerError("the output has an unexpected shape");
     if (!data.every(Number.isFinite)) throw new SamplerError("the samples have values that are not finite");
+    return data;
+  }
+
+  /** Return the points of latent vectors z, a Float32Array [n · latentDim], as one batch. */
+  async points(z) {
+    if (!this.makesPoints) throw new SamplerError("this generator makes images; expected a generator of points");
+    checkFormat(this.metadata, POINTS_LAYOUT);
+    return { count: z.length / this.latentDim, dimensions: this.channels, data: await this.output(z, this.channels) };
+  }
+
+  /** Return the images of latent vectors z, a Float32Array [n · latentDim], as one batch. */
+  async images(z) {
+    if (this.makesPoints) throw new SamplerError("this generator makes points; expected a generator of images");
+    const count = z.length / this.latentDim, { height, width, channels } = this;
+    const data = await this.output(z, height * width * channels), isUint8 = data instanceof Uint8Array;
+    checkFormat(this.metadata, isUint8 ? "nhwc" : "nchw");
     const images = { count, height, width, channels };
     return { ...images, data: isUint8 ? new Uint8ClampedArray(data) : restore(data, images, this.values) };
   }
 
-  /** Return `count` images. A seed gives the same images everywhere, and the first k of them for any count. */
+  /** Return `count` images or points. A seed gives the same everywhere, and the first k of them for any count. */
   async sample(count, seed = 0) {
     const z = this.latents(count, seed), step = BATCH_SIZE * this.latentDim, parts = [];
-    for (let start = 0; start < z.length; start += step) parts.push(await this.images(z.slice(start, start + step)));
+    for (let start = 0; start < z.length; start += step) {
+      const part = z.slice(start, start + step);
+      parts.push(await (this.makesPoints ? this.points(part) : this.images(part)));
+    }
     return joined(parts);
   }
 }
 
-/** Join several batches of images into one. */
+/** Join several batches of images or points into one. */
 export function joined(parts) {
   const data = new parts[0].data.constructor(parts.reduce((sum, part) => sum + part.data.length, 0));
   let position = 0;
@@ -131,6 +147,12 @@ export function joined(parts) {
     position += part.data.length;
   }
   return { ...parts[0], count: parts.reduce((sum, part) => sum + part.count, 0), data };
+}
+
+/** Return points as CSV, a row for each and a column for each dimension, as export/sampler.py writes them. */
+export function csv({ count, dimensions, data }) {
+  const row = (i) => Array.from(data.subarray(i * dimensions, (i + 1) * dimensions), (x) => Number(x.toPrecision(9))).join(",");
+  return Array.from({ length: count }, (_, i) => `${row(i)}\n`).join("");
 }
 
 /** Return image number i as a batch of one. */

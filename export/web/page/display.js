@@ -1,8 +1,7 @@
 /* The controls that choose which channels are shown, and which values are the darkest and the brightest. */
 
+import { $ } from "./calls.js";
 import { defaultChannels, viewOf } from "./values.js";
-
-const $ = (id) => document.getElementById(id);
 
 /** Return the choices of channels: the default one, the first three as colours, and each by itself. */
 function choices(count) {

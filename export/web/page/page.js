@@ -1,5 +1,6 @@
 /* The page: passes the values of its controls to the worker, and shows the images. */
 
+import { $, call, controls, fail, latest, saveFile, seedOf } from "./calls.js";
 import { display } from "./display.js";
 import { between, latents, moved } from "./latents.js";
 import { png } from "./png.js";
@@ -12,66 +13,8 @@ const CROSSING_MILLISECONDS = 4000; // from one seed to the other
 const SMALL = 128; // images up to this size are enlarged with sharp pixels, larger ones smoothly
 const PROVIDERS = { wasm: "your processor (WebAssembly)", webgpu: "your graphics card (WebGPU)" };
 
-const $ = (id) => document.getElementById(id);
-const controls = () => document.querySelectorAll("main :is(button, input, select, fieldset)");
-const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
-
-const worker = new Worker("worker.js", { type: "module" });
-const waiting = new Map();
 const painted = new WeakMap(); // the images by their canvases
-let calls = 0, network, view, requested, drawn, chosen = 0;
-
-function call(name, ...values) {
-  return new Promise((resolve, reject) => {
-    waiting.set(++calls, { resolve, reject });
-    worker.postMessage({ id: calls, name, values });
-  });
-}
-
-worker.onmessage = ({ data: { id, result, error, progress } }) => {
-  if (progress) return showProgress(progress);
-  const { resolve, reject } = waiting.get(id);
-  waiting.delete(id);
-  if (error === undefined) resolve(result);
-  else reject(new Error(error));
-};
-worker.onerror = (event) => {
-  event.preventDefault();
-  fail(new Error(event.message ?? "a part of the page could not be loaded"));
-};
-
-function showProgress({ received, total }) {
-  const done = received >= total;
-  $("progress").value = Math.min(1, received / total);
-  if (done) $("progress").removeAttribute("value");
-  $("loading-words").textContent = done ? "Starting the network…" : `Loading ${megabytes(received)} of ${megabytes(total)} MB`;
-}
-
-function fail(error) {
-  for (const control of controls()) control.disabled = true;
-  showProblem(`Try again, or use a browser from 2023 or later. The error: ${error.message}`);
-}
-
-/** Return a function that calls `work` with the latest values: of the calls while it is busy, only the last is made. */
-function latest(work) {
-  let running = false, next = null;
-  return async (...values) => {
-    next = values;
-    if (running) return;
-    running = true;
-    try {
-      while (next) {
-        const current = next;
-        next = null;
-        await work(...current);
-      }
-    } catch (error) {
-      fail(error);
-    } finally {
-      running = false;
-    }
-  };
-}
+let network, view, requested, drawn, chosen = 0;
 
 /** Return images as the visitor sees them: the chosen channels between the chosen values. */
 const visible = (images) => picture(images, network.values, view());
@@ -100,13 +43,7 @@ function repaint() {
   for (const canvas of document.querySelectorAll("canvas")) if (painted.has(canvas)) paint(canvas, painted.get(canvas));
 }
 
-async function save(image, name) {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(await png(image));
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-}
+const save = async (image, name) => saveFile(await png(image), name);
 
 /* The grid. */
 
@@ -167,12 +104,6 @@ const draw = latest(async (seed, count) => {
   choose(chosen);
   showTime(milliseconds, count);
 });
-
-/** Return the seed of a field in decimal; if it is invalid, show the browser's message at the field and return null. */
-function seedOf(id) {
-  if (!$(id).reportValidity()) return null;
-  return ($(id).value = BigInt($(id).value).toString());
-}
 
 async function redraw() {
   const seed = seedOf("seed"), count = Number($("count").value);

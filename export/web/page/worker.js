@@ -74,6 +74,7 @@ const calls = {
     return { provider, latentDim: sampler.latentDim, distribution: sampler.distribution, values: sampler.values };
   },
   latents: (count, seed) => sampler.latents(count, seed),
+  sample: (count, seed) => sampler.sample(count, seed),
   async images(z) {
     const started = performance.now(), images = await sampler.images(z);
     return { images, milliseconds: performance.now() - started };
