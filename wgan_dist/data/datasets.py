@@ -19,7 +19,7 @@ from wgan_dist.data.sources.paths import cache_folder, expand_home, name_of_path
 from wgan_dist.data.sources.registry import open_source
 from wgan_dist.data.synthetic import DRAWS, MIXTURES, Mixture
 from wgan_dist.data.transforms import RESIZED
-from wgan_dist.data.value_ranges import choose_levels
+from wgan_dist.data.value_ranges import choose_levels, robust_ranges
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import other_writers
 from wgan_dist.utils.levels import EIGHT_BITS, Levels
@@ -193,6 +193,7 @@ def open_images(
     if cached.ranges is None:
         raise UserError(f"data={','.join(data)}: no readable image")
     dtype = cached.pixels.dtype.name
+    ranges = robust_ranges(cached.pixels) if settings.levels == "robust" else cached.ranges
     return ImageDataset(
         name="+".join(source.name for source in sources),
         pixels=cached.pixels,
@@ -200,7 +201,7 @@ def open_images(
         bad=tuple(cached.bad),
         left_out=cached.left_out,
         resized=RESIZED[settings.resize],
-        levels=choose_levels(settings.levels, dtype, cached.ranges),
+        levels=choose_levels(settings.levels, dtype, ranges),
         warnings=(
             *cached.notes,
             *cached.content.warnings(dtype, settings.levels != "default"),

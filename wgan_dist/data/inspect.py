@@ -140,7 +140,7 @@ class Inspection:
             return None
         low = np.min([image.low for image in ranged], axis=0).tolist()
         high = np.max([image.high for image in ranged], axis=0).tolist()
-        return ValueRanges(tuple(low), tuple(high), tuple(low), tuple(high))
+        return ValueRanges(tuple(low), tuple(high))
 
     @property
     def sides(self) -> NDArray[np.float64]:

@@ -27,7 +27,7 @@ from wgan_dist.utils.files import PRIVATE, atomic_file, is_partial, make_folder,
 from wgan_dist.utils.levels import UINT8
 
 # A part of every cache key. Raise it when the transform, the formats or the choice of a source's images change.
-CACHE_VERSION = 5
+CACHE_VERSION = 6
 BAD_SHOWN = 10
 # Decoding stops at so many unreadable images: the source holds something else.
 BAD_LIMIT = 1000

@@ -17,23 +17,26 @@ OUTLIERS, COUNTED_VALUES = (0.001, 0.999), 1 << 22
 
 @dataclass(frozen=True)
 class ValueRanges:
-    """The least and greatest value of each channel of a data set, and those that are left without outliers."""
+    """The least and greatest value of each channel of a data set."""
 
     low: tuple[float, ...]
     high: tuple[float, ...]
-    robust_low: tuple[float, ...]
-    robust_high: tuple[float, ...]
 
 
 def value_ranges(values: NDArray[Any]) -> ValueRanges:
-    """Return the ranges of values [n, c, h, w]; the quantiles are those of evenly spaced ones of very many values."""
+    """Return the ranges of values [n, c, h, w]."""
     chunks = [values[start : start + CHUNK] for start in range(0, len(values), CHUNK)]
     low = np.min([chunk.min(axis=(0, 2, 3)) for chunk in chunks], axis=0)
     high = np.max([chunk.max(axis=(0, 2, 3)) for chunk in chunks], axis=0)
+    return ValueRanges(tuple(map(float, low)), tuple(map(float, high)))
+
+
+def robust_ranges(values: NDArray[Any]) -> ValueRanges:
+    """Return the ranges of values [n, c, h, w] without outliers; of very many values, those of evenly spaced images."""
     rows = max(1, COUNTED_VALUES // max(1, values[0, 0].size))
     some = values[np.linspace(0, len(values) - 1, min(rows, len(values))).round().astype(np.int64)]
-    robust = np.quantile(some.transpose(1, 0, 2, 3).reshape(values.shape[1], -1), OUTLIERS, axis=1)
-    return ValueRanges(*(tuple(map(float, each)) for each in (low, high, *robust)))
+    low, high = np.quantile(some.transpose(1, 0, 2, 3).reshape(values.shape[1], -1), OUTLIERS, axis=1)
+    return ValueRanges(tuple(map(float, low)), tuple(map(float, high)))
 
 
 def _distinct(low: float, high: float, dtype: str) -> tuple[float, float]:
@@ -44,7 +47,7 @@ def _distinct(low: float, high: float, dtype: str) -> tuple[float, float]:
 
 
 def choose_levels(chosen: str | tuple[float, float], dtype: str, ranges: ValueRanges) -> Levels:
-    """Return the levels that a value of --levels stands for.
+    """Return the levels that a value of --levels stands for; for `robust`, `ranges` are those without outliers.
 
     A channel in which all values are equal has levels of a distance of 1.
 
@@ -53,7 +56,7 @@ def choose_levels(chosen: str | tuple[float, float], dtype: str, ranges: ValueRa
     """
     if chosen == "default" and dtype != FLOAT32:
         return full_range(dtype)
-    low, high = (ranges.robust_low, ranges.robust_high) if chosen == "robust" else (ranges.low, ranges.high)
+    low, high = ranges.low, ranges.high
     if isinstance(chosen, tuple):
         low, high = ((level,) * len(low) for level in chosen)
         most = FULL_RANGES.get(dtype)
