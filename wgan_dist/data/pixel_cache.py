@@ -18,9 +18,16 @@ from PIL import Image
 from wgan_dist.data.content import ContentCounter, ContentSummary, count_content
 from wgan_dist.data.decoding import ProgressCallback, map_images
 from wgan_dist.data.image_settings import ImageSettings
-from wgan_dist.data.sources.base import BadImageError, ImageListing, Source
+from wgan_dist.data.sources.base import BadImageError, ImageListing, OpenedImage, Source, read_image
 from wgan_dist.data.sources.other_files import add_up
-from wgan_dist.data.transforms import GREY, PixelFormat, lossy_conversions, natural_format, to_values
+from wgan_dist.data.transforms import (
+    GREY,
+    PixelFormat,
+    fits_channels,
+    lossy_conversions,
+    natural_format,
+    to_values,
+)
 from wgan_dist.data.value_ranges import ValueRanges, value_ranges
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import PRIVATE, atomic_file, is_partial, make_folder, write_text
@@ -43,6 +50,25 @@ def check_unreadable(errors: list[str], skip_bad_images: bool) -> None:
             f"{len(errors)} unreadable images: {'; '.join(errors[:BAD_SHOWN])}{more} "
             "(--skip_bad_images leaves them out)"
         )
+
+
+def _check_channels(listing: ImageListing, channels: int) -> None:
+    """Check the channels of the first image, if it is an array: all images of one array have as many.
+
+    Raises:
+        UserError: If it cannot be kept in `channels`.
+    """
+
+    def check(image: OpenedImage) -> None:
+        if isinstance(image, np.ndarray) and not fits_channels(image, channels):
+            raise UserError(
+                f"channels={channels}: {listing.names[0]!r} has {len(image)} channels; "
+                f"expected channels={len(image)} or auto"
+            )
+
+    with suppress(BadImageError):  # decoding reports it
+        if listing.names:
+            read_image(listing, 0, check)
 
 
 @contextmanager
@@ -146,6 +172,9 @@ class PixelCache:
     def _decode(self, file: Path, progress: ProgressCallback) -> dict[str, Any]:
         """Write the values into `file` and return the index."""
         listings = [source.list_images() for source in self.sources]
+        if self.settings.channels is not None and not self.settings.skip_bad_images:
+            for listing in listings:
+                _check_channels(listing, self.settings.channels)
         # Images are decoded in the format of the first one until one needs a wider format, which seldom happens: a pass
         # over all headers costs more.
         pixel_format, written = PixelFormat(self.settings.channels or GREY, UINT8), None

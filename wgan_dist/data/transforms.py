@@ -152,6 +152,11 @@ def _resize_array(values: NDArray[Any], size: ImageSize, resize: str) -> NDArray
     return np.rint(resized).clip(0, np.iinfo(values.dtype).max).astype(values.dtype)
 
 
+def fits_channels(values: NDArray[Any], channels: int) -> bool:
+    """Return whether an array [c, h, w] can be kept in a number of channels: grey becomes any but RGBA."""
+    return len(values) == channels or (len(values) == GREY and channels != RGBA)
+
+
 def to_values(image: Image.Image | NDArray[Any], settings: ImageSettings, pixel_format: PixelFormat) -> NDArray[Any]:
     """Convert a picture or an array [c, h, w] to a format and bring it to the size of the settings.
 
@@ -172,7 +177,7 @@ def to_values(image: Image.Image | NDArray[Any], settings: ImageSettings, pixel_
             pixels = to_pixels(image, settings.size, channels, settings.background, settings.resize)
             return pixels if dtype == UINT8 else pixels.astype(np.uint16) * np.uint16(257)
         image = deep_values(image)
-    if len(image) != channels and (len(image) != GREY or channels == RGBA):
+    if not fits_channels(image, channels):
         raise ValueError(f"{len(image)} channels, expected {channels}")
     values = _resize_array(image, settings.size, settings.resize)
     if values.dtype == np.uint8 and dtype == UINT16:

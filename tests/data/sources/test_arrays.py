@@ -1,6 +1,8 @@
 """Images in arrays of numpy and in TIFF files keep every bit and channel, and what is not certain is refused."""
 
+import dataclasses
 import io
+import re
 import struct
 import sys
 import zipfile
@@ -207,6 +209,26 @@ def test_arrays_of_other_channels_in_a_folder_are_refused_by_name(tmp_path: Path
     saved(tmp_path / "data" / "b.npy", FLOATS[0, :3])
     with pytest.raises(UserError, match=r"'b.npy': 3 channels, where other images have 5"):
         opened(tmp_path, tmp_path / "data")
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz", "folder"])
+def test_other_channels_than_are_asked_for_are_one_line_before_all_is_decoded(tmp_path: Path, kind: str) -> None:
+    if kind == "folder":
+        for number, values in enumerate(FLOATS):
+            data = saved(tmp_path / "data" / f"{number}.npy", values).parent
+        name = "0.npy"
+    else:
+        data, name = tmp_path / f"a.{kind}", f"a.{kind}[0]"
+        np.savez(data, FLOATS) if kind == "npz" else np.save(data, FLOATS)
+    settings = ImageSettings(ImageSize(HEIGHT, WIDTH), channels=3, axes="nchw")
+    calls: list[int] = []
+    expected = rf"^channels=3: '{re.escape(name)}' has 5 channels; expected channels=5 or auto$"
+    with pytest.raises(UserError, match=expected):
+        open_images((str(data),), settings, str(tmp_path / "cache"), lambda done, total: calls.append(done))
+    assert calls == []
+    assert not list((tmp_path / "cache").glob("*.pixels"))
+    whole = dataclasses.replace(settings, channels=5)
+    assert open_images((str(data),), whole, str(tmp_path / "cache")).channels == 5
 
 
 def test_grey_png_files_of_sixteen_bits_keep_every_value(tmp_path: Path) -> None:
