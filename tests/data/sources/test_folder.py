@@ -2,11 +2,15 @@ import os
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.data.sources.listings import all_levels, level, opened, save, source_of
+from wgan_dist.config.image_size import square
+from wgan_dist.data.datasets import open_images
+from wgan_dist.data.image_settings import ImageSettings
 from wgan_dist.data.sources.base import BadImageError
 
 NESTED = ["B.png", "a.png", "a/b/c.png", "a/z.jpg", "b/a.png"]
@@ -75,3 +79,30 @@ def test_the_identity_changes_whenever_an_image_may_have_changed(tmp_path: Path)
     save(tmp_path / "data" / "c.png")
     seen.append(source_of(tmp_path / "data").identity)
     assert len(set(seen)) == len(seen)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "arrays", "kept", "note"),
+    [
+        (3, 1, ["0.png", "1.png", "2.png"], ".npy files left out: 1; the folder is read as one of pictures"),
+        (1, 2, ["0.npy", "1.npy"], "pictures left out: 1; the folder is read as one of .npy files"),
+        (1, 1, ["0.png"], ".npy files left out: 1; the folder is read as one of pictures"),
+        (2, 0, ["0.png", "1.png"], ""),
+        (0, 2, ["0.npy", "1.npy"], ""),
+    ],
+)
+def test_a_folder_is_of_pictures_or_of_arrays(
+    pictures: int, arrays: int, kept: list[str], note: str, tmp_path: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    for number in range(pictures):
+        save(tmp_path / "data" / f"{number}.png", level=number)
+    for number in range(arrays):
+        np.save(tmp_path / "data" / f"{number}.npy", np.full((8, 8), number, np.uint8))
+    source = opened(tmp_path / "data")
+    assert source.names == kept
+    assert source.notes == set(filter(None, [note]))
+    for again in range(2):  # from the cache too
+        images = open_images((str(tmp_path / "data"),), ImageSettings(square(8)), str(tmp_path / "cache"))
+        assert len(images) == len(kept), again
+        assert [line for line in images.warnings if "left out" in line] == list(filter(None, [note]))

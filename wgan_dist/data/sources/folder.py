@@ -41,14 +41,30 @@ def list_files(folder: Path) -> list[str]:
     return sorted(files)
 
 
+def _of_one_kind(names: list[str]) -> tuple[list[str], set[str]]:
+    """Return the pictures or the .npy files among files, whichever are more, and a note on the others if there are any.
+
+    Other files of numbers often lie beside pictures, such as features or labels.
+    """
+    arrays = [name for name in names if suffix_of(name) == NPY]
+    pictures = [name for name in names if suffix_of(name) != NPY]
+    kinds = [("pictures", pictures), (f"{NPY} files", arrays)]
+    (kind, kept), (other, left_out) = sorted(kinds, key=lambda each: len(each[1]), reverse=True)
+    if not left_out:
+        return kept, set()
+    return kept, {f"{other} left out: {len(left_out):,}; the folder is read as one of {kind}"}
+
+
 def folder_source(folder: Path, axes: str) -> Source:
-    """Return the source of every visible file below `folder` that may be an image, arrays in the order `axes`.
+    """Return the source of the visible files below `folder` that may be images: of its pictures or of its .npy files.
+
+    Those are read of which there are more, arrays in the order `axes`.
 
     Raises:
         UserError: If there is none.
     """
     files = list_files(folder)
-    names = [name for name in files if may_be_in_folder(name)]
+    names, notes = _of_one_kind([name for name in files if may_be_in_folder(name)])
     left_out = count_by_suffix(name for name in files if not may_be_in_folder(name))
     if not names:
         raise UserError(f"data={folder}: the folder holds no image{only_others(left_out)}")
@@ -58,6 +74,6 @@ def folder_source(folder: Path, axes: str) -> Source:
         path = folder / names[index]
         return open_npy_image(path, axes) if suffix_of(names[index]) == NPY else open_image_file(path)
 
-    listing = ImageListing(names, open_file, left_out)
-    identity = hash_of([str(folder.resolve()), stamps, sorted(left_out.items())])
+    listing = ImageListing(names, open_file, left_out, notes)
+    identity = hash_of([str(folder.resolve()), stamps, sorted(left_out.items()), sorted(notes)])
     return Source(name_of_path(folder), identity, lambda: listing)
