@@ -344,3 +344,20 @@ def test_the_sheet_shows_three_channels_or_one_by_the_range_of_the_data(
     expected = ((values[1].transpose(1, 2, 0) - low) / (high - low) * 255)[..., shown]
     for left in (0, 112):  # the original, and what training sees
         assert abs(np.asarray(sheet)[:112, left : left + 112] - expected).max() <= 0.51
+
+
+@pytest.mark.parametrize("kind", ["float array", "8-bit array", "16-bit pictures"])
+def test_empty_images_of_every_type_are_counted(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    values = np.random.default_rng(0).integers(0, 255, (5, 8, 8))
+    values[1:3] = [[[7]], [[0]]]
+    data = tmp_path / "a.npy"
+    if kind == "16-bit pictures":
+        data = tmp_path / "data"
+        data.mkdir()
+        for number, picture in enumerate(values):
+            Image.fromarray((picture * 256).astype(np.uint16)).save(data / f"{number}.png")
+    else:
+        np.save(data, values.astype(np.float32 if kind == "float array" else np.uint8))
+    inspect_data(["inspect", str(data)], {})
+    expected = "  2 of 5 arrays and pictures of more than 8 bits have one value in each channel"
+    assert expected in capsys.readouterr().out.splitlines()

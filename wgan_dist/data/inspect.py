@@ -143,6 +143,20 @@ class Inspection:
         return ValueRanges(tuple(low), tuple(high))
 
     @property
+    def constant(self) -> tuple[int, int]:
+        """Return how many arrays and pictures of more than 8 bits have one value in each channel, of how many."""
+        ranged = [image for image in self.images.values() if image.low]
+        return sum(image.low == image.high for image in ranged), len(ranged)
+
+    @property
+    def warnings(self) -> list[str]:
+        """Return a line for each thing that looks wrong about the images."""
+        of_pictures = self.content.warnings() if self.content.count else []
+        constant, count = self.constant
+        of_others = f"{constant:,} of {count:,} arrays and pictures of more than 8 bits have one value in each channel"
+        return [*self.notes, *of_pictures, *[of_others] * bool(constant)]
+
+    @property
     def sides(self) -> NDArray[np.float64]:
         """Return the height and the width of every readable image in pixels, [n, 2]."""
         return np.array([(image.height, image.width) for image in self.images.values()], np.float64)
@@ -275,7 +289,6 @@ def summary_lines(inspection: Inspection, size: ImageSize, resize: str) -> list[
     animated = sum(image.animated for image in images)
     animated_lines = [f"{'animated':<16}{animated:,}, of which training takes the first frame or page"] * bool(animated)
     left_out_lines = [f"{'left out':<16}{left_out_line(inspection.left_out)}"] * bool(inspection.left_out)
-    content = inspection.content
     surplus = sum(len(names) - 1 for names in duplicates)
     return [
         f"{'images':<16}{len(images):,} readable, {len(inspection.errors):,} unreadable",
@@ -293,7 +306,7 @@ def summary_lines(inspection: Inspection, size: ImageSize, resize: str) -> list[
             "equal files:", [" = ".join(map(repr, names[:3])) + " …" * (len(names) > 3) for names in duplicates]
         ),
         *_list_lines("unreadable:", inspection.errors),
-        *_list_lines("looks wrong:", [*inspection.notes, *(content.warnings() if content.count else [])]),
+        *_list_lines("looks wrong:", inspection.warnings),
     ]
 
 
