@@ -77,8 +77,8 @@ def test_arrays_of_more_axes_are_images(tmp_path: Path, shape: tuple[int, ...]) 
     [
         (np.array([[1.0, np.nan], [np.inf, 1e300]]), "3 of 4 values are NaN, infinite or too large for float32"),
         (np.array([[1.0, None]]), "Python objects"),
-        (np.zeros((0, 2)), r"an array of shape \[0, 2\], in which there is no value"),
-        (np.zeros((3, 0)), r"an array of shape \[3, 0\], in which there is no value"),
+        (np.zeros((0, 2)), r"an array of shape \[0, 2\]; expected at least 1 along every axis"),
+        (np.zeros((3, 0)), r"an array of shape \[3, 0\]; expected at least 1 along every axis"),
         (np.zeros((2, 1025)), "points of 1,025 dimensions; expected at most 1,024"),
         (np.zeros((2, 2), bool), "values of bool"),
         (np.zeros(3), r"an array of shape \[3\]; expected images \[n, c, h, w\] or \[n, h, w\], or points \[n, d\]"),

@@ -8,14 +8,16 @@ from typing import Any
 import pytest
 
 from export.sampler import Sampler, SamplerError
+from tests.faults.hostile.arrays import arrays
 from tests.faults.hostile.bombs import PWNED, pickle_bomb, tar_slip, zip_bomb
 from tests.faults.hostile.graphs import ABOUT, WEIGHT, graph, graphs
 from tests.faults.hostile.pictures import pictures
 from wgan_dist.checkpoints import generator_file, manifest, safetensors_io, state_file
 from wgan_dist.config import load_config
 from wgan_dist.config.image_size import square
-from wgan_dist.data.datasets import open_images
+from wgan_dist.data.datasets import open_images, open_points
 from wgan_dist.data.image_settings import ImageSettings
+from wgan_dist.data.points import are_points
 from wgan_dist.data.sources.idx import read_idx
 from wgan_dist.sample import SampleSettings
 from wgan_dist.sampling import sample
@@ -111,6 +113,23 @@ def test_hostile_pictures_are_unreadable_ones(tmp_path: Path) -> None:
         (tmp_path / "data" / f"{number}.png").write_bytes(content)
     with pytest.raises(UserError, match=f"^{len(contents)} unreadable images: "):
         open_images((str(tmp_path / "data"),), ImageSettings(square(8)), str(tmp_path / "cache"))
+
+
+def test_hostile_arrays_are_one_line_and_leave_nothing(tmp_path: Path) -> None:
+    def read(data: Path) -> object:
+        if are_points((str(data),)):
+            return open_points(str(data))
+        return open_images((str(data),), ImageSettings(square(8)), str(tmp_path / "cache"))
+
+    for name, file, content in arrays(tmp_path / PWNED):
+        data = tmp_path / file
+        data.write_bytes(content)
+        with pytest.raises(UserError) as error:
+            pytest.fail(f"{name}: {read(data)}")
+        assert "\n" not in str(error.value), name
+        data.unlink()
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+    assert sum(path.stat().st_size for path in (tmp_path / "cache").iterdir() if path.suffix == ".pixels") < 10_000
 
 
 def test_a_folder_of_something_else_is_given_up_early(tmp_path: Path) -> None:

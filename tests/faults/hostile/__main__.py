@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from export.sampler import SamplerError
-from tests.faults.hostile import FINE, NO_ERROR, OTHER_ERROR, TYPED, files, graphs, pictures, runs
+from tests.faults.hostile import FINE, NO_ERROR, OTHER_ERROR, TYPED, arrays, files, graphs, pictures, runs
 from tests.faults.hostile.case import Case, Place
 from tests.faults.tiny import SETTINGS
 from wgan_dist.train import train
@@ -69,6 +69,7 @@ def main() -> None:
         files.recipe_cases,
         runs.run_cases,
         pictures.folder_cases,
+        arrays.array_cases,
         graphs.graph_cases,
         graphs.argument_cases,
         pictures.fuzzed_cases,

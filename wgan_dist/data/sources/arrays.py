@@ -25,6 +25,8 @@ NPZ, TIFFS = ".npz", (".tif", ".tiff")
 ARRAY_SUFFIXES = (NPY, NPZ, *TIFFS)
 # An array in a .npz is unpacked into memory, unlike a .npy, which is mapped.
 NPZ_LIMIT = 1 << 30
+# Headers of arrays that are images or points take some hundred bytes.
+HEADER_LIMIT = 1 << 14
 # The most images of one file: their names take a gigabyte.
 IMAGE_LIMIT = 1 << 22
 PAGE_LIMIT = 1 << 14
@@ -40,14 +42,16 @@ def _read_header(file: IO[bytes], size: int) -> tuple[tuple[int, ...], bool, np.
         ValueError: If it is no such file, if its values are no real numbers, or if they are not all there.
     """
     readers = {(1, 0): npy_format.read_array_header_1_0, (2, 0): npy_format.read_array_header_2_0}
-    version = npy_format.read_magic(file)
+    begin = io.BytesIO(file.read(HEADER_LIMIT))  # the header itself says how long it is, up to four gigabytes
+    version = npy_format.read_magic(begin)
     if version not in readers:
         raise ValueError(f"a .npy file of version {version[0]}.{version[1]}; expected 1.0 or 2.0")
-    shape, is_fortran, dtype = readers[version](file)
+    shape, is_fortran, dtype = readers[version](begin)
+    file.seek(begin.tell())
     check_dtype(dtype)
     expected = math.prod(shape) * dtype.itemsize
     if any(length < 1 for length in shape):
-        raise ValueError(f"an array of shape {shape_text(shape)}, in which there is no value")
+        raise ValueError(f"an array of shape {shape_text(shape)}; expected at least 1 along every axis")
     if file.tell() + expected > size:
         raise ValueError(f"an array of shape {shape_text(shape)}, {expected:,} bytes, in a file of {size:,}")
     return shape, is_fortran, dtype
