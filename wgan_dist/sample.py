@@ -32,8 +32,8 @@ class SampleSettings:
     seed: int = setting(0, "Seed of the samples; the same seed gives the same ones.", least=0)
     out: str = setting(
         "grid.png",
-        "Picture of a grid, .npy, .npz or .tif of the values, or folder of image files; for points a picture, .csv, .npy "
-        "or .npz.",
+        "Picture of a grid, .npy, .npz or .tif of the values, or folder of image files; for points a picture, .csv, "
+        ".npy or .npz.",
     )
     scale: int | None = setting(
         None, "Whole factor that enlarges a picture; auto makes it at least 512 pixels wide.", least=1, below=33
