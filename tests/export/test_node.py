@@ -64,6 +64,8 @@ def test_node_draws_the_first_three_of_five_channels_over_their_levels(example: 
     expected = enlarged(grid(sampler.values.picture(sampler.sample(4, seed=1))))
     with Image.open(tmp_path / "out.png") as picture:
         assert (np.asarray(picture) != expected).mean() <= 1e-3
+
+
 @pytest.mark.parametrize("dimensions", [1, 3])
 def test_node_writes_the_points_of_python(dimensions: int, example: Path, tmp_path: Path) -> None:
     generator = write_generator(tmp_path, point_spec(dimensions), "p.npy")

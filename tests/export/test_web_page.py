@@ -441,6 +441,8 @@ def test_one_channel_of_16_bits_has_sliders_only(write_page: Writer) -> None:
 
 def test_pictures_of_8_bits_have_no_such_controls(visited: Visit) -> None:
     assert visited.page.locator("#display, #channels, #low, #high").count() == 0
+
+
 @pytest.fixture(params=[1, 2, 16])
 def page_of_points(request: pytest.FixtureRequest, cache: Path, tmp_path: Path) -> Path:
     """Write the page of an untrained generator of points."""
