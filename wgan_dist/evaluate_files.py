@@ -22,9 +22,10 @@ from wgan_dist.data.transforms import GREY
 from wgan_dist.evaluate import DEFAULT_COUNT, EvaluateSettings
 from wgan_dist.evaluation.evaluator import ImageEvaluator, make_evaluator
 from wgan_dist.evaluation.results import Result, make_result, table, with_earlier_metrics
+from wgan_dist.reporting.spectrum import draw_spectra
 from wgan_dist.utils.console import note, print_lines, print_now
 from wgan_dist.utils.errors import UserError
-from wgan_dist.utils.files import write_text
+from wgan_dist.utils.files import atomic_file, write_text
 
 
 def _run_of(path: Path) -> Path | None:
@@ -196,6 +197,15 @@ def _write(file: Path, content: Result | list[Result]) -> None:
     print_now(f"written: {file}")
 
 
+def _write_spectra(file: Path, result: Result) -> None:
+    """Draw the spectra of a result, if it has any, beside its JSON file."""
+    if spectra := result["metrics"].get("spectrum_error", {}).get("spectra"):
+        picture = file.with_name(f"{file.stem}-spectrum.png")
+        with atomic_file(picture) as partial:
+            partial.write_bytes(draw_spectra(spectra))
+        print_now(f"written: {picture}")
+
+
 def evaluate(settings: EvaluateSettings) -> None:
     """Measure what the settings name, print a table, and write the results as JSON.
 
@@ -209,5 +219,9 @@ def evaluate(settings: EvaluateSettings) -> None:
     for result, file in evaluated:
         if file is not None:
             _write(file, with_earlier_metrics(result, file))
+            _write_spectra(file, result)
     if settings.out:
         _write(Path(settings.out), results if len(results) > 1 else results[0])
+        for number, result in enumerate(results, 1):
+            path = Path(settings.out)
+            _write_spectra(path.with_name(f"{path.stem}-{number}{path.suffix}") if len(results) > 1 else path, result)

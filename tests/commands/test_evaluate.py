@@ -415,6 +415,9 @@ def test_the_spectra_of_both_sets_are_written(digits: ImageDataset, cache_dir: P
     assert spectra["generated"].shape == (1, 16)
     decades = np.abs(np.log10(spectra["generated"] / spectra["real"])).mean()
     assert values(found)["spectrum_error"] == pytest.approx(decades)
+    with Image.open(tmp_path / "out-spectrum.png") as picture:
+        assert picture.format == "PNG"
+        assert np.asarray(picture.convert("L")).std() > 5.0  # not an empty page
 
 
 def test_grey_samples_are_compared_with_colour_images_in_colour(
