@@ -15,6 +15,10 @@ PENALTIES = ("gp", "lp", "r1", "dragan", "clip", "none")
 RESIZES = ("crop", "pad", "stretch", "none")
 LEVELS = ("default", "auto", "robust")
 RESUME = ("true", "false", "auto")
+# How the networks take the class of an image.
+NO_LABELS, AUTO_LABELS = "none", "auto"
+GENERATOR_LABELS = ("auto", "norm", "embedding")
+CRITIC_LABELS = ("projection", "acgan", "concat")
 # The greatest sizes, of settings and of generator files. They are allocated as they are asked for.
 MAX_LATENT_DIM, MAX_FEATURES, MAX_CHANNELS = 1 << 16, 1 << 16, 1 << 10
 MAX_BATCH, MAX_GRID_IMAGES, MAX_PROCESSES, MAX_EVALUATED = 1 << 20, 1 << 12, 1 << 10, 10**7
@@ -134,6 +138,12 @@ class Config:
     axes: str = setting("auto", "Order of the axes of arrays.", choices=("auto", "nchw", "nhwc"))
     channel_names: tuple[str, ...] = operational((), "Names of the channels; stored in the generator.")
     unit: str = operational("", "Unit of the values, such as K; stored in the generator.")
+    labels: str = setting(
+        NO_LABELS,
+        "Classes of the images, for a conditional generator: auto finds them, or name a CSV file with the columns file "
+        "and label, or the column of a data set.",
+    )
+    class_balance: bool = setting(False, "Draw real images evenly over their classes.")
     background: str = setting("ffffff", "Colour behind transparent pixels.", parse=parse_background)
     flip: bool = setting(False, "Mirror each real image left to right with probability 1/2.")
     skip_bad_images: bool = operational(False, "Skip unreadable images instead of stopping.")
@@ -158,6 +168,18 @@ class Config:
         "auto",
         "Norm layers of the critic; auto is the network's default.",
         choices=("auto", "batch", "instance", "layer", "none"),
+    )
+    generator_labels: str = setting(
+        "auto",
+        "How the generator takes a class: class-conditional BatchNorm (norm) or an embedding joined to z; auto is norm "
+        "where there is BatchNorm.",
+        choices=GENERATOR_LABELS,
+    )
+    critic_labels: str = setting(
+        "projection",
+        "How the critic takes a class: projection, an auxiliary classifier (acgan), or a label map joined to the image "
+        "(concat).",
+        choices=CRITIC_LABELS,
     )
     spectral_norm: str = setting("none", "Where to use spectral norm.", choices=("none", "critic", "generator", "both"))
     latent_dim: int = setting(128, "Length of the latent vector z.", least=1, below=MAX_LATENT_DIM + 1)
@@ -185,6 +207,12 @@ class Config:
         choices=PENALTIES,
     )
     gp_weight: float = setting(10.0, "Weight of the gradient penalty: λ, or γ for r1.", above=0)
+    critic_class_weight: float = setting(
+        1.0, "Weight of the classification of real images in the critic's loss with acgan.", above=0
+    )
+    generator_class_weight: float = setting(
+        0.1, "Weight of the classification of generated images in the generator's loss with acgan.", above=0
+    )
     dragan_std: float = setting(0.25, "Standard deviation of dragan's noise, for images in [-1, 1].", above=0)
     clip_value: float = setting(0.01, "Bound of the critic's weights with --penalty=clip.", above=0)
     optimizer: str = setting("adam", "Optimizer of both networks.", choices=("adam", "rmsprop"))

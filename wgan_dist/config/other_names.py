@@ -97,9 +97,9 @@ ADVICE = (
     ("adam_beta1 b1 beta beta1 beta_1", "betas", "use --betas for both, as --betas=0.5,0.9"),
     ("adam_beta2 b2 beta2 beta_2", "betas", "use --betas for both, as --betas=0.5,0.9"),
     (
-        "class_cond cond conditional labels n_classes num_classes",
-        "n_critic",
-        "the networks here know no classes; --data takes the folder of one class",
+        "class_cond classes cond conditional n_classes num_classes use_labels",
+        "labels",
+        "use --labels=auto; the classes are those of the data",
     ),
 )
 

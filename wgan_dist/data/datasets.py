@@ -13,6 +13,7 @@ from wgan_dist.config import Config
 from wgan_dist.data.content import Hashes, content_hashes
 from wgan_dist.data.decoding import ProgressCallback
 from wgan_dist.data.image_settings import ImageSettings
+from wgan_dist.data.labels import Labels
 from wgan_dist.data.pixel_cache import PixelCache, Pixels, check_unreadable
 from wgan_dist.data.points import PointStatistics, read_points
 from wgan_dist.data.sources.paths import cache_folder, expand_home, name_of_path
@@ -58,6 +59,7 @@ class ImageDataset:
         resized: How they were brought to their size, in words.
         levels: The values that become −1 and 1.
         warnings: A line for each thing that looks wrong about what the images contain, and about their cache.
+        labels: The class of each image, or None without classes.
     """
 
     name: str
@@ -68,6 +70,7 @@ class ImageDataset:
     resized: str = RESIZED[Config.resize]
     levels: Levels = EIGHT_BITS
     warnings: tuple[str, ...] = ()
+    labels: Labels | None = None
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -109,6 +112,10 @@ class PointDataset:
 
     def __len__(self) -> int:
         return len(self.values)
+
+    @property
+    def labels(self) -> None:
+        """Return None: points have no classes."""
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -18,6 +18,7 @@ class ImageSettings:
         skip_bad_images: Whether to leave unreadable images out.
         levels: Which values become −1 and 1: default, auto, robust or two values.
         axes: The order of the axes of arrays: auto, nchw or nhwc.
+        labels: Where the classes of the images come from: none, auto, a CSV file or the name of a column.
     """
 
     size: ImageSize
@@ -27,6 +28,7 @@ class ImageSettings:
     skip_bad_images: bool = False
     levels: str | tuple[float, float] = Config.levels
     axes: str = Config.axes
+    labels: str = Config.labels
 
 
 def image_settings(config: Config) -> ImageSettings:
@@ -39,4 +41,5 @@ def image_settings(config: Config) -> ImageSettings:
         skip_bad_images=config.skip_bad_images,
         levels=config.levels,
         axes=config.axes,
+        labels=config.labels,
     )
