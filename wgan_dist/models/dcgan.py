@@ -1,9 +1,11 @@
 """The DCGAN family (Radford et al. 2016) for images of any size: its WGAN-GP form and the original."""
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from wgan_dist.models.init import init_dcgan
-from wgan_dist.models.layers import Critic, leaky_relu, norm_2d
+from wgan_dist.models.layers import Critic, LabelSequential, leaky_relu, norm_2d
 from wgan_dist.models.map_sizes import MapSizes, doublings
 
 # The number of channels doubles with every halving of the size, up to this multiple of `features`.
@@ -25,6 +27,7 @@ def _generator_layers(
     hidden: list[int],
     channels: int,
     norm: str,
+    classes: int,
     hidden_bias: bool,
     last_bias: bool,
 ) -> list[nn.Module]:
@@ -33,7 +36,7 @@ def _generator_layers(
     for number, (in_channels, out_channels) in enumerate(zip([latent_dim, *hidden], hidden, strict=False)):
         kernel, stride, padding = (4, 2, 1) if number else (smallest, 1, 0)
         layers += [nn.ConvTranspose2d(in_channels, out_channels, kernel, stride, padding, bias=hidden_bias)]
-        layers += [*norm_2d(norm, out_channels), nn.ReLU()]
+        layers += [*norm_2d(norm, out_channels, classes), nn.ReLU()]
     return [*layers, nn.ConvTranspose2d(hidden[-1], channels, 4, 2, 1, bias=last_bias), nn.Tanh()]
 
 
@@ -54,32 +57,42 @@ def _critic_layers(
 class DCGANGenerator(nn.Module):
     """Transposed convolutions from 1×1 to the image; at 64×64 the channels are 16f, 8f, 4f, 2f."""
 
-    def __init__(self, latent_dim: int, image_size: tuple[int, int], channels: int, features: int, norm: str) -> None:
+    def __init__(
+        self,
+        latent_dim: int,
+        image_size: tuple[int, int],
+        channels: int,
+        features: int,
+        norm: str,
+        classes: int = 0,
+    ) -> None:
         super().__init__()
         self.map_sizes = _map_sizes(image_size)
-        self.body = nn.Sequential(*self._layers(latent_dim, image_size, channels, features, norm))
+        self.body = LabelSequential(*self._layers(latent_dim, image_size, channels, features, norm, classes))
         init_dcgan(self)
 
     def _layers(
-        self, latent_dim: int, image_size: tuple[int, int], channels: int, features: int, norm: str
+        self, latent_dim: int, image_size: tuple[int, int], channels: int, features: int, norm: str, classes: int
     ) -> list[nn.Module]:
         hidden, smallest = hidden_channels(2 * features, image_size)[::-1], self.map_sizes.smallest
         # A norm layer has its own bias.
-        return _generator_layers(latent_dim, smallest, hidden, channels, norm, norm == "none", last_bias=True)
+        return _generator_layers(latent_dim, smallest, hidden, channels, norm, classes, norm == "none", last_bias=True)
 
-    def forward(self, z: Tensor) -> Tensor:
-        """Map z [n, latent_dim] to images [n, channels, height, width] in [−1, 1]."""
-        return self.map_sizes.crop(self.body(z[:, :, None, None]))
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Map z [n, latent_dim] and, with classes, labels int64 [n] to images [n, c, h, w] in [−1, 1]."""
+        return self.map_sizes.crop(self.body(z[:, :, None, None], labels))
 
 
 class OriginalDCGANGenerator(DCGANGenerator):
     """DCGANGenerator without biases; at 64×64 the channels are 8f, 4f, 2f, f."""
 
     def _layers(
-        self, latent_dim: int, image_size: tuple[int, int], channels: int, features: int, norm: str
+        self, latent_dim: int, image_size: tuple[int, int], channels: int, features: int, norm: str, classes: int
     ) -> list[nn.Module]:
         hidden, smallest = hidden_channels(features, image_size)[::-1], self.map_sizes.smallest
-        return _generator_layers(latent_dim, smallest, hidden, channels, norm, hidden_bias=False, last_bias=False)
+        return _generator_layers(
+            latent_dim, smallest, hidden, channels, norm, classes, hidden_bias=False, last_bias=False
+        )
 
 
 class DCGANCritic(Critic):
@@ -95,9 +108,9 @@ class DCGANCritic(Critic):
         hidden, smallest = hidden_channels(features, image_size), self.map_sizes.smallest
         return _critic_layers(channels, smallest, hidden, norm, normed_bias=norm == "none", other_bias=True)
 
-    def forward(self, samples: Tensor) -> Tensor:
-        """Map images [n, channels, height, width] in [−1, 1] to unbounded scores [n]."""
-        return super().forward(self.map_sizes.pad(samples))
+    def features(self, samples: Tensor, masks: Sequence[Tensor] = ()) -> Tensor:
+        """Map images [n, channels, height, width] in [−1, 1] to the smallest maps."""
+        return super().features(self.map_sizes.pad(samples))
 
 
 class OriginalDCGANCritic(DCGANCritic):

@@ -8,8 +8,10 @@ from wgan_dist.models.registry import POINT_SIZE, NetworkSpec, critic_spec, gene
 ASSUMED_CHANNELS = 3
 
 
-def network_specs(config: Config, channels: int) -> tuple[NetworkSpec, NetworkSpec]:
+def network_specs(config: Config, channels: int, classes: int = 0) -> tuple[NetworkSpec, NetworkSpec]:
     """Return the specifications of the generator and the critic, for images of `channels`, or for points.
+
+    `classes` is the number of classes of the images, 0 without labels.
 
     Raises UserError for a network that does not exist or does not support the image size, the data or the norm, and as
     `point_dimensions` does.
@@ -27,8 +29,17 @@ def network_specs(config: Config, channels: int) -> tuple[NetworkSpec, NetworkSp
         config.generator_features,
         config.generator_norm,
         normalised in ("generator", "both"),
+        classes,
+        config.generator_labels,
     )
     critic = critic_spec(
-        config.critic, size, channels, config.critic_features, config.critic_norm, normalised in ("critic", "both")
+        config.critic,
+        size,
+        channels,
+        config.critic_features,
+        config.critic_norm,
+        normalised in ("critic", "both"),
+        classes,
+        config.critic_labels,
     )
     return generator, critic

@@ -24,7 +24,7 @@ def init_dcgan(network: nn.Module) -> None:
     for module in _with_values(network):
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
             module.weight.normal_(0.0, 0.02)
-        elif isinstance(module, (nn.BatchNorm2d, nn.InstanceNorm2d, nn.GroupNorm)):
+        elif isinstance(module, (nn.BatchNorm2d, nn.InstanceNorm2d, nn.GroupNorm)) and module.affine:
             module.weight.normal_(1.0, 0.02)
         else:
             continue

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv_transpose2d, pad
 
 LEAKY_SLOPE = 0.2
+BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d
 # An attention's keys, queries and values have this fraction of the feature map's channels.
 ATTENTION_REDUCTION = 8
 
@@ -32,10 +33,62 @@ class LayerNorm2d(nn.GroupNorm):
         return super().forward(input.to(self.weight.dtype)).to(input.dtype)
 
 
-def norm_2d(norm: str, channels: int) -> list[nn.Module]:
-    """Return the layer named `norm` for feature maps [n, channels, h, w], or no layer for "none"."""
+class TakesLabels(nn.Module):
+    """A layer whose forward takes the labels of the samples, int64 [n] or None without classes, as second argument."""
+
+
+class ConditionalBatchNorm(TakesLabels):
+    """BatchNorm with a scale and a shift for each class (Dumoulin et al. 2017, section 2.2; de Vries et al. 2017).
+
+    Args:
+        norm: BatchNorm without a scale and shift of its own.
+        classes: The number of classes.
+    """
+
+    def __init__(self, norm: nn.BatchNorm1d | nn.BatchNorm2d, classes: int) -> None:
+        super().__init__()
+        self.norm: nn.Module = norm
+        self.affine = nn.Embedding(classes, 2 * norm.num_features)
+        with torch.no_grad():
+            scale, shift = self.affine.weight.chunk(2, 1)
+            scale.fill_(1.0)
+            shift.zero_()
+
+    def forward(self, input: Tensor, labels: Tensor) -> Tensor:
+        """Normalise [n, c, …] and scale each sample by its class, labels int64 [n], in the precision of the weights.
+
+        Returns the input's shape and dtype.
+        """
+        per_sample = self.affine(labels).view(len(labels), -1, *[1] * (input.dim() - 2))
+        scale, shift = per_sample.chunk(2, 1)
+        return torch.addcmul(shift, self.norm(input).to(scale.dtype), scale).to(input.dtype)
+
+
+def batch_norm(
+    channels: int, classes: int, layer: type[BatchNorm] = nn.BatchNorm2d, eps: float = 1e-5, momentum: float = 0.1
+) -> nn.Module:
+    """Return BatchNorm for inputs [n, channels, …], class-conditional unless `classes` is 0."""
+    norm = layer(channels, eps, momentum, affine=not classes)
+    return ConditionalBatchNorm(norm, classes) if classes else norm
+
+
+class LabelSequential(nn.Sequential, TakesLabels):
+    """A sequence of layers, of which some take labels."""
+
+    def forward(self, input: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return the output of the last layer, from the input of the first one and, with classes, labels int64 [n]."""
+        for layer in self:
+            input = layer(input, labels) if isinstance(layer, TakesLabels) else layer(input)
+        return input
+
+
+def norm_2d(norm: str, channels: int, classes: int = 0) -> list[nn.Module]:
+    """Return the layer named `norm` for feature maps [n, channels, h, w], or no layer for "none".
+
+    BatchNorm is class-conditional unless `classes` is 0.
+    """
     if norm == "batch":
-        return [nn.BatchNorm2d(channels)]
+        return [batch_norm(channels, classes)]
     if norm == "instance":
         return [InstanceNorm2d(channels, affine=True)]
     if norm == "layer":
@@ -126,15 +179,29 @@ class SelfAttention2d(nn.Module):
 
 
 class Critic(nn.Module):
-    """A network that gives each sample a scalar score; `body` maps [n, …] to n values.
+    """A network that gives each sample a scalar score, which is linear in the features of the sample.
+
+    `body` maps [n, …] to n values; its last layer maps features to scores.
 
     A critic with dropout lists each dropout layer's rate and the shape of one sample's values in `dropouts`, and its
     forward takes their masks as a second argument; without masks it drops nothing. The caller draws the masks.
     """
 
-    body: nn.Module
+    body: nn.Sequential
     dropouts: Sequence[tuple[float, tuple[int, ...]]] = ()
 
-    def forward(self, samples: Tensor) -> Tensor:
+    @property
+    def output_layer(self) -> nn.Module:
+        """The layer that maps features to scores; its weight has one value for each feature."""
+        return self.body[-1]
+
+    def features(self, samples: Tensor, masks: Sequence[Tensor] = ()) -> Tensor:
+        """Map samples and, for a critic with dropout, masks to the features [n, …] of which the score is linear."""
+        *hidden, _ = self.body
+        for layer in hidden:
+            samples = layer(samples)
+        return samples
+
+    def forward(self, samples: Tensor, masks: Sequence[Tensor] = ()) -> Tensor:
         """Map images [n, channels, height, width] in [−1, 1], or points [n, d], to unbounded scores [n]."""
-        return self.body(samples).flatten()
+        return self.output_layer(self.features(samples, masks)).flatten()

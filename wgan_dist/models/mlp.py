@@ -4,7 +4,7 @@ import math
 
 from torch import Tensor, nn
 
-from wgan_dist.models.layers import Critic, leaky_relu
+from wgan_dist.models.layers import Critic, LabelSequential, batch_norm, leaky_relu
 
 # From the implementation that MLPBatchNormGenerator reproduces.
 BN_EPSILON = 0.8
@@ -31,18 +31,27 @@ class MLPBatchNormGenerator(nn.Module):
     """Dense layers of f, 2f, 4f and 8f features with LeakyReLU, all but the first with BatchNorm, then the image with
     tanh."""
 
-    def __init__(self, latent_dim: int, image_size: tuple[int, int], channels: int, features: int, norm: str) -> None:
+    def __init__(
+        self,
+        latent_dim: int,
+        image_size: tuple[int, int],
+        channels: int,
+        features: int,
+        norm: str,
+        classes: int = 0,
+    ) -> None:
         super().__init__()
         self.shape = (channels, *image_size)
         widths = [features, 2 * features, 4 * features, 8 * features]
         layers: list[nn.Module] = [nn.Linear(latent_dim, features), leaky_relu()]
         for in_features, out_features in zip(widths, widths[1:], strict=False):
-            layers += [nn.Linear(in_features, out_features), nn.BatchNorm1d(out_features, BN_EPSILON), leaky_relu()]
-        self.body = nn.Sequential(*layers, nn.Linear(widths[-1], math.prod(self.shape)), nn.Tanh())
+            norm_layer = batch_norm(out_features, classes, nn.BatchNorm1d, eps=BN_EPSILON)
+            layers += [nn.Linear(in_features, out_features), norm_layer, leaky_relu()]
+        self.body = LabelSequential(*layers, nn.Linear(widths[-1], math.prod(self.shape)), nn.Tanh())
 
-    def forward(self, z: Tensor) -> Tensor:
-        """Map z [n, latent_dim] to images [n, channels, height, width] in [−1, 1]."""
-        return self.body(z).unflatten(1, self.shape)
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Map z [n, latent_dim] and, with classes, labels int64 [n] to images [n, c, h, w] in [−1, 1]."""
+        return self.body(z, labels).unflatten(1, self.shape)
 
 
 class MLPCritic(Critic):

@@ -1,12 +1,13 @@
 """The residual networks of Gulrajani et al. 2017: CIFAR-10's up to the area of 32×32, and the deeper ones above."""
 
 import math
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from wgan_dist.models.init import HE_GAIN, init_glorot
-from wgan_dist.models.layers import ConvDownsample, Critic, UpsampleConv, norm_2d
+from wgan_dist.models.layers import ConvDownsample, Critic, LabelSequential, TakesLabels, UpsampleConv, norm_2d
 from wgan_dist.models.map_sizes import MapSizes, doublings
 
 # The networks for CIFAR-10 have as many channels everywhere: a generator of three blocks that double the size, and a
@@ -34,8 +35,8 @@ def _conv1x1(in_channels: int, out_channels: int) -> nn.Conv2d:
     return init_glorot(nn.Conv2d(in_channels, out_channels, 1))
 
 
-def _norm_relu(norm: str, channels: int) -> nn.Sequential:
-    return nn.Sequential(*norm_2d(norm, channels), nn.ReLU())
+def _norm_relu(norm: str, channels: int, classes: int = 0) -> nn.Sequential:
+    return LabelSequential(*norm_2d(norm, channels, classes), nn.ReLU())
 
 
 def _mean_pool(x: Tensor) -> Tensor:
@@ -52,21 +53,21 @@ def _upsample(x: Tensor) -> Tensor:
     return interpolate(x, scale_factor=2.0)
 
 
-class UpBlock(nn.Module):
+class UpBlock(TakesLabels):
     """Norm, ReLU, ×2 upsampling, 3×3 convolution, norm, ReLU, 3×3 convolution; the shortcut is upsampling and a 1×1
     convolution. `bias` is that of the first convolution."""
 
-    def __init__(self, in_channels: int, out_channels: int, norm: str, bias: bool) -> None:
+    def __init__(self, in_channels: int, out_channels: int, norm: str, classes: int, bias: bool) -> None:
         super().__init__()
-        self.first = _norm_relu(norm, in_channels)
+        self.first = _norm_relu(norm, in_channels, classes)
         self.widen = _conv3x3(in_channels, out_channels, bias=bias, layer=UpsampleConv)
-        self.second = nn.Sequential(*_norm_relu(norm, out_channels), _conv3x3(out_channels, out_channels))
+        self.second = LabelSequential(*_norm_relu(norm, out_channels, classes), _conv3x3(out_channels, out_channels))
         self.shortcut = _conv1x1(in_channels, out_channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [n, in_channels, h, w] to [n, out_channels, 2h, 2w]."""
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Map [n, in_channels, h, w] and, with classes, labels int64 [n] to [n, out_channels, 2h, 2w]."""
         # A 1×1 convolution commutes with upsampling, and costs a quarter before it.
-        return self.second(self.widen(self.first(x))) + _upsample(self.shortcut(x))
+        return self.second(self.widen(self.first(x, labels)), labels) + _upsample(self.shortcut(x))
 
 
 class _PoolingBlock(nn.Module):
@@ -125,7 +126,15 @@ class PlainBlock(nn.Module):
 class ResNetGenerator(nn.Module):
     """A dense layer to the smallest map, upsampling blocks, then norm, ReLU, 3×3 convolution and tanh."""
 
-    def __init__(self, latent_dim: int, image_size: tuple[int, int], channels: int, features: int, norm: str) -> None:
+    def __init__(
+        self,
+        latent_dim: int,
+        image_size: tuple[int, int],
+        channels: int,
+        features: int,
+        norm: str,
+        classes: int = 0,
+    ) -> None:
         super().__init__()
         blocks = doublings(image_size)
         is_deep = blocks > CIFAR_DOUBLINGS
@@ -134,18 +143,18 @@ class ResNetGenerator(nn.Module):
         widths, smallest = [features * multiple for multiple in multiples], self.map_sizes.smallest
         # The authors' two programs differ here.
         bias, last_gain = (False, HE_GAIN) if is_deep else (True, 1.0)
-        self.body = nn.Sequential(
+        self.body = LabelSequential(
             init_glorot(nn.Linear(latent_dim, math.prod(smallest) * widths[0])),
             nn.Unflatten(1, (widths[0], *smallest)),
-            *(UpBlock(before, after, norm, bias) for before, after in zip(widths, widths[1:], strict=False)),
-            *_norm_relu(norm, widths[-1]),
+            *(UpBlock(before, after, norm, classes, bias) for before, after in zip(widths, widths[1:], strict=False)),
+            *_norm_relu(norm, widths[-1], classes),
             _conv3x3(widths[-1], channels, last_gain),
             nn.Tanh(),
         )
 
-    def forward(self, z: Tensor) -> Tensor:
-        """Map z [n, latent_dim] to images [n, channels, height, width] in [−1, 1]."""
-        return self.map_sizes.crop(self.body(z))
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Map z [n, latent_dim] and, with classes, labels int64 [n] to images [n, c, h, w] in [−1, 1]."""
+        return self.map_sizes.crop(self.body(z, labels))
 
 
 def _cifar_layers(channels: int, features: int, norm: str) -> list[nn.Module]:
@@ -186,6 +195,6 @@ class ResNetCritic(Critic):
             layers = _cifar_layers(channels, features, norm)
         self.body = nn.Sequential(*layers)
 
-    def forward(self, samples: Tensor) -> Tensor:
-        """Map images [n, channels, height, width] in [−1, 1] to unbounded scores [n]."""
-        return super().forward(self.map_sizes.pad(samples))
+    def features(self, samples: Tensor, masks: Sequence[Tensor] = ()) -> Tensor:
+        """Map images [n, channels, height, width] in [−1, 1] to features [n, …]."""
+        return super().features(self.map_sizes.pad(samples))

@@ -21,9 +21,9 @@ class SAGANGenerator(dcgan.OriginalDCGANGenerator):
     """OriginalDCGANGenerator with self-attention after its last two hidden layers."""
 
     def _layers(
-        self, latent_dim: int, image_size: tuple[int, int], channels: int, features: int, norm: str
+        self, latent_dim: int, image_size: tuple[int, int], channels: int, features: int, norm: str, classes: int
     ) -> list[nn.Module]:
-        layers = super()._layers(latent_dim, image_size, channels, features, norm)
+        layers = super()._layers(latent_dim, image_size, channels, features, norm, classes)
         return _insert_attention(layers, dcgan.hidden_channels(features, image_size)[::-1], nn.ReLU)
 
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from wgan_dist.models.init import init_glorot
-from wgan_dist.models.layers import Critic, leaky_relu
+from wgan_dist.models.layers import Critic, LabelSequential, batch_norm, leaky_relu
 from wgan_dist.models.map_sizes import MapSizes, doublings
 
 # The number of channels doubles with every halving of the size, up to this multiple of `features`.
@@ -34,33 +34,41 @@ class UpsampleGenerator(nn.Module):
     At 32×32, the channels are 4f at 4×4, then 2f, f, and those of the image.
     """
 
-    def __init__(self, latent_dim: int, image_size: tuple[int, int], channels: int, features: int, norm: str) -> None:
+    def __init__(
+        self,
+        latent_dim: int,
+        image_size: tuple[int, int],
+        channels: int,
+        features: int,
+        norm: str,
+        classes: int = 0,
+    ) -> None:
         super().__init__()
         self.map_sizes = MapSizes(image_size, 2 ** _halvings(image_size))
         height, width = (2 * side for side in self.map_sizes.smallest)
         widths = _widths(features, doublings(image_size))[::-1]
         values = height * width * widths[0]
-        self.body = nn.Sequential(
+        self.body = LabelSequential(
             nn.Linear(latent_dim, values, bias=False),
-            nn.BatchNorm1d(values, EPSILON, MOMENTUM),
+            batch_norm(values, classes, nn.BatchNorm1d, eps=EPSILON, momentum=MOMENTUM),
             leaky_relu(),
             nn.Unflatten(1, (widths[0], height, width)),
         )
         for before, after in zip(widths, widths[1:], strict=False):
-            self.body.extend([*self._upsample(before, after), leaky_relu()])
-        self.body.extend([*self._upsample(widths[-1], channels), nn.Tanh()])
+            self.body.extend([*self._upsample(before, after, classes), leaky_relu()])
+        self.body.extend([*self._upsample(widths[-1], channels, classes), nn.Tanh()])
         init_glorot(self)
 
-    def _upsample(self, in_channels: int, out_channels: int) -> list[nn.Module]:
+    def _upsample(self, in_channels: int, out_channels: int, classes: int) -> list[nn.Module]:
         return [
             nn.Upsample(scale_factor=2),
             nn.Conv2d(in_channels, out_channels, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(out_channels, EPSILON, MOMENTUM),
+            batch_norm(out_channels, classes, eps=EPSILON, momentum=MOMENTUM),
         ]
 
-    def forward(self, z: Tensor) -> Tensor:
-        """Map z [n, latent_dim] to images [n, channels, height, width] in [−1, 1]."""
-        return self.map_sizes.crop(self.body(z))
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Map z [n, latent_dim] and, with classes, labels int64 [n] to images [n, c, h, w] in [−1, 1]."""
+        return self.map_sizes.crop(self.body(z, labels))
 
 
 class UpsampleCritic(Critic):
@@ -84,8 +92,13 @@ class UpsampleCritic(Critic):
         self.dropouts = (*((CONV_DROPOUT, shape) for shape in shapes), (DENSE_DROPOUT, (values,)))
         init_glorot(self)
 
-    def forward(self, samples: Tensor, masks: Sequence[Tensor] = ()) -> Tensor:
-        """Map images [n, channels, height, width] in [−1, 1], and one mask for each of `dropouts`, to scores [n]."""
+    @property
+    def output_layer(self) -> nn.Module:
+        """The dense layer that maps features to scores."""
+        return self.score
+
+    def features(self, samples: Tensor, masks: Sequence[Tensor] = ()) -> Tensor:
+        """Map images [n, channels, height, width] in [−1, 1], and one mask for each of `dropouts`, to features."""
         x = self.map_sizes.pad(samples)
         # No mask after the first and the last convolution.
         conv_masks = [None, *masks[:-1], None] if masks else [None] * len(self.convolutions)
@@ -93,4 +106,4 @@ class UpsampleCritic(Critic):
             x = self.activation(convolution(pad(x, SAME_PADDING)))
             x = x if mask is None else x * mask
         x = x.flatten(1)
-        return self.score(x * masks[-1] if masks else x).flatten()
+        return x * masks[-1] if masks else x
