@@ -19,6 +19,7 @@ from wgan_dist.config.image_size import square
 from wgan_dist.losses.gradient_penalty import PENALTIES
 from wgan_dist.training.build import DTYPES, build_gan
 from wgan_dist.training.noise import CriticNoise, NoiseSource, TrainingNoise
+from wgan_dist.training.real_batches import RealBatch
 from wgan_dist.training.steps import GAN, critic_step, generator_step
 from wgan_dist.utils import rng
 
@@ -76,9 +77,10 @@ class World:
             reuse_latents=False,
         )
 
-    def reals(self, iteration: int) -> list[Tensor]:
+    def reals(self, iteration: int) -> RealBatch:
         whole = torch.as_tensor(2.0 * rng.uniform(7, "test.real", iteration, (BATCH, *self.shape)) - 1.0)
-        return [whole[rows].to(self.source.device, self.source.dtype) for rows in self.source.slices]
+        parts = [whole[rows].to(self.source.device, self.source.dtype) for rows in self.source.slices]
+        return RealBatch(parts, [None] * len(parts))
 
     def critic_noise(self, iteration: int) -> CriticNoise:
         return self.noise.critic(iteration)

@@ -46,7 +46,7 @@ def batches_per_second(config: Config, images: ImageDataset) -> float:
     next(values)
     started = time.perf_counter()
     for _ in range(BATCHES):
-        to_network_inputs(next(values), torch.float32)
+        to_network_inputs(next(values)[0], torch.float32)
     return BATCHES / (time.perf_counter() - started)
 
 

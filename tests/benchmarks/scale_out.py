@@ -53,6 +53,7 @@ from wgan_dist.reporting.environment import describe_machine
 from wgan_dist.training.build import DTYPES, build_gan
 from wgan_dist.training.build_run import build_run
 from wgan_dist.training.noise import NoiseSource, TrainingNoise
+from wgan_dist.training.real_batches import RealBatch
 from wgan_dist.training.steps import critic_step, generator_step
 from wgan_dist.utils import rng
 
@@ -214,7 +215,8 @@ def count(config: Config, accelerator: Accelerator, channels: int) -> Work:
     whole = [slice(0, COUNTED_BATCH)]
     draws = NoiseSource(config.seed, config.latent_dim, config.latent_distribution, whole, device, dtype)
     dropouts = critic.dropouts if isinstance(critic, Critic) else ()
-    penalty, real = PENALTIES.get(config.penalty), [torch.rand(COUNTED_BATCH, *shape).to(device, dtype)]
+    penalty = PENALTIES.get(config.penalty)
+    real = RealBatch([torch.rand(COUNTED_BATCH, *shape).to(device, dtype)], [None])
     noise = TrainingNoise(draws, draws, penalty, shape, config.dragan_std, dropouts, reuse_latents=False)
     sizes = [sum(value.numel() for value in network.parameters()) for network in (critic, generator)]
     first = _counted(

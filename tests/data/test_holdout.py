@@ -59,7 +59,7 @@ def test_training_sees_all_images_but_those_held_out(cache_dir: Path) -> None:
     flags = SETTINGS | {"holdout": "0.5", "batch_size": "300", "max_steps": "4", "sample_every": "0"}
     run = build_run(load_config(flags), distributed.start(1), digits)
     batches = [run.real_batches.batch(step, step) for step in range(4 * 3)]
-    shown = {image.numpy().tobytes() for batch in batches for part in batch for image in part}
+    shown = {image.numpy().tobytes() for batch in batches for part in batch.samples for image in part}
     parts = split_holdout(digits, 0.5)
 
     def inputs(rows: NDArray[np.int64]) -> set[bytes]:

@@ -96,7 +96,7 @@ def test_a_sampler_of_some_rows_yields_only_these_in_the_same_order() -> None:
 def test_micro_batches_follow_the_sampler(workers: int) -> None:
     order = GlobalBatchOrder(seed=0, size=20, batch_size=8)
     sampler = RankSampler(order, 1, micro_batch_slices(8, 2, World(1, 2)))
-    found = list(islice(micro_batches(numbered(20).values, sampler, workers, pin_memory=False), 12))
+    found = [pixels for pixels, _ in islice(micro_batches(numbered(20).values, sampler, workers, False), 12)]
     # With eight images in two micro-batches on two ranks, the second rank has 2, 3 and 6, 7.
     batches = [batch_of(order, number) for number in range(1, 7)]
     expected = [part for batch in batches for part in (batch[2:4], batch[6:8])]
@@ -120,7 +120,7 @@ def test_uint8_is_mapped_to_minus_one_to_one(dtype: torch.dtype) -> None:
 def test_micro_batches_of_points_are_unchanged_rows(workers: int) -> None:
     order = GlobalBatchOrder(seed=0, size=20, batch_size=8)
     points = np.random.default_rng(0).normal(scale=100.0, size=(20, 2)).astype(np.float32)
-    found = list(islice(micro_batches(points, RankSampler(order, 1, WHOLE), workers, pin_memory=False), 3))
+    found = [rows for rows, _ in islice(micro_batches(points, RankSampler(order, 1, WHOLE), workers, False), 3)]
     for number, rows in enumerate(found, 1):
         assert rows.dtype == torch.float32
         assert (rows.numpy() == points[batch_of(order, number)]).all()

@@ -115,7 +115,7 @@ def test_few_points_of_the_user_are_compared_with_as_many(tmp_path: Path) -> Non
 def test_the_distance_is_exact_between_a_thousand_points_and_the_critics_is_of_the_same(ring: PointDataset) -> None:
     scored: list[Tensor] = []
 
-    def score(samples: Tensor) -> Tensor:
+    def score(samples: Tensor, labels: Tensor | None) -> Tensor:
         scored.append(samples)
         return 2.0 * samples[:, 0] - samples[:, 1]
 

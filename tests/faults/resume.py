@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from tensorboard.summary.writer import event_file_writer
-from torch import Tensor
 
 import wgan_dist.train
 from tests.faults import Row
@@ -26,6 +25,7 @@ from wgan_dist.train import train
 from wgan_dist.training import grad_scaler, trainer
 from wgan_dist.training.callbacks import StopSignal
 from wgan_dist.training.noise import CriticNoise
+from wgan_dist.training.real_batches import RealBatch
 from wgan_dist.training.steps import GAN
 from wgan_dist.utils import signals
 from wgan_dist.utils.errors import Stopped
@@ -80,8 +80,8 @@ def watched(at: int | None) -> Iterator[list[str]]:
     module: Any = trainer
     step, check = module.critic_step, StopSignal.check_stop_signal
 
-    def watching(gan: GAN, real: list[Tensor], noise: CriticNoise) -> Metrics:
-        seen.append(hashlib.sha256(b"".join(part.numpy().tobytes() for part in real)).hexdigest())
+    def watching(gan: GAN, real: RealBatch, noise: CriticNoise) -> Metrics:
+        seen.append(hashlib.sha256(b"".join(part.numpy().tobytes() for part in real.samples)).hexdigest())
         return step(gan, real, noise)
 
     def signalling(self: StopSignal, state: TrainState) -> None:

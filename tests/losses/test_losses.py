@@ -497,7 +497,7 @@ def test_the_generator_meets_the_critic_under_its_masks() -> None:
 def test_a_detached_critic_with_spectral_norm_gives_the_generator_its_normalised_weights() -> None:
     critic = make_critic(("dcgan", "none", True)).double()
     twin, images = copy.deepcopy(critic), draw(4, 3, 16, 16)
-    torch.testing.assert_close(detached_critic(critic)(images, ()), twin(images), rtol=1e-12, atol=0)
+    torch.testing.assert_close(detached_critic(critic)(images, None, ())[0], twin(images), rtol=1e-12, atol=0)
 
 
 # --- precision ---

@@ -9,7 +9,7 @@ import torch
 from wgan_dist.data.samplers import GlobalBatchOrder
 from wgan_dist.distributed import World, micro_batch_slices
 from wgan_dist.training.noise import NoiseSource
-from wgan_dist.training.real_batches import RealBatches
+from wgan_dist.training.real_batches import RealBatch, RealBatches
 from wgan_dist.utils import rng
 from wgan_dist.utils.levels import EIGHT_BITS, FLOAT32, UINT16, Levels
 
@@ -36,8 +36,8 @@ def expected(number: int, flip: bool = False, rank: int = 0) -> list[torch.Tenso
     return [torch.from_numpy(images[first : first + 2].copy()) for first in (2 * rank, 4 + 2 * rank)]
 
 
-def assert_close(found: list[torch.Tensor], others: list[torch.Tensor]) -> None:
-    for pair in zip(found, others, strict=True):
+def assert_close(found: RealBatch, others: list[torch.Tensor]) -> None:
+    for pair in zip(found.samples, others, strict=True):
         torch.testing.assert_close(*pair, rtol=0, atol=1e-15)
 
 
@@ -79,7 +79,7 @@ def test_values_of_a_source_are_scaled_by_the_levels_of_their_channels(dtype: st
     noise = NoiseSource(SEED, 4, "normal", [slice(0, BATCH)], torch.device("cpu"), torch.float64)
     order, rows = GlobalBatchOrder(SEED, SIZE, BATCH), np.arange(SIZE)
     with closing(RealBatches(values, Levels(dtype, low, high), order, rows, noise, True, True, 0)) as batches:
-        (found,) = batches.batch(0, 2)
+        (found,) = batches.batch(0, 2).samples
     chosen = values[order.permutation(2)[order.batch_slice(2)]].astype(np.float64)
     expected = np.stack([np.interp(chosen[:, c], [low[c], high[c]], [-1, 1]) for c in (0, 1)], axis=1)
     mirrored = rng.uniform(SEED, "critic.flip", 2, (BATCH,)) < 0.5

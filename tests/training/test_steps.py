@@ -22,6 +22,7 @@ from wgan_dist.training.buffer_snapshot import BufferSnapshot
 from wgan_dist.training.ema import EMAGenerator
 from wgan_dist.training.grad_scaler import GradScaler
 from wgan_dist.training.noise import NoiseSource, TrainingNoise
+from wgan_dist.training.real_batches import RealBatch
 from wgan_dist.training.steps import GAN, TrainableNetwork, critic_step, generator_step, update
 from wgan_dist.utils import rng
 
@@ -62,7 +63,8 @@ def noise_for(gan: GAN, accumulation: int = 1, reuse_latents: bool = False) -> T
 
 
 def step_critic(gan: GAN, iteration: int, accumulation: int = 1) -> dict[str, Tensor]:
-    return critic_step(gan, real_images(accumulation), noise_for(gan, accumulation).critic(iteration))
+    real = RealBatch(real_images(accumulation), [None] * accumulation)
+    return critic_step(gan, real, noise_for(gan, accumulation).critic(iteration))
 
 
 def step_generator(gan: GAN, step: int, accumulation: int = 1) -> dict[str, Tensor]:
@@ -233,7 +235,7 @@ def test_a_critic_with_dropout_is_its_layers_with_the_masks_of_its_iteration() -
     gan = make_gan("upsample")
     critic, generator = copy.deepcopy(gan.critic.network), gan.generator.network
     (real,), noise = real_images(), noise_for(gan).critic(7)
-    terms = critic_step(gan, [real], noise)
+    terms = critic_step(gan, RealBatch([real], [None]), noise)
     (z,), (alpha,) = noise.latents, noise.penalty
     fake = generator(z).detach()
     estimate = (

@@ -15,7 +15,8 @@ from wgan_dist.checkpoints.checkpoint_folders import checkpoint_folders
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS, checkpoint_position, no_checkpoint_yet
 from wgan_dist.checkpoints.train_state import MAX_COUNT
 from wgan_dist.config import is_run
-from wgan_dist.config.config import MAX_CHANNELS, MAX_FEATURES, MAX_LATENT_DIM
+from wgan_dist.config.config import MAX_CHANNELS, MAX_CLASSES, MAX_FEATURES, MAX_LATENT_DIM
+from wgan_dist.config.fields import AUTO
 from wgan_dist.config.image_size import ImageSize, parse_image_size
 from wgan_dist.config.network_choices import is_own_class
 from wgan_dist.config.programs import flag_to_trust
@@ -54,7 +55,8 @@ class Description:
     `seen_images` counts the real examples that the critic has seen, each as often as it was drawn, and
     `training_examples` the different ones that they were drawn from. `data` is the name of the training data and
     `data_fingerprint` the SHA-256 of their values. `levels` are the values of the source that images of −1 and 1 stand
-    for, in `unit`.
+    for, in `unit`. `classes` are the names of the classes of a conditional generator, and `class_shares` their shares
+    in the training data, which add up to 1.
     """
 
     network: NetworkSpec
@@ -71,6 +73,8 @@ class Description:
     levels: Levels = EIGHT_BITS
     channel_names: tuple[str, ...] = ()
     unit: str = ""
+    classes: tuple[str, ...] = ()
+    class_shares: tuple[float, ...] = ()
 
     @property
     def latent_dim(self) -> int:
@@ -186,8 +190,10 @@ def _read_spec(values: dict[str, Any]) -> NetworkSpec:
     spec = NetworkSpec(**values)
     types = {name: type(value) for name, value in spec.arguments.items()}
     typed = (types | {"features": int}) == ARGUMENT_TYPES and isinstance(spec.spectral_norm, bool)
-    if not (typed and isinstance(spec.name, str)):
+    if not (typed and isinstance(spec.name, str) and type(spec.classes) is int and isinstance(spec.labels, str)):
         raise TypeError("not the name and arguments of a generator")
+    if not (spec.classes == 0 or 2 <= spec.classes <= MAX_CLASSES):
+        raise ValueError(f"classes={spec.classes}, expected 0, or 2 to {MAX_CLASSES:,}")
     for name, most in MAX_SIZES.items():
         if not 1 <= (spec.arguments[name] or 1) <= most:
             raise TypeError(f"{name}={spec.arguments[name]}, expected 1 to {most:,}")
@@ -211,6 +217,17 @@ def _read_channel_names(names: list[str], channels: int) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _read_classes(names: list[str], shares: list[float], classes: int) -> dict[str, tuple[Any, ...]]:
+    """Return the names and shares of classes; raise ValueError for ones that no data have."""
+    are_texts = all(isinstance(name, str) and is_utf8(name) for name in names)
+    if len(names) != classes or len(set(names)) != classes or not are_texts:
+        raise ValueError(f"classes: expected {classes} different texts")
+    found = tuple(map(float, shares))
+    if len(found) != classes or not all(0.0 <= share <= 1.0 for share in found) or abs(sum(found) - bool(found)) > 1e-6:
+        raise ValueError(f"class_shares: expected {classes} shares that add up to 1")
+    return {"classes": tuple(names), "class_shares": found}
+
+
 def _read_description(path: Path, about: dict[str, Any]) -> Description:
     if about["format_version"] > FORMAT_VERSION:
         raise UserError(
@@ -226,7 +243,8 @@ def _read_description(path: Path, about: dict[str, Any]) -> Description:
             "levels": _read_levels(values["levels"], channels),
             "channel_names": _read_channel_names(values["channel_names"], channels),
         }
-        description = Description(**values | {"network": network} | of_images)
+        of_classes = _read_classes(values["classes"], values["class_shares"], network.classes)
+        description = Description(**values | {"network": network} | of_images | of_classes)
         _check_choices(description, about)
         return description
     except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -241,7 +259,13 @@ def _build(path: Path, spec: NetworkSpec, custom_class: str) -> nn.Module:
             raise UserError(f"{path}: needs the network {spec.name}; if you trust it: {flag}")
         return build_generator(spec)
     try:
-        return build_generator(generator_spec(spec.name, **spec.arguments, spectral_norm=spec.spectral_norm))
+        labels = spec.labels or AUTO
+        checked = generator_spec(
+            spec.name, **spec.arguments, spectral_norm=spec.spectral_norm, classes=spec.classes, labels=labels
+        )
+        if checked.labels != spec.labels:
+            raise ValueError(f"labels={spec.labels}: expected {checked.labels or 'none'}")
+        return build_generator(checked)
     except (
         UserError,
         TypeError,

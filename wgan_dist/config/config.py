@@ -20,7 +20,7 @@ NO_LABELS, AUTO_LABELS = "none", "auto"
 GENERATOR_LABELS = ("auto", "norm", "embedding")
 CRITIC_LABELS = ("projection", "acgan", "concat")
 # The greatest sizes, of settings and of generator files. They are allocated as they are asked for.
-MAX_LATENT_DIM, MAX_FEATURES, MAX_CHANNELS = 1 << 16, 1 << 16, 1 << 10
+MAX_LATENT_DIM, MAX_FEATURES, MAX_CHANNELS, MAX_CLASSES = 1 << 16, 1 << 16, 1 << 10, 10_000
 MAX_BATCH, MAX_GRID_IMAGES, MAX_PROCESSES, MAX_EVALUATED = 1 << 20, 1 << 12, 1 << 10, 10**7
 MAX_SECONDS = 10**8
 _UNIT = re.compile(r"\s*(step|epoch)s?$")

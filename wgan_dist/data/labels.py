@@ -22,6 +22,10 @@ class Labels:
         """Return the number of samples of each class, int64 [classes]."""
         return np.bincount(self.values, minlength=len(self.classes))
 
+    def shares(self) -> NDArray[np.float64]:
+        """Return the share of each class in the samples, [classes]."""
+        return self.counts() / len(self.values)
+
     def rows(self, rows: NDArray[np.int64]) -> "Labels":
         """Return the labels of some samples, by their row numbers."""
         return Labels(self.classes, self.values[rows])

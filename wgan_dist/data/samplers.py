@@ -15,6 +15,8 @@ from wgan_dist.utils.images import from_uint8
 from wgan_dist.utils.levels import Levels
 
 Indices = NDArray[np.int64]
+# Samples, and their labels or None.
+MicroBatch = tuple[Tensor, Tensor | None]
 
 
 @dataclass(frozen=True)
@@ -70,25 +72,32 @@ class RankSampler(Sampler[Indices]):
                 permutation = self.order.permutation(batch)
 
 
-class _Rows(Dataset[Tensor]):
-    """Samples as a data set that is indexed by a whole micro-batch."""
+class _Rows(Dataset[MicroBatch]):
+    """Samples and their labels as a data set that is indexed by a whole micro-batch."""
 
-    def __init__(self, values: Any) -> None:
+    def __init__(self, values: Any, labels: Indices | None) -> None:
         # Indexing a memmap takes twice as long.
         self.values = values.view(np.ndarray) if isinstance(values, np.ndarray) else values
+        self.labels = labels
 
-    def __getitem__(self, indices: Indices) -> Tensor:
-        return torch.from_numpy(np.asarray(self.values[indices]))
+    def __getitem__(self, indices: Indices) -> MicroBatch:
+        labels = None if self.labels is None else torch.from_numpy(self.labels[indices])
+        return torch.from_numpy(np.asarray(self.values[indices])), labels
 
 
 def _start_worker(worker: int) -> None:
     signals.ignore()
 
 
-def micro_batches(values: Any, sampler: RankSampler, workers: int, pin_memory: bool) -> Iterator[Tensor]:
-    """Yield the rows of `values` that the sampler chooses, [micro-batch size / ranks, …], without end."""
+def micro_batches(
+    values: Any, sampler: RankSampler, workers: int, pin_memory: bool, labels: Indices | None = None
+) -> Iterator[MicroBatch]:
+    """Yield the rows of `values` that the sampler chooses, [micro-batch size / ranks, …], without end.
+
+    Beside them stand their labels, int64 [micro-batch size / ranks], or None if `labels` [n] is None.
+    """
     loader = DataLoader(
-        _Rows(values),
+        _Rows(values, labels),
         sampler=sampler,
         batch_size=None,
         num_workers=workers,

@@ -19,12 +19,13 @@ NAMES = ("wasserstein_train", "wasserstein_holdout")
 class CriticWasserstein:
     """The samples of the estimate: equally many rows of `values` from the training part and from the held-out part.
 
-    The gap between the two estimates shows over-fitting of the critic.
+    The gap between the two estimates shows over-fitting of the critic. `labels` are the classes of `values`, or None.
     """
 
     values: Any
     training: NDArray[np.int64]
     held_out: NDArray[np.int64]
+    labels: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.training)
@@ -34,11 +35,13 @@ class CriticWasserstein:
         share = list(batches(distributed.rank_slice(len(self))))
         columns = []
         for rows in (self.training, self.held_out):
-            scores = [
-                score(to_network_inputs(torch.from_numpy(self.values[rows[batch]]), torch.float64)) for batch in share
-            ]
+            scores = [self._scores_of(rows[batch], score) for batch in share]
             columns.append(torch.cat([torch.zeros(0), *(part.cpu() for part in scores)]).double())
         return torch.stack(columns, dim=1)
+
+    def _scores_of(self, rows: NDArray[np.int64], score: Score) -> Tensor:
+        samples = to_network_inputs(torch.from_numpy(self.values[rows]), torch.float64)
+        return score(samples, None if self.labels is None else torch.from_numpy(self.labels[rows]))
 
     def measure(self, generated: Tensor, score: Score) -> dict[str, float]:
         """Return the mean score of real samples less that of generated ones, for each part.

@@ -35,6 +35,8 @@ from wgan_dist.evaluation.protocol import (
 from wgan_dist.evaluation.real_against_real import RealValue, image_values, point_values
 from wgan_dist.evaluation.real_features import RealFeatures, pixels_of
 from wgan_dist.tracking.metric_names import INCEPTION, METRICS
+from wgan_dist.utils import rng
+from wgan_dist.utils.class_draws import draw_classes
 from wgan_dist.utils.errors import UserError
 
 Rows = NDArray[np.int64]
@@ -48,7 +50,8 @@ class ImageEvaluator:
 
     The real images are the first `real_count` rows `pool` of the images `data`; the others are what real images are
     compared with. The nearest neighbours are searched among all rows `training`. `critic`, if any, adds the critic's
-    own estimates.
+    own estimates. `labels` int64 [count] are the classes of the generated images, drawn in the proportions of the
+    training images, or None without classes.
     """
 
     data: ImageDataset
@@ -61,6 +64,7 @@ class ImageEvaluator:
     cache_dir: Path
     device: torch.device
     critic: CriticWasserstein | None = None
+    labels: Tensor | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -133,7 +137,9 @@ class ImageEvaluator:
         part, scored = distributed.rank_slice(self.count), len(self.critic or ())
         extractors = self.metric_set.extractors
         share: GeneratedSet = distributed.run_on_all_ranks(
-            lambda: generate_set(generate, part, self.data.shape, self.data.levels, extractors, score, scored)
+            lambda: generate_set(
+                generate, part, self.data.shape, self.data.levels, extractors, score, scored, self.labels
+            )
         )
         return share.gather()
 
@@ -206,6 +212,7 @@ class PointEvaluator:
     metric_set: MetricSet = MetricSet(())  # empty: metrics of points need no networks, and all are measured
     best_metric: str = "exact_wasserstein"
     count: int = POINTS_COUNTED
+    labels: Tensor | None = None  # points have no classes
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -240,7 +247,7 @@ class PointEvaluator:
         """Return this process's share of the points and their scores, zeros without `score`."""
         parts = [generate(batch) for batch in batches(distributed.rank_slice(self.count))]
         points = torch.cat(parts)
-        return points, torch.cat([score(part) for part in parts]).flatten() if score else torch.zeros(len(points))
+        return points, torch.cat([score(part, None) for part in parts]).flatten() if score else torch.zeros(len(points))
 
     def measure(self, generate: Generate, score: Score | None = None) -> Values:
         """Return the values by name, the same on every process; every process must call it.
@@ -257,7 +264,7 @@ class PointEvaluator:
         def compute() -> Values:
             values = {"exact_wasserstein": exact_wasserstein(real, fake[: len(real)].numpy())}
             if score is not None:
-                real_scores = score(torch.from_numpy(real).to(fake)).double().cpu()
+                real_scores = score(torch.from_numpy(real).to(fake), None).double().cpu()
                 values["critic_wasserstein"] = float(real_scores.mean() - scores[: len(real)].double().mean())
             if not self.data.is_built_in:
                 more = self._real("point_sliced_wasserstein")
@@ -290,7 +297,8 @@ def make_evaluator(
         scored = min(count, len(split.training), len(split.held_out))
         training = choose_rows(data, split.training, scored, seed)
         held_out = choose_rows(data, split.held_out, scored, seed)
-        critic = CriticWasserstein(data.values, training, held_out)
+        labels = data.labels.values if data.labels else None
+        critic = CriticWasserstein(data.values, training, held_out, labels)
     if isinstance(data, PointDataset):
         if config.metrics is not None:
             raise UserError(f"metrics={','.join(config.metrics)}: expected auto, since {data.name} are points")
@@ -313,4 +321,15 @@ def make_evaluator(
         count = min(count, max(PIXEL_IMAGES, len(critic or ())))
     pool = choose_rows(data, split.training, real_count + count, seed)
     folder = cache_folder(config.cache_dir)
-    return ImageEvaluator(data, split.training, pool, real_count, count, seed, metric_set, folder, device, critic)
+    classes = _evaluation_labels(data, split, count, seed)
+    return ImageEvaluator(
+        data, split.training, pool, real_count, count, seed, metric_set, folder, device, critic, classes
+    )
+
+
+def _evaluation_labels(data: ImageDataset, split: Split, count: int, seed: int) -> Tensor | None:
+    """Return the classes of the generated images, int64 [count], drawn in the proportions of the training images."""
+    if data.labels is None:
+        return None
+    shares = data.labels.rows(split.training).shares()
+    return torch.from_numpy(draw_classes(rng.uniform(seed, "evaluation.label", 0, (count,)), shares))

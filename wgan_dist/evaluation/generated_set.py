@@ -18,8 +18,8 @@ BATCH_SIZE = 64
 
 # Returns the samples with these numbers, the same at every call: images in [−1, 1] or in uint8, or points.
 Generate = Callable[[slice], Tensor]
-# Returns the critic's scores [n] of samples: images in [−1, 1], or points.
-Score = Callable[[Tensor], Tensor]
+# Returns the critic's scores [n] of samples, images in [−1, 1] or points, and of their labels or None.
+Score = Callable[[Tensor, Tensor | None], Tensor]
 
 
 def batches(part: slice) -> Iterator[slice]:
@@ -64,8 +64,11 @@ def generate_set(
     extractors: Mapping[str, Extractor],
     score: Score | None,
     scored: int,
+    labels: Tensor | None = None,
 ) -> GeneratedSet:
     """Generate the images of `part`, extract their features and score those of the first `scored` images.
+
+    `labels` are the classes of all images, or None.
 
     Raises:
         UserError: For images of another shape than `shape`.
@@ -83,7 +86,8 @@ def generate_set(
         pixels.append(images[: max(0, PIXEL_IMAGES - batch.start)])
         to_score = samples[: max(0, scored - batch.start)]
         if score is not None and len(to_score):
-            scores.append(score(to_score).double().flatten().cpu())
+            of_batch = None if labels is None else labels[batch][: len(to_score)]
+            scores.append(score(to_score, of_batch).double().flatten().cpu())
         for name, extractor in extractors.items():
             for layer, values in extractor.extract(as_uint8(images)).items():
                 features.setdefault((name, layer), []).append(values)

@@ -7,13 +7,16 @@ gradients exactly.
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.functional import cross_entropy
 
 from wgan_dist.losses.adversarial import Loss
 from wgan_dist.losses.gradient_penalty import Penalty, gradient_norms
+from wgan_dist.models.conditional_critics import ClassifiedScores
 from wgan_dist.models.layers import has_batchnorm
 from wgan_dist.ops.double_backward import input_gradient
 from wgan_dist.utils.profiler import phase
@@ -22,8 +25,8 @@ from wgan_dist.utils.profiler import phase
 Metrics = dict[str, Tensor]
 # The masks of a critic's dropout layers; empty for a critic without dropout, which takes the samples alone.
 Masks = Sequence[Tensor]
-# Maps samples and masks to scores.
-ScoreFunction = Callable[[Tensor, Masks], Tensor]
+# Maps samples, labels and masks to scores, and to logits of the classes or None.
+CriticFunction = Callable[[Tensor, Tensor | None, Masks], tuple[Tensor, Tensor | None]]
 
 
 @dataclass(frozen=True)
@@ -35,52 +38,86 @@ class CriticMasks:
     penalty: Masks = ()
 
 
+def _arguments(samples: Tensor, labels: Tensor | None, masks: Masks) -> tuple[Any, ...]:
+    """Return the arguments of a critic: without labels and masks, the samples alone."""
+    return samples, *(() if labels is None else (labels,)), *((masks,) if masks else ())
+
+
+def _scores_and_logits(output: Tensor | ClassifiedScores, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+    scores, logits = output if isinstance(output, ClassifiedScores) else (output, None)
+    return scores.to(dtype), None if logits is None else logits.to(dtype)
+
+
 class CriticLoss(nn.Module):
     """The critic and its loss: the adversarial loss + weight · penalty.
 
     `penalty` is None where the constraint is not part of the loss. Real and generated samples pass through the critic
     in one batch, or in separate batches if it has BatchNorm (Radford et al. 2016). A penalty of each sample's gradient
     has no meaning under BatchNorm.
+
+    A critic that classifies also learns the classes of the real samples: class_weight · cross-entropy.
     """
 
-    def __init__(self, critic: nn.Module, loss: Loss, penalty: Penalty | None, weight: float) -> None:
+    def __init__(
+        self, critic: nn.Module, loss: Loss, penalty: Penalty | None, weight: float, class_weight: float = 1.0
+    ) -> None:
         super().__init__()
         self.critic = critic
         self.loss = loss
         self.penalty = penalty
         self.weight = weight
+        self.class_weight = class_weight
         self.separate_batches = has_batchnorm(critic)
 
-    def _score(self, samples: Tensor, masks: Masks) -> Tensor:
-        return (self.critic(samples, masks) if masks else self.critic(samples)).to(samples.dtype)
+    def _output(self, samples: Tensor, labels: Tensor | None, masks: Masks) -> tuple[Tensor, Tensor | None]:
+        return _scores_and_logits(self.critic(*_arguments(samples, labels, masks)), samples.dtype)
 
-    def _scores(self, real: Tensor, fake: Tensor, masks: CriticMasks) -> tuple[Tensor, Tensor]:
+    def _outputs(
+        self, real: Tensor, fake: Tensor, labels: Tensor | None, masks: CriticMasks
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return the scores of real and of generated samples, and the logits of real ones."""
         if self.separate_batches:
-            return self._score(real, masks.real), self._score(fake, masks.fake)
+            real_scores, logits = self._output(real, labels, masks.real)
+            return real_scores, self._output(fake, labels, masks.fake)[0], logits
         joined_masks = [torch.cat(pair) for pair in zip(masks.real, masks.fake, strict=True)]
-        real_scores, fake_scores = self._score(torch.cat([real, fake]), joined_masks).chunk(2)
-        return real_scores, fake_scores
+        joined_labels = None if labels is None else torch.cat([labels, labels])
+        scores, logits = self._output(torch.cat([real, fake]), joined_labels, joined_masks)
+        real_scores, fake_scores = scores.chunk(2)
+        return real_scores, fake_scores, None if logits is None else logits.chunk(2)[0]
 
     def forward(
-        self, real: Tensor, fake: Tensor, noise: Tensor, masks: CriticMasks, scale: Tensor | None = None
+        self,
+        real: Tensor,
+        fake: Tensor,
+        noise: Tensor,
+        masks: CriticMasks,
+        scale: Tensor | None = None,
+        labels: Tensor | None = None,
     ) -> tuple[Tensor, Metrics]:
         """Return the loss, a scalar, and detached metrics.
 
-        `real` and `fake` are samples [n, …], `noise` is what the penalty draws, `scale` is fp16's loss scale.
+        `real` and `fake` are samples [n, …], `noise` is what the penalty draws, `scale` is fp16's loss scale. `labels`
+        int64 [n] are the classes of both: a point between a real and a generated sample has the class of both.
         """
-        scores = self._scores(real, fake, masks)
-        loss, metrics = self.loss.critic(*scores), self.loss.metrics(*scores)
+        real_scores, fake_scores, logits = self._outputs(real, fake, labels, masks)
+        loss, metrics = self.loss.critic(real_scores, fake_scores), self.loss.metrics(real_scores, fake_scores)
+        if logits is not None and labels is not None:
+            class_loss = cross_entropy(logits, labels)
+            loss = loss + self.class_weight * class_loss
+            metrics |= {"real_class_loss": class_loss}
         if self.penalty is not None:
             points = self.penalty.points(real, fake, noise)
             with phase("inner gradient"):
-                norms = gradient_norms(input_gradient(lambda x: self._score(x, masks.penalty), points, scale))
+                norms = gradient_norms(
+                    input_gradient(lambda x: self._output(x, labels, masks.penalty)[0], points, scale)
+                )
             penalty = self.penalty.of_norms(norms)
             loss = loss + self.weight * penalty
             metrics |= {"gradient_penalty": penalty, "gradient_norm": norms.mean()}
         return loss, {name: value.detach() for name, value in ({"critic_loss": loss} | metrics).items()}
 
 
-def detached_critic(critic: nn.Module) -> ScoreFunction:
+def detached_critic(critic: nn.Module) -> CriticFunction:
     """Return the critic as a function of its input: gradients pass through it and never reach its parameters.
 
     Each call looks up and detaches the critic's tensors anew: preparing a network for distribution may move its
@@ -88,25 +125,38 @@ def detached_critic(critic: nn.Module) -> ScoreFunction:
     would stall the gradient buckets of a wrapped critic.
     """
 
-    def score(samples: Tensor, masks: Masks) -> Tensor:
+    def output(samples: Tensor, labels: Tensor | None, masks: Masks) -> tuple[Tensor, Tensor | None]:
         tensors = itertools.chain(critic.named_parameters(), critic.named_buffers())
         detached = {name: tensor.detach() for name, tensor in tensors}
-        return functional_call(critic, detached, (samples, masks) if masks else (samples,))
+        output = functional_call(critic, detached, _arguments(samples, labels, masks))
+        return _scores_and_logits(output, samples.dtype)
 
-    return score
+    return output
 
 
 class GeneratorLoss(nn.Module):
-    """The generator and its loss. The critic is a function here and no submodule, since this loss does not train it."""
+    """The generator and its loss. The critic is a function here and no submodule, since this loss does not train it.
 
-    def __init__(self, generator: nn.Module, critic: ScoreFunction, loss: Loss) -> None:
+    With a critic that classifies, generated samples are also to be of their classes: class_weight · cross-entropy.
+    """
+
+    def __init__(self, generator: nn.Module, critic: CriticFunction, loss: Loss, class_weight: float = 0.1) -> None:
         super().__init__()
         self.generator = generator
         self.critic = critic
         self.loss = loss
+        self.class_weight = class_weight
 
-    def forward(self, z: Tensor, masks: Masks = ()) -> tuple[Tensor, Metrics]:
-        """Return the loss, a scalar, and detached metrics, from z [n, latent_dim] and the masks of the critic."""
-        scores = self.critic(self.generator(z), masks).to(z.dtype)
-        loss = self.loss.generator(scores)
-        return loss, {"generator_loss": loss.detach()}
+    def forward(self, z: Tensor, masks: Masks = (), labels: Tensor | None = None) -> tuple[Tensor, Metrics]:
+        """Return the loss, a scalar, and detached metrics.
+
+        `z` are latents [n, latent_dim], `masks` those of the critic, `labels` int64 [n] the classes to generate.
+        """
+        fake = self.generator(z) if labels is None else self.generator(z, labels)
+        scores, logits = self.critic(fake, labels, masks)
+        loss, metrics = self.loss.generator(scores.to(z.dtype)), {}
+        if logits is not None and labels is not None:
+            class_loss = cross_entropy(logits.to(z.dtype), labels)
+            loss = loss + self.class_weight * class_loss
+            metrics = {"fake_class_loss": class_loss.detach()}
+        return loss, {"generator_loss": loss.detach()} | metrics

@@ -28,16 +28,23 @@ def _class_layer(critic: Critic, classes: int, bias: bool) -> nn.Linear:
     return nn.Linear(weight.numel(), classes, bias)
 
 
-class ProjectionCritic(nn.Module):
+class LabelledCritic(nn.Module):
+    """A critic that takes the labels of the samples, around a critic that does not."""
+
+    def __init__(self, critic: Critic) -> None:
+        super().__init__()
+        self.critic, self.dropouts = critic, critic.dropouts
+
+
+class ProjectionCritic(LabelledCritic):
     """A critic whose score has a term for the class, D(x, y) = ψ(φ(x)) + ⟨v_y, φ(x)⟩ (Miyato and Koyama 2018, eq. 5).
 
     φ are the features of the critic, and ψ is its output layer. `class_layer` computes the products with all v_y.
     """
 
     def __init__(self, critic: Critic, classes: int) -> None:
-        super().__init__()
-        self.critic, self.class_layer = critic, _class_layer(critic, classes, bias=False)
-        self.dropouts = critic.dropouts
+        super().__init__(critic)
+        self.class_layer = _class_layer(critic, classes, bias=False)
 
     def forward(self, samples: Tensor, labels: Tensor, masks: Sequence[Tensor] = ()) -> Tensor:
         """Map samples [n, …] and labels int64 [n] to scores [n]."""
@@ -47,16 +54,15 @@ class ProjectionCritic(nn.Module):
         return score + of_classes.gather(1, labels[:, None]).flatten()
 
 
-class AuxiliaryClassifierCritic(nn.Module):
+class AuxiliaryClassifierCritic(LabelledCritic):
     """A critic that also classifies (Odena et al. 2017; with WGAN-GP, Gulrajani et al. 2017, section 5.4).
 
     Its scores do not depend on the labels.
     """
 
     def __init__(self, critic: Critic, classes: int) -> None:
-        super().__init__()
-        self.critic, self.class_layer = critic, _class_layer(critic, classes, bias=True)
-        self.dropouts = critic.dropouts
+        super().__init__(critic)
+        self.class_layer = _class_layer(critic, classes, bias=True)
 
     def forward(self, samples: Tensor, labels: Tensor, masks: Sequence[Tensor] = ()) -> ClassifiedScores:
         """Map samples [n, …] to scores [n] and logits [n, classes]."""
@@ -64,7 +70,7 @@ class AuxiliaryClassifierCritic(nn.Module):
         return ClassifiedScores(self.critic.output_layer(features).flatten(), self.class_layer(features.flatten(1)))
 
 
-class LabelMapCritic(nn.Module):
+class LabelMapCritic(LabelledCritic):
     """A critic of images with one more channel, a learned map of the class.
 
     Args:
@@ -74,10 +80,9 @@ class LabelMapCritic(nn.Module):
     """
 
     def __init__(self, critic: Critic, classes: int, image_size: ImageSize) -> None:
-        super().__init__()
-        self.critic, self.image_size = critic, image_size
+        super().__init__(critic)
+        self.image_size = image_size
         self.maps = nn.Embedding(classes, image_size.height * image_size.width)
-        self.dropouts = critic.dropouts
 
     def forward(self, samples: Tensor, labels: Tensor, masks: Sequence[Tensor] = ()) -> Tensor:
         """Map images [n, c, h, w] and labels int64 [n] to scores [n]."""

@@ -25,8 +25,13 @@ def sample_latents(count: int, latent_dim: int, distribution: str, seed: int) ->
 
 
 @torch.no_grad()
-def generate(network: nn.Module, z: NDArray[np.float32], levels: Levels = EIGHT_BITS) -> NDArray[Any]:
-    """Return the samples of latent vectors z [n, latent_dim].
+def generate(
+    network: nn.Module,
+    z: NDArray[np.float32],
+    levels: Levels = EIGHT_BITS,
+    labels: NDArray[np.int64] | None = None,
+) -> NDArray[Any]:
+    """Return the samples of latent vectors z [n, latent_dim], of a conditional generator of the classes `labels` [n].
 
     Images are [n, height, width, channels] in the values that `levels` stand for, by default uint8 as pictures show
     them; points are float32 [n, d]. The network computes in float32, to which this function
@@ -35,7 +40,9 @@ def generate(network: nn.Module, z: NDArray[np.float32], levels: Levels = EIGHT_
     """
     network = network.float()
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-    batches = [network(part.to(device)) for part in torch.from_numpy(z).split(BATCH_SIZE)]
+    inputs = [torch.from_numpy(z), *([] if labels is None else [torch.from_numpy(labels)])]
+    parts = zip(*(each.to(device).split(BATCH_SIZE) for each in inputs), strict=True)
+    batches = [network(*part) for part in parts]
     if not all(map(is_finite, batches)):
         raise FloatingPointError("its samples have values that are not finite")
     samples = torch.cat(batches)

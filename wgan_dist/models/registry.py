@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from wgan_dist.config import Config, network_choices
+from wgan_dist.config.config import GENERATOR_LABELS
 from wgan_dist.config.fields import AUTO
 from wgan_dist.config.image_size import ImageSize
 from wgan_dist.config.network_choices import check_network, is_own_class
@@ -126,6 +127,8 @@ def _spec(
 
 def _generator_labels(labels: str, norm: str) -> str:
     """Return how a generator takes labels, with auto decided; `norm` is its norm."""
+    if labels not in GENERATOR_LABELS:
+        raise UserError(f"generator_labels={labels}: expected {', '.join(GENERATOR_LABELS)}")
     if labels == NORM and norm != "batch":
         raise UserError(
             f"generator_labels=norm with generator_norm={norm}: expected batch, or generator_labels=embedding"

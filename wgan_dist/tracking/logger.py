@@ -104,14 +104,17 @@ class MetricLogger:
         for summary in (experiment, session):
             self.writer.file_writer.add_summary(summary, 0)  # type: ignore[attr-defined]  # typed as None
 
-    def graph(self, generator: nn.Module, z: Tensor) -> None:
-        """Write the generator's graph to TensorBoard; a network that cannot be traced gives a warning instead."""
+    def graph(self, generator: nn.Module, *inputs: Tensor) -> None:
+        """Write the generator's graph to TensorBoard; a network that cannot be traced gives a warning instead.
+
+        `inputs` are latents and, with classes, labels.
+        """
         # Without gradients, since the tracer cannot read a Function that a custom generator may contain.
         with warnings.catch_warnings(), torch.no_grad():
             warnings.filterwarnings("ignore", message=".*torch.jit.*")  # TensorBoard has no other way
             warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
             try:
-                self.writer.add_graph(generator, z)
+                self.writer.add_graph(generator, inputs)
             except RuntimeError as error:
                 print_to_stderr(f"TensorBoard shows no model graph: {error}")
 

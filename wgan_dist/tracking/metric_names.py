@@ -36,6 +36,8 @@ TRAINING_METRICS = {
     "fake_score": Metric(TRAINING, None, "critic/fake_score", "D(G(z))"),
     "gradient_penalty": Metric(TRAINING, None, "critic/gradient_penalty", "penalty"),
     "gradient_norm": Metric(TRAINING, None, "critic/gradient_norm", "|∇D|"),
+    "real_class_loss": Metric(TRAINING, None, "classes/real_loss", "class"),
+    "fake_class_loss": Metric(TRAINING, None, "classes/fake_loss", "of fakes"),
     "critic_lr": Metric(TRAINING, None, "critic/learning_rate"),
     "critic_skipped": Metric(TRAINING, None, "critic/skipped_updates"),
     "critic_loss_scale": Metric(TRAINING, None, "critic/loss_scale"),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wgan_dist.utils.files import MAX_TEXT_BYTES, atomic_file, read_file
-from wgan_dist.utils.images import Contours, bounds, grid, plot_points
+from wgan_dist.utils.images import Contours, bounds, grid, plot_points, with_row_names
 
 POINTS_DRAWN, PATHS_DRAWN = 1000, 20
 CONTOUR_RESOLUTION = 100
@@ -21,13 +21,19 @@ _FILE_NAME = re.compile(r"step-([0-9]+)-(?:ema|raw)\.npy")
 
 @dataclass(frozen=True)
 class ImageSampleGrid:
-    """Draws generated images; `count` is the number that a picture shows."""
+    """Draws generated images; `count` is the number that a picture shows, and `classes` name its rows, if any."""
 
     count: int
+    classes: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> int:
+        """The number of images of each class."""
+        return max(2, self.count // len(self.classes))
 
     def picture(self, weights: str, step: int, samples: Tensor, critic: Callable[[Tensor], Tensor]) -> Tensor:
-        """Draw samples [n, c, h, w] as a picture uint8 [3 or 4, height, width]."""
-        return grid(samples)
+        """Draw samples [n, c, h, w] as a picture uint8 [3 or 4, height, width], with classes a row for each one."""
+        return with_row_names(grid(samples, self.columns), self.classes) if self.classes else grid(samples)
 
 
 def _read_points(file: Path, dimensions: int) -> NDArray[np.float32] | None:

@@ -15,6 +15,7 @@ from wgan_dist.config.network_choices import is_own_class
 from wgan_dist.losses.adversarial import LOSSES
 from wgan_dist.losses.gradient_penalty import PENALTIES
 from wgan_dist.losses.modules import CriticLoss, GeneratorLoss, detached_critic
+from wgan_dist.models.conditional_critics import ClassifiedScores
 from wgan_dist.models.fast_layers import use_fast_ops, without_second_derivatives
 from wgan_dist.models.from_config import network_specs
 from wgan_dist.models.layers import has_batchnorm
@@ -32,8 +33,8 @@ HALF_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 RMSPROP_ALPHA = 0.99
 
 
-def build_gan(config: Config, accelerator: Accelerator, sample_shape: tuple[int, ...]) -> GAN:
-    """Build both networks for samples of `sample_shape`, with weights drawn from the seed.
+def build_gan(config: Config, accelerator: Accelerator, sample_shape: tuple[int, ...], classes: int = 0) -> GAN:
+    """Build both networks for samples of `sample_shape` in `classes`, 0 for none, with weights drawn from the seed.
 
     Raises:
         UserError: For networks that do not fit the samples, each other or the constraint, and where torch.compile
@@ -41,13 +42,13 @@ def build_gan(config: Config, accelerator: Accelerator, sample_shape: tuple[int,
     """
     if config.compile:
         _check_compiler(accelerator.device)
-    generator, critic = _build_networks(config, accelerator.device, sample_shape)
+    generator, critic = _build_networks(config, accelerator.device, sample_shape, classes)
     # The average computes by torch's own operations, which every tracer and exporter knows.
     ema_network = copy.deepcopy(generator)
     generator, critic = _use_fast_ops(config, accelerator.device, generator, critic)
     loss, penalty = LOSSES[config.loss], PENALTIES.get(config.penalty)
-    critic_loss = CriticLoss(critic, loss, penalty, config.gp_weight)
-    generator_loss = GeneratorLoss(generator, detached_critic(critic), loss)
+    critic_loss = CriticLoss(critic, loss, penalty, config.gp_weight, config.critic_class_weight)
+    generator_loss = GeneratorLoss(generator, detached_critic(critic), loss, config.generator_class_weight)
     wrapped_generator_loss = _wrap(config, accelerator, generator_loss)
     wrapped_critic_loss = _wrap(config, accelerator, critic_loss)
     # The forward of each loss runs both networks. Wrapping replaces buffers, so they are listed after it.
@@ -65,12 +66,14 @@ def build_gan(config: Config, accelerator: Accelerator, sample_shape: tuple[int,
     )
 
 
-def _build_networks(config: Config, device: torch.device, shape: tuple[int, ...]) -> tuple[nn.Module, nn.Module]:
+def _build_networks(
+    config: Config, device: torch.device, shape: tuple[int, ...], classes: int
+) -> tuple[nn.Module, nn.Module]:
     dtype = DTYPES[config.dtype]
-    generator_spec, critic_spec = network_specs(config, shape[0])
+    generator_spec, critic_spec = network_specs(config, shape[0], classes)
     generator = build_generator(generator_spec, config.seed).to(device, dtype)
     critic = build_critic(critic_spec, config.seed).to(device, dtype)
-    _check_networks(config, generator, critic, torch.zeros(2, *shape, device=device, dtype=dtype))
+    _check_networks(config, generator, critic, torch.zeros(2, *shape, device=device, dtype=dtype), bool(classes))
     generator, critic = map(distributed.convert_sync_batchnorm, (generator, critic))
     return generator, critic
 
@@ -151,22 +154,26 @@ def _check_compiler(device: torch.device) -> None:
 
 
 @torch.no_grad()
-def _check_networks(config: Config, generator: nn.Module, critic: nn.Module, samples: Tensor) -> None:
+def _check_networks(
+    config: Config, generator: nn.Module, critic: nn.Module, samples: Tensor, is_conditional: bool
+) -> None:
     """Run two samples through both networks: a custom network may not fit, and should not fail in the first step."""
     _check_norms(config, generator, critic)
     z = samples.new_zeros(2, config.latent_dim)
-    _check_output("generator", config.generator, generator, z, tuple(samples.shape))
-    _check_output("critic", config.critic, critic, samples, (2,))
+    labels = [torch.zeros(2, dtype=torch.int64, device=samples.device)] if is_conditional else []
+    _check_output("generator", config.generator, generator, [z, *labels], tuple(samples.shape))
+    _check_output("critic", config.critic, critic, [samples, *labels], (2,))
 
 
-def _check_output(setting: str, name: str, network: nn.Module, inputs: Tensor, expected: tuple[int, ...]) -> None:
-    was_training = network.training
+def _check_output(setting: str, name: str, network: nn.Module, inputs: list[Tensor], expected: tuple[int, ...]) -> None:
+    was_training, given = network.training, " and ".join(str(list(part.shape)) for part in inputs)
     try:
-        shape = tuple(network.eval()(inputs).shape)
+        output = network.eval()(*inputs)
+        shape = tuple((output.scores if isinstance(output, ClassifiedScores) else output).shape)
     except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise UserError(f"{setting}={name}: fails on an input of {list(inputs.shape)}: {error}") from error
+        raise UserError(f"{setting}={name}: fails on an input of {given}: {error}") from error
     if shape != expected:
-        raise UserError(f"{setting}={name}: returns {list(shape)} for {list(inputs.shape)}: expected {list(expected)}")
+        raise UserError(f"{setting}={name}: returns {list(shape)} for {given}: expected {list(expected)}")
     network.train(was_training)
 
 

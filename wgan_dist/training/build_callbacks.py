@@ -30,6 +30,9 @@ from wgan_dist.training.callbacks import (
 )
 from wgan_dist.utils.files import remove_partial_files
 
+# The most classes that a grid of samples has a row for.
+CLASSES_DRAWN = 20
+
 
 def build_callbacks(run: TrainingRun, run_dir: Path, state: TrainState, resumed: bool) -> Callbacks:
     """Return the callbacks of a run, in the order in which they run."""
@@ -41,13 +44,15 @@ def build_callbacks(run: TrainingRun, run_dir: Path, state: TrainState, resumed:
     if resumed:
         manager.mark_saved(state)
     grid = _sample_grid(run, run_dir)
-    z = run.fixed_latents(grid.count, "grid.z")
+    z, labels = run.grid_inputs(grid)
     callbacks: list[Callback] = [
         StopSignal(manager),
         Profiling(run_dir, config.profile, run.accelerator.device),
         *_evaluation(run, manager),
         logging,
-        Sampling(schedule, gan, logging, writer, grid, z, eval_mode.sample, run.score, config.weight_histograms),
+        Sampling(
+            schedule, gan, logging, writer, grid, z, labels, eval_mode.sample, run.score, config.weight_histograms
+        ),
         DivergenceCheck(gan, schedule, config.max_skipped, manager),
         Checkpointing(manager, schedule.checkpoint),
         EarlyStoppingCallback(run.early_stopping, run_dir),
@@ -61,7 +66,8 @@ def _logger_of(run: TrainingRun, run_dir: Path, resumed: bool) -> Callable[[Trai
             remove_partial_files(folder)
         logger = MetricLogger(run_dir, run.config, state.step, run.schedule.max_steps, fresh=not resumed)
         if not resumed:
-            logger.graph(run.gan.ema.network, run.fixed_latents(1, "grid.z"))
+            z, labels = run.grid_inputs(_sample_grid(run, run_dir))
+            logger.graph(run.gan.ema.network, z[:1], *([] if labels is None else [labels[:1]]))
         return logger
 
     return open_logger
@@ -70,7 +76,8 @@ def _logger_of(run: TrainingRun, run_dir: Path, resumed: bool) -> Callable[[Trai
 def _sample_grid(run: TrainingRun, run_dir: Path) -> ImageSampleGrid | PointSampleGrid:
     if isinstance(run.data, PointDataset):
         return PointSampleGrid(run.data.spread(POINTS_DRAWN), run_dir / SAMPLES)
-    return ImageSampleGrid(run.config.grid_images)
+    classes = run.data.labels.classes if run.data.labels else ()
+    return ImageSampleGrid(run.config.grid_images, classes[:CLASSES_DRAWN])
 
 
 def _evaluation(run: TrainingRun, manager: CheckpointManager) -> list[Callback]:
@@ -80,7 +87,9 @@ def _evaluation(run: TrainingRun, manager: CheckpointManager) -> list[Callback]:
     score = run.score if run.config.loss == "wasserstein" else None
     metric = run.early_stopping.metric
 
+    labels = None if run.evaluator.labels is None else run.evaluator.labels.to(z.device)
+
     def generate(rows: slice) -> Tensor:
-        return eval_mode.sample(run.gan.ema.network, z[rows])
+        return eval_mode.sample(run.gan.ema.network, z[rows], None if labels is None else labels[rows])
 
     return [Evaluation(run.evaluator, run.schedule.evaluate, metric, generate, score, manager)]

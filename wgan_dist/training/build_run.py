@@ -3,8 +3,10 @@
 import functools
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from accelerate import Accelerator
+from numpy.typing import NDArray
 from torch import Tensor
 
 from wgan_dist import __version__, distributed
@@ -17,16 +19,18 @@ from wgan_dist.data.holdout import Split, split_holdout
 from wgan_dist.data.samplers import GlobalBatchOrder
 from wgan_dist.evaluation.evaluator import Evaluator, make_evaluator
 from wgan_dist.losses.gradient_penalty import PENALTIES
+from wgan_dist.models.conditional_critics import LabelledCritic
 from wgan_dist.models.from_config import network_specs
 from wgan_dist.models.layers import Critic
 from wgan_dist.models.registry import NetworkSpec
+from wgan_dist.tracking.sample_grid import ImageSampleGrid, PointSampleGrid
 from wgan_dist.training import eval_mode
 from wgan_dist.training.build import DTYPES, build_gan
 from wgan_dist.training.divergence import check_replicas, check_weights
 from wgan_dist.training.early_stopping import EarlyStopping, make_early_stopping
 from wgan_dist.training.gradient_buckets import settle_gradient_buckets
 from wgan_dist.training.noise import NoiseSource, TrainingNoise
-from wgan_dist.training.real_batches import RealBatches
+from wgan_dist.training.real_batches import RealBatch, RealBatches
 from wgan_dist.training.schedule import Schedule, make_schedule
 from wgan_dist.training.steps import GAN
 from wgan_dist.utils import rng
@@ -66,13 +70,15 @@ class TrainingRun:
         """Let the processes average gradients from the first step on as they do later; see `gradient_buckets`."""
         source = self.real_batches.noise
         shape = source.rows, *self.data.shape
-        real = [torch.zeros(shape, dtype=source.dtype, device=source.device) for _ in source.slices]
+        samples = [torch.zeros(shape, dtype=source.dtype, device=source.device) for _ in source.slices]
+        zeros = torch.zeros(source.rows, dtype=torch.int64, device=source.device)
+        real = RealBatch(samples, [zeros if self.data.labels else None for _ in samples])
         critic = self.noise.critic(0)
         settle_gradient_buckets(self.gan, real, critic, self.noise.generator(0, critic))
 
     def describe(self, state: TrainState, weights: str) -> Description:
         """Return the metadata of a generator file of this run; `weights` is ema or raw."""
-        config = self.config
+        config, labels = self.config, self.data.labels
         return Description(
             network=self.generator_spec,
             latent_distribution=config.latent_distribution,
@@ -88,6 +94,8 @@ class TrainingRun:
             levels=EIGHT_BITS if isinstance(self.data, PointDataset) else self.data.levels,
             channel_names=config.channel_names,
             unit=config.unit,
+            classes=labels.classes if labels else (),
+            class_shares=tuple(labels.rows(self.split.training).shares().tolist()) if labels else (),
         )
 
     def snapshot(self, state: TrainState) -> Snapshot:
@@ -108,9 +116,17 @@ class TrainingRun:
         z = rng.latent(config.latent_distribution, config.seed, stream, 0, (count, config.latent_dim))
         return torch.as_tensor(z, dtype=DTYPES[config.dtype]).to(self.accelerator.device)
 
-    def score(self, samples: Tensor) -> Tensor:
+    def grid_inputs(self, grid: ImageSampleGrid | PointSampleGrid) -> tuple[Tensor, Tensor | None]:
+        """Return the latents of a grid on the device, and the classes: every class has the same latents."""
+        if isinstance(grid, PointSampleGrid) or not grid.classes:
+            return self.fixed_latents(grid.count, "grid.z"), None
+        z = self.fixed_latents(grid.columns, "grid.z")
+        labels = torch.arange(len(grid.classes), device=z.device)
+        return z.repeat(len(labels), 1), labels.repeat_interleave(len(z))
+
+    def score(self, samples: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the critic's scores in evaluation mode."""
-        return eval_mode.score(self.gan.critic.network, samples)
+        return eval_mode.score(self.gan.critic.network, samples, labels)
 
 
 def build_run(config: Config, accelerator: Accelerator, data: Dataset) -> TrainingRun:
@@ -132,7 +148,8 @@ def build_run(config: Config, accelerator: Accelerator, data: Dataset) -> Traini
     evaluator = make_evaluator(config, data, split, accelerator.device) if schedule.evaluate else None
     early_stopping = make_early_stopping(config, schedule, evaluator)
     noise_sources = _noise_sources(config, accelerator.device)
-    gan = build_gan(config, accelerator, data.shape)
+    classes = len(data.labels.classes) if data.labels else 0
+    gan = build_gan(config, accelerator, data.shape, classes)
     return TrainingRun(
         config=config,
         accelerator=accelerator,
@@ -142,8 +159,8 @@ def build_run(config: Config, accelerator: Accelerator, data: Dataset) -> Traini
         evaluator=evaluator,
         early_stopping=early_stopping,
         gan=gan,
-        generator_spec=network_specs(config, data.shape[0])[0],
-        noise=_training_noise(config, data, gan, *noise_sources),
+        generator_spec=network_specs(config, data.shape[0], classes)[0],
+        noise=_training_noise(config, data, split, gan, *noise_sources),
         real_batches=RealBatches(
             data.values if isinstance(data, PointDataset) else data.pixels,
             None if isinstance(data, PointDataset) else data.levels,
@@ -153,6 +170,7 @@ def build_run(config: Config, accelerator: Accelerator, data: Dataset) -> Traini
             fresh_per_critic_iteration=config.real_batch_per == "critic",
             flip=config.flip,
             workers=config.workers,
+            labels=data.labels.values if data.labels else None,
         ),
     )
 
@@ -169,8 +187,16 @@ def _noise_sources(config: Config, device: torch.device) -> tuple[NoiseSource, N
     return source("batch_size", config.batch_size), source("generator_batch_size", generator_size)
 
 
+def class_shares(config: Config, data: Dataset, split: Split) -> NDArray[np.float64] | None:
+    """Return the probability of each class, [classes], as it is trained on, or None without classes."""
+    if data.labels is None:
+        return None
+    classes = len(data.labels.classes)
+    return np.full(classes, 1.0 / classes) if config.class_balance else data.labels.rows(split.training).shares()
+
+
 def _training_noise(
-    config: Config, data: Dataset, gan: GAN, critic: NoiseSource, generator: NoiseSource
+    config: Config, data: Dataset, split: Split, gan: GAN, critic: NoiseSource, generator: NoiseSource
 ) -> TrainingNoise:
     network = gan.critic.network
     return TrainingNoise(
@@ -179,6 +205,7 @@ def _training_noise(
         penalty=PENALTIES.get(config.penalty),
         sample_shape=data.shape,
         delta_std=config.dragan_std,
-        dropouts=network.dropouts if isinstance(network, Critic) else (),
+        dropouts=network.dropouts if isinstance(network, (Critic, LabelledCritic)) else (),
         reuse_latents=config.reuse_latents,
+        class_shares=class_shares(config, data, split),
     )

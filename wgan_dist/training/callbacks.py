@@ -21,6 +21,7 @@ from wgan_dist.checkpoints.manager import CheckpointManager
 from wgan_dist.checkpoints.run_dir import METRICS_FILE, checkpoint_name
 from wgan_dist.checkpoints.train_state import Best, TrainState
 from wgan_dist.evaluation.evaluator import Evaluator
+from wgan_dist.evaluation.generated_set import Score
 from wgan_dist.losses.modules import Metrics
 from wgan_dist.tracking.logger import MetricLogger
 from wgan_dist.tracking.metric_names import METRICS, real_name
@@ -36,7 +37,8 @@ from wgan_dist.utils.errors import Stopped, UserError
 # What a process with a failed background task sends instead of a signal's number; above all of them.
 FAILED = 1000
 
-Sample = Callable[[nn.Module, Tensor], Tensor]
+# Maps a generator, latents, and labels or None to samples.
+Sample = Callable[[nn.Module, Tensor, Tensor | None], Tensor]
 
 
 @dataclass
@@ -180,7 +182,7 @@ class Evaluation(Callback):
         every: int,
         best_metric: str,
         generate: Callable[[slice], Tensor],
-        score: Callable[[Tensor], Tensor] | None,
+        score: Score | None,
         manager: CheckpointManager,
     ) -> None:
         """Evaluate samples of `generate`; `score` is the critic where its scores estimate a distance."""
@@ -297,13 +299,14 @@ class Sampling(Callback):
         writer: BackgroundWriter,
         grid: ImageSampleGrid | PointSampleGrid,
         z: Tensor,
+        labels: Tensor | None,
         sample: Sample,
         score: Callable[[Tensor], Tensor],
         weight_histograms: bool,
     ) -> None:
-        """Draw the samples of latents z [n, latent_dim] as `grid` lays them out."""
+        """Draw the samples of latents z [n, latent_dim], with classes of `labels` [n], as `grid` lays them out."""
         self.schedule, self.gan, self.logging, self.writer = schedule, gan, logging, writer
-        self.grid, self.z, self.sample, self.score = grid, z, sample, score
+        self.grid, self.z, self.labels, self.sample, self.score = grid, z, labels, sample, score
         self.weight_histograms = weight_histograms
 
     def on_step_end(self, state: TrainState, result: StepResult) -> None:
@@ -316,9 +319,8 @@ class Sampling(Callback):
         if not logger:
             return
         for name, network in (("raw", gan.generator.network), ("ema", gan.ema.network)):
-            logger.picture(
-                name, state.step, self.grid.picture(name, state.step, self.sample(network, self.z), self.score)
-            )
+            samples = self.sample(network, self.z, self.labels)
+            logger.picture(name, state.step, self.grid.picture(name, state.step, samples, self.score))
         if self.weight_histograms:
             logger.weights(state.step, {name: network.network for name, network in gan.networks().items()})
 

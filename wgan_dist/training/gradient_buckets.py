@@ -1,14 +1,14 @@
 """The buckets in which DistributedDataParallel averages gradients: settled before the first step of a run."""
 
 import torch
-from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from wgan_dist.training.noise import CriticNoise, GeneratorNoise
+from wgan_dist.training.real_batches import RealBatch
 from wgan_dist.training.steps import GAN, critic_inputs, generator_inputs
 
 
-def settle_gradient_buckets(gan: GAN, real: list[Tensor], critic: CriticNoise, generator: GeneratorNoise) -> None:
+def settle_gradient_buckets(gan: GAN, real: RealBatch, critic: CriticNoise, generator: GeneratorNoise) -> None:
     """Run each loss forward and backward once, and forget the results.
 
     DistributedDataParallel orders the gradients anew after its first backward pass. With three processes or more, the
@@ -18,7 +18,7 @@ def settle_gradient_buckets(gan: GAN, real: list[Tensor], critic: CriticNoise, g
 
     Args:
         gan: The networks, which are the same afterwards.
-        real: Samples of the shapes of a critic iteration's micro-batches; their values do not matter.
+        real: Samples of the shapes of a critic iteration's micro-batches, and labels; their values do not matter.
         critic: Noise of a critic iteration.
         generator: Noise of a generator step.
     """

@@ -16,6 +16,7 @@ from wgan_dist.losses.gradient_penalty import Penalty
 from wgan_dist.losses.modules import CriticMasks
 from wgan_dist.training.prefetcher import Prefetcher
 from wgan_dist.utils import rng, table_draws
+from wgan_dist.utils.class_draws import draw_classes
 from wgan_dist.utils.console import print_to_stderr
 
 # Rate and shape of one sample's values, for each dropout layer of a network.
@@ -52,6 +53,10 @@ class NoiseSource:
     def alphas(self, stream: str, counter: int) -> Tensor:
         """Draw α ~ U[0, 1) [micro-batches, rows]."""
         return self.stage(self._uniform(stream, counter), self.dtype)
+
+    def labels(self, stream: str, counter: int, shares: NDArray[np.float64]) -> Tensor:
+        """Draw classes by their shares [classes], which add up to 1: int64 [micro-batches, rows]."""
+        return self.stage(draw_classes(self._uniform(stream, counter), shares), torch.int64)
 
     def flips(self, stream: str, counter: int) -> Tensor:
         """Draw which images to mirror, True for one in two: [micro-batches, rows]."""
@@ -142,10 +147,11 @@ class CriticNoise:
 
 @dataclass(frozen=True)
 class GeneratorNoise:
-    """The noise of a generator step for each micro-batch: z, and masks for the critic's dropout."""
+    """The noise of a generator step for each micro-batch: z, masks for the critic's dropout, labels or None."""
 
     latents: list[Tensor]
     masks: list[list[Tensor]]
+    labels: list[Tensor] | list[None]
 
 
 @dataclass(frozen=True)
@@ -178,6 +184,7 @@ class TrainingNoise:
         delta_std: float,
         dropouts: Dropouts,
         reuse_latents: bool,
+        class_shares: NDArray[np.float64] | None = None,
     ) -> None:
         """Prepare the draws of both networks.
 
@@ -188,10 +195,11 @@ class TrainingNoise:
             delta_std: The standard deviation of δ.
             dropouts: The critic's dropout layers.
             reuse_latents: Whether a generator step takes the latents of the last critic iteration.
+            class_shares: The probability of each class in a generator step, or None without classes.
         """
         self.critic_source, self.generator_source = critic_source, generator_source
         self.draws = penalty.draws if penalty else "nothing"
-        self.reuse_latents = reuse_latents
+        self.reuse_latents, self.class_shares = reuse_latents, class_shares
         parts = ("real", "fake", "penalty") if penalty else ("real", "fake")
         self._critic_dropout = self._dropout(critic_source, [f"critic.dropout.{part}" for part in parts], dropouts)
         self._generator_dropout = self._dropout(generator_source, ["generator.dropout"], dropouts)
@@ -253,15 +261,19 @@ class TrainingNoise:
 
     def generator(self, step: int, critic_noise: CriticNoise) -> GeneratorNoise:
         """Return the noise of generator step number `step`."""
-        latents, starts = self._generator_draws.get(step)
+        latents, starts, labels = self._generator_draws.get(step)
+        source = self.generator_source
         return GeneratorNoise(
-            latents=critic_noise.latents if latents is None else list(self.generator_source.upload(latents)),
+            latents=critic_noise.latents if latents is None else list(source.upload(latents)),
             masks=[masks for (masks,) in self._generator_dropout.masks(starts)],
+            labels=[None] * len(source.slices) if labels is None else list(source.upload(labels)),
         )
 
-    def _draw_for_generator(self, step: int) -> tuple[Tensor | None, Tensor]:
-        latents = None if self.reuse_latents else self.generator_source.latents("generator.z", step)
-        return latents, self._generator_dropout.starts(step)
+    def _draw_for_generator(self, step: int) -> tuple[Tensor | None, Tensor, Tensor | None]:
+        source, shares = self.generator_source, self.class_shares
+        latents = None if self.reuse_latents else source.latents("generator.z", step)
+        labels = None if shares is None else source.labels("generator.label", step, shares)
+        return latents, self._generator_dropout.starts(step), labels
 
     def close(self) -> None:
         """End the threads that draw."""

@@ -4,10 +4,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wgan_dist.data.samplers import GlobalBatchOrder, RankSampler, flip_horizontally, micro_batches, scale_to_inputs
+from wgan_dist.data.samplers import (
+    GlobalBatchOrder,
+    MicroBatch,
+    RankSampler,
+    flip_horizontally,
+    micro_batches,
+    scale_to_inputs,
+)
 from wgan_dist.training.noise import NoiseSource
 from wgan_dist.training.prefetcher import Prefetcher
 from wgan_dist.utils.levels import Levels
@@ -15,10 +23,18 @@ from wgan_dist.utils.profiler import phase
 
 
 @dataclass(frozen=True)
+class RealBatch:
+    """Real samples [n, …] as the critic takes them, and their labels int64 [n] or None, for each micro-batch."""
+
+    samples: list[Tensor]
+    labels: list[Tensor | None]
+
+
+@dataclass(frozen=True)
 class _HostBatch:
     """The micro-batches of a global batch in memory of the host, and which samples to mirror [micro-batches, rows]."""
 
-    samples: list[Tensor]
+    micro_batches: list[MicroBatch]
     flips: Tensor | None
 
 
@@ -38,6 +54,7 @@ class RealBatches:
         fresh_per_critic_iteration: bool,
         flip: bool,
         workers: int,
+        labels: NDArray[np.int64] | None = None,
     ) -> None:
         """Read micro-batches of `values`.
 
@@ -50,21 +67,22 @@ class RealBatches:
             fresh_per_critic_iteration: Whether every critic iteration takes a new batch, or every generator step.
             flip: Whether images are mirrored at random.
             workers: Processes that prepare batches; 0 prepares them in this process.
+            labels: The class of each sample, int64 [n], or None without classes.
         """
         self.values, self.order, self.rows, self.noise = values, order, rows, noise
-        self.fresh, self.flip, self.workers = fresh_per_critic_iteration, flip, workers
+        self.fresh, self.flip, self.workers, self.labels = fresh_per_critic_iteration, flip, workers, labels
         self._to_inputs = (
             (lambda points: points.to(noise.dtype))
             if levels is None
             else scale_to_inputs(levels, noise.device, noise.dtype)
         )
         self._batches = Prefetcher(self._read, noise.device)
-        self._loader: Iterator[Tensor] | None = None
+        self._loader: Iterator[MicroBatch] | None = None
         self._number = -1
-        self._batch: list[Tensor] = []
+        self._batch = RealBatch([], [])
 
-    def batch(self, step: int, total_critic_iterations: int) -> list[Tensor]:
-        """Return the micro-batches of a critic iteration, as the critic takes them; fast if iterations go forward."""
+    def batch(self, step: int, total_critic_iterations: int) -> RealBatch:
+        """Return the micro-batches of a critic iteration; fast if iterations go forward."""
         number = total_critic_iterations if self.fresh else step
         if number != self._number:
             with phase("data"):
@@ -80,19 +98,21 @@ class RealBatches:
 
     def _read(self, number: int) -> _HostBatch:
         assert self._loader is not None
-        samples = [next(self._loader) for _ in self.noise.slices]
-        return _HostBatch(samples, self.noise.flips("critic.flip", number) if self.flip else None)
+        parts = [next(self._loader) for _ in self.noise.slices]
+        return _HostBatch(parts, self.noise.flips("critic.flip", number) if self.flip else None)
 
-    def _load_from(self, number: int) -> Iterator[Tensor]:
+    def _load_from(self, number: int) -> Iterator[MicroBatch]:
         sampler = RankSampler(self.order, number, self.noise.slices, self.rows)
-        return micro_batches(self.values, sampler, self.workers, pin_memory=self.noise.device.type == "cuda")
+        return micro_batches(self.values, sampler, self.workers, self.noise.device.type == "cuda", self.labels)
 
-    def _to_device(self, batch: _HostBatch) -> list[Tensor]:
-        samples = [self._to_inputs(self.noise.upload(part)) for part in batch.samples]
-        if batch.flips is None:
-            return samples
-        flips = self.noise.upload(batch.flips)
-        return [flip_horizontally(part, flip) for part, flip in zip(samples, flips, strict=True)]
+    def _to_device(self, batch: _HostBatch) -> RealBatch:
+        upload = self.noise.upload
+        samples = [self._to_inputs(upload(part)) for part, _ in batch.micro_batches]
+        labels = [None if part is None else upload(part) for _, part in batch.micro_batches]
+        if batch.flips is not None:
+            flips = upload(batch.flips)
+            samples = [flip_horizontally(part, flip) for part, flip in zip(samples, flips, strict=True)]
+        return RealBatch(samples, labels)
 
     def close(self) -> None:
         """End the thread that reads, and the worker processes."""

@@ -15,6 +15,7 @@ from wgan_dist.losses.modules import Metrics
 from wgan_dist.training.ema import EMAGenerator
 from wgan_dist.training.grad_scaler import GradScaler
 from wgan_dist.training.noise import CriticNoise, GeneratorNoise
+from wgan_dist.training.real_batches import RealBatch
 from wgan_dist.utils.profiler import phase
 
 
@@ -34,7 +35,7 @@ class GAN:
 
     Attributes:
         ema: The moving average of the generator: what is sampled and exported.
-        generate: The generator's forward without a gradient, compiled if the losses are.
+        generate: The generator's forward, of latents and labels, without a gradient; compiled if the losses are.
         accelerator: Holds back the averaging of gradients while micro-batches accumulate.
         autocast_dtype: The half precision of the forward passes, or None.
         clip_value: The bound of the critic's weights under weight clipping, or None.
@@ -43,7 +44,7 @@ class GAN:
     generator: TrainableNetwork
     critic: TrainableNetwork
     ema: EMAGenerator
-    generate: Callable[[Tensor], Tensor]
+    generate: Callable[..., Tensor]
     accelerator: Accelerator
     autocast_dtype: torch.dtype | None = None
     clip_value: float | None = None
@@ -58,24 +59,28 @@ class GAN:
         return nullcontext() if dtype is None else torch.autocast(self.accelerator.device.type, dtype)
 
 
-def critic_step(gan: GAN, real: list[Tensor], noise: CriticNoise) -> Metrics:
-    """Train the critic on real samples [n, …], images in [−1, 1], and as many generated ones, for each micro-batch."""
+def critic_step(gan: GAN, real: RealBatch, noise: CriticNoise) -> Metrics:
+    """Train the critic on real samples [n, …], images in [−1, 1], and as many generated ones, for each micro-batch.
+
+    The generated samples are of the classes of the real ones.
+    """
     with phase("critic"):
-        metrics = update(gan, gan.critic, critic_inputs(gan, real, noise), len(real))
+        metrics = update(gan, gan.critic, critic_inputs(gan, real, noise), len(real.samples))
         if gan.clip_value is not None:
             clip_weights(list(gan.critic.network.parameters()), gan.clip_value)
     return metrics
 
 
-def critic_inputs(gan: GAN, real: list[Tensor], noise: CriticNoise) -> Iterator[tuple[Any, ...]]:
+def critic_inputs(gan: GAN, real: RealBatch, noise: CriticNoise) -> Iterator[tuple[Any, ...]]:
     """Yield the inputs of the critic's loss for each micro-batch.
 
     One micro-batch of G(z) is in memory at a time, computed when it is asked for.
     """
     # The penalty's inner gradient needs fp16's loss scale too.
     scale = gan.critic.scaler.loss_scale() if gan.critic.scaler.dynamic else None
-    for x, z, penalty, masks in zip(real, noise.latents, noise.penalty, noise.masks, strict=True):
-        yield x, generate(gan, z), penalty, masks, scale
+    parts = zip(real.samples, real.labels, noise.latents, noise.penalty, noise.masks, strict=True)
+    for x, labels, z, penalty, masks in parts:
+        yield x, generate(gan, z, labels), penalty, masks, scale, labels
 
 
 def generator_step(gan: GAN, noise: GeneratorNoise) -> Metrics:
@@ -86,13 +91,13 @@ def generator_step(gan: GAN, noise: GeneratorNoise) -> Metrics:
 
 def generator_inputs(noise: GeneratorNoise) -> Iterator[tuple[Any, ...]]:
     """Return the inputs of the generator's loss for each micro-batch."""
-    return zip(noise.latents, noise.masks, strict=True)
+    return zip(noise.latents, noise.masks, noise.labels, strict=True)
 
 
-def generate(gan: GAN, z: Tensor) -> Tensor:
-    """Return G(z) without a gradient, in the data type of z."""
+def generate(gan: GAN, z: Tensor, labels: Tensor | None) -> Tensor:
+    """Return G(z), or G(z, labels), without a gradient, in the data type of z."""
     with phase("generated samples"), torch.no_grad(), gan.autocast():
-        return gan.generate(z).to(z.dtype)
+        return (gan.generate(z) if labels is None else gan.generate(z, labels)).to(z.dtype)
 
 
 def update(gan: GAN, trained: TrainableNetwork, micro_batches: Iterable[tuple[Any, ...]], count: int) -> Metrics:

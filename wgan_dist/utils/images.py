@@ -2,6 +2,7 @@
 
 import io
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ CONTOURS, MARGIN, BINS = 20, 0.1, 100
 # The two axes of a drawing of points have one scale unless their ranges differ by more than this factor.
 MOST_UNEQUAL = 4.0
 LABEL_HEIGHT, LABEL_SIZE = 20, 13
+# Names of rows: the smallest text, the space around it, and the most characters.
+LEAST_TEXT, MARGIN_OF_TEXT, NAME_LENGTH = 7, 4, 24
 GAP = 2
 # Pictures that people look at are at least this wide.
 MIN_WIDTH = 512
@@ -88,6 +91,21 @@ def labelled(picture: Image.Image, label: str) -> Image.Image:
     taller.paste(picture, (0, LABEL_HEIGHT))
     ImageDraw.Draw(taller).text((4, 2), label, "black", font)
     return taller
+
+
+def with_row_names(picture: Tensor, names: Sequence[str]) -> Tensor:
+    """Return a grid uint8 [3 or 4, height, width] to the right of the names of its rows."""
+    rows = to_image(picture)
+    height = (rows.height - GAP) // len(names)
+    font = ImageFont.load_default(max(LEAST_TEXT, min(LABEL_SIZE, height - GAP)))
+    short = [name if len(name) <= NAME_LENGTH else f"{name[: NAME_LENGTH - 1]}…" for name in names]
+    margin = round(max(map(font.getlength, short))) + 2 * MARGIN_OF_TEXT
+    image = Image.new(rows.mode, (margin + rows.width, rows.height), "white")
+    image.paste(rows, (margin, 0))
+    for number, name in enumerate(short):
+        position = MARGIN_OF_TEXT, number * height + GAP + height // 2
+        ImageDraw.Draw(image).text(position, name, "black", font, anchor="lm")
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
 def write_gif(frames: list[Image.Image], path: Path, milliseconds: int) -> None:
