@@ -1,7 +1,9 @@
 """The data sets that training draws batches from: images in memory-mapped pixels, and points."""
 
+import dataclasses
 import functools
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,12 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wgan_dist.config import Config
+from wgan_dist.config.config import NO_LABELS
 from wgan_dist.data.content import Hashes, content_hashes
 from wgan_dist.data.decoding import ProgressCallback
+from wgan_dist.data.find_labels import cached_labels
 from wgan_dist.data.image_settings import ImageSettings
 from wgan_dist.data.labels import Labels
 from wgan_dist.data.pixel_cache import PixelCache, Pixels, check_unreadable
 from wgan_dist.data.points import PointStatistics, read_points
+from wgan_dist.data.sources.base import Source
 from wgan_dist.data.sources.paths import cache_folder, expand_home, name_of_path
 from wgan_dist.data.sources.registry import open_source
 from wgan_dist.data.synthetic import DRAWS, MIXTURES, Mixture
@@ -53,13 +58,15 @@ class ImageDataset:
     Attributes:
         name: The names of its sources, joined by +.
         pixels: The values of the source, uint8, uint16 or float32 of shape [n, channels, height, width].
-        fingerprint: The SHA-256 of the shape, of a type other than uint8, and of all values.
+        fingerprint: The SHA-256 of the shape, of a type other than uint8, of all values, and of the labels if there
+            are any.
         bad: A message for each unreadable image that was left out.
         left_out: The number of files that are no images by their names, by suffix.
         resized: How they were brought to their size, in words.
         levels: The values that become −1 and 1.
         warnings: A line for each thing that looks wrong about what the images contain, and about their cache.
         labels: The class of each image, or None without classes.
+        class_folders: The names of sub-folders that could be classes, if there are no labels.
     """
 
     name: str
@@ -71,6 +78,7 @@ class ImageDataset:
     levels: Levels = EIGHT_BITS
     warnings: tuple[str, ...] = ()
     labels: Labels | None = None
+    class_folders: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -173,6 +181,28 @@ def _cache_warnings(folder: Path) -> list[str]:
     return [f"cache_dir={folder}, which {writers}: who writes there decides what the images are"] if writers else []
 
 
+def _listed_once(source: Source) -> Source:
+    """Return a source that lists its images once, however often it is asked to."""
+    return dataclasses.replace(source, list_images=functools.cache(source.list_images))
+
+
+def _class_folders(sources: list[Source]) -> list[str]:
+    """Return the names of all sub-folders that could be classes, none if a source has no such folders."""
+    if not all(source.class_folders for source in sources):
+        return []
+    return sorted(set[str]().union(*(source.class_folders for source in sources)))
+
+
+def _with_labels(images: ImageDataset, labels: Labels, notes: list[str]) -> ImageDataset:
+    """Add labels to images without labels, and notes on them to the warnings."""
+    sha256 = hashlib.sha256(repr((images.fingerprint, labels.classes)).encode())
+    sha256.update(labels.values.astype("<i8").tobytes())
+    warnings = (*images.warnings, *notes)
+    return dataclasses.replace(
+        images, labels=labels, fingerprint=sha256.hexdigest(), warnings=warnings, class_folders=()
+    )
+
+
 def open_images(
     data: tuple[str, ...],
     settings: ImageSettings,
@@ -182,6 +212,8 @@ def open_images(
 ) -> ImageDataset:
     """Return the images of all sources in `data`, in this order; decode them unless they are cached.
 
+    With `settings.labels`, they have labels, which are cached beside them: adding labels decodes no image again.
+
     Args:
         data: Values of `--data`: known names, paths, patterns or hf:….
         settings: How images are read.
@@ -190,10 +222,11 @@ def open_images(
         download: Whether a data set of the Hub or of torchvision is downloaded unless it is on the disk.
 
     Raises:
-        UserError: If a source cannot be opened, an image is unreadable and not to be skipped, or no image is readable.
+        UserError: If a source cannot be opened, an image is unreadable and not to be skipped, no image is readable, or
+            the images do not have the classes that are asked for.
     """
     folder = cache_folder(cache_dir)
-    sources = [open_source(value, folder, download, settings.axes) for value in data]
+    sources = [_listed_once(open_source(value, folder, download, settings.axes)) for value in data]
     cache = PixelCache(folder, sources, settings)
     cached = cache.load(progress or (lambda done, total: None))
     check_unreadable(cached.bad, settings.skip_bad_images)
@@ -201,7 +234,7 @@ def open_images(
         raise UserError(f"data={','.join(data)}: no readable image")
     dtype = cached.pixels.dtype.name
     ranges = robust_ranges(cached.pixels) if settings.levels == "robust" else cached.ranges
-    return ImageDataset(
+    images = ImageDataset(
         name="+".join(source.name for source in sources),
         pixels=cached.pixels,
         fingerprint=cached.fingerprint,
@@ -214,4 +247,8 @@ def open_images(
             *cached.content.warnings(dtype, settings.levels != "default"),
             *_cache_warnings(folder),
         ),
+        class_folders=_class_folders(sources),
     )
+    if settings.labels == NO_LABELS:
+        return images
+    return _with_labels(images, *cached_labels(folder, sources, settings.labels).of_images(cached.rows))

@@ -96,6 +96,7 @@ class CachedPixels:
         fingerprint: The SHA-256 of the shape, of a type other than uint8, and of all values.
         ranges: The ranges of the values, None if there is no image.
         content: What the images contain.
+        rows: The numbers of the images [n] among all images of the sources, unreadable ones included.
         bad: A message for each unreadable image that was left out.
         left_out: The number of files that are no images by their names, by suffix.
         notes: A line for each way in which images lost precision when they were read.
@@ -105,6 +106,7 @@ class CachedPixels:
     fingerprint: str
     ranges: ValueRanges | None
     content: ContentSummary
+    rows: NDArray[np.int64]
     bad: list[str]
     left_out: dict[str, int]
     notes: list[str]
@@ -116,7 +118,7 @@ class PixelCache:
 
     Two files in `folder`, which are for their owner alone: raw pixels, and an index in JSON that is written last, so
     that its presence says that the pixels are complete. The index holds their shape, their fingerprint, what the images
-    contain, the errors of unreadable images, and the number of files that are no images by suffix.
+    contain, the errors and numbers of unreadable images, and the number of files that are no images by suffix.
     """
 
     folder: Path
@@ -141,6 +143,7 @@ class PixelCache:
             index["fingerprint"],
             None if is_empty else ValueRanges(**index["ranges"]),
             ContentSummary(**index["content"]),
+            np.delete(np.arange(shape[0] + len(index["bad"])), index["bad_rows"]),
             index["bad"],
             index["left_out"],
             index["notes"],
@@ -152,7 +155,7 @@ class PixelCache:
             index: dict[str, Any] = json.loads(self._file(".json").read_text(encoding="utf-8"))
             size = math.prod(index["shape"]) * np.dtype(index["dtype"]).itemsize
             is_complete = self._file(".pixels").stat().st_size == size
-            parts = {"fingerprint", "ranges", "content", "bad", "left_out", "notes"}
+            parts = {"fingerprint", "ranges", "content", "bad", "bad_rows", "left_out", "notes"}
             return index if is_complete and parts <= set(index) else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -227,17 +230,18 @@ class PixelCache:
 
         shape, dtype = (pixel_format.channels, *settings.size), pixel_format.dtype
         kind = shape if dtype == UINT8 else (shape, dtype)
-        sha256, errors, count, notes = hashlib.sha256(repr(kind).encode()), list[str](), 0, set[str]()
+        sha256, errors, notes = hashlib.sha256(repr(kind).encode()), dict[int, str](), set[str]()
         with closing(map_images(listings, convert, progress)) as results, file.open("wb") as output:
-            for values in results:
+            for row, values in enumerate(results):
                 if isinstance(values, PixelFormat):
                     return values
                 if isinstance(values, BadImageError):
-                    errors.append(str(values))
+                    errors[row] = str(values)
                     if len(errors) == BAD_LIMIT:
-                        check_unreadable(errors, settings.skip_bad_images)
+                        check_unreadable([*errors.values()], settings.skip_bad_images)
                     continue
                 output.write(values.data)
                 sha256.update(values.data)
-                count += 1
-        return {"shape": [count, *shape], "fingerprint": sha256.hexdigest(), "bad": errors, "notes": sorted(notes)}
+        bad = {"bad": [*errors.values()], "bad_rows": [*errors]}
+        count = sum(map(len, listings)) - len(errors)
+        return {"shape": [count, *shape], "fingerprint": sha256.hexdigest(), "notes": sorted(notes)} | bad

@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import IO, cast
 
 from wgan_dist.data.sources.base import BadImageError, ImageListing, OpenedImage, Source, open_image_bytes
+from wgan_dist.data.sources.class_names import DATASET_JSON, TABLE_LIMIT, ClassNames, folder_classes, table_classes
 from wgan_dist.data.sources.other_files import count_by_suffix, may_be_image, only_others
 from wgan_dist.data.sources.paths import error_line, hash_of, is_hidden, name_of_path, size_and_mtime
+from wgan_dist.utils.console import escape_unprintable
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import make_folder
 
@@ -68,7 +70,9 @@ def archive_errors(data: str) -> Iterator[None]:
         raise UserError(f"data={data}: damaged or cut short: {error_line(error)}") from error
 
 
-def list_members(members: Iterable[Member], left_out: Mapping[str, int]) -> ImageListing:
+def list_members(
+    members: Iterable[Member], left_out: Mapping[str, int], classes: Callable[[], ClassNames | None]
+) -> ImageListing:
     """Return the images of an archive's members; `left_out` counts the other files by suffix."""
     members = list(members)
 
@@ -84,7 +88,16 @@ def list_members(members: Iterable[Member], left_out: Mapping[str, int]) -> Imag
             raise BadImageError(f"damaged in the archive: {error_line(error)}") from None
         return open_image_bytes(content)
 
-    return ImageListing([member.name for member in members], open_member, left_out)
+    return ImageListing([member.name for member in members], open_member, left_out, classes=classes)
+
+
+def read_text(member: Member, limit: int, data: str) -> bytes:
+    """Return the content of a member that holds labels; raise UserError if it is damaged or larger than `limit`."""
+    if member.error or member.size > limit:
+        found = member.error or f"{member.size:,} bytes: more than {limit:,}"
+        raise UserError(f"data={data}: {escape_unprintable(member.name)}: {found}")
+    with archive_errors(data):
+        return member.read()
 
 
 def _is_visible(name: str) -> bool:
@@ -233,7 +246,13 @@ def archive_source(path: Path, data: str, cache_dir: Path) -> Source:
         left_out = count_by_suffix(by_name.keys() - names)
         if not names:
             raise UserError(f"data={data}: the archive holds no image{only_others(left_out)}")
-        return list_members((by_name[name] for name in names), left_out)
+
+        def classes() -> ClassNames | None:
+            if DATASET_JSON in by_name:
+                return table_classes(read_text(by_name[DATASET_JSON], TABLE_LIMIT, data), names, data)
+            return folder_classes(names)
+
+        return list_members((by_name[name] for name in names), left_out, classes)
 
     identity = hash_of([str(path.resolve()), *size_and_mtime(path)])
     return Source(name_of_path(path)[: -len(suffix)] or suffix, identity, list_images)

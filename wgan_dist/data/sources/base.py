@@ -15,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
 from wgan_dist.data.sources.array_values import supported_values
+from wgan_dist.data.sources.class_names import ClassNames
 from wgan_dist.data.sources.jpeg_scans import MAX_SCANS, has_too_many_scans
 from wgan_dist.data.sources.paths import error_line
 from wgan_dist.data.sources.tiff import is_read_fully, is_tiff, read_tiff
@@ -52,12 +53,17 @@ class ImageListing:
             Call `read_image` instead, which limits the size and unifies the types of values and the errors.
         left_out: The number of files that are no images by their names, by suffix.
         notes: A line for each way in which images lost precision when they were read; `read_image` adds them.
+        classes: A function that returns the class of each image, or None if the source has no classes.
+        column: A function that returns the classes in a column of a table by its name, or None without columns.
+            Both raise UserError for classes that cannot be read.
     """
 
     names: Sequence[str]
     open: Callable[[int], OpenedImage]
     left_out: Mapping[str, int] = field(default_factory=dict)
     notes: set[str] = field(default_factory=set)
+    classes: Callable[[], ClassNames | None] = lambda: None
+    column: Callable[[str], ClassNames] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -72,11 +78,15 @@ class Source:
         identity: A hash that changes whenever an image may have changed.
         list_images: A function that lists the images. It may take long, and is not called if the images are cached.
             It raises UserError if the images cannot be listed.
+        label_files: The files that hold the images' classes and are not a part of the identity.
+        class_folders: The names of the sub-folders that are classes, as far as they are known without a listing.
     """
 
     name: str
     identity: str
     list_images: Callable[[], ImageListing]
+    label_files: Sequence[Path] = ()
+    class_folders: Sequence[str] = ()
 
 
 def _check_scans(file: IO[bytes]) -> None:

@@ -5,9 +5,11 @@ from pathlib import Path
 
 from wgan_dist.data.sources.arrays import open_npy_image
 from wgan_dist.data.sources.base import ImageListing, OpenedImage, Source, open_image_file
+from wgan_dist.data.sources.class_names import DATASET_JSON, TABLE_LIMIT, ClassNames, folder_classes, table_classes
 from wgan_dist.data.sources.other_files import NPY, count_by_suffix, may_be_in_folder, only_others, suffix_of
 from wgan_dist.data.sources.paths import hash_of, is_hidden, name_of_path, size_and_mtime
 from wgan_dist.utils.errors import UserError
+from wgan_dist.utils.files import read_file
 
 
 def list_files(folder: Path) -> list[str]:
@@ -74,6 +76,19 @@ def folder_source(folder: Path, axes: str) -> Source:
         path = folder / names[index]
         return open_npy_image(path, axes) if suffix_of(names[index]) == NPY else open_image_file(path)
 
-    listing = ImageListing(names, open_file, left_out, notes)
+    table = [folder / DATASET_JSON] if DATASET_JSON in files else []
+
+    def classes() -> ClassNames | None:
+        if not table:
+            return folder_classes(names)
+        try:
+            content = read_file(table[0], TABLE_LIMIT)
+        except OSError as error:
+            raise UserError(f"data={folder}: {DATASET_JSON} cannot be read: {error.strerror}") from error
+        return table_classes(content, names, str(folder))
+
+    listing = ImageListing(names, open_file, left_out, notes, classes)
     identity = hash_of([str(folder.resolve()), stamps, sorted(left_out.items()), sorted(notes)])
-    return Source(name_of_path(folder), identity, lambda: listing)
+    folders = None if table else folder_classes(names)
+    class_folders = sorted(set(filter(None, folders.of_images))) if folders else ()
+    return Source(name_of_path(folder), identity, lambda: listing, table, class_folders)

@@ -4,8 +4,9 @@ import itertools
 import json
 import logging
 import os
+import re
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from wgan_dist.data.sources.base import (
     open_image_bytes,
     open_image_file,
 )
+from wgan_dist.data.sources.class_names import ClassNames
 from wgan_dist.data.sources.folder import list_files
 from wgan_dist.data.sources.paths import (
     error_line,
@@ -42,6 +44,8 @@ DEFAULT_SPLIT = "train"
 SUFFIXES = (".parquet", ".arrow")
 # The files of save_to_disk: one data set, or one for each split.
 SAVED_FILES = ("state.json", "dataset_dict.json")
+# The types of values that are names or numbers of classes, as the library writes them.
+CLASS_TYPES = re.compile("u?int[0-9]+|bool|(large_)?string")
 # What the library raises for damaged and hostile files.
 LOADING_ERRORS = (OSError, ValueError, TypeError, RuntimeError, LookupError, AttributeError, ImportError)
 
@@ -78,6 +82,23 @@ def parse(data: str) -> Reference:
     if path.is_file() and path.suffix not in SUFFIXES:
         raise UserError(f"data={data}: expected a file ending in {' or '.join(SUFFIXES)}, or a folder")
     return Reference(data, name_of_path(path), path, split, column)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A data set.
+
+    Attributes:
+        rows: All rows and columns.
+        images: The rows, reduced to the column of images, not decoded.
+        class_columns: The columns of the type ClassLabel.
+        folders: The folders whose files the images may name.
+    """
+
+    rows: Any
+    images: Any
+    class_columns: Sequence[str]
+    folders: Sequence[str]
 
 
 def _join(names: Iterable[Any]) -> str:
@@ -175,28 +196,30 @@ def _find_column(features: Any, datasets: Any, reference: Reference) -> str:
     return columns[0]
 
 
-def _open_column(reference: Reference, cache_dir: Path, download: bool) -> tuple[Any, list[str]]:
-    """Return the rows, reduced to the column of images, not decoded, and the folders whose files they may name."""
+def _open_table(reference: Reference, cache_dir: Path, download: bool) -> Table:
+    """Load a data set, with `download` false from the disk alone."""
     datasets = _import_library(reference)
     try:
         with nullcontext() if download else _offline(datasets):
             rows = _load(datasets, reference, cache_dir)
         column = _find_column(rows.features, datasets, reference)
-        rows = rows.select_columns([column]).cast_column(column, datasets.Image(decode=False))
+        images = rows.select_columns([column]).cast_column(column, datasets.Image(decode=False))
     except IndexError as error:  # load_from_disk of a data set without rows
         raise UserError(f"data={reference.data}: {EMPTY}") from error
     except (*LOADING_ERRORS, datasets.exceptions.DatasetsError) as error:
         instead = "" if download or reference.path else f"; {how_to_download(reference.data, cache_dir)}"
         raise UserError(f"data={reference.data}: cannot be loaded: {error_line(error)}{instead}") from error
+    class_columns = [name for name, kind in rows.features.items() if isinstance(kind, datasets.ClassLabel)]
     path = reference.path
     if path is None:
         from huggingface_hub.constants import HF_HUB_CACHE  # reads the environment, so not before _import_library
 
-        return rows, [HF_HUB_CACHE, str(datasets.config.HF_DATASETS_CACHE)]
-    return rows, [str(path.absolute()), str(path.resolve())] if path.is_dir() else []
+        return Table(rows, images, class_columns, [HF_HUB_CACHE, str(datasets.config.HF_DATASETS_CACHE)])
+    folders = [str(path.absolute()), str(path.resolve())] if path.is_dir() else []
+    return Table(rows, images, class_columns, folders)
 
 
-def _check_path(path: str, folders: list[str]) -> Path:
+def _check_path(path: str, folders: Sequence[str]) -> Path:
     """Return the file that a cell names; raise BadImageError for one outside of `folders`, since anyone can name it."""
     for folder in folders:
         file = Path(os.path.normpath(os.path.join(folder, path)))  # noqa: PTH118 a Path keeps its ..
@@ -205,7 +228,36 @@ def _check_path(path: str, folders: list[str]) -> Path:
     raise BadImageError(f"names a file outside of the data set: {path!r}")
 
 
-def _list_images(rows: Any, folders: list[str], reference: Reference) -> ImageListing:
+def _read_column(table: Table, column: str, reference: Reference) -> ClassNames:
+    """Return the classes in a column of texts, whole numbers or class labels; a negative label is none."""
+    features = table.rows.features
+    if column not in features:
+        raise UserError(f"labels={column}: {reference.data} has no such column; expected one of {_join(features)}")
+    feature = features[column]
+    if not CLASS_TYPES.fullmatch(str(getattr(feature, "dtype", ""))):
+        raise UserError(f"labels={column}: a column of {reference.data} that holds no names or whole numbers")
+    try:
+        values = table.rows.select_columns([column])[:][column]
+        if column in table.class_columns:
+            classes = [None if value is None or value < 0 else feature.names[value] for value in values]
+            return ClassNames(classes, feature.names)
+    except LOADING_ERRORS as error:
+        raise UserError(f"labels={column}: {reference.data} cannot be read: {error_line(error)}") from error
+    return ClassNames([None if value in (None, "") else str(value) for value in values])
+
+
+def _find_classes(table: Table, reference: Reference) -> ClassNames | None:
+    """Return the classes in the only column of the type ClassLabel, or None if there is none."""
+    columns = table.class_columns
+    if len(columns) > 1:
+        raise UserError(
+            f"labels=auto: {reference.data} has several columns of classes; expected one of {_join(columns)}"
+        )
+    return _read_column(table, columns[0], reference) if columns else None
+
+
+def _list_images(table: Table, reference: Reference) -> ImageListing:
+    rows, folders = table.images, table.folders
     if not len(rows):
         raise UserError(f"data={reference.data}: {EMPTY}")
     (column,) = rows.features
@@ -218,7 +270,12 @@ def _list_images(rows: Any, folders: list[str], reference: Reference) -> ImageLi
             raise BadImageError("no image in this row")
         return open_image_file(_check_path(cell["path"], folders))
 
-    return ImageListing([f"{reference.name}[{index}]" for index in range(len(rows))], open_row)
+    return ImageListing(
+        [f"{reference.name}[{index}]" for index in range(len(rows))],
+        open_row,
+        classes=lambda: _find_classes(table, reference),
+        column=lambda name: _read_column(table, name, reference),
+    )
 
 
 def hugging_face_source(data: str, cache_dir: Path, download: bool = True) -> Source:
@@ -233,11 +290,11 @@ def hugging_face_source(data: str, cache_dir: Path, download: bool = True) -> So
     reference = parse(data)
     path = reference.path
     if path is None:
-        rows, folders = _open_column(reference, cache_dir, download)
+        table = _open_table(reference, cache_dir, download)
         # The library has no public name for the hash of a data set's content.
-        identity = hash_of([data, next(iter(rows.features)), rows._fingerprint])
-        return Source(reference.name, identity, lambda: _list_images(rows, folders, reference))
+        identity = hash_of([data, next(iter(table.images.features)), table.images._fingerprint])
+        return Source(reference.name, identity, lambda: _list_images(table, reference))
     names = list_files(path) if path.is_dir() else [""]
     stamps = [(name, *size_and_mtime(path / name)) for name in names]
     identity = hash_of([str(path.resolve()), reference.split, reference.column, stamps])
-    return Source(reference.name, identity, lambda: _list_images(*_open_column(reference, cache_dir, False), reference))
+    return Source(reference.name, identity, lambda: _list_images(_open_table(reference, cache_dir, False), reference))

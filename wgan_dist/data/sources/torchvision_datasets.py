@@ -3,7 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from wgan_dist.data.sources.base import ImageListing, Source
+from wgan_dist.data.sources.class_names import ClassNames
 from wgan_dist.data.sources.paths import error_line, hash_of, how_to_download
 from wgan_dist.utils.errors import UserError
 
@@ -24,6 +27,21 @@ TORCHVISION: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+# The names under which its data sets keep the numbers of the classes; some have no public one.
+TARGETS = ("targets", "labels", "_labels")
+
+
+def _classes(samples: Any) -> ClassNames | None:
+    """Return the classes of a data set of torchvision; an image whose number has no name, such as -1, has none."""
+    targets = next((getattr(samples, name) for name in TARGETS if hasattr(samples, name)), None)
+    if targets is None:
+        return None
+    numbers = np.asarray(targets).tolist()
+    order = getattr(samples, "classes", None)
+    names = order or [str(number) for number in range(max(numbers, default=0) + 1)]
+    return ClassNames([names[number] if 0 <= number < len(names) else None for number in numbers], order)
+
+
 def torchvision_source(name: str, cache_dir: Path, download: bool) -> Source:
     """Return the source of a data set in TORCHVISION, which lies in `cache_dir`/torchvision.
 
@@ -40,5 +58,6 @@ def torchvision_source(name: str, cache_dir: Path, download: bool) -> Source:
     except (OSError, RuntimeError, ImportError, ValueError, AssertionError) as error:
         instead = f"put downloaded files into {cache_dir}/torchvision" if download else how_to_download(name, cache_dir)
         raise UserError(f"data={name}: cannot be loaded: {error_line(error)}; {instead}") from error
-    listing = ImageListing([f"{name}[{index}]" for index in range(len(samples))], lambda index: samples[index][0])
+    names = [f"{name}[{index}]" for index in range(len(samples))]
+    listing = ImageListing(names, lambda index: samples[index][0], classes=lambda: _classes(samples))
     return Source(name, hash_of([name, len(samples)]), lambda: listing)

@@ -4,13 +4,14 @@ import itertools
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from wgan_dist.config.text_lists import path_exists
-from wgan_dist.data.sources.archives import TAR, Member, list_members, tar_members
+from wgan_dist.data.sources.archives import TAR, Member, list_members, read_text, tar_members
 from wgan_dist.data.sources.base import ImageListing, Source
+from wgan_dist.data.sources.class_names import ClassNames
 from wgan_dist.data.sources.other_files import count_by_suffix, may_be_image
 from wgan_dist.data.sources.paths import (
     expand_home,
@@ -22,8 +23,9 @@ from wgan_dist.data.sources.paths import (
 from wgan_dist.utils.console import escape_unprintable
 from wgan_dist.utils.errors import UserError
 
-# The keys of a sample's image; all other files of a sample, such as labels, are left out.
+# The keys of a sample's image, and of its class, which has at most so many bytes; all other files are left out.
 IMAGE_KEYS = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff")
+CLASS_KEY, CLASS_LIMIT = "cls", 1024
 SHARD_LIMIT, PATTERN_LIMIT = 100_000, 4096
 RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)")
 KEYS_SHOWN = 10
@@ -86,8 +88,10 @@ def pattern_source(data: str) -> Source:
     return shards_source(pattern_name(data), shards, data, Counter())
 
 
-def _shard_images(members: list[Member], split_name: SplitName, other_keys: Counter[str]) -> Iterator[Member]:
-    """Yield the images of a shard, and count the keys of all other files in `other_keys`.
+def _shard_images(
+    members: list[Member], split_name: SplitName, other_keys: Counter[str]
+) -> Iterator[tuple[Member, Member | None]]:
+    """Yield each image of a shard and the file of its class, and count the keys of all other files in `other_keys`.
 
     Files of other keys beside a sample's image, such as masks, are left out. In a sample without an image, an image
     under another key most likely has a dot in its name, and is an error.
@@ -95,14 +99,30 @@ def _shard_images(members: list[Member], split_name: SplitName, other_keys: Coun
     parts = [split_name(member.name) for member in members]
     samples, keys = [sample for sample, _ in parts], [(key or "").lower() for _, key in parts]
     complete = {sample for sample, key in zip(samples, keys, strict=True) if key in IMAGE_KEYS}
+    classes = {sample: member for member, sample, key in zip(members, samples, keys, strict=True) if key == CLASS_KEY}
     for member, sample, key in zip(members, samples, keys, strict=True):
         if key in IMAGE_KEYS:
-            yield member
+            yield member, classes.get(sample)
             continue
         is_dotted = sample not in complete and key.rpartition(".")[2] in IMAGE_KEYS
         other_keys[key] += not is_dotted
         if is_dotted:
-            yield replace(member, error=f"its key in WebDataset is {key!r}: expected {', '.join(IMAGE_KEYS)}")
+            error = f"its key in WebDataset is {key!r}: expected {', '.join(IMAGE_KEYS)}"
+            yield replace(member, error=error), None
+
+
+def _read_classes(files: Sequence[Member | None], data: str) -> ClassNames | None:
+    """Return the class in each of the files, None where there is no file; None if there is none at all."""
+    if not any(files):
+        return None
+
+    def read(file: Member) -> str | None:
+        try:
+            return read_text(file, CLASS_LIMIT, data).decode().strip() or None
+        except ValueError as error:
+            raise UserError(f"data={data}: {escape_unprintable(file.name)}: {error}; expected a class") from error
+
+    return ClassNames([None if file is None else read(file) for file in files])
 
 
 def _list_images(shards: list[Path], data: str, beside: Counter[str]) -> ImageListing:
@@ -112,16 +132,17 @@ def _list_images(shards: list[Path], data: str, beside: Counter[str]) -> ImageLi
         raise UserError(f"data={data}: {MISSING}") from None
     other_keys = Counter[str]()
     images: list[Member] = []
+    class_files: list[Member | None] = []
     for shard in shards:
         setting = data if str(shard) == data else f"{data}: {escape_unprintable(str(shard))}"
-        for member in _shard_images(list(tar_members(shard, setting)), base_plus_ext, other_keys):
+        for member, class_file in _shard_images(list(tar_members(shard, setting)), base_plus_ext, other_keys):
             images.append(replace(member, name=f"{shard.name}/{member.name}"))
+            class_files.append(class_file)
     if all(member.error for member in images):
         found = ", ".join(map(escape_unprintable, sorted(other_keys)[:KEYS_SHOWN])) or "none"
         raise UserError(f"data={data}: no image under a key of {', '.join(IMAGE_KEYS)}; keys of the samples: {found}")
-    return list_members(
-        images, beside + Counter({f".{escape_unprintable(key)}": other_keys[key] for key in other_keys})
-    )
+    left_out = beside + Counter({f".{escape_unprintable(key)}": other_keys[key] for key in other_keys})
+    return list_members(images, left_out, lambda: _read_classes(class_files, data))
 
 
 def shards_source(name: str, shards: list[Path], data: str, beside: Counter[str]) -> Source:
