@@ -1,10 +1,14 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from tests.data.sources.listings import all_levels, idx, save, write_idx
+from wgan_dist.data.sources.class_names import ClassNames
 from wgan_dist.data.sources.registry import open_source
+from wgan_dist.data.sources.torchvision_datasets import classes_of
 from wgan_dist.utils.errors import UserError
 
 
@@ -54,3 +58,12 @@ def test_what_only_a_file_names_is_read_if_it_is_there_and_not_downloaded(
     with pytest.raises(UserError, match="put downloaded files into"):
         open_source("kmnist", fashion)
     assert asked
+
+
+@pytest.mark.parametrize("name", ["targets", "labels", "_labels"])
+def test_classes_of_torchvision_are_found_under_its_names(name: str) -> None:
+    """SVHN has numbers without names, and the unlabelled part of STL-10 has −1 for every image."""
+    assert classes_of(SimpleNamespace()) is None
+    assert classes_of(SimpleNamespace(**{name: np.array([2, 0, -1])})) == ClassNames(["2", "0", None])
+    named = SimpleNamespace(**{name: torch.tensor([1, 0, 2])}, classes=["a", "b"])
+    assert classes_of(named) == ClassNames(["b", "a", None], ["a", "b"])

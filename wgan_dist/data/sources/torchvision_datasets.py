@@ -31,7 +31,7 @@ TORCHVISION: dict[str, tuple[str, dict[str, Any]]] = {
 TARGETS = ("targets", "labels", "_labels")
 
 
-def _classes(samples: Any) -> ClassNames | None:
+def classes_of(samples: Any) -> ClassNames | None:
     """Return the classes of a data set of torchvision; an image whose number has no name, such as -1, has none."""
     targets = next((getattr(samples, name) for name in TARGETS if hasattr(samples, name)), None)
     if targets is None:
@@ -59,5 +59,5 @@ def torchvision_source(name: str, cache_dir: Path, download: bool) -> Source:
         instead = f"put downloaded files into {cache_dir}/torchvision" if download else how_to_download(name, cache_dir)
         raise UserError(f"data={name}: cannot be loaded: {error_line(error)}; {instead}") from error
     names = [f"{name}[{index}]" for index in range(len(samples))]
-    listing = ImageListing(names, lambda index: samples[index][0], classes=lambda: _classes(samples))
+    listing = ImageListing(names, lambda index: samples[index][0], classes=lambda: classes_of(samples))
     return Source(name, hash_of([name, len(samples)]), lambda: listing)
