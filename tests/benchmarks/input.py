@@ -42,11 +42,11 @@ def batches_per_second(config: Config, images: ImageDataset) -> float:
     """Return the number of batches a second, converted to float32 in [−1, 1]."""
     order = GlobalBatchOrder(config.seed, len(images), config.batch_size)
     rank_slices = distributed.micro_batch_slices(config.batch_size, config.accumulation, distributed.world())
-    values = micro_batches(images.values, RankSampler(order, 0, rank_slices), config.workers, pin_memory=False)
-    next(values)
+    batches = micro_batches(images.values, RankSampler(order, 0, rank_slices), config.workers, pin_memory=False)
+    next(batches)
     started = time.perf_counter()
     for _ in range(BATCHES):
-        to_network_inputs(next(values)[0], torch.float32)
+        to_network_inputs(next(batches)[0], torch.float32)
     return BATCHES / (time.perf_counter() - started)
 
 

@@ -29,7 +29,7 @@ def make_batches(flip: bool = False, fresh: bool = True, workers: int = 0, rank:
 def expected(number: int, flip: bool = False, rank: int = 0) -> list[torch.Tensor]:
     """Of eight images in two micro-batches on two ranks, a rank has two of each micro-batch."""
     order = GlobalBatchOrder(SEED, SIZE, BATCH)
-    images = IMAGES[ROWS[order.permutation(number)[order.batch_slice(number)]]].astype(np.float64) / 127.5 - 1.0
+    images = IMAGES[ROWS[order.rows(number)]].astype(np.float64) / 127.5 - 1.0
     if flip:
         mirrored = rng.uniform(SEED, "critic.flip", number, (BATCH,)) < 0.5
         images[mirrored] = images[mirrored][..., ::-1]
@@ -80,7 +80,7 @@ def test_values_of_a_source_are_scaled_by_the_levels_of_their_channels(dtype: st
     order, rows = GlobalBatchOrder(SEED, SIZE, BATCH), np.arange(SIZE)
     with closing(RealBatches(values, Levels(dtype, low, high), order, rows, noise, True, True, 0)) as batches:
         (found,) = batches.batch(0, 2).samples
-    chosen = values[order.permutation(2)[order.batch_slice(2)]].astype(np.float64)
+    chosen = values[order.rows(2)].astype(np.float64)
     expected = np.stack([np.interp(chosen[:, c], [low[c], high[c]], [-1, 1]) for c in (0, 1)], axis=1)
     mirrored = rng.uniform(SEED, "critic.flip", 2, (BATCH,)) < 0.5
     expected[mirrored] = expected[mirrored][..., ::-1]

@@ -1,8 +1,9 @@
 """The order of the data: which samples make a global batch, and which of them each rank loads."""
 
+import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -15,35 +16,93 @@ from wgan_dist.utils.images import from_uint8
 from wgan_dist.utils.levels import Levels
 
 Indices = NDArray[np.int64]
-# Samples, and their labels or None.
-MicroBatch = tuple[Tensor, Tensor | None]
 
 
-@dataclass(frozen=True)
-class GlobalBatchOrder:
-    """The endless sequence of global batches: a new permutation in each epoch, without the incomplete last batch.
+class BatchOrder(Protocol):
+    """An endless sequence of global batches of `size` samples.
 
     It is a pure function of the seed and the batch number, so that every rank can compute any batch, also after a
     resume and with another number of ranks.
     """
 
+    @property
+    def size(self) -> int:
+        """Return the number of samples."""
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Return the number of complete batches in an epoch."""
+
+    def rows(self, batch: int) -> Indices:
+        """Return which samples make global batch number `batch`, [batch_size]; fast if numbers go forward."""
+
+
+@dataclass(frozen=True)
+class GlobalBatchOrder:
+    """The order of a new permutation in each epoch, without the incomplete last batch."""
+
     seed: int
     size: int
     batch_size: int
+    _epochs: dict[int, Indices] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def batches_per_epoch(self) -> int:
         """Return the number of complete batches in an epoch."""
         return self.size // self.batch_size
 
-    def permutation(self, batch: int) -> Indices:
-        """Return the permutation [size] of the epoch that global batch number `batch` belongs to."""
-        return rng.permutation(self.seed, "order", batch // self.batches_per_epoch, self.size)
+    def rows(self, batch: int) -> Indices:
+        """Return which samples make global batch number `batch`, [batch_size]; fast within an epoch."""
+        epoch, place = divmod(batch, self.batches_per_epoch)
+        if epoch not in self._epochs:
+            self._epochs.clear()
+            self._epochs[epoch] = rng.permutation(self.seed, "order", epoch, self.size)
+        return self._epochs[epoch][place * self.batch_size : (place + 1) * self.batch_size]
 
-    def batch_slice(self, batch: int) -> slice:
-        """Return where global batch number `batch` lies in the permutation of its epoch."""
-        start = batch % self.batches_per_epoch * self.batch_size
-        return slice(start, start + self.batch_size)
+
+class ClassBalancedOrder:
+    """The order in which every class is drawn equally often, and every sample of a class equally often.
+
+    The draws of all batches are numbered: the i-th of batch b is draw b · batch_size + i. Of C classes, each C draws
+    are a round, which takes every class once, in a new order. The r-th draw of a class of n samples is number r mod n
+    of a permutation of them, which is new after every n draws. An epoch is as many batches as without balance.
+
+    Args:
+        seed: The seed of the run.
+        labels: The class of each sample [size]: 0, 1, …, C − 1, each at least once.
+        batch_size: The samples of a global batch.
+    """
+
+    def __init__(self, seed: int, labels: Indices, batch_size: int) -> None:
+        self.seed, self.size, self.batch_size = seed, len(labels), batch_size
+        counts = np.bincount(labels)
+        self._members = np.split(np.argsort(labels, kind="stable"), np.cumsum(counts)[:-1])
+        # The permutation of each class that was used last, and its number.
+        self._permutations: dict[int, tuple[int, Indices]] = {}
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Return the number of batches in an epoch, in which as many samples are drawn as there are."""
+        return self.size // self.batch_size
+
+    def rows(self, batch: int) -> Indices:
+        """Return which samples make global batch number `batch`, [batch_size]; fast if numbers go forward."""
+        classes = len(self._members)
+        draws = range(batch * self.batch_size, (batch + 1) * self.batch_size)
+        rounds = {
+            number: rng.permutation(self.seed, "order.classes", number, classes)
+            for number in range(draws[0] // classes, draws[-1] // classes + 1)
+        }
+        return np.array([self._draw(int(rounds[draw // classes][draw % classes]), draw // classes) for draw in draws])
+
+    def _draw(self, number: int, turn: int) -> int:
+        """Return the sample that is draw number `turn` of class `number`."""
+        members = self._members[number]
+        epoch, place = divmod(turn, len(members))
+        if self._permutations.get(number, (-1,))[0] != epoch:
+            permutation = rng.permutation(self.seed, f"order.class.{number}", epoch, len(members))
+            self._permutations[number] = epoch, members[permutation]
+        return int(self._permutations[number][1][place])
 
 
 class RankSampler(Sampler[Indices]):
@@ -56,31 +115,29 @@ class RankSampler(Sampler[Indices]):
         rows: The samples [order.size] that are put in order, by default all.
     """
 
-    def __init__(
-        self, order: GlobalBatchOrder, start: int, rank_slices: list[slice], rows: Indices | None = None
-    ) -> None:
+    def __init__(self, order: BatchOrder, start: int, rank_slices: list[slice], rows: Indices | None = None) -> None:
         self.order, self.start, self.rank_slices = order, start, rank_slices
         self.rows = np.arange(order.size) if rows is None else rows
 
     def __iter__(self) -> Iterator[Indices]:
-        batch, permutation = self.start, self.order.permutation(self.start)
-        while True:
-            global_batch = self.rows[permutation[self.order.batch_slice(batch)]]
+        for batch in itertools.count(self.start):
+            global_batch = self.rows[self.order.rows(batch)]
             yield from (global_batch[rank_slice] for rank_slice in self.rank_slices)
-            batch += 1
-            if batch % self.order.batches_per_epoch == 0:
-                permutation = self.order.permutation(batch)
 
 
-class _Rows(Dataset[MicroBatch]):
-    """Samples and their labels as a data set that is indexed by a whole micro-batch."""
+# The samples of a micro-batch, and their classes [n], int64, or None without classes.
+Batch = tuple[Tensor, Tensor | None]
+
+
+class _Rows(Dataset[Batch]):
+    """Samples and their classes as a data set that is indexed by a whole micro-batch."""
 
     def __init__(self, values: Any, labels: Indices | None) -> None:
         # Indexing a memmap takes twice as long.
         self.values = values.view(np.ndarray) if isinstance(values, np.ndarray) else values
         self.labels = labels
 
-    def __getitem__(self, indices: Indices) -> MicroBatch:
+    def __getitem__(self, indices: Indices) -> Batch:
         labels = None if self.labels is None else torch.from_numpy(self.labels[indices])
         return torch.from_numpy(np.asarray(self.values[indices])), labels
 
@@ -91,10 +148,15 @@ def _start_worker(worker: int) -> None:
 
 def micro_batches(
     values: Any, sampler: RankSampler, workers: int, pin_memory: bool, labels: Indices | None = None
-) -> Iterator[MicroBatch]:
-    """Yield the rows of `values` that the sampler chooses, [micro-batch size / ranks, …], without end.
+) -> Iterator[Batch]:
+    """Yield the rows that the sampler chooses without end: those of `values`, and those of `labels` or None.
 
-    Beside them stand their labels, int64 [micro-batch size / ranks], or None if `labels` [n] is None.
+    Args:
+        values: All samples [n, …].
+        sampler: Chooses the rows of each micro-batch.
+        workers: Processes that prepare micro-batches; 0 prepares them in this process.
+        pin_memory: Whether the tensors lie in pinned memory.
+        labels: The class of each sample, int64 [n], or None without classes.
     """
     loader = DataLoader(
         _Rows(values, labels),

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wgan_dist.data.samplers import (
-    GlobalBatchOrder,
-    MicroBatch,
+    Batch,
+    BatchOrder,
     RankSampler,
     flip_horizontally,
     micro_batches,
@@ -34,7 +34,7 @@ class RealBatch:
 class _HostBatch:
     """The micro-batches of a global batch in memory of the host, and which samples to mirror [micro-batches, rows]."""
 
-    micro_batches: list[MicroBatch]
+    micro_batches: list[Batch]
     flips: Tensor | None
 
 
@@ -48,7 +48,7 @@ class RealBatches:
         self,
         values: NDArray[Any],
         levels: Levels | None,
-        order: GlobalBatchOrder,
+        order: BatchOrder,
         rows: NDArray[Any],
         noise: NoiseSource,
         fresh_per_critic_iteration: bool,
@@ -77,7 +77,7 @@ class RealBatches:
             else scale_to_inputs(levels, noise.device, noise.dtype)
         )
         self._batches = Prefetcher(self._read, noise.device)
-        self._loader: Iterator[MicroBatch] | None = None
+        self._loader: Iterator[Batch] | None = None
         self._number = -1
         self._batch = RealBatch([], [])
 
@@ -101,7 +101,7 @@ class RealBatches:
         parts = [next(self._loader) for _ in self.noise.slices]
         return _HostBatch(parts, self.noise.flips("critic.flip", number) if self.flip else None)
 
-    def _load_from(self, number: int) -> Iterator[MicroBatch]:
+    def _load_from(self, number: int) -> Iterator[Batch]:
         sampler = RankSampler(self.order, number, self.noise.slices, self.rows)
         return micro_batches(self.values, sampler, self.workers, self.noise.device.type == "cuda", self.labels)
 
