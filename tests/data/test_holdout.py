@@ -15,6 +15,7 @@ from wgan_dist.config.image_size import square
 from wgan_dist.data.datasets import ImageDataset, open_images
 from wgan_dist.data.holdout import choose_rows, split_holdout
 from wgan_dist.data.image_settings import ImageSettings
+from wgan_dist.data.labels import Labels
 from wgan_dist.data.samplers import to_network_inputs
 from wgan_dist.training.build_run import build_run
 from wgan_dist.utils.errors import UserError
@@ -52,6 +53,40 @@ def test_without_a_holdout_all_samples_are_training_samples(digits: ImageDataset
 def test_holding_out_all_or_none_is_refused(share: float, held: str, digits: ImageDataset) -> None:
     with pytest.raises(UserError, match=f"holdout=.*: holds out {held} of 20 samples"):
         split_holdout(holding(digits.pixels[:20]), share)
+
+
+def with_classes(pixels: NDArray[np.uint8], *values: int) -> ImageDataset:
+    names = tuple(f"class {number}" for number in range(max(values) + 1))
+    return ImageDataset("some", pixels, "", (), labels=Labels(names, np.array(values, np.int64)))
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.95])
+def test_each_class_is_held_out_by_its_share(digits: ImageDataset, share: float) -> None:
+    values = np.repeat([2, 0, 1, 3], [2, 3, 30, 1762])
+    parts = split_holdout(with_classes(digits.pixels, *values), share)
+    assert sorted([*parts.training, *parts.held_out]) == list(range(len(digits)))
+    for number, size in ((0, 3), (1, 30), (2, 2), (3, 1762)):
+        held_out = int((values[parts.held_out] == number).sum())
+        assert held_out == min(max(round(share * size), 1), size - 1)
+    order = np.random.default_rng(0).permutation(len(digits))
+    mixed = split_holdout(with_classes(digits.pixels[order], *values[order]), share)
+    assert set(order[mixed.held_out]) == set(parts.held_out)
+
+
+def test_equal_samples_stay_together_within_and_across_classes(digits: ImageDataset) -> None:
+    pixels = np.concatenate([digits.pixels[:20], digits.pixels[:20], digits.pixels[:10]])
+    parts = split_holdout(with_classes(pixels, *[0] * 40, *[1] * 10), 0.3)
+    held_out = set(parts.held_out)
+    assert {row % 20 for row in held_out} == {row for row in held_out if row < 20}
+    assert {row + 20 for row in held_out if row < 20} == {row for row in held_out if 20 <= row < 40}
+    assert {row + 40 for row in held_out if row < 10} == {row for row in held_out if row >= 40}
+    assert 6 <= len({row % 20 for row in held_out}) <= 9  # 6 of the first class, and of the second 3 at least
+
+
+def test_a_class_of_copies_is_refused(digits: ImageDataset) -> None:
+    pixels = np.concatenate([digits.pixels[:5], digits.pixels[:1], digits.pixels[:1]])
+    with pytest.raises(UserError, match="^holdout=0.5: holds out all of 2 samples of the class 'class 1'; expected"):
+        split_holdout(with_classes(pixels, *[0] * 5, 1, 1), 0.5)
 
 
 def test_training_sees_all_images_but_those_held_out(cache_dir: Path) -> None:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from wgan_dist.data.content import Hashes
 from wgan_dist.data.datasets import Dataset
+from wgan_dist.data.labels import Labels
 from wgan_dist.utils import rng
 from wgan_dist.utils.errors import UserError
 
@@ -24,19 +25,47 @@ class Split:
 def split_holdout(data: Dataset, share: float) -> Split:
     """Hold out about `share` of a data set, chosen by the samples' content and not by order, name or seed.
 
-    Equal samples stay together, and samples keep their side when the data set grows.
+    Equal samples stay together. Without labels, samples keep their side when the data set grows. With labels, the share
+    is that of each class, of which at least one sample is held out and at least one is kept.
 
     Raises:
-        UserError: If all samples are held out, or none although `share` is positive.
+        UserError: If all samples, or all of a class, are held out, or none although `share` is positive.
     """
     rows = np.arange(len(data))
     if not share:
         return Split(rows, rows[:0])
-    is_held_out = data.hashes / 2**64 < share
-    if is_held_out.all() or not is_held_out.any():
-        count = "all" if is_held_out.all() else "none"
-        raise UserError(f"holdout={share:g}: holds out {count} of {len(data)} samples; expected some of them")
+    if data.labels is None:
+        is_held_out = data.hashes / 2**64 < share
+        _check_parts(int(is_held_out.sum()), len(rows), share, "samples")
+    else:
+        is_held_out = _hold_out_of_classes(data.hashes, data.labels, share)
+        held_out = data.labels.rows(np.flatnonzero(is_held_out)).counts()
+        for name, some, of_class in zip(data.labels.classes, held_out, data.labels.counts(), strict=True):
+            _check_parts(some, of_class, share, f"samples of the class {name!r}")
     return Split(rows[~is_held_out], rows[is_held_out])
+
+
+def _check_parts(held_out: int, size: int, share: float, samples: str) -> None:
+    """Raise UserError if all or none of `size` samples are held out."""
+    if held_out in (0, size):
+        count = "all" if held_out else "none"
+        raise UserError(f"holdout={share:g}: holds out {count} of {size} {samples}; expected some of them")
+
+
+def _hold_out_of_classes(hashes: Hashes, labels: Labels, share: float) -> NDArray[np.bool_]:
+    """Return which samples are held out: those of the least hashes of each class, as many as the share of them.
+
+    A sample is held out wherever one equal to it is, also in another class.
+    """
+    order = np.lexsort((hashes, labels.values))
+    classes, sorted_hashes = labels.values[order], hashes[order]
+    is_first = np.ones(len(order), np.bool_)
+    is_first[1:] = (np.diff(classes) != 0) | (sorted_hashes[1:] != sorted_hashes[:-1])
+    classes, distinct = classes[is_first], sorted_hashes[is_first]
+    sizes = np.bincount(classes, minlength=len(labels.classes))
+    ranks = np.arange(len(classes)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    held_out = np.clip(np.rint(share * sizes), 1, np.maximum(sizes - 1, 1))
+    return np.isin(hashes, distinct[ranks < held_out[classes]])
 
 
 def _mixed(hashes: Hashes, seed: int) -> Hashes:
