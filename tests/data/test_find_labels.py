@@ -170,7 +170,8 @@ def test_torchvision_names_its_classes_in_its_order(tmp_path: Path) -> None:
     assert found.labels is not None
     assert found.labels.classes == ("T-shirt/top", "Ankle boot")
     assert [line for line in found.warnings if "class" in line] == [
-        "8 classes without an image left out: the first 'Trouser'"
+        "8 classes without an image left out: the first 'Trouser'",
+        "2 of 2 classes with fewer than 100 images: T-shirt/top (2), Ankle boot (2)",
     ]
 
 
@@ -231,7 +232,9 @@ def test_a_column_has_to_be_named_if_there_are_several_or_none(tmp_path: Path) -
 def test_a_row_without_a_label_is_refused(tmp_path: Path, kind: Any) -> None:
     values = ["a", "b", None] if kind == datasets.Value("string") else [0, 1, None]
     folder = hugging_face(tmp_path / "s", [1, 2, 3], kind=(kind, values))
-    with pytest.raises(UserError, match=r"^labels=kind: 1 of 3 images have no class, 's\[2\]'; expected one for each"):
+    with pytest.raises(
+        UserError, match=r"^labels=kind: 1 of 3 images without a class, 's\[2\]'; expected one for each"
+    ):
         labelled(tmp_path / "cache", f"hf:{folder}", labels="kind")
 
 
@@ -247,7 +250,7 @@ def test_the_class_of_a_sample_of_webdataset_is_its_cls(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "complaint"),
     [
-        ({"b.png": png()}, "^labels=auto: 1 of 2 images have no class, '0.tar/b.png'; expected one for each image$"),
+        ({"b.png": png()}, "^labels=auto: 1 of 2 images without a class, '0.tar/b.png'; expected one for each image$"),
         ({"a.cls": b" \n"}, "^labels=auto: no classes found"),
         ({"a.cls": b"\xff"}, "s: a.cls: .*; expected a class$"),
         ({"a.cls": b"1" * 2000}, "s: a.cls: 2,000 bytes: more than 1,024$"),
@@ -294,7 +297,7 @@ def test_a_csv_file_names_the_class_of_each_image(tmp_path: Path, name: str) -> 
         (b"file,label\n\xff,1\n", "'utf-8' codec can't decode"),
         (b"file,label\n1.png,1\n2.png,1\n", "2 files are none of the images, the first '1.png'; .* 'cat/1.png'$"),
         (b"file,label\ncat/1.png,1\ncat/1.png,1\n", "1 files are named more than once, the first 'cat/1.png'; "),
-        (b"file,label\ncat/1.png,1\ncat/2.png,\n", "3 of 4 images have no class, the first 'cat/2.png'; "),
+        (b"file,label\ncat/1.png,1\ncat/2.png,\n", "3 of 4 images without a class, the first 'cat/2.png'; "),
     ],
 )
 def test_a_wrong_csv_file_is_refused(tmp_path: Path, content: bytes, complaint: str) -> None:
@@ -361,7 +364,7 @@ def test_labels_stay_with_their_images_when_others_are_left_out(tmp_path: Path) 
 
 def test_an_image_beside_the_folders_has_no_class(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "photos", BY_FOLDER | {"z.png": png(1), "y.png": png(2)})
-    with pytest.raises(UserError, match="^labels=auto: 2 of 6 images have no class, the first 'y.png'; expected one"):
+    with pytest.raises(UserError, match="^labels=auto: 2 of 6 images without a class, the first 'y.png'; expected one"):
         labelled(tmp_path / "cache", folder)
 
 

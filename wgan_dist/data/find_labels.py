@@ -22,10 +22,14 @@ from wgan_dist.utils.files import PRIVATE, write_text
 LABELS_VERSION = 1
 MAX_CLASSES, MAX_NAME = 10_000, 255
 NO_CLASS = -1
-ACCEPTED = (
+WAYS = (
     "expected sub-folders, a dataset.json, labels of idx, torchvision or Hugging Face, .cls files in shards, "
     "or --labels=FILE.csv"
 )
+
+
+class NoClassesError(UserError):
+    """A source knows no classes of its images."""
 
 
 @dataclass(frozen=True)
@@ -44,36 +48,37 @@ class FoundLabels:
     values: list[int]
     unlabelled: list[str]
 
-    def of_images(self, rows: NDArray[np.int64]) -> tuple[Labels, list[str]]:
-        """Return the labels of the images with the numbers `rows`, and a note if classes have no image.
+    def labelled(self, rows: NDArray[np.int64]) -> Labels:
+        """Return the labels of those of the images `rows` that have a class; classes without an image are left out."""
+        values = np.array(self.values, np.int64)[rows]
+        kept, numbers = np.unique(values[values != NO_CLASS], return_inverse=True)
+        return Labels(tuple(self.classes[number] for number in kept), numbers.astype(np.int64))
 
-        Classes without an image are left out.
+    def of_images(self, rows: NDArray[np.int64]) -> tuple[Labels, list[str]]:
+        """Return the labels of the images `rows`, and a line for each thing that looks wrong about them.
+
+        Args:
+            rows: The numbers of the images [n] among those of all sources.
 
         Raises:
             UserError: For an image without a class, a class of one image, and fewer than two classes.
         """
-        values = np.array(self.values, np.int64)
-        self._check_complete(values, rows)
-        counts = np.bincount(values[rows], minlength=len(self.classes))
-        kept = np.flatnonzero(counts)
-        labels = Labels(tuple(self.classes[number] for number in kept), np.searchsorted(kept, values[rows]))
-        single = [self.classes[number] for number in np.flatnonzero(counts == 1)]
+        labels = self.labelled(rows)
+        if len(labels.values) < len(rows):
+            is_used = np.isin(np.flatnonzero(np.array(self.values) == NO_CLASS), rows)
+            missing = [name for name, used in zip(self.unlabelled, is_used, strict=True) if used]
+            found = f"{len(missing):,} of {len(rows):,} images without a class, {_first(missing)}"
+            raise UserError(f"labels={self.setting}: {found}; expected one for each image")
+        single = [labels.classes[number] for number in np.flatnonzero(labels.counts() == 1)]
         if single:
             found = f"{_count(single, 'class')} of one image: {_first(single)}"
             raise UserError(f"labels={self.setting}: {found}; expected at least two images of each class")
-        if len(kept) < 2:
+        if len(labels.classes) < 2:
             raise UserError(f"labels={self.setting}: {labels.classes[0]!r} is the only class; expected at least two")
-        empty = [self.classes[number] for number in np.flatnonzero(counts == 0)]
-        return labels, [f"{_count(empty, 'class')} without an image left out: {_first(empty)}"] if empty else []
-
-    def _check_complete(self, values: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
-        is_kept = np.isin(np.flatnonzero(values == NO_CLASS), rows)
-        missing = [name for name, kept in zip(self.unlabelled, is_kept, strict=True) if kept]
-        if missing:
-            raise UserError(
-                f"labels={self.setting}: {len(missing):,} of {len(rows):,} images have no class, {_first(missing)}; "
-                "expected one for each image"
-            )
+        used_classes = set(labels.classes)
+        empty = [name for name in self.classes if name not in used_classes]
+        left_out = [f"{_count(empty, 'class')} without an image left out: {_first(empty)}"] if empty else []
+        return labels, left_out + labels.warnings()
 
 
 def _count(names: Sequence[str], what: str) -> str:
@@ -92,7 +97,7 @@ def _find_in(source: Source, listing: ImageListing, labels: str) -> ClassNames:
         return listing.column(labels)
     found = listing.classes()
     if found is None or not any(found.of_images):
-        raise UserError(f"labels={labels}: no classes found in {source.name}; {ACCEPTED}")
+        raise NoClassesError(f"labels={labels}: no classes found in {source.name}; {WAYS}")
     return found
 
 

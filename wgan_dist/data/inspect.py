@@ -24,6 +24,7 @@ from wgan_dist.data.content import ContentCounter, ContentSummary
 from wgan_dist.data.datasets import PointDataset, open_points
 from wgan_dist.data.decoding import ProgressCallback, map_images, progress_reporter, without_pillow_warnings
 from wgan_dist.data.image_settings import ImageSettings
+from wgan_dist.data.inspect_classes import class_lines
 from wgan_dist.data.inspect_settings import InspectSettings
 from wgan_dist.data.points import DIMENSIONS_SHOWN, are_points
 from wgan_dist.data.sources.base import DECODING_ERRORS, BadImageError, ImageListing, OpenedImage, read_image
@@ -489,7 +490,8 @@ def _print_images(settings: InspectSettings) -> None:
     size = settings.image_size or suggested_size(inspection.sides, GPU_SIZE if on_gpu else CPU_SIZE)
     name = "+".join(source.name for source in sources)
     suggestion = _suggestion_lines(settings, name, inspection, size, on_gpu)
-    print_lines([name, *summary_lines(inspection, size, settings.resize), *suggestion])
+    classes = class_lines(sources, listings, inspection.images)
+    print_lines([name, *summary_lines(inspection, size, settings.resize), *classes, *suggestion])
     if settings.out:
         chosen = choose_images(inspection, settings.count, settings.seed)
         with without_pillow_warnings():

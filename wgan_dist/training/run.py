@@ -18,6 +18,7 @@ from wgan_dist.config.network_choices import is_own_class
 from wgan_dist.data.datasets import Dataset, ImageDataset, open_images, open_points
 from wgan_dist.data.decoding import ProgressCallback, progress_reporter
 from wgan_dist.data.image_settings import image_settings
+from wgan_dist.data.labels import MAKES_CLASSES, named
 from wgan_dist.data.points import are_points
 from wgan_dist.data.sources.other_files import left_out_line
 from wgan_dist.data.sources.paths import cache_folder
@@ -78,6 +79,16 @@ def _check_same_data(data: Dataset) -> None:
             )
 
 
+def class_lines(data: ImageDataset) -> list[str]:
+    """Return a line about the classes of images, or about sub-folders that could be classes and are not used."""
+    if data.labels is not None:
+        return [f"classes: {data.labels}"]
+    if not data.class_folders:
+        return []
+    folders = f"{len(data.class_folders):,} sub-folders are not used as classes: {named(data.class_folders)}"
+    return [f"{folders}; {MAKES_CLASSES}"]
+
+
 def check_channel_names(names: tuple[str, ...], channels: int) -> None:
     """Check that each channel has a name, if there are names."""
     if names and len(names) != channels:
@@ -127,6 +138,8 @@ def _prepare(config: Config, lock: RunLock) -> TrainingRun:
         print_main(f"values of -1 and 1: {data.levels}{config.unit and f' ({config.unit})'}")
     if isinstance(data, ImageDataset) and data.left_out:
         print_main(f"left out {left_out_line(data.left_out)}")
+    if isinstance(data, ImageDataset):
+        print_main(*class_lines(data))
     run = build_run(config, accelerator, data)
     run.settle_gradient_buckets()
     if config.holdout:
