@@ -2,10 +2,20 @@
 
 from typing import Any
 
-from wgan_dist.config.config import Config
+from wgan_dist.config.config import NO_LABELS, Config
+from wgan_dist.config.data_choices import POINTS
 from wgan_dist.config.text_lists import path_exists
 from wgan_dist.utils.console import is_utf8
 from wgan_dist.utils.errors import UserError
+
+# The settings that need labels.
+CONDITIONAL = (
+    "class_balance",
+    "generator_labels",
+    "critic_labels",
+    "critic_class_weight",
+    "generator_class_weight",
+)
 
 
 def _check_critic_constraint(config: Config) -> None:
@@ -75,6 +85,19 @@ def _check_evaluation(config: Config) -> None:
         )
 
 
+def _check_labels(config: Config) -> None:
+    if config.labels == NO_LABELS:
+        for name in CONDITIONAL:
+            if getattr(config, name) != getattr(Config, name):
+                raise UserError(f"{name}={getattr(config, name)} with labels=none: expected labels=auto")
+    elif config.data[0] in POINTS:
+        raise UserError(f"labels={config.labels}: {config.data[0]} are points, which have no classes; expected none")
+    if config.critic_labels != "acgan":
+        for name in ("critic_class_weight", "generator_class_weight"):
+            if getattr(config, name) != getattr(Config, name):
+                raise UserError(f"{name} with critic_labels={config.critic_labels}: expected critic_labels=acgan")
+
+
 def _check_texts(config: Config) -> None:
     for name in ("description", "license"):
         if not is_utf8(getattr(config, name)):
@@ -93,13 +116,30 @@ def check_files_exist(settings: Any) -> None:
             raise UserError(f"{name}={value}: there is no such file")
 
 
+CHECKS = (
+    _check_texts,
+    _check_labels,
+    _check_critic_constraint,
+    _check_schedule,
+    _check_computation,
+    _check_evaluation,
+)
+
+
 def check_together(config: Config) -> None:
     """Check that the settings do not contradict one another.
 
     Raises:
         UserError: For the first contradiction; the message names the settings, their values and what is accepted.
     """
-    for check in (_check_texts, _check_critic_constraint, _check_schedule, _check_computation, _check_evaluation):
+    for check in (
+        _check_texts,
+        _check_labels,
+        _check_critic_constraint,
+        _check_schedule,
+        _check_computation,
+        _check_evaluation,
+    ):
         check(config)
     if config.resume != "false" and not config.run_dir:
         raise UserError(f"resume={config.resume}: expected --run_dir, the folder of the run to continue")

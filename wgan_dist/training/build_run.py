@@ -16,7 +16,7 @@ from wgan_dist.checkpoints.train_state import TrainState
 from wgan_dist.config import Config, as_dict
 from wgan_dist.data.datasets import Dataset, PointDataset
 from wgan_dist.data.holdout import Split, split_holdout
-from wgan_dist.data.samplers import GlobalBatchOrder
+from wgan_dist.data.samplers import BatchOrder, ClassBalancedOrder, GlobalBatchOrder
 from wgan_dist.evaluation.evaluator import Evaluator, make_evaluator
 from wgan_dist.losses.gradient_penalty import PENALTIES
 from wgan_dist.models.conditional_critics import LabelledCritic
@@ -136,7 +136,7 @@ def build_run(config: Config, accelerator: Accelerator, data: Dataset) -> Traini
         UserError: For settings that do not fit the data, the networks or the number of processes.
     """
     split = split_holdout(data, config.holdout)
-    order = GlobalBatchOrder(config.seed, len(split.training), config.batch_size)
+    order = _batch_order(config, data, split)
     if not order.batches_per_epoch:
         samples = "points" if isinstance(data, PointDataset) else "images"
         raise UserError(
@@ -187,7 +187,16 @@ def _noise_sources(config: Config, device: torch.device) -> tuple[NoiseSource, N
     return source("batch_size", config.batch_size), source("generator_batch_size", generator_size)
 
 
-def class_shares(config: Config, data: Dataset, split: Split) -> NDArray[np.float64] | None:
+def _batch_order(config: Config, data: Dataset, split: Split) -> BatchOrder:
+    """Return the order in which the training samples are drawn."""
+    if not config.class_balance:
+        return GlobalBatchOrder(config.seed, len(split.training), config.batch_size)
+    if data.labels is None:
+        raise UserError(f"class_balance=true: {data.name} are points, which have no classes")
+    return ClassBalancedOrder(config.seed, data.labels.values[split.training], config.batch_size)
+
+
+def _class_shares(config: Config, data: Dataset, split: Split) -> NDArray[np.float64] | None:
     """Return the probability of each class, [classes], as it is trained on, or None without classes."""
     if data.labels is None:
         return None
@@ -207,5 +216,5 @@ def _training_noise(
         delta_std=config.dragan_std,
         dropouts=network.dropouts if isinstance(network, (Critic, LabelledCritic)) else (),
         reuse_latents=config.reuse_latents,
-        class_shares=class_shares(config, data, split),
+        class_shares=_class_shares(config, data, split),
     )
