@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -53,6 +54,26 @@ CASES["dropout-gp-2"] = replace(
     BASE, generator="upsample", critic="upsample", accumulation=2, image_size=square(28), generator_features=2
 )
 CASES["sagan-bce-1"] = replace(BASE, generator="sagan", critic="sagan", loss="bce", penalty="none", critic_norm="batch")
+# Every way to take a class: of the critic, and of the generator.
+CLASSES, SHARES = 3, np.array([0.5, 0.3, 0.2])
+CONDITIONAL = {
+    f"{critic_labels}-{generator_labels}-{accumulation}": replace(
+        BASE,
+        labels="auto",
+        critic_labels=critic_labels,
+        generator_labels=generator_labels,
+        generator_norm="batch" if generator_labels == "norm" else "none",
+        accumulation=accumulation,
+    )
+    for critic_labels, generator_labels, accumulation in (
+        ("projection", "norm", 2),
+        ("acgan", "norm", 1),
+        ("acgan", "embedding", 2),
+        ("concat", "embedding", 1),
+    )
+}
+CASES |= CONDITIONAL
+CASES["dropout-acgan-2"] = replace(CASES["dropout-gp-2"], labels="auto", critic_labels="acgan")
 
 
 class World:
@@ -62,7 +83,8 @@ class World:
         self.config = config
         accelerator = distributed.start(config.threads)
         self.shape = (1, *config.image_size)
-        self.gan: GAN = build_gan(config, accelerator, self.shape)
+        self.is_conditional = config.labels != "none"
+        self.gan: GAN = build_gan(config, accelerator, self.shape, CLASSES if self.is_conditional else 0)
         dtype = DTYPES[config.dtype]
         slices = distributed.micro_batch_slices(BATCH, config.accumulation, distributed.world())
         latents = (config.latent_dim, config.latent_distribution)
@@ -75,12 +97,16 @@ class World:
             delta_std=config.dragan_std,
             dropouts=getattr(self.gan.critic.network, "dropouts", ()),
             reuse_latents=False,
+            class_shares=SHARES if self.is_conditional else None,
         )
 
     def reals(self, iteration: int) -> RealBatch:
         whole = torch.as_tensor(2.0 * rng.uniform(7, "test.real", iteration, (BATCH, *self.shape)) - 1.0)
         parts = [whole[rows].to(self.source.device, self.source.dtype) for rows in self.source.slices]
-        return RealBatch(parts, [None] * len(parts))
+        if not self.is_conditional:
+            return RealBatch(parts, [None] * len(parts))
+        labels = torch.as_tensor(3.0 * rng.uniform(7, "test.label", iteration, (BATCH,))).long()
+        return RealBatch(parts, [labels[rows].to(self.source.device) for rows in self.source.slices])
 
     def critic_noise(self, iteration: int) -> CriticNoise:
         return self.noise.critic(iteration)

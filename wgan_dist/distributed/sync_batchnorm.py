@@ -69,8 +69,11 @@ class SyncBatchNorm(nn.BatchNorm2d):
         """Normalise; in training with the statistics of the global batch, never computed in half precision."""
         if not self.training:
             return batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        x = input.to(self.weight.dtype)
-        normalised, mean, variance = _GlobalBatchNorm.apply(x, self.weight, self.bias, self.eps)
+        assert self.running_mean is not None
+        x = input.to(self.running_mean.dtype)
+        weight = self.weight if self.affine else torch.ones_like(self.running_mean)
+        bias = self.bias if self.affine else torch.zeros_like(self.running_mean)
+        normalised, mean, variance = _GlobalBatchNorm.apply(x, weight, bias, self.eps)
         self._update_running_statistics(mean, variance, x.numel() // x.shape[1] * world().size)
         return normalised.to(input.dtype)
 
@@ -91,17 +94,15 @@ def convert_sync_batchnorm(network: nn.Module) -> nn.Module:
     One process alone keeps torch's own layers, which compute the same.
 
     Raises:
-        UserError: For a BatchNorm of a custom network without weights, running statistics or momentum.
+        UserError: For a BatchNorm of a custom network without running statistics or momentum.
     """
     if world().size == 1:
         return network
     for name, child in network.named_children():
         if isinstance(child, nn.modules.batchnorm._BatchNorm):
-            if not child.affine or not child.track_running_stats or child.momentum is None:
-                raise UserError(
-                    f"{name}: BatchNorm in several processes needs affine=True, track_running_stats=True, a momentum"
-                )
-            converted = SyncBatchNorm(child.num_features, child.eps, child.momentum)
+            if not child.track_running_stats or child.momentum is None:
+                raise UserError(f"{name}: BatchNorm in several processes needs track_running_stats=True, a momentum")
+            converted = SyncBatchNorm(child.num_features, child.eps, child.momentum, child.affine)
             for key, value in [*child.named_parameters(), *child.named_buffers()]:
                 setattr(converted, key, value)
             setattr(network, name, converted)
