@@ -85,3 +85,15 @@ def test_values_of_a_source_are_scaled_by_the_levels_of_their_channels(dtype: st
     mirrored = rng.uniform(SEED, "critic.flip", 2, (BATCH,)) < 0.5
     expected[mirrored] = expected[mirrored][..., ::-1]
     np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=1e-12)
+
+
+def test_labels_travel_with_their_samples() -> None:
+    labels = IMAGES[:, 0, 0, 0].astype(np.int64)
+    slices = micro_batch_slices(BATCH, 2, World(1, 2))
+    noise = NoiseSource(SEED, 4, "normal", slices, torch.device("cpu"), torch.float64)
+    order = GlobalBatchOrder(SEED, SIZE, BATCH)
+    with closing(RealBatches(IMAGES, EIGHT_BITS, order, ROWS, noise, True, False, 0, labels)) as batches:
+        batch = batches.batch(0, 3)
+    for samples, of_samples in zip(batch.samples, batch.labels, strict=True):
+        assert of_samples is not None
+        torch.testing.assert_close((samples[:, 0, 0, 0] + 1.0) * 127.5, of_samples.double(), rtol=0, atol=1e-9)
