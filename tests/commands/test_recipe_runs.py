@@ -2,6 +2,7 @@
 
 import shutil
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,29 @@ def colour(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def in_classes(pictures: Sequence[Image.Image], folder: Path) -> Path:
+    """Write pictures in turn into two folders, which are classes."""
+    for number, picture in enumerate(pictures):
+        path = folder / f"class-{number % 2}" / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        picture.save(path)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def grey_classes(grey: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the grey images in two folders."""
+    pictures = [Image.fromarray(image) for image in read_idx(grey / "train-images-idx3-ubyte")]
+    return in_classes(pictures, tmp_path_factory.mktemp("grey_classes"))
+
+
+@pytest.fixture(scope="module")
+def colour_classes(colour: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the colour images in two folders."""
+    pictures = [Image.open(path) for path in sorted(colour.iterdir())]
+    return in_classes(pictures, tmp_path_factory.mktemp("colour_classes"))
+
+
 @pytest.fixture
 def random_field(monkeypatch: pytest.MonkeyPatch) -> str:
     """Return the name of the random fields, of which there are few."""
@@ -72,12 +96,17 @@ def random_field(monkeypatch: pytest.MonkeyPatch) -> str:
 
 # The data and image size of each recipe for images, and more settings that make its run short.
 GREY, COLOUR, FIELD = "grey", "colour", "random_field"
+GREY_CLASSES, COLOUR_CLASSES = "grey_classes", "colour_classes"
 RECIPES = {
     "catfaces64": (COLOUR, 64, {}),
+    "cifar10_acgan": (COLOUR_CLASSES, 32, {"generator_batch_size": "16"}),
+    "cifar10_projection": (COLOUR_CLASSES, 32, {"generator_batch_size": "16"}),
     "cifar10_resnet": (COLOUR, 32, {"generator_batch_size": "16"}),
     "dcgan64": (COLOUR, 64, {"evaluate_every": "1", "evaluation_images": "70"}),
     "digits": (GREY, 32, {}),
+    "digits_conditional": (GREY_CLASSES, 32, {"class_balance": "true"}),
     "fashion_mnist": (GREY, 32, {}),
+    "fashion_mnist_conditional": (GREY_CLASSES, 32, {}),
     "mnist_mlp": (GREY, 28, {}),
     "mnist_mlp_bn": (GREY, 28, {}),
     "mnist_upsample": (GREY, 28, {}),
@@ -126,7 +155,7 @@ def test_a_recipe_of_images_trains_resumes_exports_and_samples(
     export_onnx({"ckpt": str(run_dir)})
     sampler = Sampler(run_dir / "generator.onnx")
     drawn = sampler.sample(5, seed=1)
-    assert drawn.shape == (5, size, size, 3 if kind == COLOUR else 1)
+    assert drawn.shape == (5, size, size, 3 if kind in (COLOUR, COLOUR_CLASSES) else 1)
     assert drawn.dtype == (np.float32 if kind == FIELD else np.uint8)
     made = generator_file.load(run_dir / generator_file.EMA_FILE)
     expected = generate(made.network, sampler.latents(5, seed=1), made.description.levels)

@@ -59,6 +59,17 @@ TOY = {
     "generator_lr": 1e-4,
     "betas": (0.5, 0.9),
 }
+CIFAR = {
+    "batch_size": 64,
+    "generator_batch_size": 128,
+    "latent_dim": 128,
+    "image_size": square(32),
+    "channels": 3,
+    "critic_lr": 2e-4,
+    "generator_lr": 2e-4,
+    "betas": (0.0, 0.9),
+    "lr_decay": "linear",
+}
 # The figures of the six systems and the papers that they are based on.
 SYSTEMS: dict[str, dict[str, Any]] = {
     "catfaces64": {
@@ -88,17 +99,8 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     },
     "mnist_mlp": MLP,
     "mnist_mlp_bn": MLP | {"grid_images": 25},
-    "cifar10_resnet": {
-        "batch_size": 64,
-        "generator_batch_size": 128,
-        "latent_dim": 128,
-        "image_size": square(32),
-        "channels": 3,
-        "critic_lr": 2e-4,
-        "generator_lr": 2e-4,
-        "betas": (0.0, 0.9),
-        "lr_decay": "linear",
-    },
+    "cifar10_resnet": CIFAR,
+    "cifar10_acgan": CIFAR | {"critic_labels": "acgan", "critic_class_weight": 1.0, "generator_class_weight": 0.1},
     "wgan_original": CLIPPED | {"critic_warmup": True},
     "toy_8gaussians": TOY | {"data": ("8gaussians",)},
     "toy_25gaussians": TOY | {"data": ("25gaussians",)},
@@ -168,6 +170,7 @@ def conv(in_channels: int, out_channels: int, size: int = 3) -> int:
 # The parameters that the sources state, or that follow from their description of the layers.
 CIFAR_GENERATOR = 129 * 2048 + 3 * (2 * 256 + 2 * conv(128, 128) + conv(128, 128, 1)) + 256 + conv(128, 3)
 CIFAR_CRITIC = conv(3, 128) + 7 * conv(128, 128) + conv(3, 128, 1) + conv(128, 128, 1) + 129
+CLASSES = 10
 COUNTS = {
     # 378,083 and 44,649 with 8 features.
     "catfaces64": (2688 * 64**2 + 25_756 * 64 + 3, 672 * 64**2 + 205 * 64 + 1),
@@ -177,6 +180,9 @@ COUNTS = {
     "mnist_mlp": (1_486_352, 533_505),
     "mnist_mlp_bn": (1_510_032, 533_505),
     "cifar10_resnet": (CIFAR_GENERATOR, CIFAR_CRITIC),
+    # Each of seven BatchNorms has a scale and a shift for each of ten classes, and the critic one more layer.
+    "cifar10_acgan": (CIFAR_GENERATOR + 7 * 9 * 256, CIFAR_CRITIC + 129 * CLASSES),
+    "cifar10_projection": (CIFAR_GENERATOR + 7 * 9 * 256, CIFAR_CRITIC + 128 * CLASSES),
     "wgan_original": (3_576_704, 2_765_568),
     "toy_8gaussians": (3 * 512 + 2 * 513 * 512 + 513 * 2, 3 * 512 + 2 * 513 * 512 + 513),
 }
@@ -184,7 +190,7 @@ COUNTS = {
 
 def networks(name: str) -> tuple[nn.Module, nn.Module]:
     config = load_config({"recipe": name})
-    generator, critic = network_specs(config, config.channels or 3)
+    generator, critic = network_specs(config, config.channels or 3, CLASSES if config.labels != "none" else 0)
     return build_generator(generator), build_critic(critic)
 
 
@@ -284,7 +290,7 @@ def test_other_arguments_are_refused(arguments: list[str], complaint: str) -> No
     ("name", "complaint"),
     [
         ("catface64", "unknown recipe catface64; did you mean catfaces64?"),
-        ("xyz", "unknown recipe xyz; known are: catfaces64, cifar10_resnet"),
+        ("xyz", "unknown recipe xyz; known are: catfaces64, cifar10_acgan"),
     ],
 )
 def test_an_unknown_recipe_is_not_shown(name: str, complaint: str) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 from wgan_dist.config.config import NO_LABELS, Config
 from wgan_dist.config.data_choices import POINTS
+from wgan_dist.config.fields import show
 from wgan_dist.config.text_lists import path_exists
 from wgan_dist.utils.console import is_utf8
 from wgan_dist.utils.errors import UserError
@@ -89,13 +90,14 @@ def _check_labels(config: Config) -> None:
     if config.labels == NO_LABELS:
         for name in CONDITIONAL:
             if getattr(config, name) != getattr(Config, name):
-                raise UserError(f"{name}={getattr(config, name)} with labels=none: expected labels=auto")
+                raise UserError(f"{name}={show(getattr(config, name))} with labels=none: expected labels=auto")
     elif config.data[0] in POINTS:
         raise UserError(f"labels={config.labels}: {config.data[0]} are points, which have no classes; expected none")
     if config.critic_labels != "acgan":
         for name in ("critic_class_weight", "generator_class_weight"):
             if getattr(config, name) != getattr(Config, name):
-                raise UserError(f"{name} with critic_labels={config.critic_labels}: expected critic_labels=acgan")
+                value, labels = getattr(config, name), config.critic_labels
+                raise UserError(f"{name}={value:g} with critic_labels={labels}: expected critic_labels=acgan")
 
 
 def _check_texts(config: Config) -> None:
