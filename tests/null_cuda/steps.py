@@ -25,6 +25,7 @@ from tests.single_steps import start
 from wgan_dist.checkpoints.train_state import TrainState
 from wgan_dist.config import Config, load_config
 from wgan_dist.data.datasets import Dataset, ImageDataset, PointDataset
+from wgan_dist.data.labels import Labels
 from wgan_dist.data.points import are_points
 from wgan_dist.training.build_run import TrainingRun, build_run
 from wgan_dist.training.callbacks import Callback, Callbacks, StepResult
@@ -83,7 +84,8 @@ def _data(config: Config) -> Dataset:
         return PointDataset("zeros", np.zeros((count, 2), np.float32), None)
     shape = (count, config.channels or 1, *config.image_size)
     if config.levels == Config.levels:
-        return ImageDataset("zeros", np.zeros(shape, np.uint8), "", ())
+        labels = Labels(("a", "b", "c"), np.arange(count) % 3) if config.labels != Config.labels else None
+        return ImageDataset("zeros", np.zeros(shape, np.uint8), "", (), labels=labels)
     levels = Levels(UINT16, (0.0,) * shape[1], (1000.0,) * shape[1])
     return ImageDataset("zeros", np.zeros(shape, np.uint16), "", (), levels=levels)
 

@@ -12,6 +12,9 @@ from tests.null_cuda.test_steps import WORLD_SIZES, take_steps
 OPTIONS: dict[str, Settings] = {
     "flip": {"flip": "true"},
     "16 bits": {"levels": "auto", "channels": "2", "flip": "true"},
+    "a projection": {"labels": "auto", "class_balance": "true", "accumulation": "2"},
+    "an auxiliary classifier": {"labels": "auto", "critic_labels": "acgan", "mixed_precision": "bf16"},
+    "a label map": {"labels": "auto", "critic_labels": "concat", "generator_labels": "embedding"},
     "accumulation": {"accumulation": "2"},
     "reused latents": {"reuse_latents": "true"},
     "dropout": {"generator": "upsample", "critic": "upsample"},
