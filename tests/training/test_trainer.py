@@ -296,6 +296,23 @@ def test_fine_tuning_from_networks_of_another_width_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_resume_refuses_other_classes(tiny: dict[str, str], tmp_path: Path) -> None:
+    folder, table = tmp_path / "images", tmp_path / "labels.csv"
+    folder.mkdir()
+    for number in range(40):
+        Image.new("L", (32, 32), number).save(folder / f"{number}.png")
+
+    def label(names: str) -> None:
+        table.write_text("file,label\n" + "".join(f"{number}.png,{names[number % 2]}\n" for number in range(40)))
+
+    label("ab")
+    given = tiny | {"data": str(folder), "labels": str(table), "run_dir": str(tmp_path / "run")}
+    train(given)
+    label("ba")
+    with pytest.raises(UserError, match="its images or their classes are not those the run began with"):
+        train({"run_dir": given["run_dir"], "resume": "true", "cache_dir": tiny["cache_dir"]})
+
+
 def test_resume_refuses_other_mathematics_and_other_images(tiny: dict[str, str], run_dir: Path, tmp_path: Path) -> None:
     again = {"run_dir": str(run_dir), "resume": "true", "cache_dir": tiny["cache_dir"]}
     instead = f"To start another run from its weights: --init_from={run_dir} and another --run_dir"
@@ -303,8 +320,6 @@ def test_resume_refuses_other_mathematics_and_other_images(tiny: dict[str, str],
         train(again | {"n_critic": "3", "critic_lr": "0.5"})
     with pytest.raises(UserError, match=r"latent_dim=9 \(was 8\)\. They need another run, .* its weights do not fit$"):
         train(again | {"latent_dim": "9"})
-    from PIL import Image
-
     for number in range(40):
         Image.new("L", (32, 32), number).save(tmp_path / f"{number}.png")
     with pytest.raises(UserError, match=f"images are not those the run began with. {instead}$"):

@@ -10,6 +10,7 @@ from wgan_dist.checkpoints.run_dir import CHECKPOINTS
 from wgan_dist.checkpoints.state_file import SavedState
 from wgan_dist.checkpoints.train_state import TrainState
 from wgan_dist.config import Config, differences
+from wgan_dist.config.config import NO_LABELS
 from wgan_dist.training.schedule import Schedule
 from wgan_dist.utils.errors import UserError
 
@@ -79,7 +80,8 @@ def _check_same_run(saved: SavedState, config: Config, data_fingerprint: str, sc
             f"resume: settings that decide the result differ from the run's: {settings}. {_instead(config, names)}"
         )
     if saved.data_fingerprint != data_fingerprint:
-        images = f"data={','.join(config.data)}: its images are not those the run began with"
+        content = "images" if config.labels == NO_LABELS else "images or their classes"
+        images = f"data={','.join(config.data)}: its {content} are not those the run began with"
         raise UserError(f"resume: {images}. {_instead(config, names)}")
 
 
