@@ -26,11 +26,12 @@ FEW_CHANNELS = 4
 # in float32 take 0.16 to 0.8 of its time (1024 to 512 channels, 16 positions, 1 to 64 latents). In bfloat16 four matrix
 # products take 0.25 to 0.7 of the time of four convolutions there (512 to 256 channels, 64 positions: 0.4 to 1.1).
 FEW_POSITIONS, FEW_POSITIONS_BF16 = 16, 64
-# The number of latents on which a rewritten network is compared with the original, and the allowed difference in units
-# of rounding of the largest value: 3e-5 for float32 images in [−1, 1].
-COMPARED_LATENTS, ROUNDINGS = 5, 256
+# The least number of latents on which a rewritten network is compared with the original, the most of them at once, and
+# the allowed difference in units of rounding of the largest value: 3e-5 for float32 images in [−1, 1].
+COMPARED_LATENTS, COMPARED_AT_ONCE, ROUNDINGS = 5, 64, 256
 
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
+Inputs = tuple[Tensor, ...]
 
 
 def _with_weights(layer: Layer, weight: Tensor, bias: Tensor | None) -> Layer:
@@ -204,9 +205,9 @@ class _Call:
 
 
 class _Calls:
-    """The layers that a network calls exactly once, with one tensor and nothing else, in a forward pass on `z`."""
+    """The layers that a network calls exactly once, with one tensor and nothing else, in a forward pass."""
 
-    def __init__(self, network: nn.Module, z: Tensor) -> None:
+    def __init__(self, network: nn.Module, inputs: Inputs) -> None:
         self.network = network
         self._calls: list[_Call] = []
         names = {layer: name for name, layer in network.named_modules() if not list(layer.children())}
@@ -218,7 +219,7 @@ class _Calls:
                 self._calls.append(_Call(names[layer], layer, args[0], output))
 
         hooks = [layer.register_forward_hook(record, with_kwargs=True) for layer in names]
-        network(z)
+        network(*inputs)
         for hook in hooks:
             hook.remove()
         self._calls = [call for call in self._calls if counts[call.layer] == 1]
@@ -241,10 +242,20 @@ class _Calls:
         self.network.set_submodule(call.name, layer)
 
 
-def _latents(network: nn.Module, latent_dim: int) -> Tensor:
+def _batches(network: nn.Module, latent_dim: int, classes: int) -> list[Inputs]:
+    """Return batches of latents and, with classes, of labels in which every class occurs."""
     dtypes = (parameter.dtype for parameter in network.parameters() if parameter.is_floating_point())
-    z = rng.normal(0, "rewrite.z", 0, (COMPARED_LATENTS, latent_dim))
-    return torch.as_tensor(z, dtype=next(dtypes, torch.float32))
+    z = rng.normal(0, "rewrite.z", 0, (max(COMPARED_LATENTS, classes), latent_dim))
+    inputs = [torch.as_tensor(z, dtype=next(dtypes, torch.float32))]
+    if classes:
+        inputs.append(torch.arange(len(z)) % classes)
+    return list(zip(*(each.split(COMPARED_AT_ONCE) for each in inputs), strict=True))
+
+
+def _call(network: nn.Module, inputs: Inputs) -> Tensor:
+    """Return the output for a copy of the inputs, which a custom network may change."""
+    output: Tensor = network(*(each.clone() for each in inputs))
+    return output
 
 
 def _equal(found: Tensor, expected: Tensor) -> bool:
@@ -255,18 +266,28 @@ def _equal(found: Tensor, expected: Tensor) -> bool:
 
 
 @torch.no_grad()
-def _rewrite(network: nn.Module, latent_dim: int, change: Callable[[_Calls], None]) -> nn.Module:
+def _rewrite(network: nn.Module, latent_dim: int, classes: int, change: Callable[[_Calls], None]) -> nn.Module:
     """Return a copy that `change` has rewritten, or the network itself if that fails or computes something else."""
     network.eval()
     try:
-        z = _latents(network, latent_dim)
+        batches = _batches(network, latent_dim, classes)
         # Before the copy: weights that a hook computes can only be copied once they were computed without gradients.
-        expected = network(z.clone())
+        _call(network, batches[0])
         rewritten = _with_transposed_convolutions(network)
-        change(_Calls(rewritten, z.clone()))
-        return rewritten.requires_grad_(False) if _equal(rewritten(z), expected) else network
+        change(_Calls(rewritten, tuple(each.clone() for each in batches[0])))
+        is_equal = all(_equal(_call(rewritten, batch), _call(network, batch)) for batch in batches)
+        return rewritten.requires_grad_(False) if is_equal else network
     except Exception:  # a custom network may raise anything in a rewritten form, and still work in its own
         return network
+
+
+def _with_scale_and_shift(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> nn.BatchNorm1d | nn.BatchNorm2d:
+    """Return BatchNorm with a scale of 1 and a shift of 0 if it has none; torch folds no other into dense layers."""
+    if norm.affine:
+        return norm
+    norm = copy.deepcopy(norm)
+    norm.weight, norm.bias = (nn.Parameter(torch.full_like(norm.running_mean, value)) for value in (1.0, 0.0))
+    return norm
 
 
 def _fused(layer: nn.Module, norm: nn.Module, dimensions: int) -> nn.Module | None:
@@ -276,6 +297,7 @@ def _fused(layer: nn.Module, norm: nn.Module, dimensions: int) -> nn.Module | No
     assert isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
     if norm.running_mean is None:
         return None
+    norm = _with_scale_and_shift(norm)
     if isinstance(layer, nn.Linear):
         return fuse_linear_bn_eval(layer, norm) if isinstance(norm, nn.BatchNorm1d) and dimensions == 2 else None
     assert isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
@@ -294,12 +316,13 @@ def _fold_batch_norm(calls: _Calls) -> None:
             calls.replace(norm, nn.Identity())
 
 
-def fold_batch_norm(network: nn.Module, latent_dim: int) -> nn.Module:
+def fold_batch_norm(network: nn.Module, latent_dim: int, classes: int = 0) -> nn.Module:
     """Return a copy for inference with each BatchNorm folded into the layer before it, where there is such a layer.
 
-    The function stays the same up to rounding. A network for which this fails is returned as it is.
+    The scales and shifts of class-conditional BatchNorm stay tables. The function stays the same up to rounding. A
+    network for which this fails is returned as it is.
     """
-    return _rewrite(network, latent_dim, _fold_batch_norm)
+    return _rewrite(network, latent_dim, classes, _fold_batch_norm)
 
 
 def _has_geometry(layer: nn.ConvTranspose2d, kernel: int, stride: int, padding: int) -> bool:
@@ -329,7 +352,11 @@ def _replace_transposed_convolutions(calls: _Calls, choice: Choice) -> None:
 
 
 def replace_transposed_convolutions(
-    network: nn.Module, latent_dim: int, choice: Choice = all_convolutions, channels_last: bool = False
+    network: nn.Module,
+    latent_dim: int,
+    choice: Choice = all_convolutions,
+    channels_last: bool = False,
+    classes: int = 0,
 ) -> nn.Module:
     """Return a copy for inference in which transposed convolutions 4/2/1 are what `choice` says, and those of a 1×1
     input dense layers; `channels_last` stores the weights in the order that torch's CPU kernels are fastest at.
@@ -344,4 +371,4 @@ def replace_transposed_convolutions(
                 if value.dim() == 4:
                     value.data = value.data.contiguous(memory_format=torch.channels_last)
 
-    return _rewrite(network, latent_dim, change)
+    return _rewrite(network, latent_dim, classes, change)

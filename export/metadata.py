@@ -28,6 +28,13 @@ def _source_values(description: Description) -> dict[str, str]:
     }
 
 
+def _classes(description: Description) -> dict[str, str]:
+    """Return the names and shares of the classes in JSON; nothing for a generator without classes."""
+    if not description.classes:
+        return {}
+    return {"classes": json.dumps(description.classes), "class_shares": json.dumps(description.class_shares)}
+
+
 def metadata(source: Artifact, uint8: bool, precision: str) -> dict[str, str]:
     """Return the metadata of an export of `source`: all that a program needs to sample from the file, as text."""
     description = source.description
@@ -46,6 +53,7 @@ def metadata(source: Artifact, uint8: bool, precision: str) -> dict[str, str]:
         "description": description.description,
         "license": description.license,
         **_source_values(description),
+        **_classes(description),
         "package_version": description.package_version,
         "source_sha256": source.sha256,
     }

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,12 @@ from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.images import to_uint8
 
 
+def _samples(network: nn.Module, z: Tensor, label: Tensor | None) -> Tensor:
+    """Return the samples of a network, which takes labels if it has classes."""
+    samples: Tensor = network(z) if label is None else network(z, label)
+    return samples
+
+
 class Uint8Images(nn.Module):
     """A generator whose output is ready to save."""
 
@@ -25,9 +32,9 @@ class Uint8Images(nn.Module):
         super().__init__()
         self.generator: nn.Module = generator
 
-    def forward(self, z: Tensor) -> Tensor:
-        """z [n, latent_dim] → uint8 [n, h, w, c] in 0…255, rounded to nearest."""
-        return to_uint8(self.generator(z)).permute(0, 2, 3, 1)
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """z [n, latent_dim] and, with classes, label int64 [n] → uint8 [n, h, w, c] in 0…255, rounded to nearest."""
+        return to_uint8(_samples(self.generator, z, label)).permute(0, 2, 3, 1)
 
 
 class HalfPrecision(nn.Module):
@@ -37,22 +44,24 @@ class HalfPrecision(nn.Module):
         super().__init__()
         self.generator, self.dtype = copy.deepcopy(generator).to(dtype), dtype
 
-    def forward(self, z: Tensor) -> Tensor:
-        """z [n, latent_dim] → images [n, c, h, w] in [−1, 1]."""
-        return self.generator(z.to(self.dtype)).float()
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """z [n, latent_dim] and, with classes, label int64 [n] → images [n, c, h, w] in [−1, 1]."""
+        return _samples(self.generator, z.to(self.dtype), label).float()
 
 
 class Contiguous(nn.Module):
-    """A network whose output is contiguous in memory, for programs that read the output's memory directly."""
+    """A network whose output is contiguous in memory, for programs that read the output's memory directly.
+
+    The files of torch take the names of their inputs from its arguments.
+    """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network: nn.Module = network
 
-    def forward(self, z: Tensor) -> Tensor:
-        """z [n, latent_dim] → the network's output."""
-        samples: Tensor = self.network(z)
-        return samples.contiguous()
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """z [n, latent_dim] and, with classes, label int64 [n] → the network's output."""
+        return _samples(self.network, z, label).contiguous()
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,18 @@ class Export:
     source: Artifact
     out: Path
 
+    @property
+    def example(self) -> dict[str, Tensor]:
+        """The inputs for two samples by their names: z and, with classes, label."""
+        description = self.source.description
+        label = {"label": torch.zeros(2, dtype=torch.int64)} if description.classes else {}
+        return {"z": torch.zeros(2, description.latent_dim)} | label
+
+    @property
+    def dynamic_shapes(self) -> tuple[dict[int, Any], ...]:
+        """What torch.export needs to know to accept any number of samples: their axis in each input, 0."""
+        return ({0: torch.export.Dim("n")},) * len(self.example)
+
 
 def _change_generator(network: nn.Module, change: Callable[[nn.Module], nn.Module]) -> nn.Module:
     """Apply `change` to the generator, inside the conversion to uint8 if there is one."""
@@ -76,8 +97,12 @@ def _change_generator(network: nn.Module, change: Callable[[nn.Module], nn.Modul
 
 def with_convolutions(export: Export) -> nn.Module:
     """Return the network with its transposed convolutions replaced by convolutions, where this is possible."""
-    latent_dim = export.source.description.latent_dim
-    return _change_generator(export.network, lambda generator: replace_transposed_convolutions(generator, latent_dim))
+    description = export.source.description
+
+    def change(generator: nn.Module) -> nn.Module:
+        return replace_transposed_convolutions(generator, description.latent_dim, classes=len(description.classes))
+
+    return _change_generator(export.network, change)
 
 
 def in_precision(export: Export, precision: str) -> nn.Module:
@@ -87,8 +112,8 @@ def in_precision(export: Export, precision: str) -> nn.Module:
     choice = for_cpu_bf16 if precision == BF16 else for_cpu
 
     def change(generator: nn.Module) -> nn.Module:
-        latent_dim = export.source.description.latent_dim
-        network = replace_transposed_convolutions(generator, latent_dim, choice, channels_last=True)
+        latent_dim, classes = export.source.description.latent_dim, len(export.source.description.classes)
+        network = replace_transposed_convolutions(generator, latent_dim, choice, channels_last=True, classes=classes)
         return HalfPrecision(network, torch.bfloat16) if precision == BF16 else network
 
     return Contiguous(_change_generator(export.network, change))
@@ -136,7 +161,7 @@ def load(settings: ExportSettings, suffix: str) -> Export:
     original = source.network.float()
     # The file is read again: copies of a parametrised module share the class that remove_parametrizations changes.
     plain = _without_spectral_norm(generator_file.load(path, settings.generator).network.float())
-    network = fold_batch_norm(plain, source.description.latent_dim)
+    network = fold_batch_norm(plain, source.description.latent_dim, len(source.description.classes))
     out = Path(settings.out) if settings.out else _default_path(path, settings, suffix)
     if settings.uint8:
         return Export(Uint8Images(network), Uint8Images(original), source, out)

@@ -7,7 +7,6 @@ import shlex
 import warnings
 from pathlib import Path
 
-import numpy as np
 import onnx
 import onnxruntime
 import torch
@@ -15,11 +14,10 @@ import torch
 from export.metadata import metadata
 from export.network import Export, in_precision, load, with_convolutions
 from export.onnx_graph import TORCH_OPSET, in_opset, set_least_ir_version, simplify
-from export.parity import Runner, print_written, write_checked
+from export.parity import Runner, drawn_inputs, print_written, write_checked
 from export.quantize import to_int8
 from export.settings import FP16, FP32, INT8, OnnxSettings
 from wgan_dist.checkpoints import generator_file
-from wgan_dist.utils import rng
 from wgan_dist.utils.console import print_now
 
 CALIBRATION_LATENTS = 256
@@ -35,10 +33,10 @@ def to_onnx(export: Export, settings: OnnxSettings) -> onnx.ModelProto:
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
             network,
-            (torch.zeros(2, description.latent_dim),),
-            input_names=["z"],
+            tuple(export.example.values()),
+            input_names=list(export.example),
             output_names=["points" if description.makes_points else "images"],
-            dynamic_shapes=({0: torch.export.Dim("n")},),
+            dynamic_shapes=export.dynamic_shapes,
             opset_version=max(settings.opset, TORCH_OPSET),
             dynamo=True,
             verbose=False,
@@ -51,17 +49,11 @@ def to_onnx(export: Export, settings: OnnxSettings) -> onnx.ModelProto:
     return model
 
 
-def _calibration_latents(export: Export) -> np.ndarray:
-    description = export.source.description
-    shape = (CALIBRATION_LATENTS, description.latent_dim)
-    return rng.latent(description.latent_distribution, 0, "calibration.z", 0, shape).astype(np.float32)
-
-
 def _open_onnx(path: Path) -> Runner:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # onnxruntime warns that a CPU has no fp16 kernels, which is expected
     session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
-    return lambda z: session.run(None, {"z": z})[0]
+    return lambda inputs: session.run(None, inputs)[0]
 
 
 def write_onnx(settings: OnnxSettings) -> tuple[Path, str]:
@@ -73,7 +65,7 @@ def write_onnx(settings: OnnxSettings) -> tuple[Path, str]:
     model, size = to_onnx(export, settings), ""
     if settings.precision == INT8:
         bytes_in_fp32 = model.ByteSize()
-        model = to_int8(model, _calibration_latents(export))
+        model = to_int8(model, drawn_inputs(export.source.description, "calibration", 0, CALIBRATION_LATENTS))
         size = f"; the file has {model.ByteSize() / bytes_in_fp32:.0%} of its size in fp32"
     set_least_ir_version(model)
     text = write_checked(export, model.SerializeToString(deterministic=True), _open_onnx, settings)

@@ -1,8 +1,9 @@
 """Check that an exported file computes what its network computes, and write it only if it does."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,8 +11,10 @@ from numpy.typing import NDArray
 
 from export.network import Export
 from export.settings import FP32, ExportSettings
+from wgan_dist.checkpoints.generator_file import Description
 from wgan_dist.evaluation.metrics.sliced_wasserstein import Reference
 from wgan_dist.utils import rng
+from wgan_dist.utils.class_draws import draw_classes
 from wgan_dist.utils.console import print_lines
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import atomic_file
@@ -33,8 +36,10 @@ KEPT_DISTRIBUTION = 1.1
 COMPARED_IMAGES, COMPARED_BATCH_SIZE = 256, 64
 
 Samples = NDArray[np.generic]
-# Computes samples from latents z float32 [n, latent_dim].
-Runner = Callable[[NDArray[np.float32]], Samples]
+# The inputs of a network by their names: z float32 [n, latent_dim] and, with classes, label int64 [n].
+Inputs = dict[str, NDArray[Any]]
+# Computes samples from inputs.
+Runner = Callable[[Inputs], Samples]
 
 
 @dataclass(frozen=True)
@@ -61,31 +66,45 @@ class Comparison:
         return f"maximum difference {self.difference:.3g} {unit} at batch sizes {', '.join(map(str, BATCH_SIZES))}"
 
 
-def _latents(export: Export, stream: str, counter: int, count: int) -> NDArray[np.float32]:
-    description = export.source.description
+def drawn_inputs(description: Description, stream: str, counter: int, count: int) -> Inputs:
+    """Return inputs for `count` samples: latents of a stream and, with classes, labels by the shares of the classes."""
     shape = (count, description.latent_dim)
-    return rng.latent(description.latent_distribution, 0, stream, counter, shape).astype(np.float32)
+    z = rng.latent(description.latent_distribution, 0, f"{stream}.z", counter, shape).astype(np.float32)
+    if not description.classes:
+        return {"z": z}
+    uniform = rng.uniform(0, f"{stream}.label", counter, (count,))
+    return {"z": z, "label": draw_classes(uniform, np.array(description.class_shares))}
 
 
-def _network_runner(export: Export) -> Runner:
-    return lambda z: torch.no_grad()(export.original)(torch.from_numpy(z)).numpy()
+def _inputs_of_every_class(description: Description, counter: int, batch_size: int) -> Iterator[Inputs]:
+    """Yield batches of one size in which every class occurs; without classes, one batch."""
+    classes = len(description.classes)
+    for start in range(0, max(1, classes), batch_size):
+        inputs = drawn_inputs(description, "parity", counter + start, batch_size)
+        yield inputs | ({"label": np.arange(start, start + batch_size) % classes} if classes else {})
+
+
+def torch_runner(network: Callable[..., torch.Tensor]) -> Runner:
+    """Return the runner of a function of tensors, which takes the inputs in their order."""
+    return lambda inputs: torch.no_grad()(network)(*map(torch.from_numpy, inputs.values())).numpy()
 
 
 def compare(export: Export, run: Runner) -> Comparison:
-    """Compare `run` with the network at batches of 1, 2, 5 and 64 latents."""
-    difference, share, values, of_points = 0.0, 0.0, [], export.source.description.makes_points
+    """Compare `run` with the network at batches of 1, 2, 5 and 64 latents, and at each with every class."""
+    difference, share, total, squared, count = 0.0, 0.0, 0.0, 0.0, 0
+    description = export.source.description
     for counter, batch_size in enumerate(BATCH_SIZES):
-        z = _latents(export, "parity.z", counter, batch_size)
-        expected, found = _network_runner(export)(z), run(z)
-        if found.shape != expected.shape or found.dtype != expected.dtype:
-            return Comparison(float("inf"), 1.0, float("inf"), float("inf"))
-        differences = np.nan_to_num(np.abs(found.astype(np.float64) - expected.astype(np.float64)), nan=np.inf)
-        if of_points:
-            differences /= max(1.0, float(np.abs(expected).max()))
-        difference, share = max(difference, float(differences.max())), max(share, float((differences > 0).mean()))
-        values.append(differences.ravel())
-    every = np.concatenate(values)
-    return Comparison(difference, share, float(every.mean()), float(np.square(every).mean()), of_points)
+        for inputs in _inputs_of_every_class(description, counter, batch_size):
+            expected, found = torch_runner(export.original)(inputs), run(inputs)
+            if found.shape != expected.shape or found.dtype != expected.dtype:
+                return Comparison(float("inf"), 1.0, float("inf"), float("inf"))
+            differences = np.nan_to_num(np.abs(found.astype(np.float64) - expected.astype(np.float64)), nan=np.inf)
+            if description.makes_points:
+                differences /= max(1.0, float(np.abs(expected).max()))
+            difference, share = max(difference, float(differences.max())), max(share, float((differences > 0).mean()))
+            total, squared = total + float(differences.sum()), squared + float(np.square(differences).sum())
+            count += differences.size
+    return Comparison(difference, share, total / count, squared / count, description.makes_points)
 
 
 def check_difference(export: Export, run: Runner, tolerance: float, uint8: bool) -> str:
@@ -115,10 +134,11 @@ def _compare_distributions(export: Export, run: Runner) -> tuple[float, float] |
     count = COMPARED_IMAGES // COMPARED_BATCH_SIZE
 
     def images(runner: Runner, batches: range) -> torch.Tensor:
-        latents = (_latents(export, "likeness.z", number, COMPARED_BATCH_SIZE) for number in batches)
-        return torch.cat([_float_images(runner(z)) for z in latents])
+        about = export.source.description
+        inputs = (drawn_inputs(about, "likeness", number, COMPARED_BATCH_SIZE) for number in batches)
+        return torch.cat([_float_images(runner(each)) for each in inputs])
 
-    network = _network_runner(export)
+    network = torch_runner(export.original)
     reference = Reference.of(images(network, range(count)))
     of_network, of_file = (reference.distance(images(each, range(count, 2 * count))) for each in (network, run))
     return of_file, of_network

@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.export import Dim, ExportedProgram
+from torch.export import ExportedProgram
 
 from export.metadata import METADATA_FILE, metadata
 from export.network import Export, in_precision, load
-from export.parity import Runner, print_written, write_checked
+from export.parity import Runner, print_written, torch_runner, write_checked
 from export.settings import ProgramSettings
 from wgan_dist.utils.errors import UserError
 
@@ -37,10 +37,9 @@ def _quiet() -> Iterator[None]:
 
 def to_program(export: Export, precision: str) -> ExportedProgram:
     """Convert the network to an exported program with any batch size."""
-    example = (torch.zeros(2, export.source.description.latent_dim),)
     with _quiet(), torch.no_grad():
         network = in_precision(export, precision).eval()
-        return torch.export.export(network, example, dynamic_shapes=({0: Dim("n")},))
+        return torch.export.export(network, tuple(export.example.values()), dynamic_shapes=export.dynamic_shapes)
 
 
 def _check_compiler() -> None:
@@ -76,8 +75,8 @@ def is_compiled(path: Path) -> bool:
         raise UserError(f"{path}: not a program written by export.program: {error}") from error
 
 
-def open_program(path: Path) -> tuple[dict[str, Any], Callable[[Tensor], Tensor]]:
-    """Return the metadata of a .pt2 file, and a function from latents z [n, latent_dim] to samples.
+def open_program(path: Path) -> tuple[dict[str, Any], Callable[..., Tensor]]:
+    """Return the metadata of a .pt2 file, and a function from the network's inputs to samples.
 
     Opening a program can run its code: open only files that you trust. Raises UserError for a file that is not such a
     program, or was compiled for another machine.
@@ -96,8 +95,7 @@ def open_program(path: Path) -> tuple[dict[str, Any], Callable[[Tensor], Tensor]
 
 
 def _open_runner(path: Path) -> Runner:
-    draw = open_program(path)[1]
-    return lambda z: draw(torch.from_numpy(z)).numpy()
+    return torch_runner(open_program(path)[1])
 
 
 def export_program(settings: ProgramSettings) -> None:

@@ -23,6 +23,7 @@ from onnxruntime.quantization.calibrate import TensorsData
 from onnxruntime.quantization.onnx_model import ONNXModel
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
+from export.parity import Inputs
 from wgan_dist.utils.errors import UserError
 
 # The operators that multiply, and those that only move values, which must not round them once more.
@@ -37,22 +38,24 @@ TANH_RANGE = 3.2
 SHARES = (1.0, 0.9, 0.8)
 
 Range = tuple[float, float]
-Latents = NDArray[np.float32]
 
 
-def _batches(z: Latents) -> list[Latents]:
-    return [z[start : start + BATCH_SIZE] for start in range(0, len(z), BATCH_SIZE)]
+def _part(inputs: Inputs, rows: slice) -> Inputs:
+    return {name: values[rows] for name, values in inputs.items()}
 
 
-class _LatentReader(CalibrationDataReader):  # type: ignore[misc]
-    """Latents in batches, in the form that onnxruntime reads."""
+def _batches(inputs: Inputs) -> list[Inputs]:
+    return [_part(inputs, slice(start, start + BATCH_SIZE)) for start in range(0, len(inputs["z"]), BATCH_SIZE)]
 
-    def __init__(self, z: Latents) -> None:
-        self.batches = iter(_batches(z))
 
-    def get_next(self) -> dict[str, Latents] | None:
-        batch = next(self.batches, None)
-        return None if batch is None else {"z": batch}
+class _InputReader(CalibrationDataReader):  # type: ignore[misc]
+    """Inputs in batches, in the form that onnxruntime reads."""
+
+    def __init__(self, inputs: Inputs) -> None:
+        self.batches = iter(_batches(inputs))
+
+    def get_next(self) -> Inputs | None:
+        return next(self.batches, None)
 
 
 @contextmanager
@@ -66,13 +69,13 @@ def _quiet() -> Iterator[None]:
         logging.disable(level)
 
 
-def _calibrated_ranges(model: onnx.ModelProto, z: Latents) -> dict[str, Range]:
-    """Return the minimum and maximum of every tensor that may be quantised, over the latents z."""
+def _calibrated_ranges(model: onnx.ModelProto, inputs: Inputs) -> dict[str, Range]:
+    """Return the minimum and maximum of every tensor that may be quantised, over the inputs."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         onnx.save(model, path)
         calibrator = create_calibrator(path, QUANTISED, str(Path(folder) / "augmented.onnx"))
-        calibrator.collect_data(_LatentReader(z))
+        calibrator.collect_data(_InputReader(inputs))
         data = calibrator.compute_data()
     ranges = {name: tensor.range_value for name, tensor in data.items()}
     return {name: (float(np.min(low)), float(np.max(high))) for name, (low, high) in ranges.items()}
@@ -116,16 +119,17 @@ def _before_tanh(model: onnx.ModelProto, groups: list[set[str]]) -> set[str]:
 
 
 def _first_products(model: onnx.ModelProto) -> list[str]:
-    """Return the names of the nodes that multiply the latents themselves. The latents are the most sensitive to
-    rounding, and these products are a hundredth of the work.
+    """Return the names of the nodes that multiply the latents themselves, also joined to the embedding of a class, and
+    of those that move them before. The latents are the most sensitive to rounding, and these products are a hundredth
+    of the work.
     """
     latent, first = {"z"}, []
     for node in model.graph.node:
         if not latent & set(node.input):
             continue
-        if node.op_type in PRODUCTS:
+        if node.op_type in (*PRODUCTS, *MOVES):
             first.append(node.name)
-        elif node.op_type not in SIZES:
+        if node.op_type not in (*PRODUCTS, *SIZES):
             latent |= set(node.output)
     return first
 
@@ -162,11 +166,11 @@ def _quantised(model: onnx.ModelProto, ranges: dict[str, Range], excluded: list[
     return quantised
 
 
-def _images(model: onnx.ModelProto, z: Latents) -> NDArray[np.float64]:
+def _images(model: onnx.ModelProto, inputs: Inputs) -> NDArray[np.float64]:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return np.concatenate([session.run(None, {"z": batch})[0] for batch in _batches(z)]).astype(np.float64)
+    return np.concatenate([session.run(None, batch)[0] for batch in _batches(inputs)]).astype(np.float64)
 
 
 def _finish(model: onnx.ModelProto, original: onnx.ModelProto) -> onnx.ModelProto:
@@ -177,20 +181,22 @@ def _finish(model: onnx.ModelProto, original: onnx.ModelProto) -> onnx.ModelProt
     return model
 
 
-def to_int8(model: onnx.ModelProto, z: Latents) -> onnx.ModelProto:
-    """Quantise a float32 model, with ranges calibrated on a few hundred latents z [n, latent_dim].
+def to_int8(model: onnx.ModelProto, inputs: Inputs) -> onnx.ModelProto:
+    """Quantise a float32 model, with ranges calibrated on the inputs for a few hundred samples.
 
-    Layers that onnxruntime cannot quantise stay in float32. Raises UserError if no layer can be quantised.
+    Layers that onnxruntime cannot quantise stay in float32, as do tables with values for each class. Raises UserError
+    if no layer can be quantised.
     """
     excluded = _first_products(model) + _products_of_values(model)
     if all(node.op_type not in PRODUCTS or node.name in excluded for node in model.graph.node):
         raise UserError("precision=int8: this network has no layer with weights after its first; expected fp32 or fp16")
-    half = len(z) // 2
+    half = len(inputs["z"]) // 2
+    calibrated, compared = _part(inputs, slice(half)), _part(inputs, slice(half, None))
     with _quiet():
         groups = _moved_groups(model)
-        ranges = _shared(_calibrated_ranges(model, z[:half]), groups)
+        ranges = _shared(_calibrated_ranges(model, calibrated), groups)
         before_tanh = _before_tanh(model, groups)
         candidates = [_quantised(model, _narrowed(ranges, before_tanh, share), excluded) for share in SHARES]
-        expected = _images(model, z[half:])
-        errors = [float(np.square(_images(candidate, z[half:]) - expected).mean()) for candidate in candidates]
+        expected = _images(model, compared)
+        errors = [float(np.square(_images(candidate, compared) - expected).mean()) for candidate in candidates]
     return _finish(candidates[int(np.argmin(errors))], model)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from export.metadata import METADATA_FILE, metadata
 from export.network import Export, in_precision, load
-from export.parity import Runner, print_written, write_checked
+from export.parity import Runner, print_written, torch_runner, write_checked
 from export.settings import TorchScriptSettings
 from wgan_dist.utils.errors import UserError
 
@@ -27,14 +27,14 @@ def _no_deprecation_warnings() -> Iterator[None]:
 
 def to_torchscript(export: Export, precision: str) -> torch.jit.ScriptModule:
     """Trace the network in evaluation mode and freeze it."""
-    example = torch.zeros(2, export.source.description.latent_dim)
+    example = tuple(export.example.values())
     with _no_deprecation_warnings():
         # export.parity checks the file, at several batch sizes.
         return torch.jit.freeze(torch.jit.trace(in_precision(export, precision).eval(), example, check_trace=False))
 
 
-def open_torchscript(path: Path) -> tuple[dict[str, str], Callable[[Tensor], Tensor]]:
-    """Return the metadata of a TorchScript file, and a function from latents z [n, latent_dim] to samples.
+def open_torchscript(path: Path) -> tuple[dict[str, str], Callable[..., Tensor]]:
+    """Return the metadata of a TorchScript file, and a function from the network's inputs to samples.
 
     Raises UserError for a file that is not a generator written by export.torchscript.
     """
@@ -48,8 +48,7 @@ def open_torchscript(path: Path) -> tuple[dict[str, str], Callable[[Tensor], Ten
 
 
 def _open_runner(path: Path) -> Runner:
-    draw = open_torchscript(path)[1]
-    return lambda z: draw(torch.from_numpy(z)).numpy()
+    return torch_runner(open_torchscript(path)[1])
 
 
 def export_torchscript(settings: TorchScriptSettings) -> None:

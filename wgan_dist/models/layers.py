@@ -59,7 +59,7 @@ class ConditionalBatchNorm(TakesLabels):
 
         Returns the input's shape and dtype.
         """
-        per_sample = self.affine(labels).view(len(labels), -1, *[1] * (input.dim() - 2))
+        per_sample = self.affine(labels).unflatten(1, (-1, *[1] * (input.dim() - 2)))
         scale, shift = per_sample.chunk(2, 1)
         return torch.addcmul(shift, self.norm(input).to(scale.dtype), scale).to(input.dtype)
 
