@@ -286,7 +286,8 @@ def _with_scale_and_shift(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> nn.BatchNorm
     if norm.affine:
         return norm
     norm = copy.deepcopy(norm)
-    norm.weight, norm.bias = (nn.Parameter(torch.full_like(norm.running_mean, value)) for value in (1.0, 0.0))
+    assert norm.running_mean is not None
+    norm.weight, norm.bias = nn.Parameter(torch.ones_like(norm.running_mean)), nn.Parameter(0.0 * norm.running_mean)
     return norm
 
 

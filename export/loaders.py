@@ -17,9 +17,11 @@ from export.sampler import (
     POINT_LAYOUT,
     Sampler,
     SamplerError,
+    drawn_classes,
     latents,
     parse_number,
     parse_size,
+    read_classes,
     read_values,
 )
 from export.settings import BF16, FP32
@@ -67,12 +69,14 @@ class LoadedSamples:
 
 @dataclass(frozen=True)
 class _Generator:
-    """An opened generator: its file format, metadata, number format, and a function from latents to samples."""
+    """An opened generator: its file format, metadata, number format, and a function from latents, and with classes
+    labels, to samples.
+    """
 
     file_format: str
     metadata: Mapping[str, str]
     precision: str | None
-    generate: Callable[[Tensor], Tensor]
+    generate: Callable[..., Tensor]
 
 
 def _open_safetensors(path: Path, own_class: str) -> _Generator:
@@ -99,7 +103,7 @@ def _open_torch(path: Path) -> _Generator:
     precision = about.get("precision", "")
     if precision not in PRECISIONS:
         raise UserError(f"ckpt={path}: precision={precision}: expected {' or '.join(PRECISIONS)}")
-    return _Generator(file_format, about, PRECISIONS[precision], lambda z: _as_nchw(generate(z)))
+    return _Generator(file_format, about, PRECISIONS[precision], lambda *inputs: _as_nchw(generate(*inputs)))
 
 
 def _onnx_precision(path: Path) -> str:
@@ -117,10 +121,10 @@ def _open_onnx(path: Path) -> _Generator:
     except SamplerError as error:
         raise UserError(f"ckpt={error}") from error
 
-    def generate(z: Tensor) -> Tensor:
+    def generate(*inputs: Tensor) -> Tensor:
         try:
             draw = sampler.images if sampler.values.is_eight_bit else sampler.outputs
-            return _as_nchw(torch.from_numpy(draw(z.numpy())))
+            return _as_nchw(torch.from_numpy(draw(*(each.numpy() for each in inputs))))
         except SamplerError as error:
             raise UserError(f"ckpt={error}") from error
 
@@ -145,7 +149,8 @@ def _check_format(about: Mapping[str, str]) -> None:
 def open_generator(path: Path, own_class: str, count: int, seed: int) -> LoadedSamples:
     """Open a .safetensors, .pt (TorchScript), .pt2 (program) or .onnx file, to draw at most `count` samples of `seed`.
 
-    The latents are those of `python -m wgan_dist.sample`, the same for every format. `own_class` names the module:Class
+    The latents are those of `python -m wgan_dist.sample`, the same for every format, and with classes the labels, which
+    are drawn by their shares in the training data. `own_class` names the module:Class
     of a custom network. Raises UserError for a file that is not such a generator.
     """
     if not path.is_file():
@@ -156,7 +161,10 @@ def open_generator(path: Path, own_class: str, count: int, seed: int) -> LoadedS
         _check_format(about)
         latent_dim, channels = (parse_number(name, about[name]) for name in ("latent_dim", "channels"))
         size = parse_size(about["image_size"])
-        z = torch.from_numpy(latents(count, latent_dim, about["latent_distribution"], seed))
+        inputs = [torch.from_numpy(latents(count, latent_dim, about["latent_distribution"], seed))]
+        classes, shares = read_classes(dict(about))
+        if classes:
+            inputs.append(torch.from_numpy(drawn_classes(count, shares, seed)))
         weights, step = about["weights"], parse_number("generator_steps", about["generator_steps"])
         data, fingerprint = about["data"], about["data_fingerprint"]
         values = read_values(dict(about), channels)
@@ -173,7 +181,7 @@ def open_generator(path: Path, own_class: str, count: int, seed: int) -> LoadedS
         data_fingerprint=fingerprint,
         shape=(channels,) if about.get("layout") == POINT_LAYOUT else (channels, *size),
         levels=Levels(values.dtype, values.low, values.high),
-        draw=lambda indices: generator.generate(z[indices]),
+        draw=lambda indices: generator.generate(*(each[indices] for each in inputs)),
     )
 
 

@@ -14,10 +14,12 @@ need nothing else, other pictures Pillow, and TIFF files tifffile.
 import argparse
 import contextlib
 import ctypes
+import difflib
 import hashlib
 import io
 import json
 import logging
+import operator
 import os
 import secrets
 import struct
@@ -25,7 +27,7 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +44,7 @@ TRIED_BATCH_SIZES = (8, 8, 32, 32, 128, 128)
 # The number of values to convert to uint8 at a time: they fit into the cache of a core.
 BLOCK = 2**16
 METADATA_PREFIX = "wgan_dist."
-LATENT_STREAM = "sample.z"
+LATENT_STREAM, LABEL_STREAM = "sample.z", "sample.label"
 # The number of words that one step of Philox's counter produces (Salmon et al. 2011, 4x64).
 PHILOX_WORDS = 4
 POINT_LAYOUT = "nc"
@@ -56,7 +58,11 @@ FORMATS = {
 FILE_DIGITS = 6
 GAP = 2
 # What a file may ask for: its bytes (a file of protobuf has no more), and the sizes of the generator in it.
-MAX_BYTES, MAX_LATENT_DIM, MAX_IMAGE_SIZE, MAX_CHANNELS = 2**31, 2**16, 2**10, 2**10
+MAX_BYTES, MAX_LATENT_DIM, MAX_IMAGE_SIZE, MAX_CHANNELS, MAX_CLASSES = 2**31, 2**16, 2**10, 2**10, 10_000
+# By how much the sum of the shares of classes may differ from 1, by rounding.
+SHARES_TOLERANCE = 1e-6
+# How many classes a message lists, those whose names are nearest to what was asked for.
+NEAREST_CLASSES = 3
 # Generators need none of these operators, which can run without an end.
 CONTROL_FLOW = ("Loop", "If", "Scan", "SequenceMap")
 # The severities from which on onnxruntime logs. It logs names of the file as they are, so that only exceptions tell.
@@ -76,6 +82,9 @@ POINT_FILES = (".csv", ".npy", ".npz")
 DTYPES = {"uint8": 255.0, "uint16": 65535.0, "float32": np.inf}
 # The colour types of PNG by the number of channels: grey, RGB, RGBA.
 PNG_COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
+
+# The class of samples: its name or its number, or a sequence with one for each sample; None draws classes.
+Label = str | int | Sequence[str | int] | NDArray[np.integer] | None
 
 
 class SamplerError(Exception):
@@ -104,29 +113,79 @@ def check_distribution(distribution: str) -> str:
     return distribution
 
 
+def uniforms(count: int, seed: int, stream: str, start: int = 0) -> NDArray[np.float64]:
+    """Return numbers `start` to `start + count - 1` of a stream of U[0, 1) of a seed, by Philox under a SHA-256 key."""
+    steps, before = divmod(start, PHILOX_WORDS)
+    key = hashlib.sha256(f"{seed}/{stream}/0".encode()).digest()[:16]
+    philox = np.random.Philox(key=int.from_bytes(key, "little"))
+    bits = philox.advance(steps).random_raw(before + count)[before:]
+    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
 def latents(
     count: int, latent_dim: int, distribution: str = "normal", seed: int = 0, start: int = 0
 ) -> NDArray[np.float32]:
     """Return latent vectors z float32 [count, latent_dim]: `normal`, N(0, 1), or `uniform`, U[-1, 1).
 
     The latents of a seed are numbered: vector k is the same for any `count` and `start`. This function returns numbers
-    `start` to `start + count - 1`. It computes Philox bits under a SHA-256 key, then the transform of Box and Muller
-    (1958), written out here so that the latents never change with a library.
+    `start` to `start + count - 1`. It computes uniform numbers, then the transform of Box and Muller (1958), written
+    out here so that the latents never change with a library.
 
     Raises ValueError for another distribution.
     """
     check_distribution(distribution)
-    steps, before = divmod(start * latent_dim, PHILOX_WORDS)
-    size = before + count * latent_dim
-    key = hashlib.sha256(f"{seed}/{LATENT_STREAM}/0".encode()).digest()[:16]
-    philox = np.random.Philox(key=int.from_bytes(key, "little"))
-    bits = philox.advance(steps).random_raw(size + size % 2)
-    unit = (bits >> np.uint64(11)) * 2.0**-53
+    first, size = start * latent_dim, count * latent_dim
+    before = first % 2  # pairs give two numbers, of which the first may belong to the latents before
+    unit = uniforms(before + size + (before + size) % 2, seed, LATENT_STREAM, first - before)
     if distribution == "uniform":
-        return (2.0 * unit[before:size] - 1.0).astype(np.float32).reshape(count, latent_dim)
+        return (2.0 * unit[before : before + size] - 1.0).astype(np.float32).reshape(count, latent_dim)
     radius, angle = np.sqrt(-2.0 * np.log1p(-unit[::2])), 2.0 * np.pi * unit[1::2]
     pairs = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
-    return pairs.reshape(-1)[before:size].astype(np.float32).reshape(count, latent_dim)
+    return pairs.reshape(-1)[before : before + size].astype(np.float32).reshape(count, latent_dim)
+
+
+def drawn_classes(count: int, shares: Sequence[float], seed: int = 0, start: int = 0) -> NDArray[np.int64]:
+    """Return the classes of samples `start` to `start + count - 1` of a seed, int64 [count], drawn by their shares.
+
+    The class of a sample is the same for any `count` and `start`, and its latents do not depend on it.
+    """
+    found = np.searchsorted(np.cumsum(shares), uniforms(count, seed, LABEL_STREAM, start), side="right")
+    return np.minimum(found, len(shares) - 1).astype(np.int64)
+
+
+def _class_number(label: Any, numbers: dict[str, int]) -> int:
+    """Return the number of a class given by its name or number; a text that is a name is never read as a number."""
+    if isinstance(label, str) and label in numbers:
+        return numbers[label]
+    try:
+        number = parse_number("label", label) if isinstance(label, str) else operator.index(label)
+    except (TypeError, ValueError):
+        number = -1
+    if not 0 <= number < len(numbers):
+        nearest = difflib.get_close_matches(str(label), numbers, NEAREST_CLASSES, 0.0)
+        names = f"a class such as {', '.join(nearest)}" if nearest else "a class"
+        raise SamplerError(f"label={label}: expected {names}, or a number from 0 to {len(numbers) - 1}")
+    return number
+
+
+def class_numbers(label: Label, count: int, classes: Sequence[str]) -> NDArray[np.int64]:
+    """Return the number of the class of each of `count` samples, int64 [count].
+
+    Args:
+        label: The name of a class or its number from 0, or a sequence with one for each sample.
+        count: The number of samples.
+        classes: The names of the classes.
+
+    Raises SamplerError for a class that does not exist, a sequence of another length, and without classes.
+    """
+    if not classes:
+        raise SamplerError(f"label={label}: this generator has no classes; expected no label")
+    numbers = {name: number for number, name in enumerate(classes)}
+    if isinstance(label, str) or not isinstance(label, Sequence | np.ndarray):
+        return np.full(count, _class_number(label, numbers), np.int64)
+    if len(label) != count:
+        raise SamplerError(f"label: {len(label)} labels for {count} samples; expected one for each")
+    return np.array([_class_number(each, numbers) for each in label], np.int64)
 
 
 def to_uint8(images: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -333,12 +392,38 @@ def read_values(metadata: dict[str, str], channels: int) -> ImageValues:
     return ImageValues(dtype, low, high, tuple(map(str, names)), metadata["unit"])
 
 
+def read_classes(metadata: dict[str, str]) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    """Return the names and shares of the classes; raise ValueError or KeyError for what no generator has."""
+    if "classes" not in metadata:
+        return (), ()
+    names, shares = json.loads(metadata["classes"]), json.loads(metadata["class_shares"])
+    if not isinstance(names, list) or not 1 <= len(names) <= MAX_CLASSES:
+        raise ValueError(f"classes: expected 1 to {MAX_CLASSES:,} names")
+    if not all(isinstance(name, str) and _is_utf8(name) for name in names) or len(set(names)) != len(names):
+        raise ValueError("classes: expected different texts")
+    are_numbers = isinstance(shares, list) and all(type(share) in (int, float) for share in shares)
+    if not are_numbers or len(shares) != len(names) or not all(0.0 <= share <= 1.0 for share in shares):
+        raise ValueError(f"class_shares: expected {len(names)} numbers from 0 to 1")
+    if abs(sum(shares) - 1.0) > SHARES_TOLERANCE:
+        raise ValueError("class_shares: expected numbers that add up to 1")
+    return tuple(names), tuple(map(float, shares))
+
+
+def _is_utf8(text: str) -> bool:
+    """Return whether a text can be written as UTF-8; half of a surrogate pair, which JSON may hold, cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 @dataclass(frozen=True)
 class Contents:
     """The samples of a generator in an ONNX file, as its metadata describe them.
 
     Attributes: latent_dim, latent_distribution, height, width, channels, makes_points, is_uint8 (of the graph's
-    output), values.
+    output), values, classes (their names, none without classes), class_shares (in the training data).
     """
 
     latent_dim: int
@@ -349,6 +434,8 @@ class Contents:
     makes_points: bool
     is_uint8: bool
     values: ImageValues
+    classes: tuple[str, ...]
+    class_shares: tuple[float, ...]
 
     @property
     def output_shape(self) -> tuple[int, ...]:
@@ -380,19 +467,22 @@ def read_contents(metadata: dict[str, str], is_uint8: bool) -> Contents:
         if metadata.get(name, expected) != expected:
             raise ValueError(f"{name}={metadata[name]}: expected {expected} for {kind} output")
     distribution = check_distribution(metadata["latent_distribution"])
-    values = read_values(metadata, channels)
-    return Contents(latent_dim, distribution, height, width, channels, makes_points, is_uint8, values)
+    values, of_classes = read_values(metadata, channels), read_classes(metadata)
+    return Contents(latent_dim, distribution, height, width, channels, makes_points, is_uint8, values, *of_classes)
 
 
 def _check_graph(session: Any, contents: Contents) -> None:
     """Raise ValueError unless the inputs and outputs of the graph are those that the metadata describe."""
     inputs = [(value.name, value.type, value.shape[1:]) for value in session.get_inputs()]
     outputs = [tuple(value.shape[1:]) for value in session.get_outputs()]
-    if inputs != [("z", "tensor(float)", [contents.latent_dim])] or outputs != [contents.output_shape]:
+    expected = [("z", "tensor(float)", [contents.latent_dim])]
+    if contents.classes:
+        expected.append(("label", "tensor(int64)", []))
+    if inputs != expected or outputs != [contents.output_shape]:
         raise ValueError(f"its inputs are {inputs} and its outputs {outputs}")
-    batch = session.get_inputs()[0].shape[0]
-    if isinstance(batch, int):
-        raise ValueError(f"its batch size is fixed at {batch}, expected a free one")
+    for value in session.get_inputs():
+        if not value.shape or isinstance(value.shape[0], int):
+            raise ValueError(f"its batch size is fixed at {(value.shape or [1])[0]}, expected a free one")
 
 
 def _start(path: Path, options: Any, provider: str, may_change: bool) -> tuple[Any, str]:
@@ -413,7 +503,8 @@ class Sampler:
     """A generator in an ONNX file written by `python -m export.onnx`, ready to sample images.
 
     Attributes: path, latent_dim, latent_distribution, height, width, channels, values (what images of −1 and 1 stand
-    for), makes_points, provider, batch_size (0 until it is chosen), metadata (the metadata of the file, as text).
+    for), makes_points, classes (their names, none without classes), provider, batch_size (0 until it is chosen),
+    metadata (the metadata of the file, as text).
     """
 
     def __init__(
@@ -445,38 +536,49 @@ class Sampler:
         self._contents = contents
         self.latent_dim, self.latent_distribution = contents.latent_dim, contents.latent_distribution
         self.height, self.width, self.channels = contents.height, contents.width, contents.channels
-        self.makes_points, self.values = contents.makes_points, contents.values
+        self.makes_points, self.values, self.classes = contents.makes_points, contents.values, contents.classes
         logger.info("%s on %s", printable(path), self.provider)
 
     def latents(self, count: int, seed: int = 0, start: int = 0) -> NDArray[np.float32]:
         """Return latent vectors z float32 [count, latent_dim] of a seed from number `start` on."""
         return latents(count, self.latent_dim, self.latent_distribution, seed, start)
 
-    def _run(self, z: NDArray[np.float32]) -> NDArray[Any]:
+    def _run(self, inputs: dict[str, NDArray[Any]]) -> NDArray[Any]:
         if self.provider == PROVIDERS["cuda"]:
-            return self._run_bound(z, "cuda")
-        output: NDArray[Any] = self._session.run(None, {"z": z}, self._run_options)[0]
+            return self._run_bound(inputs, "cuda")
+        output: NDArray[Any] = self._session.run(None, inputs, self._run_options)[0]
         return output
 
-    def _run_bound(self, z: NDArray[np.float32], device: str) -> NDArray[Any]:
+    def _run_bound(self, inputs: dict[str, NDArray[Any]], device: str) -> NDArray[Any]:
         """Compute the output into memory of `device` and copy it once, when all of it is computed."""
         binding = self._session.io_binding()
-        binding.bind_cpu_input("z", z)
+        for name, values in inputs.items():
+            binding.bind_cpu_input(name, values)
         binding.bind_output(self._session.get_outputs()[0].name, device)
         self._session.run_with_iobinding(binding, self._run_options)
         output: NDArray[Any] = binding.copy_outputs_to_cpu()[0]
         return output
 
-    def outputs(self, z: NDArray[np.float32]) -> NDArray[Any]:
-        """Return the outputs of the graph for latents z [n, latent_dim], in one batch.
-
-        They are images float32 [n, c, h, w] in [−1, 1], of a file with --uint8 images uint8 [n, h, w, c], or points.
-        Raises SamplerError for z of another shape, if the computation fails, or if it gives values that are not finite.
-        """
+    def _inputs(self, z: NDArray[np.float32], label: Label) -> dict[str, NDArray[Any]]:
         if z.ndim != 2 or z.shape[1] != self.latent_dim:
             raise SamplerError(f"z of shape {list(z.shape)}: expected [n, {self.latent_dim}]")
+        inputs: dict[str, NDArray[Any]] = {"z": np.ascontiguousarray(z, np.float32)}
+        if label is None and not self.classes:
+            return inputs
+        return inputs | {"label": class_numbers(label, len(z), self.classes)}
+
+    def outputs(self, z: NDArray[np.float32], label: Label = None) -> NDArray[Any]:
+        """Return the outputs of the graph for latents z [n, latent_dim], in one batch.
+
+        A generator with classes needs `label`: the name or number of one class for all, or a sequence of one for each.
+
+        They are images float32 [n, c, h, w] in [−1, 1], of a file with --uint8 images uint8 [n, h, w, c], or points.
+        Raises SamplerError for z of another shape, a label that does not exist, if the computation fails, or if it
+        gives values that are not finite.
+        """
+        inputs = self._inputs(z, label)
         try:
-            output = self._run(np.ascontiguousarray(z, np.float32))
+            output = self._run(inputs)
         except Exception as error:  # onnxruntime's own exceptions have no public common base
             raise SamplerError(f"{self.path}: onnxruntime cannot compute it: {printable(error)}") from error
         expected = (len(z), *self._contents.output_shape)
@@ -486,12 +588,13 @@ class Sampler:
             raise SamplerError(f"{self.path}: its samples have values that are not finite")
         return output
 
-    def images(self, z: NDArray[np.float32]) -> NDArray[Any]:
+    def images(self, z: NDArray[np.float32], label: Label = None) -> NDArray[Any]:
         """Return the images [n, h, w, c] of latents z [n, latent_dim] in the values of the data that were trained on.
 
-        They are uint8, uint16 or float32, as `values` says; points are float32 [n, 2]. Raises as `outputs` does.
+        They are uint8, uint16 or float32, as `values` says; points are float32 [n, 2]. `label` and errors are
+        those of `outputs`.
         """
-        output = self.outputs(z)
+        output = self.outputs(z, label)
         return output if self._contents.is_uint8 or self.makes_points else self.values.restore(output)
 
     def _next_batch_size(self) -> int:
@@ -507,31 +610,46 @@ class Sampler:
             if len(self._timings) == len(TRIED_BATCH_SIZES):
                 self.batch_size = min(self._timings)[1]
 
-    def stream(self, count: int, seed: int = 0) -> Iterator[NDArray[Any]]:
+    def labels(self, count: int, seed: int = 0, label: Label = None, start: int = 0) -> NDArray[np.int64] | None:
+        """Return the classes int64 [count] of samples of a seed from number `start` on; None without classes.
+
+        They are those of `label`, which `sample` describes. Raises SamplerError for a label that does not exist.
+        """
+        if label is not None:
+            return class_numbers(label, count, self.classes)
+        return drawn_classes(count, self._contents.class_shares, seed, start) if self.classes else None
+
+    def stream(self, count: int, seed: int = 0, label: Label = None) -> Iterator[NDArray[Any]]:
         """Yield `count` images in batches [k, h, w, c], or points float32 [k, d].
 
         The images are those of `sample`; the memory does not grow with their number. Raises SamplerError for a count
-        below 1 or a seed below 0.
+        below 1, a seed below 0 or a label that does not exist.
         """
         if count < 1:
             raise SamplerError(f"count={count}: expected at least 1")
         if seed < 0:
             raise SamplerError(f"seed={seed}: expected at least 0")
+        chosen = None if label is None else self.labels(count, seed, label)
         start = 0
         while start < count:
             size = min(self._next_batch_size(), count - start)
             started = time.perf_counter()
-            samples = self.images(self.latents(size, seed, start))
+            labels = self.labels(size, seed, None, start) if chosen is None else chosen[start : start + size]
+            samples = self.images(self.latents(size, seed, start), labels)
             self._record_time(size, time.perf_counter() - started)
             yield samples
             start += size
 
-    def sample(self, count: int, seed: int = 0) -> NDArray[Any]:
+    def sample(self, count: int, seed: int = 0, label: Label = None) -> NDArray[Any]:
         """Return `count` images [count, h, w, c], or points float32 [count, d] from a generator of points.
+
+        With classes, `label` is the name of a class or its number from 0, or a sequence with one for each image;
+        without it the classes are drawn by their shares in the training data, the same ones for a seed.
 
         A seed always gives the same images, and the first k of them for any count, up to rounding: onnxruntime may
         round differently in batches of another size, which changes a value by at most one level of 255. Raises
-        SamplerError for a count below 1, a seed below 0, or more images than fit into memory.
+        SamplerError for a count below 1, a seed below 0, a label that does not exist, or more images than fit into
+        memory.
         """
         shape = (self.channels,) if self.makes_points else (self.height, self.width, self.channels)
         try:
@@ -539,7 +657,7 @@ class Sampler:
         except (MemoryError, ValueError) as error:
             raise SamplerError(f"count={count}: too many for the memory: {error}") from error
         start = 0
-        for batch in self.stream(count, seed):
+        for batch in self.stream(count, seed, label):
             samples[start : start + len(batch)] = batch
             start += len(batch)
         return samples
@@ -793,6 +911,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--count", type=_number, default=64, help="number of images")
     parser.add_argument("--seed", type=_number, default=0, help="the same seed gives the same images")
     parser.add_argument(
+        "--label", help="class of all images, by its name or number; without it as in the training data"
+    )
+    parser.add_argument(
         "--out",
         default="grid.png",
         help="picture of a grid; .npy, .npz or .tif for values; folder (existing, or ending in /) for single images; "
@@ -814,7 +935,7 @@ def main() -> None:
     try:
         sampler = Sampler(arguments.model, arguments.provider)
         check_out(arguments.out, sampler.makes_points)
-        samples = sampler.sample(arguments.count, arguments.seed)
+        samples = sampler.sample(arguments.count, arguments.seed, arguments.label)
         if sampler.makes_points:
             if arguments.scale:
                 raise SamplerError(f"scale={arguments.scale}: expected a generator of images, not of points")

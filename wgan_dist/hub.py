@@ -9,7 +9,8 @@ from huggingface_hub import ModelCard, ModelHubMixin, hf_hub_download
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from export.sampler import ImageValues, enlarged, grid, write_picture
+from export.labels import sample_labels
+from export.sampler import ImageValues, Label, enlarged, grid, write_picture
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.checkpoints.generator_file import EMA_FILE, Description
 from wgan_dist.checkpoints.safetensors_io import copy_to_host
@@ -37,7 +38,9 @@ class Generator(nn.Module, ModelHubMixin, library_name=LIBRARY):
     """
 
     def __init__(self, network: nn.Module, description: Description) -> None:
-        """Wrap a network: z [n, latent_dim] → images [n, channels, height, width] in [−1, 1], or points [n, d]."""
+        """Wrap a network: z [n, latent_dim] and, with classes, label int64 [n] → images [n, channels, height, width] in
+        [−1, 1], or points [n, d].
+        """
         super().__init__()
         self.network, self.description = network, description
         self._run: Path | None = None
@@ -80,26 +83,38 @@ class Generator(nn.Module, ModelHubMixin, library_name=LIBRARY):
         """True if the samples are points, not images."""
         return self.description.makes_points
 
-    def forward(self, z: Tensor) -> Tensor:
-        """Map latent vectors z [n, latent_dim] to images [n, channels, height, width] in [−1, 1], or points [n, d]."""
-        samples: Tensor = self.network(z)
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes by their numbers from 0; none without classes."""
+        return self.description.classes
+
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """Map latent vectors z [n, latent_dim] to images [n, channels, height, width] in [−1, 1], or points [n, d].
+
+        A generator with classes needs the numbers of the classes, `label` int64 [n].
+        """
+        samples: Tensor = self.network(z) if label is None else self.network(z, label)
         return samples
 
-    def sample(self, count: int, seed: int = 0) -> NDArray[Any]:
+    def sample(self, count: int, seed: int = 0, label: Label = None) -> NDArray[Any]:
         """Return images [count, height, width, channels] in the values of the training data, or points [count, d].
 
         Images are uint8, uint16 or float32 as the data are, and points float32.
 
-        The same seed gives the same samples, whatever the count, and the same as `export.sampler` up to rounding. They
-        are computed on the device of this module, in float32 and evaluation mode; the module itself is not changed.
-        Raises UserError for a count below 1 or a seed below 0, and FloatingPointError for samples that are not finite.
+        With classes, `label` is the name of a class or its number, or a sequence with one for each sample; without it
+        the classes are drawn by their shares in the training data. The same seed gives the same samples, whatever the
+        count, and the same as `export.sampler` up to rounding. They are computed on the device of this module, in
+        float32 and evaluation mode; the module itself is not changed.
+        Raises UserError for a count below 1, a seed below 0 or a label that does not exist, and FloatingPointError for
+        samples that are not finite.
         """
         if count < 1:
             raise UserError(f"count={count}: expected at least 1")
         if seed < 0:
             raise UserError(f"seed={seed}: expected at least 0")
         z = sample_latents(count, self.latent_dim, self.latent_distribution, seed)
-        return generate(copy.deepcopy(self.network).eval(), z, self.description.levels)
+        labels = sample_labels(self.description, count, seed, label)
+        return generate(copy.deepcopy(self.network).eval(), z, self.description.levels, labels)
 
     @classmethod
     def from_pretrained(
@@ -151,7 +166,8 @@ class Generator(nn.Module, ModelHubMixin, library_name=LIBRARY):
         write_bytes(save_directory / EMA_FILE, self._to_bytes())
         if not self.makes_points:
             z = sample_latents(PICTURE_IMAGES, self.latent_dim, self.latent_distribution, 0)
-            images = ImageValues().picture(generate(copy.deepcopy(self.network).eval(), z))
+            labels = sample_labels(self.description, PICTURE_IMAGES, 0)
+            images = ImageValues().picture(generate(copy.deepcopy(self.network).eval(), z, labels=labels))
             write_picture(enlarged(grid(images)), save_directory / PICTURE)
         save_card(save_directory, str(self.generate_model_card()))
 
