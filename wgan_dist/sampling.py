@@ -120,6 +120,8 @@ def _write_interpolation_of_labels(generator: Artifact, settings: SampleSettings
         raise UserError(f"interpolate_labels={text}: expected a generator of images, not of points")
     if is_own_class(about.network.name):
         raise UserError(f"interpolate_labels={text}: expected a network of this package, which has a table of classes")
+    if not about.classes:
+        raise UserError(f"interpolate_labels={text}: this generator has no classes")
     names = _class_names(text, about.classes)
     if len(names) < 2:
         raise UserError(f"interpolate_labels={text}: expected at least two classes, with commas")

@@ -18,7 +18,7 @@ PAGE, MANIFEST = "index.html", "page.json"
 SHOWN_METADATA = ("data", "description", "license", "network", "generator_steps", "source_sha256")
 SOURCES = {
     "page": ("page.css", "calls.js", "display.js", "worker.js", "start.js"),
-    "javascript": ("latents.js", "values.js", "sampler.js", "png.js"),
+    "javascript": ("latents.js", "values.js", "classes.js", "sampler.js", "png.js"),
 }
 # The template and the script of the page, by what the generator makes.
 PAGES = {"images": (PAGE, "page.js"), "points": ("points.html", "points.js")}

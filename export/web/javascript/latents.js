@@ -1,4 +1,4 @@
-/* Computes the latent vectors of a seed: the same numbers as export/sampler.py. */
+/* Computes the random numbers and latent vectors of a seed: the same numbers as export/sampler.py. */
 
 const STREAM = "sample.z";
 const WORD = (1n << 64n) - 1n;
@@ -96,9 +96,9 @@ function philox(counter, key) {
   return [a, b, c, d];
 }
 
-/** Return `count` numbers from U[0, 1) of a seed, as doubles of 53 bits. */
-function uniforms(count, seed) {
-  const digest = sha256(new TextEncoder().encode(`${seed}/${STREAM}/0`));
+/** Return `count` numbers from U[0, 1) of a stream of a seed, as doubles of 53 bits. */
+export function uniforms(count, seed, stream) {
+  const digest = sha256(new TextEncoder().encode(`${seed}/${stream}/0`));
   const key = [digest.getBigUint64(0, true), digest.getBigUint64(8, true)];
   const unit = new Float64Array(count);
   for (let start = 0; start < count; start += 4) {
@@ -117,7 +117,7 @@ function uniforms(count, seed) {
 export function latents(count, latentDim, distribution = "normal", seed = 0) {
   knownDistribution(distribution);
   const size = Number(integer("count", count, 1)) * latentDim;
-  const unit = uniforms(size + (size % 2), integer("seed", seed, 0));
+  const unit = uniforms(size + (size % 2), integer("seed", seed, 0), STREAM);
   if (distribution === "uniform") return Float32Array.from(unit.subarray(0, size), (u) => 2 * u - 1);
   const z = new Float64Array(unit.length);
   for (let i = 0; i < unit.length; i += 2) {

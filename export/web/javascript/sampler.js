@@ -1,5 +1,6 @@
 /* Samples images and points from ONNX files of `python -m export.onnx`, in a browser or Node.js: a port of export/sampler.py. */
 
+import { classNumbers, drawnClasses, readClasses } from "./classes.js";
 import { integer, knownDistribution, latents, SamplerError } from "./latents.js";
 import { picture, readValues, restore } from "./values.js";
 
@@ -72,7 +73,8 @@ export function checkFormat(metadata, layout) {
  * A generator ready to sample. Images are {count, height, width, channels, data}: `data` [n · h · w · c] has the values of
  * the data that were trained on, which `values` describes. `picture(images, sampler.values)` makes pictures of them in
  * 0…255, which span the levels and show the first one or three channels of those that are not grey, RGB or RGBA. Points
- * are {count, dimensions, data}, data a Float32Array [n · dimensions].
+ * are {count, dimensions, data}, data a Float32Array [n · dimensions]. `classes` are the names of the classes, none without
+ * classes; a label is a name, or a number from 0.
  */
 export class Sampler {
   constructor(ort, session, metadata) {
@@ -85,6 +87,7 @@ export class Sampler {
     this.channels = Number(metadata.channels);
     this.makesPoints = metadata.layout === POINTS_LAYOUT;
     this.values = this.makesPoints ? null : readValues(metadata, this.channels);
+    ({ names: this.classes, shares: this.classShares } = readClasses(metadata));
   }
 
   /** Open a file: `ort` is onnxruntime-web or onnxruntime-node, `bytes` the content, `options` the session options. */
@@ -93,18 +96,31 @@ export class Sampler {
     const session = await ort.InferenceSession.create(bytes, options).catch((error) => {
       throw new SamplerError(`onnxruntime cannot load it: ${error.message}`);
     });
-    return new Sampler(ort, session, metadata);
+    const sampler = new Sampler(ort, session, metadata), inputs = session.inputNames.join(", ");
+    if (inputs !== (sampler.classes.length ? "z, label" : "z")) throw new SamplerError(`its inputs are ${inputs}`);
+    return sampler;
   }
 
   latents(count, seed = 0) {
     return latents(count, this.latentDim, this.distribution, seed);
   }
 
-  /** Return the output of the graph for latent vectors z, of `size` finite values for each. */
-  async output(z, size) {
+  /** Return the numbers of the classes of samples of a seed: those of a label, else drawn; null without classes. */
+  labels(count, seed = 0, label = null) {
+    const size = Number(integer("count", count, 1));
+    if (label !== null) return classNumbers(label, size, this.classes);
+    return this.classes.length ? drawnClasses(size, this.classShares, seed) : null;
+  }
+
+  /** Return the output of the graph for latent vectors z and their label, of `size` finite values for each. */
+  async output(z, size, label) {
     const count = z.length / this.latentDim;
-    const input = new this.ort.Tensor("float32", z, [count, this.latentDim]);
-    const { data } = (await this.session.run({ z: input }))[this.session.outputNames[0]];
+    const inputs = { z: new this.ort.Tensor("float32", z, [count, this.latentDim]) };
+    if (label !== null || this.classes.length) {
+      const numbers = BigInt64Array.from(classNumbers(label, count, this.classes), BigInt);
+      inputs.label = new this.ort.Tensor("int64", numbers, [count]);
+    }
+    const { data } = (await this.session.run(inputs))[this.session.outputNames[0]];
     if (data.length !== count * size) throw new SamplerError("the output has an unexpected shape");
     if (!data.every(Number.isFinite)) throw new SamplerError("the samples have values that are not finite");
     return data;
@@ -114,25 +130,32 @@ export class Sampler {
   async points(z) {
     if (!this.makesPoints) throw new SamplerError("this generator makes images; expected a generator of points");
     checkFormat(this.metadata, POINTS_LAYOUT);
-    return { count: z.length / this.latentDim, dimensions: this.channels, data: await this.output(z, this.channels) };
+    return { count: z.length / this.latentDim, dimensions: this.channels, data: await this.output(z, this.channels, null) };
   }
 
-  /** Return the images of latent vectors z, a Float32Array [n · latentDim], as one batch. */
-  async images(z) {
+  /**
+   * Return the images of latent vectors z, a Float32Array [n · latentDim], as one batch. A generator with classes needs
+   * a label for all of them, or an array with one for each.
+   */
+  async images(z, label = null) {
     if (this.makesPoints) throw new SamplerError("this generator makes points; expected a generator of images");
     const count = z.length / this.latentDim, { height, width, channels } = this;
-    const data = await this.output(z, height * width * channels), isUint8 = data instanceof Uint8Array;
+    const data = await this.output(z, height * width * channels, label), isUint8 = data instanceof Uint8Array;
     checkFormat(this.metadata, isUint8 ? "nhwc" : "nchw");
     const images = { count, height, width, channels };
     return { ...images, data: isUint8 ? new Uint8ClampedArray(data) : restore(data, images, this.values) };
   }
 
-  /** Return `count` images or points. A seed gives the same everywhere, and the first k of them for any count. */
-  async sample(count, seed = 0) {
-    const z = this.latents(count, seed), step = BATCH_SIZE * this.latentDim, parts = [];
-    for (let start = 0; start < z.length; start += step) {
-      const part = z.slice(start, start + step);
-      parts.push(await (this.makesPoints ? this.points(part) : this.images(part)));
+  /**
+   * Return `count` images or points. A seed gives the same everywhere, and the first k of them for any count. With
+   * classes, `label` is that of all images or an array with one for each; null draws classes by their shares in the
+   * training data.
+   */
+  async sample(count, seed = 0, label = null) {
+    const z = this.latents(count, seed), labels = this.labels(count, seed, label), size = this.latentDim, parts = [];
+    for (let start = 0; start * size < z.length; start += BATCH_SIZE) {
+      const end = start + BATCH_SIZE, part = z.slice(start * size, end * size);
+      parts.push(await (this.makesPoints ? this.points(part) : this.images(part, labels && labels.slice(start, end))));
     }
     return joined(parts);
   }

@@ -7,7 +7,8 @@ const ARRAYS = { uint8: Uint8ClampedArray, uint16: Uint16Array, float32: Float32
 const MOST = { uint8: 255, uint16: 65535 }; // the greatest value of integers
 const EIGHT_BITS = { dtype: "uint8", levels: "[[0, 255]]", channel_names: "[]", unit: "" };
 
-function parsed(metadata, name) {
+/** Return what a metadatum holds in JSON; throw SamplerError for other text. */
+export function parsed(metadata, name) {
   try {
     return JSON.parse(metadata[name]);
   } catch {

@@ -16,6 +16,12 @@ const PROVIDERS = { wasm: "your processor (WebAssembly)", webgpu: "your graphics
 const painted = new WeakMap(); // the images by their canvases
 let network, view, requested, drawn, chosen = 0;
 
+/** Return the number of the class that the visitor has chosen; null draws classes, or there are none. */
+const chosenLabel = () => ($("label")?.value ? Number($("label").value) : null);
+
+/** Return in words the class of image number i of the grid, after a separator; nothing without classes. */
+const className = (i) => (drawn.labels ? `: ${network.classes[drawn.labels[i]]}` : "");
+
 /** Return images as the visitor sees them: the chosen channels between the chosen values. */
 const visible = (images) => picture(images, network.values, view());
 
@@ -48,10 +54,9 @@ const save = async (image, name) => saveFile(await png(image), name);
 /* The grid. */
 
 /** Return an empty cell of the grid: a radio button, so that arrow keys move from image to image. */
-function cell(number, count) {
+function cell(number) {
   const label = document.createElement("label"), input = document.createElement("input");
   Object.assign(input, { type: "radio", name: "image", value: number, checked: number === chosen });
-  input.setAttribute("aria-label", `Image ${number + 1} of ${count}`);
   input.addEventListener("change", () => choose(number));
   label.append(input, document.createElement("canvas"));
   return label;
@@ -64,12 +69,17 @@ function layOut(count) {
   if (chosen >= count) chosen = 0;
   $("grid").disabled = true; // until there are images to choose from
   for (const old of cells) old.remove();
-  $("grid").append(...Array.from({ length: count }, (_, number) => cell(number, count)));
+  $("grid").append(...Array.from({ length: count }, (_, number) => cell(number)));
+  nameCells((number) => `Image ${number + 1} of ${count}`);
+}
+
+function nameCells(nameOf) {
+  $("grid").querySelectorAll("input").forEach((input, number) => input.setAttribute("aria-label", nameOf(number)));
 }
 
 function choose(number) {
   chosen = number;
-  $("explored-name").textContent = `Image ${number + 1} of seed ${drawn.seed}`;
+  $("explored-name").textContent = `Image ${number + 1} of seed ${drawn.seed}${className(number)}`;
   for (const id of ["a", "b"]) $(id).value = 0;
   showExplored();
 }
@@ -80,36 +90,46 @@ function showTime(milliseconds, count) {
   $("status").textContent = `${count} ${count === 1 ? "image" : "images"} of seed ${drawn.seed}, ${time} each`;
 }
 
-const draw = latest(async (seed, count) => {
+/** Write what a program needs to draw the same images, and an address that shows them. */
+function showOrigin(seed, count, label) {
+  const name = label === null ? {} : { label: network.classes[label] };
+  $("code-seed").textContent = seed;
+  $("code-count").textContent = count;
+  $("code-label").textContent = label === null ? "" : `, label=${JSON.stringify(name.label)}`;
+  history.replaceState(null, "", `#${new URLSearchParams({ seed, count, ...name })}`);
+}
+
+const draw = latest(async (seed, count, label) => {
   layOut(count);
   $("grid").setAttribute("aria-busy", "true");
   $("status").textContent = `Generating the images of seed ${seed}…`;
-  const z = await call("latents", count, seed), step = BATCH_SIZE * network.latentDim, parts = [];
+  const z = await call("latents", count, seed), labels = await call("labels", count, seed, label);
+  const size = network.latentDim, parts = [];
   const canvases = $("grid").querySelectorAll("canvas");
   let milliseconds = 0, shown = 0;
-  for (let start = 0; start < z.length; start += step) {
-    const result = await call("images", z.slice(start, start + step));
+  for (let start = 0; start < count; start += BATCH_SIZE) {
+    const end = start + BATCH_SIZE;
+    const result = await call("images", z.slice(start * size, end * size), labels && labels.slice(start, end));
     milliseconds += result.milliseconds;
     parts.push(result.images);
     for (let i = 0; i < result.images.count; i++) paint(canvases[shown++], one(result.images, i));
-    if (requested !== `${seed} ${count}`) return; // the visitor has requested others meanwhile
+    if (requested !== `${seed} ${count} ${label}`) return; // the visitor has requested others meanwhile
   }
-  drawn = { seed, z, images: joined(parts) };
+  drawn = { seed, z, labels, images: joined(parts) };
+  nameCells((number) => `Image ${number + 1} of ${count}${className(number)}`);
   $("grid").disabled = false;
   $("grid").removeAttribute("aria-busy");
-  $("code-seed").textContent = seed;
-  $("code-count").textContent = count;
-  history.replaceState(null, "", `#seed=${seed}&count=${count}`);
+  showOrigin(seed, count, label);
   $("icon").href = canvases[0].toDataURL();
   choose(chosen);
   showTime(milliseconds, count);
 });
 
 async function redraw() {
-  const seed = seedOf("seed"), count = Number($("count").value);
+  const seed = seedOf("seed"), count = Number($("count").value), label = chosenLabel();
   if (seed === null) return;
-  requested = `${seed} ${count}`;
-  await draw(seed, count);
+  requested = `${seed} ${count} ${label}`;
+  await draw(seed, count, label);
 }
 
 /* One image. */
@@ -121,25 +141,29 @@ const showExplored = latest(async () => {
   for (const id of ["a", "b"]) $(`${id}-shown`).textContent = $(id).value;
   const size = network.latentDim, z = drawn.z.slice(chosen * size, (chosen + 1) * size);
   if (a === 0 && b === 0) explored = one(drawn.images, chosen);
-  else explored = (await call("images", moved(z, directions, a, b, network.distribution))).images;
+  else {
+    const labels = drawn.labels && [drawn.labels[chosen]];
+    explored = (await call("images", moved(z, directions, a, b, network.distribution), labels)).images;
+  }
   paint($("explored"), explored);
 });
 
 /* Between two seeds. */
 
-let ends, blended, playing = false;
+let ends, endLabels, blended, playing = false;
 
 const showBlended = latest(async () => {
   const share = Number($("share").value) / 100;
   $("share-shown").textContent = `${Math.round(share * 100)} %`;
   const z = between(...ends, share, network.distribution);
-  blended = (await call("images", z)).images;
+  blended = (await call("images", z, endLabels)).images;
   paint($("blended"), blended);
 });
 
 async function chooseEnds() {
   const seeds = [seedOf("from"), seedOf("to")];
   if (seeds.includes(null)) return;
+  endLabels = await call("labels", 1, seeds[0], chosenLabel()); // one class all the way, that of the first seed
   ends = seeds.map((seed) => latents(1, network.latentDim, network.distribution, seed));
   await showBlended();
 }
@@ -172,6 +196,7 @@ function listen() {
   });
   $("seed").addEventListener("change", redraw);
   $("count").addEventListener("change", redraw);
+  $("label")?.addEventListener("change", () => { redraw(); chooseEnds(); });
   for (const id of ["draw-form", "between-form"]) $(id).addEventListener("submit", (event) => event.preventDefault());
   $("save-grid").addEventListener("click", () => save(enlarged(grid(visible(drawn.images))), `seed-${drawn.seed}.png`));
   for (const id of ["a", "b"]) $(id).addEventListener("input", showExplored);
@@ -184,15 +209,17 @@ function listen() {
     const share = $("share-shown").textContent.replace(" %", "");
     save(visible(blended), `seed-${$("from").value}-to-${$("to").value}-at-${share}.png`);
   });
-  addEventListener("hashchange", () => { readAddress(); redraw(); });
+  addEventListener("hashchange", () => { readAddress(); redraw(); chooseEnds(); });
 }
 
-/** Read seed and count from the address, as in #seed=7&count=16, so that a link shows the same images. */
+/** Read seed, count and class from the address, as in #seed=7&count=16, so that a link shows the same images. */
 function readAddress() {
   const parameters = new URLSearchParams(location.hash.slice(1));
   if (/^[0-9]{1,40}$/.test(parameters.get("seed") ?? "")) $("seed").value = parameters.get("seed");
   const count = parameters.get("count");
   if ([...$("count").options].some((option) => option.value === count)) $("count").value = count;
+  const option = [...($("label")?.options ?? [])].find(({ value, text }) => value && text === parameters.get("label"));
+  if ($("label")) $("label").value = option?.value ?? "";
 }
 
 /** Give the pictures the shape of the images, which the page says as HEIGHTxWIDTH. */

@@ -48,8 +48,8 @@ const open = (ort, graph, name) => Sampler.open(ort, graph, { executionProviders
 
 /** Throw unless a graphics card computes the images of the processor: some drivers compute wrong results. */
 async function check(candidate, reference) {
-  const z = reference.latents(CHECKED_IMAGES);
-  const levels = async (sampler) => picture(await sampler.images(z), sampler.values).data;
+  const z = reference.latents(CHECKED_IMAGES), labels = reference.labels(CHECKED_IMAGES);
+  const levels = async (sampler) => picture(await sampler.images(z, labels), sampler.values).data;
   const [found, expected] = [await levels(candidate), await levels(reference)];
   if (found.some((level, i) => Math.abs(level - expected[i]) > CHECKED_LEVELS)) {
     throw new Error("the graphics card computes different images");
@@ -71,12 +71,14 @@ const calls = {
       started = await start(manifest, "webgpu").then(() => true, () => false);
     }
     if (!started) await start(manifest, "wasm");
-    return { provider, latentDim: sampler.latentDim, distribution: sampler.distribution, values: sampler.values };
+    const { latentDim, distribution, values, classes } = sampler;
+    return { provider, latentDim, distribution, values, classes };
   },
   latents: (count, seed) => sampler.latents(count, seed),
+  labels: (count, seed, label) => sampler.labels(count, seed, label),
   sample: (count, seed) => sampler.sample(count, seed),
-  async images(z) {
-    const started = performance.now(), images = await sampler.images(z);
+  async images(z, labels) {
+    const started = performance.now(), images = await sampler.images(z, labels);
     return { images, milliseconds: performance.now() - started };
   },
 };
