@@ -38,11 +38,22 @@ class Own(nn.Module):
 """
 
 
-def small_spec(name: str, channels: int = 3, spectral_norm: bool = False, size: ImageSize = SMALL_SIZE) -> NetworkSpec:
+# The name of a class that could be a number, shares that differ, and a name that is text in a page.
+CLASSES, CLASS_SHARES = ("t-shirt", "3", "sneaker", '"<b>" & é'), (0.1, 0.2, 0.3, 0.4)
+
+
+def small_spec(
+    name: str,
+    channels: int = 3,
+    spectral_norm: bool = False,
+    size: ImageSize = SMALL_SIZE,
+    classes: int = 0,
+    labels: str = "auto",
+) -> NetworkSpec:
     """Return a narrow network of the registry."""
     if name == "points":
         return point_spec(DIMENSIONS)
-    return generator_spec(name, LATENT_DIM, size, channels, 4, "auto", spectral_norm)
+    return generator_spec(name, LATENT_DIM, size, channels, 4, "auto", spectral_norm, classes, labels)
 
 
 def point_spec(dimensions: int) -> NetworkSpec:
@@ -51,7 +62,7 @@ def point_spec(dimensions: int) -> NetworkSpec:
 
 
 @torch.no_grad()
-def _randomise(network: nn.Module, latent_dim: int) -> None:
+def _randomise(network: nn.Module, latent_dim: int, classes: int) -> None:
     """Draw weights with which samples depend on the latents, and compute their statistics and singular vectors."""
     for number, (key, parameter) in enumerate(network.named_parameters()):
         drawn = torch.as_tensor(rng.normal(0, "weights", number, tuple(parameter.shape)), dtype=torch.float32)
@@ -65,8 +76,9 @@ def _randomise(network: nn.Module, latent_dim: int) -> None:
     for layer in momenta:
         layer.momentum = None  # average over all batches
         layer.reset_running_stats()
+    labels = [torch.arange(64) % classes] if classes else []
     for counter in range(4):
-        network(torch.as_tensor(rng.normal(0, "z", counter, (64, latent_dim)), dtype=torch.float32))
+        network(torch.as_tensor(rng.normal(0, "z", counter, (64, latent_dim)), dtype=torch.float32), *labels)
     for layer, momentum in momenta.items():
         layer.momentum = momentum
 
@@ -76,10 +88,13 @@ def write_generator(
 ) -> Path:
     """Write a generator file in which no weight, statistic, singular vector or attention has its initial value.
 
-    `values` are the fields `levels`, `channel_names` and `unit` of the description.
+    `values` are the fields `levels`, `channel_names`, `unit`, `classes` and `class_shares` of the description; the
+    classes of a conditional network are CLASSES by default.
     """
     network = build_generator(spec, seed=3)
-    _randomise(network, spec.arguments["latent_dim"])
+    _randomise(network, spec.arguments["latent_dim"], spec.classes)
+    if spec.classes:
+        values = {"classes": CLASSES, "class_shares": CLASS_SHARES} | values
     description = Description(spec, distribution, "ema", 3, 48, 1797, data, "", "a test", "CC0-1.0", "0", **values)
     path = folder / generator_file.EMA_FILE
     path.write_bytes(generator_file.to_bytes(network.state_dict(), description))

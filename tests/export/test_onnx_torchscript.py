@@ -13,7 +13,7 @@ import torch
 
 from export import network
 from export.metadata import METADATA_FILE
-from export.parity import BATCH_SIZES, check_difference, compare
+from export.parity import BATCH_SIZES, Inputs, check_difference, compare
 from export.settings import ExportSettings
 from tests.exports import export_onnx, export_torchscript, unsqueezes_of_several_axes
 from tests.generators import small_spec, write_generator
@@ -147,19 +147,21 @@ def test_nan_and_wrong_shapes_are_infinitely_different(run_dir: Path) -> None:
     export = network.load(ExportSettings(ckpt=str(run_dir)), ".x")
     about = export.source.description
     shape = (about.channels, *about.image_size)
-    assert compare(export, lambda z: np.full((len(z), *shape), np.nan, np.float32)).difference == float("inf")
-    assert compare(export, lambda z: np.zeros((1, *shape), np.float32)).difference == float("inf")
+    assert compare(export, lambda inputs: np.full((len(inputs["z"]), *shape), np.nan, np.float32)).difference == float(
+        "inf"
+    )
+    assert compare(export, lambda inputs: np.zeros((1, *shape), np.float32)).difference == float("inf")
     with pytest.raises(UserError, match="not written"):
-        check_difference(export, lambda z: np.zeros((1, *shape), np.float32), 1e-4, uint8=False)
+        check_difference(export, lambda inputs: np.zeros((1, *shape), np.float32), 1e-4, uint8=False)
 
 
 def test_uint8_images_may_differ_by_one_level_in_few_values_only(run_dir: Path) -> None:
     export = network.load(ExportSettings(ckpt=str(run_dir), uint8=True), ".x")
 
-    def shifted(every: int) -> Callable[[np.ndarray], np.ndarray]:
-        def run(z: np.ndarray) -> np.ndarray:
+    def shifted(every: int) -> Callable[[Inputs], np.ndarray]:
+        def run(inputs: Inputs) -> np.ndarray:
             with torch.no_grad():
-                levels = export.network(torch.from_numpy(z)).numpy().copy()
+                levels: np.ndarray = export.network(torch.from_numpy(inputs["z"])).numpy().copy()
             levels.reshape(-1)[::every] += 1
             return levels
 

@@ -12,7 +12,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from export import network
-from export.parity import check_psnr, verdict
+from export.parity import Inputs, check_psnr, verdict
 from export.quantize import TANH_RANGE, to_int8
 from export.sampler import Sampler
 from export.settings import ExportSettings
@@ -111,9 +111,9 @@ def test_the_psnr_is_relative_to_the_range_of_the_images(
     path = write_generator(tmp_path, small_spec("dcgan"))
     export = network.load(ExportSettings(ckpt=str(path), uint8=uint8), ".x")
 
-    def off(z: np.ndarray) -> np.ndarray:
+    def off(inputs: Inputs) -> np.ndarray:
         with torch.no_grad():
-            images = export.original(torch.from_numpy(z)).numpy()
+            images: np.ndarray = export.original(torch.from_numpy(inputs["z"])).numpy()
         if not uint8:
             return (images + np.float32(step)).astype(np.float32)
         return np.where(images < 255, images + 1, 254).astype(np.uint8)
@@ -132,7 +132,7 @@ def test_the_distribution_is_compared_with_that_of_the_network(tmp_path: Path) -
     original, wrong = export.original, -export.original(torch.zeros(1, LATENT_DIM))
     distances = []
     for run in (lambda z: original(torch.from_numpy(z)), lambda z: wrong.expand(len(z), -1, -1, -1)):
-        words = check_psnr(export, lambda z, run=run: run(z).detach().numpy(), -100, False)  # type: ignore[misc]
+        words = check_psnr(export, lambda inputs, run=run: run(inputs["z"]).detach().numpy(), -100, False)  # type: ignore[misc]
         distances.append([float(number) for number in re.findall(r"images[^:;]*: ([\d.e+-]+)", words)])
     assert distances[0][0] == distances[0][1] > 0
     assert distances[1][1] == distances[0][1]
@@ -175,8 +175,9 @@ def test_the_export_ends_in_a_verdict_with_the_size_and_the_command_that_compare
 def test_nan_and_wrong_shapes_have_no_psnr(tmp_path: Path) -> None:
     export = network.load(ExportSettings(ckpt=str(write_generator(tmp_path, small_spec("dcgan")))), ".x")
     for value, count in ((np.nan, 3), (0.0, 1)):
+        images = np.full((64, count, 16, 16), value, np.float32)
         with pytest.raises(UserError, match="not written: PSNR -inf dB"):
-            check_psnr(export, lambda z, v=value, c=count: np.full((len(z), c, 16, 16), v, np.float32), -100, False)  # type: ignore[misc]
+            check_psnr(export, lambda inputs, images=images: images[: len(inputs["z"])], -100, False)  # type: ignore[misc]
 
 
 def test_below_the_minimum_psnr_there_is_no_file(run_dir: Path, tmp_path: Path) -> None:
@@ -210,7 +211,7 @@ def test_a_network_of_one_layer_cannot_be_quantised() -> None:
         helper.make_node("Tanh", ["x"], ["y"]),
     )
     with pytest.raises(UserError, match="^precision=int8: this network has no layer with weights after its first"):
-        to_int8(model, np.ones((8, 4), np.float32))
+        to_int8(model, {"z": np.ones((8, 4), np.float32)})
 
 
 def test_values_that_only_share_the_batch_size_with_the_latents_are_quantised() -> None:
@@ -223,7 +224,7 @@ def test_values_that_only_share_the_batch_size_with_the_latents_are_quantised() 
         helper.make_node("MatMul", ["z", "more"], ["first"], "first"),
         helper.make_node("Add", ["x", "first"], ["y"]),
     )
-    found = to_int8(model, latents(8)[:, :4])
+    found = to_int8(model, {"z": latents(8)[:, :4]})
     assert {name: quantised_factors(found, name) for name in ("quantised", "first")} == {
         "quantised": [True, True],
         "first": [False, False],

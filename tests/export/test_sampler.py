@@ -250,8 +250,8 @@ def test_a_given_batch_size_is_used_and_checked(onnx_file: Path) -> None:
 def test_outputs_bound_to_a_device_are_the_same(onnx_file: Path) -> None:
     """The code path of the CUDA provider, on the CPU."""
     sampler = Sampler(onnx_file)
-    z = sampler.latents(5, seed=1)
-    np.testing.assert_array_equal(sampler._run_bound(z, "cpu"), sampler._run(z))
+    inputs = {"z": sampler.latents(5, seed=1)}
+    np.testing.assert_array_equal(sampler._run_bound(inputs, "cpu"), sampler._run(inputs))
 
 
 def test_grid_places_images_row_by_row() -> None:

@@ -60,7 +60,9 @@ class ConditionalBatchNorm(TakesLabels):
         Returns the input's shape and dtype.
         """
         per_sample = self.affine(labels).unflatten(1, (-1, *[1] * (input.dim() - 2)))
-        scale, shift = per_sample.chunk(2, 1)
+        # Two slices rather than a split, which older operator sets of ONNX lack.
+        channels = input.shape[1]
+        scale, shift = per_sample[:, :channels], per_sample[:, channels:]
         return torch.addcmul(shift, self.norm(input).to(scale.dtype), scale).to(input.dtype)
 
 
