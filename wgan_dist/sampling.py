@@ -79,7 +79,7 @@ def _named_rows(images: dict[str, NDArray[np.uint8]], enlargement: int) -> Image
     rows = [
         labelled(_to_pillow(enlarged(grid(row, columns=len(row)), enlargement)), name) for name, row in images.items()
     ]
-    picture = Image.new(rows[0].mode, (rows[0].width, sum(row.height for row in rows)))
+    picture = Image.new(rows[0].mode, (max(row.width for row in rows), sum(row.height for row in rows)))
     for number, row in enumerate(rows):
         picture.paste(row, (0, number * row.height))
     return picture

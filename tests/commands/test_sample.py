@@ -9,7 +9,7 @@ from PIL import Image
 from export import sampler
 from export.sampler import Sampler, enlarged, grid
 from tests.exports import export_onnx
-from tests.generators import small_spec, write_generator
+from tests.generators import CLASSES, small_spec, write_generator
 from tests.processes import PYTHON, run
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.config.fields import from_flags
@@ -236,3 +236,98 @@ def test_errors_for_points_name_the_setting(
     given = {name: value.replace("{file}", str(tmp_path / "file")) for name, value in flags.items()}
     with pytest.raises(UserError, match=message):
         sample(**{"ckpt": str(points_generator)} | given)
+
+
+@pytest.fixture
+def conditional(tmp_path: Path) -> Path:
+    """A generator file with classes."""
+    return write_generator(tmp_path, small_spec("resnet", classes=len(CLASSES)))
+
+
+def test_a_class_is_chosen_or_drawn_as_without_torch(conditional: Path, tmp_path: Path) -> None:
+    export_onnx({"ckpt": str(conditional)})
+    graph = Sampler(conditional.with_suffix(".onnx"), provider="cpu")
+    for flags, label in (({}, None), ({"label": "3"}, "3"), ({"label": "2"}, 2), ({"label": CLASSES[3]}, 3)):
+        sample(ckpt=str(conditional), count="20", seed="4", out=str(tmp_path / "a.npy"), **flags)
+        found = np.load(tmp_path / "a.npy").transpose(0, 2, 3, 1)
+        expected = graph.sample(20, 4, label)
+        assert np.abs(found.astype(int) - expected).max() <= 1
+        assert (found == expected).mean() > 0.99
+
+
+def test_several_classes_are_rows_of_the_same_latents(conditional: Path, tmp_path: Path) -> None:
+    sample(ckpt=str(conditional), label="3, sneaker", count="2", seed="4", scale="1", out=str(tmp_path / "l.png"))
+    found = pixels(tmp_path / "l.png")
+    network, z = generator_file.load(conditional).network, sample_latents(2, 8, "normal", 4)
+    height, width = 16 + LABEL_HEIGHT, 2 * 16 + 2
+    assert found.shape[0] == 2 * height
+    for number, label in enumerate((1, 2)):
+        row = found[number * height + LABEL_HEIGHT : (number + 1) * height]
+        assert (row[:, :width] == grid(generate(network, z, labels=np.full(2, label)), columns=2)).all()
+    words = found[height : height + LABEL_HEIGHT, width:]  # the longer name is wider than its images
+    assert words.min() < 100
+
+
+def test_a_path_between_seeds_and_scaled_latents_keep_their_class(conditional: Path, tmp_path: Path) -> None:
+    network = generator_file.load(conditional).network
+    sample(
+        ckpt=str(conditional), interpolate="1,5", frames="2", label="sneaker", scale="1", out=str(tmp_path / "w.png")
+    )
+    first = generate(network, sample_latents(1, 8, "normal", 1), labels=np.array([2]))
+    assert (pixels(tmp_path / "w.png")[:, :16] == first[0]).all()
+    sample(
+        ckpt=str(conditional), truncation="1", count="4", seed="1", label="3", scale="1", out=str(tmp_path / "t.png")
+    )
+    images = generate(network, sample_latents(4, 8, "normal", 1), labels=np.full(4, 1))
+    assert (pixels(tmp_path / "t.png")[LABEL_HEIGHT:] == grid(images, columns=4)).all()
+
+
+@pytest.mark.parametrize("labels", ["norm", "embedding"])
+def test_a_path_between_classes_mixes_their_tables(labels: str, tmp_path: Path) -> None:
+    path = write_generator(tmp_path, small_spec("dcgan", classes=len(CLASSES), labels=labels))
+    out = str(tmp_path / "w.png")
+    sample(ckpt=str(path), interpolate_labels="sneaker,0,3", frames="2", seed="6", scale="1", out=out)
+    strip = pixels(tmp_path / "w.png")
+    found = np.stack([strip[:, 18 * number : 18 * number + 16] for number in range(5)])
+    network, z = generator_file.load(path).network, sample_latents(1, 8, "normal", 6)
+    stops = generate(network, z.repeat(3, 0), labels=np.array([2, 0, 1]))
+    assert (found[::2] == stops).all()
+    state = network.state_dict()
+    for key in [key for key in state if "affine" in key or "embedding" in key]:
+        state[key][3] = (state[key][2] + state[key][0]) / 2
+    network.load_state_dict(state)
+    middle = generate(network, z, labels=np.array([3]))[0]
+    assert np.abs(found[1].astype(int) - middle).max() <= 1
+    assert (found[1] != found[0]).any()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"label": "sneeker"}, "^label=sneeker: expected a class such as sneaker"),
+        ({"label": "sneaker,9"}, "^label=9: expected a class such as"),
+        ({"label": "3,sneaker", "out": "a.npy"}, "^out=a.npy: expected a file ending in .png"),
+        ({"interpolate": "1,2"}, "^interpolate=1,2: all images are of one class; expected --label="),
+        ({"interpolate_labels": "3"}, "^interpolate_labels=3: expected at least two classes"),
+        ({"interpolate_labels": "3,boat"}, "^label=boat: expected a class such as"),
+        ({"interpolate_labels": "3,0", "label": "3"}, "^interpolate_labels with label: expected one of them"),
+        ({"interpolate_labels": "3,0", "truncation": "1"}, "^interpolate_labels with truncation: expected one of them"),
+    ],
+)
+def test_wrong_classes_are_errors(flags: dict[str, str], message: str, conditional: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        sample(**{"ckpt": str(conditional), "out": str(tmp_path / "a.png")} | flags)
+    assert [path.name for path in tmp_path.iterdir()] == [conditional.name]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"label": "sneaker"}, "^label=sneaker: this generator has no classes; expected no label"),
+        ({"label": "3,4"}, "^label=3: this generator has no classes; expected no label"),
+        ({"interpolate_labels": "3,4"}, "^interpolate_labels=3,4: this generator has no classes"),
+    ],
+)
+def test_without_classes_there_is_no_label(flags: dict[str, str], message: str, run_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        sample(ckpt=str(run_dir), out=str(tmp_path / "a.png"), **flags)

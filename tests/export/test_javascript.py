@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -18,8 +19,19 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from export.sampler import ImageValues, Sampler, enlarged, grid, latents, read_values
-from tests.faults.hostile.graphs import WEIGHT, graph
+from export.sampler import (
+    ImageValues,
+    Sampler,
+    class_numbers,
+    drawn_classes,
+    enlarged,
+    grid,
+    latents,
+    read_values,
+)
+from tests.export.test_labels import GOOD, HOSTILE, WRONG
+from tests.faults.hostile.graphs import ABOUT, WEIGHT, graph
+from tests.generators import CLASS_SHARES, CLASSES
 from tests.processes import REPOSITORY
 from wgan_dist.sampling import interpolate
 
@@ -33,6 +45,7 @@ import * as all from "./latents.js";
 import { png } from "./png.js";
 import * as sampler from "./sampler.js";
 import * as all_values from "./values.js";
+import * as classes from "./classes.js";
 
 const calls = {
   latents: (...given) => [...all.latents(...given)],
@@ -54,6 +67,21 @@ const calls = {
     const data = all_values.restore(Float32Array.from(floats), shape, values);
     const picture = sampler.picture({ ...shape, data }, values, view);
     return [data.constructor.name, [...data], picture.channels, [...picture.data]];
+  },
+  classes: (metadata) => classes.readClasses(metadata),
+  classNumbers: (...given) => classes.classNumbers(...given),
+  drawnClasses: (...given) => classes.drawnClasses(...given),
+  inputs: async (label, count, classes) => {
+    let inputs;
+    const output = { data: new Float32Array(4 * count) };
+    const session = { outputNames: ["images"], run: async (given) => ((inputs = given), { images: output }) };
+    class Tensor {
+      constructor(type, values, shape) {
+        this.given = [type, Array.from(values, Number), shape];
+      }
+    }
+    await new sampler.Sampler({ Tensor }, session, classes).images(new Float32Array(2 * count), label);
+    return Object.fromEntries(Object.entries(inputs).map(([name, { given }]) => [name, given]));
   },
   metadata: async (path) => sampler.readMetadata(await readFile(path)),
 };
@@ -318,3 +346,48 @@ def test_files_that_are_not_generators_are_refused(onnx_file: Path, node: Node, 
     reasons = {"stranger": "not a generator", "text": "not "}
     for name, reason in (reasons | {key: f"{key}={value}: expected" for key, value in wrong.items()}).items():
         assert reason in node("metadata", str(tmp_path / f"{name}.onnx"))["error"]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(1, 40), st.lists(st.integers(0, 9), min_size=1, max_size=8).filter(any), st.integers(0, 2**70)
+)  # fmt: skip
+def test_classes_are_drawn_as_in_python(node: Node, count: int, weights: list[int], seed: int) -> None:
+    shares = [weight / sum(weights) for weight in weights]
+    assert node("drawnClasses", count, shares, str(seed)) == drawn_classes(count, shares, seed).tolist()
+
+
+@pytest.mark.parametrize("label", ["sneaker", 2, "2", "3", 3, ["3", 3], [0, 2]])
+def test_labels_are_the_classes_of_python(label: Any, node: Node) -> None:
+    assert node("classNumbers", label, 2, CLASSES) == class_numbers(label, 2, CLASSES).tolist()
+
+
+@pytest.mark.parametrize(("label", "words"), [case for case in WRONG if case[0] != 1.0])  # a whole number in JavaScript
+def test_a_class_that_does_not_exist_is_an_error(label: Any, words: str, node: Node) -> None:
+    assert re.match(words, node("classNumbers", label, 6, CLASSES)["error"])
+
+
+def test_a_label_without_classes_is_an_error(node: Node) -> None:
+    expected = "label=sneaker: this generator has no classes; expected no label"
+    assert node("classNumbers", "sneaker", 6, []) == {"error": expected}
+    assert node("inputs", "sneaker", 2, ABOUT) == {"error": expected}
+
+
+def test_the_metadata_name_the_classes(node: Node) -> None:
+    about = {"classes": json.dumps(CLASSES), "class_shares": json.dumps(CLASS_SHARES)}
+    assert node("classes", about) == {"names": list(CLASSES), "shares": list(CLASS_SHARES)}
+    assert node("classes", {}) == {"names": [], "shares": []}
+
+
+@pytest.mark.parametrize("about", [about for about, _ in HOSTILE if "ud800" not in str(about)])
+def test_classes_that_no_generator_has_are_refused(about: dict[str, str], node: Node) -> None:
+    (name,) = about
+    assert node("classes", GOOD | about)["error"].startswith(name)
+
+
+def test_the_graph_is_given_labels(node: Node) -> None:
+    z = ["float32", [0] * 4, [2, 2]]
+    assert node("inputs", ["b", 0], 2, ABOUT | GOOD) == {"z": z, "label": ["int64", [1, 0], [2]]}
+    assert node("inputs", "b", 2, ABOUT | GOOD) == {"z": z, "label": ["int64", [1, 1], [2]]}
+    assert node("inputs", None, 2, ABOUT) == {"z": z}
+    assert node("inputs", None, 2, ABOUT | GOOD)["error"].startswith("label=null: expected a class such as")

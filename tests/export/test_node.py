@@ -12,7 +12,7 @@ from PIL import Image
 
 from export.sampler import Sampler, enlarged, grid
 from tests.exports import export_onnx
-from tests.generators import point_spec, small_spec, write_generator
+from tests.generators import CLASSES, point_spec, small_spec, write_generator
 from tests.processes import REPOSITORY, run
 from wgan_dist.config.image_size import ImageSize
 from wgan_dist.utils.levels import Levels
@@ -76,6 +76,20 @@ def test_node_writes_the_points_of_python(dimensions: int, example: Path, tmp_pa
     np.testing.assert_allclose(found, Sampler(tmp_path / "g.onnx").sample(70, seed=5), rtol=1e-4, atol=1e-5)
     done = run("node", str(example / "sample.js"), "g.onnx", "4", "0", "out.png", cwd=tmp_path, fails=2)
     assert done.stderr == "error: out=out.png: expected a file ending in .csv\n"
+
+
+def test_node_samples_the_classes_of_python(example: Path, tmp_path: Path) -> None:
+    generator = write_generator(tmp_path, small_spec("dcgan", classes=len(CLASSES)))
+    export_onnx({"ckpt": str(generator), "out": str(tmp_path / "g.onnx")})
+    sampler = Sampler(tmp_path / "g.onnx", provider="cpu")
+    for label in (None, "sneaker", "3"):
+        chosen = [] if label is None else [label]
+        run("node", str(example / "sample.js"), "g.onnx", "40", "6", "out.png", *chosen, cwd=tmp_path)
+        expected = enlarged(grid(sampler.sample(40, 6, label)))
+        with Image.open(tmp_path / "out.png") as picture:
+            assert (np.asarray(picture) != expected).mean() <= 1e-3
+    failed = run("node", str(example / "sample.js"), "g.onnx", "4", "0", "o.png", "boat", cwd=tmp_path, fails=2)
+    assert failed.stderr.startswith("error: label=boat: expected a class such as ")
 
 
 def test_without_arguments_it_prints_its_usage(example: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from playwright.sync_api import Page, expect
 from export.sampler import Sampler, enlarged, grid, latents
 from tests.browser import PHONE, PROJECTOR, Visit, served, visit
 from tests.exports import export_web
-from tests.generators import SMALL_SIZE, point_spec, small_spec, write_generator
+from tests.generators import CLASSES, SMALL_SIZE, point_spec, small_spec, write_generator
 from wgan_dist.config.image_size import ImageSize
 from wgan_dist.sampling import interpolate
 from wgan_dist.utils.levels import Levels
@@ -57,9 +58,15 @@ Writer = Callable[..., Path]
 def write_page(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Writer:
     """Return a function that writes the page of an untrained generator into an otherwise empty folder."""
 
-    def write(channels: int = 3, distribution: str = "normal", size: ImageSize = SMALL_SIZE, **values: object) -> Path:
+    def write(
+        channels: int = 3,
+        distribution: str = "normal",
+        size: ImageSize = SMALL_SIZE,
+        classes: int = 0,
+        **values: object,
+    ) -> Path:
         folder = tmp_path_factory.mktemp("site")
-        spec = small_spec("dcgan", channels, size=size)
+        spec = small_spec("dcgan", channels, size=size, classes=classes)
         generator = write_generator(tmp_path_factory.mktemp("of"), spec, "digits", distribution, **values)
         export_web({"ckpt": str(generator), "out": str(folder / "sub" / "page"), "cache_dir": str(cache)})
         return folder / "sub" / "page"
@@ -482,6 +489,57 @@ def test_points_are_drawn_and_saved_as_python_draws_them(page_of_points: Path) -
         columns, rows = np.rint(places[:, 0]).astype(int), np.rint(800 - places[:, 1]).astype(int)
         assert drawn[rows, columns].mean() > 0.99
         assert drawn.sum() <= 50 * len(expected)  # discs of a radius of three pixels, and nothing else
+
+
+@pytest.mark.parametrize("size", [PHONE, PROJECTOR], ids=str)
+def test_a_class_is_chosen(size: tuple[int, int], write_page: Writer) -> None:
+    folder = write_page(classes=len(CLASSES))
+    sampler = Sampler(folder / "generator.onnx", provider="cpu", threads=1)
+    drawn = sampler.labels(16)
+    assert drawn is not None
+    with served(folder) as site, opened(site, size) as found:
+        page = found.page
+        wait_for(page, 0)
+        select = page.get_by_role("combobox", name="Class")
+        assert select.locator("option").all_inner_texts() == ["as in the training data", *CLASSES]
+        assert_same(pixels(page)[..., :3], sampler.sample(16, seed=0))
+        assert page.url.endswith("#seed=0&count=16")
+        names = [f"Image {number + 1} of 16: {CLASSES[drawn[number]]}" for number in range(16)]
+        assert [each.get_attribute("aria-label") for each in page.get_by_role("radio").all()] == names
+
+        select.select_option(label="3")  # a name that is not the number of its class
+        expect(page.locator("#explored-name")).to_have_text("Image 1 of seed 0: 3")
+        assert_same(pixels(page)[..., :3], sampler.sample(16, seed=0, label="3"))
+        assert page.url.endswith("#seed=0&count=16&label=3")
+        assert 'sample(16, seed=0, label="3")' in str(page.locator("pre").text_content())
+        expect(page.locator("#play")).to_be_enabled()
+        page.get_by_role("radio").nth(5).check()
+        move(page, "#a", 50)
+        _, picture = saved(page, "#save-one")
+        z = turned(sampler.latents(16)[5], 0.5, 0.0)
+        assert_same(picture[None], sampler.images(z[None], "3"))
+        move(page, "#share", 100)
+        expect(page.locator("#share-shown")).to_have_text("100 %")
+        _, picture = saved(page, "#save-between")
+        assert_same(picture[None], sampler.sample(1, seed=2, label="3"))
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        box = select.bounding_box()
+        assert box
+        assert min(box["width"], box["height"]) >= 43.99
+
+
+def test_an_address_opens_images_of_a_class(write_page: Writer) -> None:
+    folder = write_page(classes=len(CLASSES))
+    sampler = Sampler(folder / "generator.onnx", provider="cpu", threads=1)
+    address = f"#{urlencode({'seed': 5, 'count': 4, 'label': CLASSES[3]})}"
+    with served(folder) as site, opened(site, address=address) as found:
+        wait_for(found.page, 5, 4)
+        assert_same(pixels(found.page)[..., :3], sampler.sample(4, seed=5, label=3))
+        assert found.page.url.endswith(address)
+
+
+def test_pages_without_classes_have_no_such_control(visited: Visit) -> None:
+    assert visited.page.locator("#label").count() == 0
 
 
 @contextmanager

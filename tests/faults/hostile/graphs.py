@@ -18,13 +18,14 @@ ABOUT = {"latent_dim": "2", "latent_distribution": "normal", "image_size": "2", 
 def graph(
     initial: list[TensorProto], about: dict[str, str] | None = None, nodes: list[Any] | None = None, **shape: Any
 ) -> bytes:
-    """An ONNX graph from z [n, 2] to images [n, 1, 2, 2]."""
+    """An ONNX graph from z [n, 2], and `more_inputs`, to images [n, 1, 2, 2]."""
     usual = [helper.make_node("MatMul", ["z", "w"], ["flat"]), helper.make_node("Reshape", ["flat", "to"], ["images"])]
     to = helper.make_tensor("to", TensorProto.INT64, [4], [-1, 1, 2, 2])
     inputs = [
         helper.make_tensor_value_info(
             shape.get("input", "z"), shape.get("kind", TensorProto.FLOAT), ["n", shape.get("latents", 2)]
-        )
+        ),
+        *shape.get("more_inputs", ()),
     ]
     outputs = [helper.make_tensor_value_info("images", TensorProto.FLOAT, shape.get("out", ["n", 1, 2, 2]))]
     body = helper.make_graph(nodes or usual, "g", inputs, outputs, initializer=[*initial, to])
@@ -106,6 +107,9 @@ def graphs(place: Path) -> Iterator[tuple[str, bytes]]:
         ("latent_distribution", "evil"),
         ("value_range", "0,1"),
         ("layout", "nhwc"),
+        ("classes", "[]"),
+        ("classes", '["a"]'),
+        ("classes", "[" * 100_000),
     ):
         yield f"{key} {value}", graph([WEIGHT], {key: value})
     yes = helper.make_tensor("yes", TensorProto.BOOL, [], [True])
