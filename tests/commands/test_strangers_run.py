@@ -29,6 +29,8 @@ NAMED = {
     "generator": NETWORK,
     "critic": NETWORK,
     "feature_extractor": "RUN/evil.pt",
+    "classifier": "RUN/evil.pt",
+    "labels": "auto",
     "evaluate_every": 1,
     "trackers": ("mlflow",),
 }

@@ -114,6 +114,7 @@ OTHER: dict[str, Any] = {
     "metrics": ("sliced_wasserstein", "fid"),
     "evaluation_images": 2048,
     "feature_extractor": "features.pt",
+    "classifier": "classifier.pt",
     "inception_weights": "inception.pth",
     "best_metric": "fid",
     "early_stop": "best",
@@ -127,7 +128,7 @@ channel_names unit
 fast_ops recipe run_dir resume init_from max_steps dry_run data cache_dir skip_bad_images workers threads timeout
 log_every
 sample_every deterministic cuda_graphs max_skipped grid_images evaluate_every metrics evaluation_images
-feature_extractor inception_weights best_metric early_stop patience checkpoint_every keep_checkpoints
+feature_extractor classifier inception_weights best_metric early_stop patience checkpoint_every keep_checkpoints
 weight_histograms trackers description license profile
 """
 
@@ -602,16 +603,17 @@ def test_a_value_at_the_edge_of_sense_is_accepted(name: str, text: str, value: o
 
 
 @pytest.mark.parametrize(
-    "flag", ["metrics=swd", "best_metric=fid", "feature_extractor=a.pt", "inception_weights=a.pth"]
+    "flag", ["metrics=swd", "best_metric=fid", "feature_extractor=a.pt", "classifier=a.pt", "inception_weights=a.pth"]
 )
 def test_what_only_evaluation_uses_is_refused_without_it(flag: str) -> None:
     name, value = flag.split("=")
+    labels = {"labels": "auto"} if name == "classifier" else {}
     with pytest.raises(
         UserError,
         match=f"{name} with evaluate_every=0: nothing is evaluated; expected evaluate_every to be more than 0",
     ):
-        load_config({name: value})
-    load_config({name: value, "evaluate_every": "5"})
+        load_config({name: value} | labels)
+    load_config({name: value, "evaluate_every": "5"} | labels)
 
 
 def flags_of(text: str) -> dict[str, str]:

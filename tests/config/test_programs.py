@@ -17,6 +17,7 @@ PROGRAMS = [
     ("critic", "RUN.evil:C", {}),
     ("feature_extractor", "RUN/evil.pt", EVALUATED),
     ("feature_extractor", "RUN/evil", EVALUATED),
+    ("classifier", "RUN/evil.pt", EVALUATED | {"labels": "auto"}),
     ("trackers", "mlflow", {}),
 ]
 EACH_PROGRAM = pytest.mark.parametrize(("name", "value", "others"), PROGRAMS)

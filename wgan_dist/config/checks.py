@@ -16,6 +16,7 @@ CONDITIONAL = (
     "critic_labels",
     "critic_class_weight",
     "generator_class_weight",
+    "classifier",
 )
 
 
@@ -74,7 +75,7 @@ def _check_computation(config: Config) -> None:
 def _check_evaluation(config: Config) -> None:
     if config.evaluate_every in (0, "0epoch"):
         without = f"with evaluate_every={config.evaluate_every}: nothing is evaluated"
-        for name in ("metrics", "best_metric", "feature_extractor", "inception_weights"):
+        for name in ("metrics", "best_metric", "feature_extractor", "classifier", "inception_weights"):
             if getattr(config, name) != getattr(Config, name):
                 raise UserError(f"{name} {without}; expected evaluate_every to be more than 0")
         if config.early_stop != "no":
@@ -112,7 +113,7 @@ def check_files_exist(settings: Any) -> None:
     Raises:
         UserError: For the first that does not.
     """
-    for name in ("feature_extractor", "inception_weights"):
+    for name in ("feature_extractor", "classifier", "inception_weights"):
         value = getattr(settings, name)
         if value and not path_exists(value):
             raise UserError(f"{name}={value}: there is no such file")

@@ -270,14 +270,17 @@ class Config:
     )
     metrics: tuple[str, ...] | None = operational(
         None,
-        "Metrics with commas: swd, nn, diversity, spectrum, fid, kid, is, pr, frechet, kernel, or full names; auto is "
-        "all that are available, without the spectrum of images of 8 bits.",
+        "Metrics with commas: swd, nn, diversity, spectrum, fid, kid, is, pr, frechet, kernel, class_frechet, "
+        "accuracy, or full names; auto is all that are available, without the spectrum of images of 8 bits.",
         parse=parse_metrics,
     )
     evaluation_images: int = operational(
         1024, "Generated and real images to compare.", least=2, below=MAX_EVALUATED + 1
     )
-    feature_extractor: str = operational("", "Extractor for frechet and kernel: ONNX, or TorchScript, a program.")
+    feature_extractor: str = operational(
+        "", "Extractor for frechet, kernel and class_frechet: ONNX, or TorchScript, a program."
+    )
+    classifier: str = operational("", "Classifier of the classes for accuracy: ONNX, or TorchScript, a program.")
     inception_weights: str = operational("", "File of Inception's weights; by default torch-fidelity's.")
     best_metric: str = operational(
         "auto", "Metric that chooses best.safetensors.", choices=BEST_METRICS, parse=full_name

@@ -13,6 +13,8 @@ IMAGE_METRICS = (
     "recall",
     "frechet_distance",
     "kernel_distance",
+    "class_frechet_distance",
+    "label_accuracy",
 )
 SHORT_NAMES = {
     "swd": ("sliced_wasserstein",),
@@ -22,6 +24,8 @@ SHORT_NAMES = {
     "pr": ("precision", "recall"),
     "frechet": ("frechet_distance",),
     "kernel": ("kernel_distance",),
+    "class_frechet": ("class_frechet_distance",),
+    "accuracy": ("label_accuracy",),
 }
 # The values of --best_metric: metrics with a better direction.
 BEST_METRICS = (

@@ -29,6 +29,7 @@ PROGRAM_SETTINGS: dict[str, Callable[[Any], bool]] = {
     "generator": is_own_class,
     "critic": is_own_class,
     "feature_extractor": _is_program_or_none,
+    "classifier": _is_program_or_none,
     "trackers": bool,
 }
 

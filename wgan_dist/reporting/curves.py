@@ -21,6 +21,7 @@ from wgan_dist.config.fields import show
 from wgan_dist.reporting.image_files import safe_name
 from wgan_dist.reporting.run_data import RunData
 from wgan_dist.tracking.metric_names import (
+    CLASSIFIER,
     CRITIC,
     EXTRACTOR,
     INCEPTION,
@@ -57,6 +58,7 @@ COMPARABILITY_SETTINGS = {
     PIXELS: ("evaluation_images",),
     INCEPTION: ("evaluation_images",),
     EXTRACTOR: ("evaluation_images", "feature_extractor"),
+    CLASSIFIER: ("evaluation_images", "classifier"),
     CRITIC: ("evaluation_images", *ESTIMATE_SETTINGS),
     POINTS: (),
 }
@@ -126,6 +128,8 @@ CHARTS = (
     Chart("kid", "KID"),
     Chart("frechet_distance", "Fréchet distance, own feature extractor"),
     Chart("kernel_distance", "Kernel distance, own feature extractor"),
+    Chart("class_frechet_distance", "Fréchet distance within classes, own feature extractor"),
+    Chart("label_accuracy", "Label accuracy by a classifier"),
     Chart("inception_score", "Inception Score"),
     Chart("precision", "Precision"),
     Chart("recall", "Recall"),

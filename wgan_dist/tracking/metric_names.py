@@ -6,7 +6,8 @@ A record of metrics.jsonl holds the generator step as `step` and any of these na
 from dataclasses import dataclass
 
 # What evaluation metrics are computed from.
-PIXELS, INCEPTION, EXTRACTOR, CRITIC, POINTS = "pixels", "Inception", "feature_extractor", "critic", "points"
+PIXELS, INCEPTION, EXTRACTOR, CLASSIFIER = "pixels", "Inception", "feature_extractor", "classifier"
+CRITIC, POINTS = "critic", "points"
 # What the other recorded values are computed from: two runs of the same settings differ only in the last.
 TRAINING, WALL_CLOCK = "training", "wall clock"
 
@@ -60,6 +61,8 @@ METRICS = {
     "recall": Metric(INCEPTION, False, "evaluation/recall"),
     "frechet_distance": Metric(EXTRACTOR, True, "evaluation/frechet_distance", "Fréchet"),
     "kernel_distance": Metric(EXTRACTOR, True, "evaluation/kernel_distance"),
+    "class_frechet_distance": Metric(EXTRACTOR, True, "evaluation/class_frechet_distance"),
+    "label_accuracy": Metric(CLASSIFIER, False, "evaluation/label_accuracy", "accuracy"),
     # Tagged to be drawn beside the estimate of training: the gap shows over-fitting of the critic.
     "wasserstein_train": Metric(CRITIC, True, "critic/wasserstein_estimate_train"),
     "wasserstein_holdout": Metric(CRITIC, True, "critic/wasserstein_estimate_holdout", "W held out"),

@@ -9,7 +9,7 @@ from wgan_dist.data.label_table import is_table
 from wgan_dist.data.sources.registry import absolute_data
 
 # The settings that are paths, if they are not empty.
-PATHS = ("init_from", "feature_extractor", "inception_weights")
+PATHS = ("init_from", "feature_extractor", "classifier", "inception_weights")
 
 
 def _absolute(path: str) -> str:

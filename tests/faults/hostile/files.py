@@ -177,6 +177,7 @@ YAML = {
     "a critic to import": "critic: turtledemo.clock:Clock\n",
     "trackers to start": "trackers: mlflow\n",
     "TorchScript to run": "feature_extractor: evil.pt\nevaluate_every: 5\n",
+    "a classifier to run": "classifier: evil.pt\nlabels: auto\nevaluate_every: 5\n",
     "a number that only Python understands": "image_size: 0_8\n",
     "a number of another script": "image_size: \N{FULLWIDTH DIGIT EIGHT}\n",
     "an unknown distribution": "latent_distribution: zipf\n",
