@@ -14,11 +14,13 @@ from wgan_dist import distributed
 from wgan_dist.config import Config
 from wgan_dist.data.datasets import Dataset, ImageDataset, PointDataset
 from wgan_dist.data.holdout import Split, choose_rows
+from wgan_dist.data.labels import Labels
 from wgan_dist.data.samplers import to_network_inputs
 from wgan_dist.data.sources.paths import cache_folder
 from wgan_dist.evaluation.critic_wasserstein import NAMES, CriticWasserstein
 from wgan_dist.evaluation.generated_set import Generate, GeneratedSet, Score, batches, generate_set, in_type_of_data
 from wgan_dist.evaluation.metric_set import MetricSet, open_metric_set
+from wgan_dist.evaluation.metrics.classes import ByClass, accuracy_by_class, is_right, large_classes
 from wgan_dist.evaluation.metrics.neighbours import mean_pairwise_distance, nearest
 from wgan_dist.evaluation.metrics.power_spectrum import radial_spectrum, spectrum_error
 from wgan_dist.evaluation.metrics.sliced_wasserstein import Reference
@@ -34,7 +36,7 @@ from wgan_dist.evaluation.protocol import (
 )
 from wgan_dist.evaluation.real_against_real import RealValue, image_values, point_values
 from wgan_dist.evaluation.real_features import RealFeatures, pixels_of
-from wgan_dist.tracking.metric_names import INCEPTION, METRICS
+from wgan_dist.tracking.metric_names import CLASSIFIER, EXTRACTOR, INCEPTION, METRICS
 from wgan_dist.utils import rng
 from wgan_dist.utils.class_draws import draw_classes
 from wgan_dist.utils.errors import UserError
@@ -50,8 +52,8 @@ class ImageEvaluator:
 
     The real images are the first `real_count` rows `pool` of the images `data`; the others are what real images are
     compared with. The nearest neighbours are searched among all rows `training`. `critic`, if any, adds the critic's
-    own estimates. `labels` int64 [count] are the classes of the generated images, drawn in the proportions of the
-    training images, or None without classes.
+    own estimates. `labels` int64 [count] are the classes of the generated images, by their number in `data.labels`, or
+    None without classes.
     """
 
     data: ImageDataset
@@ -81,6 +83,11 @@ class ImageEvaluator:
         """The number of generated and of real images whose patches and spectra are compared."""
         return min(PIXEL_IMAGES, self.count, self.real_count)
 
+    @property
+    def classes(self) -> tuple[Labels, Labels] | None:
+        """The classes of the generated and of the real images, None without classes."""
+        return _classes(self.data, self.labels, self.pool[: self.real_count])
+
     def __str__(self) -> str:
         return str(self.metric_set)
 
@@ -93,10 +100,14 @@ class ImageEvaluator:
         return compared_images(self, name)
 
     def measure(self, generate: Generate, score: Score | None = None) -> Values:
-        """Return the values by name, the same on every process; every process must call it.
+        """Return the values by name; see `measure_by_class`."""
+        return self.measure_by_class(generate, score)[0]
 
-        All values are NaN if an image is not finite. `score` is the critic, given where differences of its scores are
-        estimates of a distance.
+    def measure_by_class(self, generate: Generate, score: Score | None = None) -> tuple[Values, dict[str, ByClass]]:
+        """Return the values by name, and those of metrics of classes for each class, the same on every process.
+
+        Every process must call it. All values are NaN if an image is not finite. `score` is the critic, given where
+        differences of its scores are estimates of a distance.
 
         Raises:
             UserError: On every process, for images of another shape than the real ones, for features that are not
@@ -104,16 +115,18 @@ class ImageEvaluator:
         """
         generated = self._generate(generate, score)
         if not distributed.broadcast_from_main(lambda: bool(generated.is_finite.all())):
-            return dict.fromkeys(self.names, math.nan)
+            return dict.fromkeys(self.names, math.nan), {}
         neighbours = self._nearest_neighbour(generated.pixels) if "nearest_neighbour" in self.metric_set.names else {}
         real = {name: features[: self.real_count] for name, features in self._pool_features().items()}
         estimates = self.critic.measure(generated.scores, score) if score and self.critic else {}
 
-        def compute() -> Values:
+        def compute() -> tuple[Values, dict[str, ByClass]]:
             values = self._pixel_metrics(generated.pixels) | self._feature_metrics(generated.features, real)
-            return values | neighbours | estimates
+            of_classes, by_class = self._class_metrics(generated.features, real)
+            return values | of_classes | neighbours | estimates, by_class
 
-        return distributed.broadcast_from_main(compute)
+        found: tuple[Values, dict[str, ByClass]] = distributed.broadcast_from_main(compute)
+        return found
 
     @functools.cached_property
     def real_values(self) -> dict[str, RealValue]:
@@ -193,6 +206,27 @@ class ImageEvaluator:
 
         generated = {name: features[name, extractor.features] for name, extractor in extractors.items()}
         return feature_metrics(self.metric_set.names, generated, real, features.get((INCEPTION, LOGITS)))
+
+    def _class_metrics(
+        self, features: dict[tuple[str, str], Tensor], real: dict[str, Tensor]
+    ) -> tuple[Values, dict[str, ByClass]]:
+        """Return the metrics of classes, and their values for each class."""
+        if self.classes is None:
+            return {}, {}
+        from wgan_dist.evaluation.metrics.feature_distances import frechet_by_class  # torch-fidelity is slow to import
+
+        values, by_class, extractors = Values(), dict[str, ByClass](), self.metric_set.extractors
+        asked, of_real = (labels.values for labels in self.classes)
+        if "class_frechet_distance" in self.metric_set.names:
+            generated = features[EXTRACTOR, extractors[EXTRACTOR].features]
+            found = frechet_by_class(generated, asked, real[EXTRACTOR], of_real, large_classes(*self.classes))
+            by_class["class_frechet_distance"] = found
+            values["class_frechet_distance"] = float(np.mean(list(found.values())))
+        if "label_accuracy" in self.metric_set.names:
+            logits = features[CLASSIFIER, extractors[CLASSIFIER].features]
+            by_class["label_accuracy"] = accuracy_by_class(logits, asked)
+            values["label_accuracy"] = float(is_right(logits, asked).mean())
+        return values, by_class
 
 
 @dataclass(frozen=True)
@@ -280,12 +314,19 @@ Evaluator = ImageEvaluator | PointEvaluator
 
 
 def make_evaluator(
-    config: Config, data: Dataset, split: Split, device: torch.device, real_count: int | None = None
+    config: Config,
+    data: Dataset,
+    split: Split,
+    device: torch.device,
+    real_count: int | None = None,
+    labels: Tensor | None = None,
 ) -> Evaluator:
     """Build the evaluator of `data` for the settings of evaluation in `config`; every process must call it.
 
     It generates fewer than `config.evaluation_images` images where no metric needs more, and compares with `real_count`
-    real ones, by default as many as are generated. The critic's estimates need held-out samples in `split`.
+    real ones, by default as many as are generated. The critic's estimates need held-out samples in `split`. `labels`
+    int64 [config.evaluation_images] are the classes of the generated images, by default drawn in the proportions of the
+    training images.
 
     Raises:
         UserError: On every process, for metrics that cannot be computed here and for files that cannot be used.
@@ -297,8 +338,8 @@ def make_evaluator(
         scored = min(count, len(split.training), len(split.held_out))
         training = choose_rows(data, split.training, scored, seed)
         held_out = choose_rows(data, split.held_out, scored, seed)
-        labels = data.labels.values if data.labels else None
-        critic = CriticWasserstein(data.values, training, held_out, labels)
+        of_real = data.labels.values if data.labels else None
+        critic = CriticWasserstein(data.values, training, held_out, of_real)
     if isinstance(data, PointDataset):
         if config.metrics is not None:
             raise UserError(f"metrics={','.join(config.metrics)}: expected auto, since {data.name} are points")
@@ -306,24 +347,25 @@ def make_evaluator(
     processes = distributed.world().size
     if count < processes:
         raise UserError(f"evaluation_images={count}: expected at least one for each of {processes} processes")
-    metric_set = distributed.run_on_all_ranks(
-        lambda: open_metric_set(
-            config.metrics,
-            data.shape,
-            data.levels.is_eight_bit,
-            config.feature_extractor,
-            config.inception_weights,
-            device,
-        )
-    )
     real_count = min(real_count or count, len(split.training))
+    pool = choose_rows(data, split.training, real_count + count, seed)
+    labels = _evaluation_labels(data, split, count, seed) if labels is None else labels
+    classes = _classes(data, labels, pool[:real_count])
+    metric_set = distributed.run_on_all_ranks(lambda: open_metric_set(config, data, classes, device))
     if not metric_set.extractors:
         count = min(count, max(PIXEL_IMAGES, len(critic or ())))
-    pool = choose_rows(data, split.training, real_count + count, seed)
-    folder = cache_folder(config.cache_dir)
-    classes = _evaluation_labels(data, split, count, seed)
     return ImageEvaluator(
-        data, split.training, pool, real_count, count, seed, metric_set, folder, device, critic, classes
+        data=data,
+        training=split.training,
+        pool=pool[: real_count + count],
+        real_count=real_count,
+        count=count,
+        seed=seed,
+        metric_set=metric_set,
+        cache_dir=cache_folder(config.cache_dir),
+        device=device,
+        critic=critic,
+        labels=None if labels is None else labels[:count],
     )
 
 
@@ -333,3 +375,10 @@ def _evaluation_labels(data: ImageDataset, split: Split, count: int, seed: int) 
         return None
     shares = data.labels.rows(split.training).shares()
     return torch.from_numpy(draw_classes(rng.uniform(seed, "evaluation.label", 0, (count,)), shares))
+
+
+def _classes(data: ImageDataset, generated: Tensor | None, real: Rows) -> tuple[Labels, Labels] | None:
+    """Return the classes of generated images and those of the rows `real`, None without classes."""
+    if data.labels is None or generated is None:
+        return None
+    return Labels(data.labels.classes, generated.cpu().numpy()), data.labels.rows(real)

@@ -77,48 +77,49 @@ def _open_torchscript(content: bytes, device: torch.device) -> Callable[[Tensor]
     return lambda images: module(images.to(device))
 
 
-def _checked_features(run: Callable[[Tensor], Any], images: Tensor) -> Tensor:
+def _checked_features(run: Callable[[Tensor], Any], images: Tensor, classes: int) -> Tensor:
     features = run(images)
     if not isinstance(features, Tensor) or not features.is_floating_point():
         raise ValueError(f"gives {features.dtype if isinstance(features, Tensor) else type(features).__name__}")
-    if features.dim() != 2 or len(features) != len(images):
+    if features.dim() != 2 or len(features) != len(images) or (classes and features.shape[1] != classes):
         raise ValueError(f"gives {list(features.shape)}")
     return to_host(features)
 
 
-def open_extractor(file: str, device: torch.device, shape: tuple[int, ...]) -> Extractor:
+def open_extractor(file: str, device: torch.device, shape: tuple[int, ...], classes: int = 0) -> Extractor:
     """Open a TorchScript or ONNX (.onnx) file that maps images uint8 [n, c, h, w] of `shape` to features [n, d].
 
-    A TorchScript file is a program: open only files that you trust. It is run at once on images of zeros.
+    With `classes` it is a classifier, whose features are logits [n, classes]. A TorchScript file is a program: open
+    only files that you trust. It is run at once on images of zeros.
 
     Raises:
         UserError: For a file that cannot be opened, for another signature, and for features that are not finite; also
             by later calls of `extract`.
     """
     path = Path(file)
-    content = read_file("feature_extractor", path)
+    setting, kind = ("classifier", "logits") if classes else ("feature_extractor", "features")
+    content = read_file(setting, path)
     try:
         run = _open_torchscript(content, device) if is_program(path) else _open_onnx(content)
     except Exception as error:  # the exceptions of torch and onnxruntime have no common base
         raise UserError(
-            f"feature_extractor={file}: not a TorchScript or ONNX module that takes uint8 images: "
-            f"{end_of_message(error)}"
+            f"{setting}={file}: not a TorchScript or ONNX module that takes uint8 images: {end_of_message(error)}"
         ) from error
 
     @torch.no_grad()
     def extract(images: Tensor) -> dict[str, Tensor]:
         try:
-            features = _checked_features(run, images)
+            features = _checked_features(run, images, classes)
         except Exception as error:
             raise UserError(
-                f"feature_extractor={file}: expected uint8 {list(images.shape)} to features [{len(images)}, d]: "
+                f"{setting}={file}: expected uint8 {list(images.shape)} to {kind} [{len(images)}, {classes or 'd'}]: "
                 f"{end_of_message(error)}"
             ) from error
-        check_finite("feature_extractor", path, [features])
+        check_finite(setting, path, [features])
         return {"features": features}
 
     for count in TRIAL_BATCHES:
         extract(torch.zeros(count, *shape, dtype=torch.uint8))
     sha256 = hashlib.sha256(content).hexdigest()
     # The checksum tells extractors of one name apart: only values of equal protocols are compared.
-    return Extractor(extract, sha256, f"features of {path.name} ({sha256[:8]})", "features")
+    return Extractor(extract, sha256, f"{kind} of {path.name} ({sha256[:8]})", "features")

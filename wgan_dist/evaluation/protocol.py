@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from wgan_dist.data.transforms import CHANNEL_NAMES
+from wgan_dist.evaluation.metrics.classes import describe_classes
 from wgan_dist.tracking.metric_names import CRITIC, METRICS
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def compared_images(evaluator: "ImageEvaluator", name: str) -> tuple[int, int]:
         return min(PIXEL_IMAGES, evaluator.count), 0
     if name in ("sliced_wasserstein", "spectrum_error"):
         return evaluator.pixel_images, evaluator.pixel_images
-    return evaluator.count, 0 if name == "inception_score" else evaluator.real_count
+    return evaluator.count, 0 if name in ("inception_score", "label_accuracy") else evaluator.real_count
 
 
 def compared_points(evaluator: "PointEvaluator", name: str) -> tuple[int, int]:
@@ -75,7 +76,10 @@ def image_protocol(evaluator: "ImageEvaluator", name: str) -> str:
     has_subsets = name in ("kid", "kernel_distance")
     subsets = f", subsets of {min(KERNEL_SUBSET, generated, real):,}" if has_subsets else ""
     description = evaluator.metric_set.extractors[METRICS[name].of].description
-    return f"{counts}, {size}, {description}{subsets}"
+    classes = (
+        f", {describe_classes(*evaluator.classes)}" if name == "class_frechet_distance" and evaluator.classes else ""
+    )
+    return f"{counts}, {size}, {description}{subsets}{classes}"
 
 
 def point_protocol(evaluator: "PointEvaluator", name: str) -> str:

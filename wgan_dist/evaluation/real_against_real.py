@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wgan_dist.evaluation.metrics.classes import is_right, large_classes
 from wgan_dist.evaluation.metrics.neighbours import mean_pairwise_distance, nearest
 from wgan_dist.evaluation.metrics.power_spectrum import radial_spectrum, spectrum_error
 from wgan_dist.evaluation.metrics.sliced_wasserstein import Reference
 from wgan_dist.evaluation.real_features import pixels_of
-from wgan_dist.tracking.metric_names import METRICS
+from wgan_dist.tracking.metric_names import CLASSIFIER, EXTRACTOR, METRICS
 from wgan_dist.utils import rng
 from wgan_dist.utils.errors import UserError
 
@@ -134,10 +135,29 @@ def _feature_metrics(names: tuple[str, ...], features: Tensor) -> Metrics:
     return lambda first, second: feature_metrics(names, {source: features[first]}, {source: features[second]}, None)
 
 
+def _class_metrics(evaluator: "ImageEvaluator", features: dict[str, Tensor]) -> dict[str, Metrics]:
+    if evaluator.classes is None or evaluator.data.labels is None:
+        return {}
+    from wgan_dist.evaluation.metrics.feature_distances import frechet_by_class  # torch-fidelity is slow to import
+
+    labels, numbers = evaluator.data.labels.values[evaluator.pool], large_classes(*evaluator.classes)
+
+    def class_frechet_distance(first: Rows, second: Rows) -> Values:
+        sets = [(features[EXTRACTOR][rows], labels[rows]) for rows in (first, second)]
+        by_class = frechet_by_class(*sets[0], *sets[1], numbers)
+        return {"class_frechet_distance": float(np.mean(list(by_class.values())))}
+
+    def label_accuracy(rows: Rows, _: Rows) -> Values:
+        return {"label_accuracy": float(is_right(features[CLASSIFIER][rows], labels[rows]).mean())}
+
+    metrics = {"class_frechet_distance": class_frechet_distance, "label_accuracy": label_accuracy}
+    return {name: metrics[name] for name in metrics if name in evaluator.metric_set.names}
+
+
 def image_values(evaluator: "ImageEvaluator", features: dict[str, Tensor]) -> dict[str, RealValue]:
     """Return the metrics of real images; `features` are those of the pool, by extractor."""
-    groups = _pixel_metrics(evaluator)
-    distances = [name for name in evaluator.metric_set.names if METRICS[name].of in features]
+    groups = _pixel_metrics(evaluator) | _class_metrics(evaluator, features)
+    distances = [name for name in evaluator.metric_set.names if METRICS[name].of in features and name not in groups]
     # Precision and recall are two values of one computation.
     together = tuple(name for name in distances if name in ("precision", "recall"))
     single = [(name,) for name in distances if name not in (*together, "inception_score")]

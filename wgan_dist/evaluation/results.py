@@ -1,19 +1,25 @@
 """The result of an evaluation: the content of its JSON file, and tables of one or several results."""
 
 import dataclasses
+import itertools
 import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from wgan_dist.data.labels import Labels
 from wgan_dist.evaluation.evaluator import Evaluator
 from wgan_dist.evaluation.metric_set import reasons_in_words
+from wgan_dist.evaluation.metrics.classes import ByClass
 from wgan_dist.tracking.metric_names import METRICS
+from wgan_dist.utils.console import escape_unprintable
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import MAX_TEXT_BYTES, read_file
 
 FORMAT_VERSION = 1
+# The classes that a table has a row for.
+CLASSES_SHOWN = 100
 # How the protocol of a metric names the weights that were measured.
 WEIGHTS = {"ema": ", averaged weights", "raw": ", last weights", None: ""}
 
@@ -43,6 +49,15 @@ def make_result(about: Mapping[str, Any], values: Mapping[str, float], evaluator
     metrics = {name: _metric(evaluator, name, value, weights) for name, value in values.items()}
     data = {"data": evaluator.data.name, "data_fingerprint": evaluator.data.fingerprint}
     return {"format": FORMAT_VERSION, **about, **data, "metrics": metrics, "skipped": evaluator.metric_set.skipped}
+
+
+def values_of_classes(values: ByClass, generated: Labels, real: Labels) -> dict[str, dict[str, Any]]:
+    """Return the values of a metric by the name of each class, with its numbers of images, for the JSON file."""
+    counts = {"generated": generated.counts(), "real": real.counts()}
+    return {
+        generated.classes[number]: {"value": value} | {name: int(of[number]) for name, of in counts.items()}
+        for number, value in values.items()
+    }
 
 
 def with_earlier_metrics(result: Result, file: Path) -> Result:
@@ -113,7 +128,23 @@ def _metric_rows(result: Result) -> list[str]:
     for name, metric in result["metrics"].items():
         counts = f"{metric['generated']:,}", f"{metric['real']:,}" if metric["real"] else ""
         rows.append((_headed(name), f"{metric['value']:.6g}", _real_cell(metric), *counts, metric["protocol"]))
-    return [_described(result), *_aligned(rows)]
+    return [_described(result), *_aligned(rows), *_class_rows(result)]
+
+
+def _class_rows(result: Result) -> list[str]:
+    """Return a line for each class, with the metrics that have a value for it and its numbers of images."""
+    metrics = {name: metric["classes"] for name, metric in result["metrics"].items() if "classes" in metric}
+    if not metrics:
+        return []
+    classes: dict[str, dict[str, Any]] = {}
+    for of_metric in metrics.values():
+        classes |= of_metric
+    rows: list[tuple[str, ...]] = [("class", *map(_headed, metrics), "generated", "real")]
+    for name, found in itertools.islice(classes.items(), CLASSES_SHOWN):
+        values = [f"{of[name]['value']:.6g}" if name in of else "" for of in metrics.values()]
+        rows.append((escape_unprintable(name), *values, f"{found['generated']:,}", f"{found['real']:,}"))
+    more = len(classes) - CLASSES_SHOWN
+    return [*_aligned(rows), *([f"and {more:,} more classes, which the JSON file has"] if more > 0 else [])]
 
 
 def _source_rows(results: list[Result]) -> list[str]:

@@ -4,7 +4,9 @@ Fréchet: Heusel et al. 2017. Kernel: Bińkowski et al. 2018. Inception score: S
 recall: Kynkäänniemi et al. 2019.
 """
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
 from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
@@ -40,6 +42,25 @@ def frechet_distance(generated: Tensor, real: Tensor, name: str = "frechet_dista
     _check(name, 2, generated, real)
     first, second = fid_features_to_statistics(generated), fid_features_to_statistics(real)
     return float(fid_statistics_to_metric(first, second, verbose=False)[KEY_METRIC_FID])
+
+
+def frechet_by_class(
+    generated: Tensor,
+    generated_labels: NDArray[np.int64],
+    real: Tensor,
+    real_labels: NDArray[np.int64],
+    numbers: NDArray[np.int64],
+) -> dict[int, float]:
+    """Return the Fréchet distance between generated and real images of each of the classes `numbers`, by its number.
+
+    `generated_labels` [n] and `real_labels` [m] are the classes of the features [n, d] and [m, d].
+    """
+    return {
+        int(number): frechet_distance(
+            generated[generated_labels == number], real[real_labels == number], "class_frechet_distance"
+        )
+        for number in numbers
+    }
 
 
 def kernel_distance(generated: Tensor, real: Tensor, name: str = "kernel_distance") -> float:
