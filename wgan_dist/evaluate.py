@@ -7,6 +7,7 @@ from typing import Any
 from wgan_dist.config import Config, parse_background
 from wgan_dist.config.checks import check_files_exist
 from wgan_dist.config.command_line import run_command
+from wgan_dist.config.config import NO_LABELS
 from wgan_dist.config.data_choices import check_data_exist
 from wgan_dist.config.fields import AUTO, setting
 from wgan_dist.config.metric_choices import parse_metrics
@@ -54,6 +55,7 @@ class EvaluateSettings:
         (), "Real images, as in training; by default those of the run.", group="Choose the real data"
     )
     real_count: int | None = setting(None, "Number of real images; auto is as many as generated.", least=2)
+    labels: str = setting(NO_LABELS, "Classes of the images of --data, as in training.")
     background: str | None = setting(
         None,
         f"Colour under transparent pixels; auto is the run's for its own data, otherwise {Config.background}.",
@@ -66,13 +68,17 @@ class EvaluateSettings:
 
     metrics: tuple[str, ...] | None = setting(
         None,
-        "Metrics with commas: swd, nn, diversity, spectrum, fid, kid, is, pr, frechet, kernel, or full names; auto is "
-        "all that can be computed here, without the spectrum of images of 8 bits.",
+        "Metrics with commas: swd, nn, diversity, spectrum, fid, kid, is, pr, frechet, kernel, class_frechet, "
+        "accuracy, or full names; auto is all that can be computed here, without the spectrum of images of 8 bits.",
         parse=parse_metrics,
         group="Choose the metrics",
     )
     feature_extractor: str = setting(
-        "", "ONNX file, or TorchScript, a program, from uint8 images to features, for frechet and kernel."
+        "",
+        "ONNX file, or TorchScript, a program, from uint8 images to features, for frechet, kernel and class_frechet.",
+    )
+    classifier: str = setting(
+        "", "ONNX file, or TorchScript, a program, from uint8 images to a logit for each class, for accuracy."
     )
     inception_weights: str = setting("", "File of Inception's weights; by default torch-fidelity's.")
     out: str = setting("", "JSON file to write, also for files outside of run folders.")
@@ -85,6 +91,8 @@ class EvaluateSettings:
                 raise UserError(f"ckpt={ckpt}: there is no such file or folder")
         if self.samples and not self.data:
             raise UserError("data: expected --data=, the real images to compare --samples with")
+        if self.labels != NO_LABELS and not self.data:
+            raise UserError(f"labels={self.labels}: expected --data=, the real images; those of a run have its classes")
         check_files_exist(self)
         check_data_exist(self.data + ((self.samples,) if self.samples else ()))
         if self.out:

@@ -4,25 +4,32 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from export.loaders import LoadedSamples, open_folder, open_generator
 from wgan_dist import distributed
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS, EVALUATIONS, check_parts_inside
 from wgan_dist.config import Config, is_run, read_config
+from wgan_dist.config.config import NO_LABELS
 from wgan_dist.config.data_choices import BUILT_IN
+from wgan_dist.config.fields import AUTO
 from wgan_dist.config.image_size import ImageSize
 from wgan_dist.data.datasets import Dataset, ImageDataset, open_images, open_points
 from wgan_dist.data.holdout import Split, split_holdout
 from wgan_dist.data.image_settings import image_settings
+from wgan_dist.data.labels import Labels, named
 from wgan_dist.data.points import are_points
 from wgan_dist.data.synthetic import DRAWS
 from wgan_dist.data.transforms import GREY
 from wgan_dist.evaluate import DEFAULT_COUNT, EvaluateSettings
 from wgan_dist.evaluation.evaluator import ImageEvaluator, make_evaluator
-from wgan_dist.evaluation.results import Result, make_result, table, with_earlier_metrics
+from wgan_dist.evaluation.results import Result, make_result, table, values_of_classes, with_earlier_metrics
+from wgan_dist.models.inference import sample_latents
 from wgan_dist.reporting.spectrum import draw_spectra
+from wgan_dist.utils.class_draws import sample_classes
 from wgan_dist.utils.console import note, print_lines, print_now
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import atomic_file, write_text
@@ -36,23 +43,24 @@ def _run_of(path: Path) -> Path | None:
     return folder if is_run(folder) else None
 
 
-def _default_config(settings: EvaluateSettings, run: Path | None, trained_on: str) -> Config:
+def _default_config(settings: EvaluateSettings, run: Path | None, trained_on: str, has_classes: bool) -> Config:
     if settings.data:
-        return Config(data=settings.data)
+        return Config(data=settings.data, labels=settings.labels)
     if run is not None:
         return read_config({"run_dir": str(run), "resume": "true"})
     if trained_on in (*BUILT_IN, *DRAWS):  # need no files
-        return Config(data=(trained_on,))
+        return Config(data=(trained_on,), labels=AUTO if has_classes else NO_LABELS)
     raise UserError("data: expected --data=, the real images to compare with")
 
 
-def _make_config(settings: EvaluateSettings, run: Path | None, trained_on: str) -> Config:
+def _make_config(settings: EvaluateSettings, run: Path | None, trained_on: str, has_classes: bool) -> Config:
     """Combine the settings of evaluation and those of real data.
 
-    The real data are those of --data, of the run, or built-in ones that the generator was `trained_on`.
+    The real data are those of --data, of the run, or built-in ones that the generator was `trained_on`, with or without
+    classes.
     """
-    config, flags = _default_config(settings, run, trained_on), vars(settings)
-    names = ("metrics", "feature_extractor", "inception_weights", "seed", "cache_dir")
+    config, flags = _default_config(settings, run, trained_on, has_classes), vars(settings)
+    names = ("metrics", "feature_extractor", "classifier", "inception_weights", "seed", "cache_dir")
     return dataclasses.replace(config, **{name: flags[name] for name in names})
 
 
@@ -129,23 +137,49 @@ def _with_channels(samples: LoadedSamples, data: Dataset) -> LoadedSamples:
     )
 
 
-def _measure(settings: EvaluateSettings, config: Config, samples: LoadedSamples, count: int) -> Result:
-    """Measure `count` samples against the real data of the settings."""
-    data = _open_data(settings, config, samples)
+def _with_same_classes(
+    settings: EvaluateSettings, data: Dataset, source: str, labels: Labels | None
+) -> tuple[Dataset, Labels | None]:
+    """Return real data and the labels of samples with the same classes, or both without classes."""
+    if isinstance(data, ImageDataset) and data.labels and labels:
+        if data.labels.classes != labels.classes:
+            found = f"its classes are {named(data.labels.classes)}, and those of {source} are {named(labels.classes)}"
+            raise UserError(f"data={data.name}: {found}; expected the same in the same order")
+        return data, labels
+    if settings.classifier:
+        without = f"the data {data.name} have" if labels else f"{source} has"
+        needs = "needs a generator and real images of the same classes"
+        raise UserError(f"classifier={settings.classifier}: {needs}, and {without} none")
+    return dataclasses.replace(data, labels=None) if isinstance(data, ImageDataset) else data, None
+
+
+def _measure(
+    settings: EvaluateSettings, config: Config, samples: LoadedSamples, count: int, labels: Labels | None = None
+) -> Result:
+    """Measure `count` samples, which are of the classes `labels` if any, against the real data of the settings."""
+    data, labels = _with_same_classes(settings, _open_data(settings, config, samples), samples.source, labels)
     for line in data.warnings:
         note(f"{data.name}: {line}")
     samples = _with_channels(samples, data)
     split = split_holdout(data, config.holdout)
     device = torch.device("cpu" if distributed.uses_cpu() else "cuda")
     config = dataclasses.replace(config, evaluation_images=count)
-    evaluator = make_evaluator(config, data, Split(split.training, split.training[:0]), device, settings.real_count)
+    training = Split(split.training, split.training[:0])
+    asked_classes = torch.from_numpy(labels.values) if labels else None
+    evaluator = make_evaluator(config, data, training, device, settings.real_count, asked_classes)
     asked = settings.real_count or settings.count or 0
     if isinstance(evaluator, ImageEvaluator) and evaluator.real_count < asked:
         note(f"{data.name} has {evaluator.real_count:,} images to compare with, fewer than the {asked:,} asked for")
     about = {name: value for name, value in vars(samples).items() if name not in ("shape", "levels", "draw")}
-    result = make_result(about, evaluator.measure(samples.draw), evaluator)
-    if isinstance(evaluator, ImageEvaluator) and "spectrum_error" in evaluator.names:
+    if not isinstance(evaluator, ImageEvaluator):
+        return make_result(about, evaluator.measure(samples.draw), evaluator)
+    values, by_class = evaluator.measure_by_class(samples.draw)
+    result = make_result(about, values, evaluator)
+    if "spectrum_error" in evaluator.names:
         result["metrics"]["spectrum_error"]["spectra"] = evaluator.spectra(samples.draw)
+    if evaluator.classes:
+        for name, found in by_class.items():
+            result["metrics"][name]["classes"] = values_of_classes(found, *evaluator.classes)
     return result
 
 
@@ -158,6 +192,28 @@ def _warn_if_old(samples: LoadedSamples, run: Path) -> None:
         note(f"{samples.source} is of step {samples.step:,}, older than the run, which is at step {steps:,}")
 
 
+def _with_classes(
+    samples: LoadedSamples, path: Path, own_class: str, count: int, seed: int
+) -> tuple[LoadedSamples, Labels | None]:
+    """Return the samples of a conditional generator.safetensors with their classes; others as they are, and None.
+
+    The classes are drawn in the proportions of the training data.
+    """
+    if samples.kind != "safetensors" or not generator_file.describe(path).classes:
+        return samples, None
+    loaded = generator_file.load(path, own_class)
+    network, about = loaded.network.float(), loaded.description
+    z = torch.from_numpy(sample_latents(count, about.latent_dim, about.latent_distribution, seed))
+    labels = Labels(about.classes, sample_classes(count, np.array(about.class_shares), seed))
+
+    @torch.no_grad()
+    def draw(rows: slice) -> Tensor:
+        images: Tensor = network(z[rows], torch.from_numpy(labels.values[rows]))
+        return images
+
+    return dataclasses.replace(samples, draw=draw), labels
+
+
 def _evaluate_generator(ckpt: str, settings: EvaluateSettings) -> tuple[Result, Path | None]:
     """Evaluate a generator; return the result and, for a file in a run folder, the JSON file it belongs to."""
     path, place = Path(ckpt), Path(ckpt).resolve()
@@ -168,20 +224,21 @@ def _evaluate_generator(ckpt: str, settings: EvaluateSettings) -> tuple[Result, 
         raise UserError(f"weights=raw: expected a run or checkpoint folder, not the file ckpt={ckpt}")
     count = settings.count or DEFAULT_COUNT
     generator = open_generator(path, settings.generator, count, settings.seed)
+    generator, labels = _with_classes(generator, path, settings.generator, count, settings.seed)
     run = _run_of(place)
-    config = _make_config(settings, run, generator.data)
+    config = _make_config(settings, run, generator.data, labels is not None)
     if run is None:
-        return _measure(settings, config, generator, count), None
+        return _measure(settings, config, generator, count, labels), None
     check_parts_inside(run, [EVALUATIONS])
     source = place.relative_to(run)
     generator = dataclasses.replace(generator, source=source.as_posix())
     _warn_if_old(generator, run)
     name = "-".join(part for part in source.parts if part != CHECKPOINTS)
-    return _measure(settings, config, generator, count), run / EVALUATIONS / f"{name}.json"
+    return _measure(settings, config, generator, count, labels), run / EVALUATIONS / f"{name}.json"
 
 
 def _evaluate_folder(settings: EvaluateSettings) -> Result:
-    config = _make_config(settings, None, "")
+    config = _make_config(settings, None, "", has_classes=False)
     background = settings.background or config.background
     samples, images = open_folder(settings.samples, background, settings.cache_dir, settings.seed)
     for line in images.warnings:

@@ -134,6 +134,11 @@ def test_other_arguments_are_refused_without_a_positional_setting() -> None:
             "wgan_dist.train --evaluate_every=1 --feature_extractor=no.pt",
             "feature_extractor=no.pt: there is no such file",
         ),
+        ("wgan_dist.evaluate --ckpt=. --classifier=no.pt", "classifier=no.pt: there is no such file"),
+        (
+            "wgan_dist.evaluate --ckpt=. --labels=auto",
+            "labels=auto: expected --data=, the real images; those of a run have its classes",
+        ),
         ("wgan_dist.evaluate --ckpt=. --inception_weights=no.pth", "inception_weights=no.pth: there is no such file"),
         ("export.web --ckpt=.", "out: expected --out=…: Folder to write"),
         ("wgan_dist.summary --generator=dcgn", "unknown generator dcgn; did you mean dcgan?"),
