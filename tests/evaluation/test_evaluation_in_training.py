@@ -40,6 +40,13 @@ MEASURED = {
 }
 
 
+class Means(torch.nn.Module):
+    """Ten logits: mean levels of stripes of an image."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images[:, 0, :10].double().mean(2)
+
+
 @pytest.fixture(scope="module")
 def extractor(tmp_path_factory: pytest.TempPathFactory) -> str:
     return torchscript(Projection(), tmp_path_factory.mktemp("extractor") / "projection.pt")
@@ -85,6 +92,22 @@ def test_two_processes_measure_what_one_does(extractor: str, cache_dir: Path, tm
         assert second == pytest.approx(first, rel=1e-9)
     for name in ("one", "two"):
         assert len(list((tmp_path / name / "cache").glob("*.features"))) == 1
+
+
+def test_two_processes_measure_classes_as_one_does(extractor: str, cache_dir: Path, tmp_path: Path) -> None:
+    networks = {"feature_extractor": extractor, "classifier": torchscript(Means(), tmp_path / "classifier.pt")}
+    few = {"max_steps": "2", "evaluation_images": "300", "labels": "auto", "generator": "mlp"}
+    settings = FEW | OFTEN | few | networks | {"dtype": "float64", "best_metric": "accuracy"}
+    for name, command in (("one", PYTHON), ("two", TORCHRUN_2)):
+        # Separate caches: neither run may read what the other has computed.
+        shutil.copytree(cache_dir, tmp_path / name / "cache", ignore=shutil.ignore_patterns("*.features"))
+        folders = {"run_dir": str(tmp_path / name / "run"), "cache_dir": str(tmp_path / name / "cache")}
+        run(*command, "-m", "wgan_dist.train", *flags(settings | folders), cwd=tmp_path)
+    one, two = (records(tmp_path / name / "run")[-1] for name in ("one", "two"))
+    measured = {"class_frechet_distance", "label_accuracy"}
+    assert measured | {f"{name}_real" for name in measured} <= one.keys()
+    assert two == pytest.approx(one, rel=1e-9)
+    assert json.loads((tmp_path / "two" / "run" / "best.json").read_text())["metric"] == "label_accuracy"
 
 
 @pytest.mark.slow

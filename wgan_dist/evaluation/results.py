@@ -144,7 +144,7 @@ def _class_rows(result: Result) -> list[str]:
         values = [f"{of[name]['value']:.6g}" if name in of else "" for of in metrics.values()]
         rows.append((escape_unprintable(name), *values, f"{found['generated']:,}", f"{found['real']:,}"))
     more = len(classes) - CLASSES_SHOWN
-    return [*_aligned(rows), *([f"and {more:,} more classes, which the JSON file has"] if more > 0 else [])]
+    return [*_aligned(rows), *([f"and {more:,} more classes; the JSON file has all"] if more > 0 else [])]
 
 
 def _source_rows(results: list[Result]) -> list[str]:
