@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from wgan_dist.config.fields import show
 from wgan_dist.config.network_choices import expects_points
 from wgan_dist.config.programs import is_program
 from wgan_dist.reporting import curves, samples
+from wgan_dist.reporting.classes import ClassTable, class_table
 from wgan_dist.reporting.comparison import Comparison, TableRow, compare_settings
 from wgan_dist.reporting.curves import AXES, COLOURS, Chart
 from wgan_dist.reporting.environment import describe_machine
@@ -52,6 +54,7 @@ class RunSection:
         timings: The sampling times of the exported files.
         notes: What could not be read.
         shown_values: Which channels and values the pictures show; empty for points and pictures of 8 bits.
+        classes: The classes of a conditional generator, None without classes.
     """
 
     run: RunData
@@ -63,6 +66,7 @@ class RunSection:
     timings: list[Timing]
     notes: list[str]
     shown_values: str = ""
+    classes: ClassTable | None = None
 
     @property
     def makes_points(self) -> bool:
@@ -206,17 +210,22 @@ def _nearest_images(run: RunData, generator: Artifact, folder: str, options: Rep
         return f"The nearest training images cannot be shown: {error}"
 
 
-def _final_samples(
-    run: RunData, folder: str, options: ReportOptions
-) -> tuple[LatentSpace | None, Picture | str, NearestImages | str, str]:
-    """Return the averaged generator's latent space, samples, their nearest training images, and the values shown."""
+def _of_generator(run: RunData, folder: str, options: ReportOptions) -> dict[str, Any]:
+    """Return the fields of a section that show the averaged generator, or say why it cannot be shown."""
     try:
         generator = samples.load_generator(run, options.generator)
         final = samples.final_picture(run, generator, options.count, options.seed, folder)
     except UserError as error:
-        return None, str(error), str(error), ""
-    nearest = _nearest_images(run, generator, folder, options)
-    return samples.latent_space(generator), final, nearest, samples.shown_values(generator.description)
+        return {"latent_space": None, "final": str(error), "nearest": str(error)}
+    description = generator.description
+    own = [measurement for measurement in run.measurements if measurement.is_of(description)]
+    return {
+        "latent_space": samples.latent_space(generator),
+        "final": final,
+        "nearest": _nearest_images(run, generator, folder, options),
+        "shown_values": samples.shown_values(description),
+        "classes": class_table(description, own) if description.classes else None,
+    }
 
 
 def _time_files(run: RunData, trust: bool, time_file: Timer, progress: Callable[[str], None]) -> Iterator[Timing]:
@@ -235,18 +244,14 @@ def collect_run(
 ) -> RunSection:
     """Collect what the report shows of one run, whose pictures go to `folder` of the report."""
     progress(f"reading {run.folder}")
-    space, final, nearest, shown_values = _final_samples(run, folder, options)
     frames = {weights: read_frames(run, weights, options.frames, folder) for weights in WEIGHTS}
     return RunSection(
         run=run,
         folder=folder,
         frames={weights: pictures for weights, (pictures, _) in frames.items()},
-        latent_space=space,
-        final=final,
-        nearest=nearest,
         timings=list(_time_files(run, options.trust, time_file, progress)) if options.timing else [],
         notes=[*run.notes, *(note for _, notes in frames.values() for note in notes)],
-        shown_values=shown_values,
+        **_of_generator(run, folder, options),
     )
 
 

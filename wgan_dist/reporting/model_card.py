@@ -2,6 +2,8 @@
 
 import html
 import math
+import re
+import shlex
 import urllib.parse
 from dataclasses import replace
 from pathlib import Path
@@ -10,14 +12,14 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from wgan_dist.checkpoints import generator_file
-from wgan_dist.checkpoints.best import BEST_GENERATOR
 from wgan_dist.checkpoints.generator_file import Description
 from wgan_dist.checkpoints.run_dir import SAMPLES
 from wgan_dist.config import Config, is_run
 from wgan_dist.config.fields import show
 from wgan_dist.config.network_choices import is_own_class
+from wgan_dist.reporting.classes import class_table
 from wgan_dist.reporting.frames import sample_files
-from wgan_dist.reporting.run_data import Measurement, RunData, read_run
+from wgan_dist.reporting.run_data import AVERAGED, Measurement, RunData, read_run
 from wgan_dist.tracking.metric_names import METRICS
 from wgan_dist.utils.console import escape_unprintable
 from wgan_dist.utils.errors import UserError
@@ -25,10 +27,8 @@ from wgan_dist.utils.files import MAX_TEXT_BYTES, read_file, write_text
 
 CARD_FILE = "README.md"
 TEMPLATE = Path(__file__).with_suffix(".md")
-LIBRARY, TASK = "wgan_dist", "unconditional-image-generation"
+LIBRARY, TASK, CONDITIONAL = "wgan_dist", "unconditional-image-generation", "class-conditional-image-generation"
 MARK = "<!-- Written by wgan_dist, which overwrites this file. Remove this line to keep your changes. -->"
-# The source of metrics that were recorded in training.
-AVERAGED = "averaged weights"
 # Licences that the Hub identifies by their SPDX name in lower case; any other one is "other" with a name.
 LICENSES = {
     *("apache-2.0", "mit", "cc0-1.0", "bsd-2-clause", "bsd-3-clause", "gpl-2.0", "gpl-3.0", "agpl-3.0", "lgpl-3.0"),
@@ -61,7 +61,11 @@ DRAWS = {
 SNIPPET = """import numpy as np, onnxruntime
 rng, session = np.random.default_rng(0), onnxruntime.InferenceSession("generator.onnx")
 z = {z}
-samples = session.run(None, {{"z": z}})[0]  # float32 {shape}"""
+{label}samples = session.run(None, {{{inputs}}})[0]  # float32 {shape}"""
+LABEL = """label = np.full(16, {number}, np.int64)  # {name}
+"""
+# A name that can stand in a command or a comment as it is.
+SIMPLE_NAME = re.compile(r"\w[\w .-]{0,40}")
 PIXELS = """ in [-1, 1]
 pixels = ((samples + 1) * 127.5).round().clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1)"""
 
@@ -88,7 +92,7 @@ def _metrics(run: RunData | None, description: Description) -> list[Measurement]
     measured = [replace(metric, protocol=f"{metric.protocol}; data: {metric.data}") for metric in run.measurements]
     if run.best:
         measured.append(replace(run.best, data=description.data))
-    own = {metric.metric for metric in measured if _is_own(metric, description)}
+    own = {metric.metric for metric in measured if metric.is_of(description)}
     last = next((record for record in reversed(run.records) if record.keys() & METRICS.keys()), {"step": 0})
     step, protocol = int(last["step"]), f"recorded in training, evaluation_images={run.config.evaluation_images:,}"
     if step == description.steps:
@@ -101,18 +105,12 @@ def _metrics(run: RunData | None, description: Description) -> list[Measurement]
     return [metric for metric in measured if math.isfinite(metric.value)]
 
 
-def _is_own(metric: Measurement, description: Description) -> bool:
-    """Return True if a metric was measured on the weights that the generator of the card has."""
-    sources = (AVERAGED, generator_file.EMA_FILE, BEST_GENERATOR)
-    return metric.source in sources and metric.step == description.steps and description.weights == "ema"
-
-
 def _eval_results(metrics: list[Measurement], description: Description) -> list[EvalResult]:
     """Return the results of the card's generator, one for each metric: the first, whose protocol says most."""
-    own = {metric.metric: metric for metric in reversed(metrics) if _is_own(metric, description)}
+    own = {metric.metric: metric for metric in reversed(metrics) if metric.is_of(description)}
     return [
         EvalResult(
-            task_type="other" if description.makes_points else TASK,
+            task_type=_task(description) or "other",
             dataset_type=DATASETS.get(metric.data, _plain(metric.data)),
             dataset_name=_plain(metric.data),
             metric_type=_plain(metric.metric),
@@ -121,6 +119,11 @@ def _eval_results(metrics: list[Measurement], description: Description) -> list[
         )
         for metric in own.values()
     ]
+
+
+def _task(description: Description) -> str | None:
+    """Return the task of the Hub, which has none for points and for images of a chosen class."""
+    return None if description.makes_points or description.classes else TASK
 
 
 def _license_fields(name: str) -> tuple[str | None, str | None]:
@@ -135,7 +138,7 @@ def _tags(description: Description, run: RunData | None, graph: str) -> list[str
     if run and run.config.loss == "wasserstein":
         tags += ["wgan", "wgan-gp"] if run.config.penalty == "gp" else ["wgan"]
     tags += ["onnx"] if graph else []
-    return tags if description.makes_points else [*tags, TASK]
+    return tags if description.makes_points else [*tags, CONDITIONAL if description.classes else TASK]
 
 
 def _method(config: Config) -> str:
@@ -200,7 +203,26 @@ def _papers(config: Config | None) -> list[str]:
 def _onnx_snippet(description: Description) -> str:
     shape = [16, *description.network.sample_shape]
     z = DRAWS[description.latent_distribution].format(dim=description.latent_dim)
-    return SNIPPET.format(z=z, shape=shape) + ("" if description.makes_points else PIXELS)
+    label, inputs = "", '"z": z'
+    if description.classes:
+        number, name = _example(description)
+        label, inputs = LABEL.format(number=number, name=name), '"z": z, "label": label'
+    return SNIPPET.format(z=z, shape=shape, label=label, inputs=inputs) + ("" if description.makes_points else PIXELS)
+
+
+def _example(description: Description) -> tuple[int, str | int]:
+    """Return a class to show the use of labels with: its number, and its name, or the number where that is no word."""
+    simple = [each for each in enumerate(description.classes) if SIMPLE_NAME.fullmatch(each[1])]
+    return simple[0] if simple else (0, 0)
+
+
+def _class_values(description: Description, run: RunData | None) -> dict[str, Any]:
+    """Return what the card says of classes."""
+    if not description.classes:
+        return {"classes": None}
+    own = [measurement for measurement in run.measurements if measurement.is_of(description)] if run else []
+    _, name = _example(description)
+    return {"classes": class_table(description, own), "label": repr(name), "flag": shlex.quote(f"--label={name}")}
 
 
 def _newest_sample(run_dir: Path) -> str:
@@ -244,14 +266,15 @@ def build_card(description: Description, run: RunData | None, picture: str, grap
             license=license,
             license_name=license_name,
             library_name=LIBRARY,
-            pipeline_tag=None if description.makes_points else TASK,
+            pipeline_tag=_task(description),
             tags=_tags(description, run, graph),
             datasets=[DATASETS[description.data]] if description.data in DATASETS else None,
             model_name=title,
             # No metric was measured on the quantised graph.
             eval_results=(_eval_results(metrics, description) if graph != "int8" else None) or None,
         )
-        values = _template_values(description, run) | {"title": title, "metrics": metrics}
+        values = _template_values(description, run) | _class_values(description, run)
+        values |= {"title": title, "metrics": metrics}
     except (TypeError, ValueError, KeyError, AttributeError) as error:  # any text may stand in a file
         raise UserError(f"the description of the generator is damaged: {error}") from error
     values |= {"picture": urllib.parse.quote(picture), "graph": graph, "mark": MARK, "escape": _escape}

@@ -5,13 +5,16 @@ A line or file that is damaged is left out and named in the notes of its run.
 
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from wgan_dist.checkpoints.best import BEST_FILE, BEST_GENERATOR
+from wgan_dist.checkpoints.generator_file import EMA_FILE, Description
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS, EVALUATIONS, METRICS_FILE, checkpoint_position
 from wgan_dist.config import CONFIG_FILE, Config
+from wgan_dist.config.config import MAX_CLASSES
 from wgan_dist.config.fields import typed_values
 from wgan_dist.config.recipe_files import read_yaml
 from wgan_dist.evaluation.metric_set import reasons_in_words
@@ -22,6 +25,8 @@ from wgan_dist.utils.files import MAX_TEXT_BYTES, read_file
 
 # The bytes and records that are read of a run, and the damaged lines whose numbers are named.
 MAX_SHOWN_BYTES, MAX_RECORDS, NAMED_LINES = 1 << 28, 250_000, 10
+# The source of metrics that were recorded in training.
+AVERAGED = "averaged weights"
 # The metrics of unknown names that are drawn, and the metrics that a file of an evaluation may hold.
 MAX_UNKNOWN, MAX_METRICS = 20, 200
 
@@ -40,6 +45,7 @@ class Measurement:
         source: The name of the generator file.
         weights: `ema` or `raw`.
         step: The generator step of the file, None if the file does not say.
+        classes: The values within classes by their names, NaN if they were not finite; empty for metrics without them.
     """
 
     metric: str
@@ -51,6 +57,12 @@ class Measurement:
     source: str
     weights: str
     step: int | None
+    classes: Mapping[str, float] = field(default_factory=dict)
+
+    def is_of(self, description: Description) -> bool:
+        """Return True if the metric was measured on the weights of the averaged generator that `description` is of."""
+        sources = (AVERAGED, EMA_FILE, BEST_GENERATOR)
+        return self.source in sources and self.step == description.steps and description.weights == "ema"
 
 
 @dataclass(frozen=True)
@@ -128,6 +140,12 @@ def read_records(path: Path) -> tuple[list[Record], list[str]]:
     return records, [note for note, holds in notes.items() if holds]
 
 
+def _parse_classes(classes: dict[str, Any]) -> dict[str, float]:
+    if len(classes) > MAX_CLASSES:
+        raise ValueError(f"{len(classes):,} classes")
+    return {str(name): to_float(found["value"]) for name, found in classes.items()}
+
+
 def _parse_measurements(evaluation: dict[str, Any]) -> list[Measurement]:
     data, source, weights = (str(evaluation[name]) for name in ("data", "source", "weights"))
     step = None if evaluation.get("step") is None else to_count(evaluation["step"])
@@ -146,6 +164,7 @@ def _parse_measurements(evaluation: dict[str, Any]) -> list[Measurement]:
             source=source,
             weights=weights,
             step=step,
+            classes=_parse_classes(result.get("classes", {})),
         )
         for metric, result, of_real in results
     ]

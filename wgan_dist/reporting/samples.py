@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.checkpoints.generator_file import EMA_FILE, Artifact, Description
@@ -14,15 +15,18 @@ from wgan_dist.config import Config
 from wgan_dist.data.datasets import ImageDataset, open_images, open_points
 from wgan_dist.data.holdout import split_holdout
 from wgan_dist.data.image_settings import image_settings
+from wgan_dist.data.labels import named
 from wgan_dist.data.points import are_points
 from wgan_dist.data.samplers import to_network_inputs
 from wgan_dist.evaluation.metrics.neighbours import nearest
 from wgan_dist.models.inference import generate, sample_latents
 from wgan_dist.reporting.image_files import Picture, to_png
 from wgan_dist.reporting.run_data import RunData
+from wgan_dist.tracking.sample_grid import CLASSES_DRAWN, ImageSampleGrid
+from wgan_dist.utils.class_draws import sample_classes
 from wgan_dist.utils.console import note
 from wgan_dist.utils.errors import UserError
-from wgan_dist.utils.images import as_uint8, enlarged, grid, plot_points, shown_channels, to_image
+from wgan_dist.utils.images import as_uint8, enlarged, grid, plot_points, shown_channels, to_image, with_row_names
 
 # The number of points in a drawing. The number of images in a grid is an option of the report.
 POINTS = 1000
@@ -67,26 +71,59 @@ def shown_values(description: Description) -> str:
     return f"{shown[0].upper()}{shown[1:]}." + (f" The images have {count} channels." if len(colours) < count else "")
 
 
-def _draw(generator: Artifact, count: int, seed: int) -> NDArray[Any]:
+def _latents(generator: Artifact, count: int, seed: int) -> NDArray[np.float32]:
     space = latent_space(generator)
+    return sample_latents(count, space.dim, space.distribution, seed)
+
+
+def _draw(generator: Artifact, count: int, seed: int) -> NDArray[Any]:
+    """Return the first samples of a seed, which with classes are of those that the seed draws."""
+    description = generator.description
+    shares = np.array(description.class_shares)
+    labels = sample_classes(count, shares, seed) if description.classes else None
+    return _generate(generator, _latents(generator, count, seed), labels)
+
+
+def _generate(generator: Artifact, z: NDArray[np.float32], labels: NDArray[np.int64] | None) -> NDArray[Any]:
     try:
-        return generate(generator.network, sample_latents(count, space.dim, space.distribution, seed))
+        return generate(generator.network, z, labels=labels)
     except FloatingPointError as error:
         raise UserError(f"{EMA_FILE}: {error}") from error
 
 
-def _grid_png(images: NDArray[np.uint8], columns: int = 0) -> bytes:
-    """Return a grid of images [n, h, w, c] as a PNG of at least 512 pixels in width."""
+def _grid(images: NDArray[np.uint8], columns: int = 0) -> Image.Image:
+    """Return a grid of images [n, h, w, c] of at least 512 pixels in width."""
     nchw = torch.from_numpy(images.transpose(0, 3, 1, 2))
-    return to_png(enlarged(to_image(grid(to_network_inputs(nchw, torch.float32), columns))))
+    return enlarged(to_image(grid(to_network_inputs(nchw, torch.float32), columns)))
+
+
+def _class_picture(run: RunData, generator: Artifact, count: int, seed: int, path: str) -> Picture:
+    """Draw a row of images for each of the first classes, beside its name; all rows have the same latent vectors."""
+    description = generator.description
+    rows = ImageSampleGrid(count, description.classes[:CLASSES_DRAWN])
+    z = _latents(generator, rows.columns, seed)
+    labels = np.arange(len(rows.classes)).repeat(rows.columns)
+    images = _grid(_generate(generator, np.tile(z, (len(rows.classes), 1)), labels), rows.columns)
+    picture = with_row_names(torch.from_numpy(np.array(images)).permute(2, 0, 1), rows.classes)
+    of_all = f" of {len(description.classes):,}" if len(description.classes) > CLASSES_DRAWN else ""
+    alt = (
+        f"{rows.columns} images of each class by {run.name} after {description.steps:,} generator steps, in "
+        f"{len(rows.classes)} rows{of_all} from top to bottom: {named(rows.classes)}"
+    )
+    return Picture(path, to_png(to_image(picture)), alt)
 
 
 def final_picture(run: RunData, generator: Artifact, count: int, seed: int, folder: str) -> Picture:
-    """Draw the samples of a seed: a grid of `count` images, or points over real ones, in `folder` of the report."""
+    """Draw the samples of a seed: a grid of `count` images, or points over real ones, in `folder` of the report.
+
+    With classes the grid has a row for each of them, of about `count` images in all.
+    """
     description, path = generator.description, f"{folder}/final.png"
+    if description.classes:
+        return _class_picture(run, generator, count, seed, path)
     if not description.makes_points:
         alt = f"{count} images by {run.name} after {description.steps:,} generator steps"
-        return Picture(path, _grid_png(_draw(generator, count, seed)), alt)
+        return Picture(path, to_png(_grid(_draw(generator, count, seed))), alt)
     points = _draw(generator, POINTS, seed)
     real = _real_points(run, description)
     over = "" if real is None else " over real points"
@@ -157,5 +194,5 @@ def nearest_images(
     pixels = as_uint8(torch.from_numpy(np.stack([images.values[index] for index in found.indices])))
     real = pixels.permute(0, 2, 3, 1).numpy()
     alt = f"Above, {count} images by {run.name}; below each, the training image nearest to it"
-    picture = Picture(f"{folder}/neighbours.png", _grid_png(np.concatenate([generated, real]), columns=count), alt)
-    return NearestImages(picture, found.distances, len(rows))
+    content = to_png(_grid(np.concatenate([generated, real]), columns=count))
+    return NearestImages(Picture(f"{folder}/neighbours.png", content, alt), found.distances, len(rows))

@@ -16,6 +16,8 @@ from wgan_dist.utils.images import Contours, bounds, grid, plot_points, with_row
 
 POINTS_DRAWN, PATHS_DRAWN = 1000, 20
 CONTOUR_RESOLUTION = 100
+# The most classes that a grid of samples has a row for.
+CLASSES_DRAWN = 20
 _FILE_NAME = re.compile(r"step-([0-9]+)-(?:ema|raw)\.npy")
 
 

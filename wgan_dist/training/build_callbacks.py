@@ -12,7 +12,7 @@ from wgan_dist.checkpoints.run_dir import SAMPLES
 from wgan_dist.checkpoints.train_state import TrainState
 from wgan_dist.data.datasets import PointDataset
 from wgan_dist.tracking.logger import MetricLogger
-from wgan_dist.tracking.sample_grid import POINTS_DRAWN, ImageSampleGrid, PointSampleGrid
+from wgan_dist.tracking.sample_grid import CLASSES_DRAWN, POINTS_DRAWN, ImageSampleGrid, PointSampleGrid
 from wgan_dist.tracking.throughput import ThroughputMeter
 from wgan_dist.training import eval_mode
 from wgan_dist.training.build_run import TrainingRun
@@ -29,9 +29,6 @@ from wgan_dist.training.callbacks import (
     StopSignal,
 )
 from wgan_dist.utils.files import remove_partial_files
-
-# The most classes that a grid of samples has a row for.
-CLASSES_DRAWN = 20
 
 
 def build_callbacks(run: TrainingRun, run_dir: Path, state: TrainState, resumed: bool) -> Callbacks:
