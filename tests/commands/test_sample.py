@@ -224,7 +224,7 @@ def test_points_are_drawn_over_the_training_data(data: str, tmp_path: Path) -> N
         ({"interpolate": "1,2"}, "^interpolate=1,2: expected a generator of images, not of points$"),
         ({"scale": "2"}, "^scale=2: expected a generator of images, not of points$"),
         ({"out": "points.txt"}, r"^out=points.txt: expected a file ending in .png, .*, .csv, or a folder"),
-        ({"out": "points/"}, r"^out=points/: expected a file ending in .csv, .png, "),
+        ({"out": "points/"}, r"^out=points/: expected a file ending in .csv, .npy, .npz, .png, "),
         ({"out": "{file}/p.csv"}, "p.csv: cannot be written"),
         ({"out": "{file}/p.png"}, "p.png: cannot be written"),
     ],
