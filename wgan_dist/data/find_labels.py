@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wgan_dist.config.config import AUTO_LABELS
+from wgan_dist.config.config import AUTO_LABELS, MAX_CLASSES
 from wgan_dist.data.label_table import is_table, read_classes, read_table
 from wgan_dist.data.labels import Labels
 from wgan_dist.data.sources.base import ImageListing, Source
@@ -20,7 +20,7 @@ from wgan_dist.utils.files import PRIVATE, write_text
 
 # A part of every key of the cache. Raise it when the choice or the order of the classes changes.
 LABELS_VERSION = 1
-MAX_CLASSES, MAX_NAME = 10_000, 255
+MAX_NAME = 255
 NO_CLASS = -1
 WAYS = (
     "expected sub-folders, a dataset.json, labels of idx, torchvision or Hugging Face, .cls files in shards, "
