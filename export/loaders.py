@@ -32,6 +32,7 @@ from wgan_dist.data.datasets import ImageDataset, open_images
 from wgan_dist.data.decoding import without_pillow_warnings
 from wgan_dist.data.holdout import choose_rows
 from wgan_dist.data.image_settings import ImageSettings
+from wgan_dist.data.labels import Labels
 from wgan_dist.data.sources.base import BadImageError, read_image, width_and_height
 from wgan_dist.data.sources.paths import cache_folder
 from wgan_dist.data.sources.registry import open_source
@@ -51,7 +52,8 @@ class LoadedSamples:
     """Samples to evaluate, with the description of their source.
 
     `draw(indices)` returns images [n, c, h, w], as uint8 or in [−1, 1], or points [n, d]; `shape` is that of one
-    sample, and `levels` are the values that images of −1 and 1 stand for. What the source does not say is None.
+    sample, and `levels` are the values that images of −1 and 1 stand for; `labels` are the classes of the samples, None
+    without classes. What the source does not say is None.
     """
 
     source: str
@@ -65,6 +67,7 @@ class LoadedSamples:
     shape: tuple[int, ...]
     levels: Levels
     draw: Callable[[slice], Tensor]
+    labels: Labels | None = None
 
 
 @dataclass(frozen=True)
@@ -163,8 +166,9 @@ def open_generator(path: Path, own_class: str, count: int, seed: int) -> LoadedS
         size = parse_size(about["image_size"])
         inputs = [torch.from_numpy(latents(count, latent_dim, about["latent_distribution"], seed))]
         classes, shares = read_classes(dict(about))
-        if classes:
-            inputs.append(torch.from_numpy(drawn_classes(count, shares, seed)))
+        labels = Labels(classes, drawn_classes(count, shares, seed)) if classes else None
+        if labels:
+            inputs.append(torch.from_numpy(labels.values))
         weights, step = about["weights"], parse_number("generator_steps", about["generator_steps"])
         data, fingerprint = about["data"], about["data_fingerprint"]
         values = read_values(dict(about), channels)
@@ -182,6 +186,7 @@ def open_generator(path: Path, own_class: str, count: int, seed: int) -> LoadedS
         shape=(channels,) if about.get("layout") == POINT_LAYOUT else (channels, *size),
         levels=Levels(values.dtype, values.low, values.high),
         draw=lambda indices: generator.generate(*(each[indices] for each in inputs)),
+        labels=labels,
     )
 
 

@@ -4,9 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from export.loaders import LoadedSamples, open_folder, open_generator
 from wgan_dist import distributed
@@ -27,9 +25,7 @@ from wgan_dist.data.transforms import GREY
 from wgan_dist.evaluate import DEFAULT_COUNT, EvaluateSettings
 from wgan_dist.evaluation.evaluator import ImageEvaluator, make_evaluator
 from wgan_dist.evaluation.results import Result, make_result, table, values_of_classes, with_earlier_metrics
-from wgan_dist.models.inference import sample_latents
 from wgan_dist.reporting.spectrum import draw_spectra
-from wgan_dist.utils.class_draws import sample_classes
 from wgan_dist.utils.console import note, print_lines, print_now
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import atomic_file, write_text
@@ -153,11 +149,9 @@ def _with_same_classes(
     return dataclasses.replace(data, labels=None) if isinstance(data, ImageDataset) else data, None
 
 
-def _measure(
-    settings: EvaluateSettings, config: Config, samples: LoadedSamples, count: int, labels: Labels | None = None
-) -> Result:
-    """Measure `count` samples, which are of the classes `labels` if any, against the real data of the settings."""
-    data, labels = _with_same_classes(settings, _open_data(settings, config, samples), samples.source, labels)
+def _measure(settings: EvaluateSettings, config: Config, samples: LoadedSamples, count: int) -> Result:
+    """Measure `count` samples against the real data of the settings."""
+    data, labels = _with_same_classes(settings, _open_data(settings, config, samples), samples.source, samples.labels)
     for line in data.warnings:
         note(f"{data.name}: {line}")
     samples = _with_channels(samples, data)
@@ -170,7 +164,7 @@ def _measure(
     asked = settings.real_count or settings.count or 0
     if isinstance(evaluator, ImageEvaluator) and evaluator.real_count < asked:
         note(f"{data.name} has {evaluator.real_count:,} images to compare with, fewer than the {asked:,} asked for")
-    about = {name: value for name, value in vars(samples).items() if name not in ("shape", "levels", "draw")}
+    about = {name: value for name, value in vars(samples).items() if name not in ("shape", "levels", "draw", "labels")}
     if not isinstance(evaluator, ImageEvaluator):
         return make_result(about, evaluator.measure(samples.draw), evaluator)
     values, by_class = evaluator.measure_by_class(samples.draw)
@@ -192,28 +186,6 @@ def _warn_if_old(samples: LoadedSamples, run: Path) -> None:
         note(f"{samples.source} is of step {samples.step:,}, older than the run, which is at step {steps:,}")
 
 
-def _with_classes(
-    samples: LoadedSamples, path: Path, own_class: str, count: int, seed: int
-) -> tuple[LoadedSamples, Labels | None]:
-    """Return the samples of a conditional generator.safetensors with their classes; others as they are, and None.
-
-    The classes are drawn in the proportions of the training data.
-    """
-    if samples.kind != "safetensors" or not generator_file.describe(path).classes:
-        return samples, None
-    loaded = generator_file.load(path, own_class)
-    network, about = loaded.network.float(), loaded.description
-    z = torch.from_numpy(sample_latents(count, about.latent_dim, about.latent_distribution, seed))
-    labels = Labels(about.classes, sample_classes(count, np.array(about.class_shares), seed))
-
-    @torch.no_grad()
-    def draw(rows: slice) -> Tensor:
-        images: Tensor = network(z[rows], torch.from_numpy(labels.values[rows]))
-        return images
-
-    return dataclasses.replace(samples, draw=draw), labels
-
-
 def _evaluate_generator(ckpt: str, settings: EvaluateSettings) -> tuple[Result, Path | None]:
     """Evaluate a generator; return the result and, for a file in a run folder, the JSON file it belongs to."""
     path, place = Path(ckpt), Path(ckpt).resolve()
@@ -224,17 +196,16 @@ def _evaluate_generator(ckpt: str, settings: EvaluateSettings) -> tuple[Result, 
         raise UserError(f"weights=raw: expected a run or checkpoint folder, not the file ckpt={ckpt}")
     count = settings.count or DEFAULT_COUNT
     generator = open_generator(path, settings.generator, count, settings.seed)
-    generator, labels = _with_classes(generator, path, settings.generator, count, settings.seed)
     run = _run_of(place)
-    config = _make_config(settings, run, generator.data, labels is not None)
+    config = _make_config(settings, run, generator.data, generator.labels is not None)
     if run is None:
-        return _measure(settings, config, generator, count, labels), None
+        return _measure(settings, config, generator, count), None
     check_parts_inside(run, [EVALUATIONS])
     source = place.relative_to(run)
     generator = dataclasses.replace(generator, source=source.as_posix())
     _warn_if_old(generator, run)
     name = "-".join(part for part in source.parts if part != CHECKPOINTS)
-    return _measure(settings, config, generator, count, labels), run / EVALUATIONS / f"{name}.json"
+    return _measure(settings, config, generator, count), run / EVALUATIONS / f"{name}.json"
 
 
 def _evaluate_folder(settings: EvaluateSettings) -> Result:

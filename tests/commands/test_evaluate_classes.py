@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.exports import export_onnx
 from tests.extractors import Projection, torchscript, write_images
 from tests.faults.tiny import SETTINGS
 from wgan_dist.checkpoints import generator_file
@@ -101,6 +102,11 @@ def test_a_file_and_its_data_elsewhere_have_the_same_classes(
     expected = measured(runs["conditional"], cache_dir, tmp_path / "out.json", **flags)["metrics"]
     alone = Path(shutil.copy(runs["conditional"] / generator_file.EMA_FILE, tmp_path))
     assert measured(alone, cache_dir, tmp_path / "out.json", **flags)["metrics"] == expected
+    graph = tmp_path / "generator.onnx"
+    export_onnx({"ckpt": str(alone), "out": str(graph)})
+    for name, metric in measured(graph, cache_dir, tmp_path / "out.json", **flags)["metrics"].items():
+        assert metric["value"] == pytest.approx(expected[name]["value"], rel=1e-2)
+        assert metric["classes"].keys() == expected[name]["classes"].keys()
     told = {"data": "digits", "labels": "auto"}
     assert measured(alone, cache_dir, tmp_path / "out.json", **flags, **told)["metrics"] == expected
 

@@ -21,7 +21,7 @@ def test_metrics_with_a_direction_can_choose_the_best_generator() -> None:
 def test_no_two_metrics_share_a_tensorboard_tag() -> None:
     tags = [metric.tensorboard_tag for metric in RECORDED.values() if metric.tensorboard_tag]
     assert len(set(tags)) == len(tags)
-    assert all(tag.startswith(("critic/", "generator/", "evaluation/", "speed/")) for tag in tags)
+    assert all(tag.startswith(("critic/", "generator/", "classes/", "evaluation/", "speed/")) for tag in tags)
 
 
 def test_every_recorded_name_is_registered(tiny: dict[str, str], tmp_path: Path) -> None:
