@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 
 from wgan_dist.config.metric_choices import BEST_METRICS, IMAGE_METRICS, SHORT_NAMES
-from wgan_dist.tracking.metric_names import EXTRACTOR, INCEPTION, METRICS, PIXELS, RECORDED
+from wgan_dist.tracking.metric_names import CLASSIFIER, EXTRACTOR, INCEPTION, METRICS, PIXELS, RECORDED
 from wgan_dist.train import train
 
 
 def test_metrics_of_images_are_the_choices_of_the_setting() -> None:
-    assert IMAGE_METRICS == tuple(name for name in METRICS if METRICS[name].of in (PIXELS, INCEPTION, EXTRACTOR))
+    assert IMAGE_METRICS == tuple(
+        name for name in METRICS if METRICS[name].of in (PIXELS, INCEPTION, EXTRACTOR, CLASSIFIER)
+    )
     assert {name for names in SHORT_NAMES.values() for name in names} <= set(IMAGE_METRICS)
 
 
