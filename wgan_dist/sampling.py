@@ -12,6 +12,7 @@ from torch import nn
 
 from export.labels import sample_labels
 from export.sampler import (
+    POINT_FILES,
     ImageValues,
     SamplerError,
     check_out,
@@ -27,7 +28,7 @@ from wgan_dist.checkpoints import generator_file
 from wgan_dist.checkpoints.generator_file import Artifact, Description
 from wgan_dist.config.fields import show
 from wgan_dist.config.network_choices import is_own_class
-from wgan_dist.config.output_paths import ARRAYS, PICTURES, check_file, is_folder
+from wgan_dist.config.output_paths import PICTURES, check_file, is_folder
 from wgan_dist.data.datasets import open_points
 from wgan_dist.data.synthetic import DRAWS
 from wgan_dist.models.inference import generate, sample_latents
@@ -39,7 +40,6 @@ from wgan_dist.utils.images import labelled, plot_points, write_gif
 
 FRAME_MILLISECONDS = 80
 GRID_IMAGES, ROW_IMAGES = 64, 8
-POINT_FILES = (".csv", *ARRAYS)
 
 
 def interpolate(

@@ -158,7 +158,8 @@ def test_a_recipe_of_images_trains_resumes_exports_and_samples(
     assert drawn.shape == (5, size, size, 3 if kind in (COLOUR, COLOUR_CLASSES) else 1)
     assert drawn.dtype == (np.float32 if kind == FIELD else np.uint8)
     made = generator_file.load(run_dir / generator_file.EMA_FILE)
-    expected = generate(made.network, sampler.latents(5, seed=1), made.description.levels)
+    labels = sampler.labels(5, seed=1)
+    expected = generate(made.network, sampler.latents(5, seed=1), made.description.levels, labels)
     assert np.abs(drawn.astype(float) - expected).max() <= (1e-4 if kind == FIELD else 1)
 
 
