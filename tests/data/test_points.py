@@ -224,3 +224,9 @@ def test_drawn_points_are_spread_over_the_data_set(tmp_path: Path) -> None:
     data = open_points(saved(tmp_path / "p.npy", np.arange(20.0).reshape(10, 2)))
     assert data.spread(4)[:, 0].tolist() == [0, 6, 12, 18]
     assert (data.spread(99) == data.values).all()
+
+
+def test_points_have_no_classes(tmp_path: Path) -> None:
+    data = saved(tmp_path / "p.npy", draw(64, 2))
+    with pytest.raises(UserError, match="labels=auto: .* are points, which have no classes; expected none"):
+        train(TINY | {"data": data, "labels": "auto", "run_dir": str(tmp_path / "run")})

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from tests.worlds import CASES, World
 from wgan_dist.checkpoints.generator_file import EMA_FILE
+from wgan_dist.models.layers import Critic
 from wgan_dist.train import train
 from wgan_dist.utils.errors import UserError
 
@@ -46,6 +47,31 @@ class LooksAtMemory(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.score(self.active(self.first(images)).view(len(images), -1)).flatten()
+
+
+class WithoutLabels(Critic):
+    """A critic that would take labels for the masks of its dropout layers."""
+
+    def __init__(self, image_size: tuple[int, int], channels: int, **arguments: object) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(channels * image_size[0] * image_size[1], 1))
+
+
+class WithLabels(WithoutLabels):
+    """A critic whose score depends on the class in its own way."""
+
+    def forward(self, samples: Tensor, labels: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(samples) * (1.0 + labels)
+
+
+def test_a_custom_critic_that_takes_no_labels_is_refused(tiny: dict[str, str], tmp_path: Path) -> None:
+    given = tiny | {"labels": "auto", "critic": f"{__name__}:WithoutLabels", "run_dir": str(tmp_path / "run")}
+    with pytest.raises(UserError, match=r"WithoutLabels: takes no labels; expected forward\(samples, labels\)"):
+        train(given)
+    given["critic"] = f"{__name__}:WithLabels"
+    with pytest.raises(UserError, match="critic_labels=acgan: returns Tensor; expected ClassifiedScores"):
+        train(given | {"critic_labels": "acgan"})
+    train(given)
 
 
 UNCONSTRAINED = {"penalty": "none", "spectral_norm": "critic"}

@@ -92,13 +92,28 @@ def _check_labels(config: Config) -> None:
         for name in CONDITIONAL:
             if getattr(config, name) != getattr(Config, name):
                 raise UserError(f"{name}={show(getattr(config, name))} with labels=none: expected labels=auto")
-    elif config.data[0] in POINTS:
+        return
+    if config.data[0] in POINTS:
         raise UserError(f"labels={config.labels}: {config.data[0]} are points, which have no classes; expected none")
-    if config.critic_labels != "acgan":
-        for name in ("critic_class_weight", "generator_class_weight"):
-            if getattr(config, name) != getattr(Config, name):
-                value, labels = getattr(config, name), config.critic_labels
-                raise UserError(f"{name}={value:g} with critic_labels={labels}: expected critic_labels=acgan")
+    if config.labels.lower().endswith(".csv") and not path_exists(config.labels):
+        raise UserError(f"labels={config.labels}: there is no such file")
+    _check_conditional_networks(config)
+
+
+def _check_conditional_networks(config: Config) -> None:
+    if config.critic_labels == "concat" and config.penalty == "clip":
+        raise UserError(
+            "critic_labels=concat with penalty=clip: clipping erases the map of the class; expected another"
+        )
+    if config.generator_labels != Config.generator_labels and ":" in config.generator:
+        raise UserError(
+            f"generator_labels={config.generator_labels} with generator={config.generator}: a custom network takes "
+            "labels in its own way; expected auto"
+        )
+    for name in ("critic_class_weight", "generator_class_weight"):
+        value, labels = getattr(config, name), config.critic_labels
+        if labels != "acgan" and value != getattr(Config, name):
+            raise UserError(f"{name}={value:g} with critic_labels={labels}: expected critic_labels=acgan")
 
 
 def _check_texts(config: Config) -> None:
@@ -135,14 +150,7 @@ def check_together(config: Config) -> None:
     Raises:
         UserError: For the first contradiction; the message names the settings, their values and what is accepted.
     """
-    for check in (
-        _check_texts,
-        _check_labels,
-        _check_critic_constraint,
-        _check_schedule,
-        _check_computation,
-        _check_evaluation,
-    ):
+    for check in CHECKS:
         check(config)
     if config.resume != "false" and not config.run_dir:
         raise UserError(f"resume={config.resume}: expected --run_dir, the folder of the run to continue")

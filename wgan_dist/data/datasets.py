@@ -227,6 +227,7 @@ def open_images(
     """
     folder = cache_folder(cache_dir)
     sources = [_listed_once(open_source(value, folder, download, settings.axes)) for value in data]
+    found = None if settings.labels == NO_LABELS else cached_labels(folder, sources, settings.labels)
     cache = PixelCache(folder, sources, settings)
     cached = cache.load(progress or (lambda done, total: None))
     check_unreadable(cached.bad, settings.skip_bad_images)
@@ -249,6 +250,4 @@ def open_images(
         ),
         class_folders=_class_folders(sources),
     )
-    if settings.labels == NO_LABELS:
-        return images
-    return _with_labels(images, *cached_labels(folder, sources, settings.labels).of_images(cached.rows))
+    return images if found is None else _with_labels(images, *found.of_images(cached.rows))

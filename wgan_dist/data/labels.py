@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 FEW, IMBALANCE = 100, 10
 # The classes that are named on a line.
 CLASSES_SHOWN = 10
+# Folders of these names are parts of a data set rather than classes.
+PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 MAKES_CLASSES = "--labels=auto trains a generator that makes images of a chosen class"
 
 
@@ -59,6 +61,8 @@ class Labels:
         least, most = int(counts.argmin()), int(counts.argmax())
         few = np.flatnonzero(counts < FEW)
         lines = []
+        if {name.lower() for name in self.classes} <= PARTS:
+            lines.append(f"the classes are {named(self.classes)}: --data=FOLDER/{self.classes[0]} takes those within")
         if counts[most] > IMBALANCE * counts[least]:
             times = f"{counts[most] / counts[least]:.0f} times the {counts[least]:,} of {self.classes[least]!r}"
             lines.append(

@@ -43,12 +43,24 @@ class CriticWasserstein:
         samples = to_network_inputs(torch.from_numpy(self.values[rows]), torch.float64)
         return score(samples, None if self.labels is None else torch.from_numpy(self.labels[rows]))
 
-    def measure(self, generated: Tensor, score: Score) -> dict[str, float]:
+    def measure(self, generated: Tensor, score: Score, classes: Tensor | None = None) -> dict[str, float]:
         """Return the mean score of real samples less that of generated ones, for each part.
 
         Every process must call it; the scores `generated` [n] and the result are those of the first process. By
         Kantorovich and Rubinstein the optimal critic of Lipschitz constant 1 gives the distance itself.
+
+        With `classes`, those of the generated samples, int64 [n] or more, these count as often as their class is in the
+        part: training compares samples of one class, and leaves the difference between the scores of two classes open.
         """
         real = distributed.gather(distributed.run_on_all_ranks(lambda: self._scores(score)))
-        fake = generated.double().mean()
-        return {name: float(mean - fake) for name, mean in zip(NAMES, real.mean(0), strict=True)}
+        parts = zip(NAMES, real.mean(0), (self.training, self.held_out), strict=True)
+        return {name: float(mean - self._mean_like(rows, generated.double(), classes)) for name, mean, rows in parts}
+
+    def _mean_like(self, rows: NDArray[np.int64], generated: Tensor, classes: Tensor | None) -> Tensor:
+        """Return the mean of scores [n], or with classes their mean in the proportions of the classes of `rows`."""
+        if self.labels is None or classes is None:
+            return generated.mean()
+        classes = classes[: len(generated)]
+        of_part = torch.bincount(torch.from_numpy(self.labels[rows]), minlength=int(self.labels.max()) + 1)
+        weights = of_part[classes] / torch.bincount(classes, minlength=len(of_part))[classes]
+        return (generated * weights).sum() / weights.sum()

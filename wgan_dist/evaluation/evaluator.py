@@ -118,7 +118,7 @@ class ImageEvaluator:
             return dict.fromkeys(self.names, math.nan), {}
         neighbours = self._nearest_neighbour(generated.pixels) if "nearest_neighbour" in self.metric_set.names else {}
         real = {name: features[: self.real_count] for name, features in self._pool_features().items()}
-        estimates = self.critic.measure(generated.scores, score) if score and self.critic else {}
+        estimates = self.critic.measure(generated.scores, score, self.labels) if score and self.critic else {}
 
         def compute() -> tuple[Values, dict[str, ByClass]]:
             values = self._pixel_metrics(generated.pixels) | self._feature_metrics(generated.features, real)

@@ -18,7 +18,7 @@ from wgan_dist.losses.modules import CriticLoss, GeneratorLoss, detached_critic
 from wgan_dist.models.conditional_critics import ClassifiedScores
 from wgan_dist.models.fast_layers import use_fast_ops, without_second_derivatives
 from wgan_dist.models.from_config import network_specs
-from wgan_dist.models.layers import has_batchnorm
+from wgan_dist.models.layers import Critic, has_batchnorm
 from wgan_dist.models.registry import build_critic, build_generator
 from wgan_dist.training.buffer_snapshot import BufferSnapshot
 from wgan_dist.training.ema import EMAGenerator
@@ -162,10 +162,22 @@ def _check_networks(
     z = samples.new_zeros(2, config.latent_dim)
     labels = [torch.zeros(2, dtype=torch.int64, device=samples.device)] if is_conditional else []
     _check_output("generator", config.generator, generator, [z, *labels], tuple(samples.shape))
-    _check_output("critic", config.critic, critic, [samples, *labels], (2,))
+    output = _check_output("critic", config.critic, critic, [samples, *labels], (2,))
+    if is_conditional:
+        _check_takes_labels(config, critic, output)
 
 
-def _check_output(setting: str, name: str, network: nn.Module, inputs: list[Tensor], expected: tuple[int, ...]) -> None:
+def _check_takes_labels(config: Config, critic: nn.Module, output: Any) -> None:
+    if isinstance(critic, Critic) and type(critic).forward is Critic.forward:  # it would take labels for masks
+        raise UserError(f"critic={config.critic}: takes no labels; expected forward(samples, labels)")
+    if isinstance(output, ClassifiedScores) != (config.critic_labels == "acgan"):
+        raise UserError(
+            f"critic={config.critic} with critic_labels={config.critic_labels}: returns {type(output).__name__}; "
+            "expected ClassifiedScores with acgan, and only with it"
+        )
+
+
+def _check_output(setting: str, name: str, network: nn.Module, inputs: list[Tensor], expected: tuple[int, ...]) -> Any:
     was_training, given = network.training, " and ".join(str(list(part.shape)) for part in inputs)
     try:
         output = network.eval()(*inputs)
@@ -175,6 +187,7 @@ def _check_output(setting: str, name: str, network: nn.Module, inputs: list[Tens
     if shape != expected:
         raise UserError(f"{setting}={name}: returns {list(shape)} for {given}: expected {list(expected)}")
     network.train(was_training)
+    return output
 
 
 def _check_norms(config: Config, generator: nn.Module, critic: nn.Module) -> None:

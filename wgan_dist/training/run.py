@@ -14,6 +14,7 @@ from wgan_dist.checkpoints.run_dir import SAMPLES, check_is_empty, check_run_dir
 from wgan_dist.checkpoints.run_lock import RunLock
 from wgan_dist.checkpoints.train_state import TrainState
 from wgan_dist.config import CONFIG_FILE, Config, changed_settings, check_together, is_run, to_yaml
+from wgan_dist.config.config import NO_LABELS
 from wgan_dist.config.network_choices import is_own_class
 from wgan_dist.data.datasets import Dataset, ImageDataset, open_images, open_points
 from wgan_dist.data.decoding import ProgressCallback, progress_reporter
@@ -50,6 +51,10 @@ def open_data(config: Config) -> Dataset:
         return open_images(config.data, image_settings(config), config.cache_dir, progress)
 
     if are_points(config.data):
+        if config.labels != NO_LABELS:
+            raise UserError(
+                f"labels={config.labels}: {config.data[0]} are points, which have no classes; expected none"
+            )
         return _checked(distributed.run_on_all_ranks(lambda: open_points(config.data[0])))
     folder = distributed.run_on_all_ranks(lambda: cache_folder(config.cache_dir))
     progress = progress_reporter("decoded") if distributed.world().is_main else None
