@@ -228,6 +228,12 @@ def test_a_column_has_to_be_named_if_there_are_several_or_none(tmp_path: Path) -
         labelled(tmp_path / "cache", f"hf:{none}", labels="c")
 
 
+def test_a_negative_number_is_no_class(tmp_path: Path) -> None:
+    folder = hugging_face(tmp_path / "s", [1, 2, 3, 4], n=(datasets.Value("int8"), [10, -1, 2, 2]))
+    with pytest.raises(UserError, match="^labels=n: 1 of 4 images without a class, "):
+        labelled(tmp_path / "cache", f"hf:{folder}", labels="n")
+
+
 @pytest.mark.parametrize("kind", [SPECIES, datasets.Value("string"), datasets.Value("int8")])
 def test_a_row_without_a_label_is_refused(tmp_path: Path, kind: Any) -> None:
     values = ["a", "b", None] if kind == datasets.Value("string") else [0, 1, None]

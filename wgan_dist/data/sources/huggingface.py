@@ -243,7 +243,8 @@ def _read_column(table: Table, column: str, reference: Reference) -> ClassNames:
             return ClassNames(classes, feature.names)
     except LOADING_ERRORS as error:
         raise UserError(f"labels={column}: {reference.data} cannot be read: {error_line(error)}") from error
-    return ClassNames([None if value in (None, "") else str(value) for value in values])
+    are_none = (value in (None, "") or (isinstance(value, int) and value < 0) for value in values)
+    return ClassNames([None if is_none else str(value) for value, is_none in zip(values, are_none, strict=True)])
 
 
 def _find_classes(table: Table, reference: Reference) -> ClassNames | None:
