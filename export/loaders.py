@@ -152,9 +152,9 @@ def _check_format(about: Mapping[str, str]) -> None:
 def open_generator(path: Path, own_class: str, count: int, seed: int) -> LoadedSamples:
     """Open a .safetensors, .pt (TorchScript), .pt2 (program) or .onnx file, to draw at most `count` samples of `seed`.
 
-    The latents are those of `python -m wgan_dist.sample`, the same for every format, and with classes the labels, which
-    are drawn by their shares in the training data. `own_class` names the module:Class
-    of a custom network. Raises UserError for a file that is not such a generator.
+    The latents are those of `python -m wgan_dist.sample`, the same for every format. With classes, so are the labels,
+    which are drawn with the class frequencies of the training data. `own_class` names the module:Class of a custom
+    network. Raises UserError for a file that is not such a generator.
     """
     if not path.is_file():
         raise UserError(f"ckpt={path}: there is no such file")

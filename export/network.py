@@ -86,7 +86,7 @@ class Export:
 
     @property
     def dynamic_shapes(self) -> tuple[dict[int, Any], ...]:
-        """What torch.export needs to know to accept any number of samples: their axis in each input, 0."""
+        """Return the dynamic axes for torch.export: axis 0 of each input is the number of samples."""
         return ({0: torch.export.Dim("n")},) * len(self.example)
 
 

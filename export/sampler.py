@@ -591,7 +591,7 @@ class Sampler:
     def images(self, z: NDArray[np.float32], label: Label = None) -> NDArray[Any]:
         """Return the images [n, h, w, c] of latents z [n, latent_dim] in the values of the data that were trained on.
 
-        They are uint8, uint16 or float32, as `values` says; points are float32 [n, 2]. `label` and errors are
+        They are uint8, uint16 or float32, as `values` says; points are float32 [n, d]. `label` and errors are
         those of `outputs`.
         """
         output = self.outputs(z, label)

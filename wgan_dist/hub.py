@@ -102,9 +102,9 @@ class Generator(nn.Module, ModelHubMixin, library_name=LIBRARY):
         Images are uint8, uint16 or float32 as the data are, and points float32.
 
         With classes, `label` is the name of a class or its number, or a sequence with one for each sample; without it
-        the classes are drawn by their shares in the training data. The same seed gives the same samples, whatever the
-        count, and the same as `export.sampler` up to rounding. They are computed on the device of this module, in
-        float32 and evaluation mode; the module itself is not changed.
+        the classes are drawn with their frequencies in the training data. The same seed gives the same samples,
+        whatever the count, and the same as `export.sampler` up to rounding. They are computed on the device of this
+        module, in float32 and evaluation mode; the module itself is not changed.
         Raises UserError for a count below 1, a seed below 0 or a label that does not exist, and FloatingPointError for
         samples that are not finite.
         """

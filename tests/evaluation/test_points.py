@@ -92,7 +92,7 @@ def test_sliced_on_a_line_it_is_scipys_distance_in_one_dimension() -> None:
 
 @pytest.mark.parametrize(("dimensions", "mean_cosine"), [(2, 2 / math.pi), (3, 1 / 2), (4, 4 / (3 * math.pi))])
 def test_sliced_of_a_translation_it_is_the_mean_of_its_projections(dimensions: int, mean_cosine: float) -> None:
-    """Of unit vectors u in d dimensions, the mean of |u₁| is Γ(d/2) / (√π Γ((d + 1)/2))."""
+    """The mean of |u₁| over unit vectors u in d dimensions is Γ(d/2) / (√π Γ((d + 1)/2))."""
     points = GENERATOR.normal(size=(50, dimensions))
     shift = 5.0 * np.eye(dimensions)[0]
     found = sliced_wasserstein(points, GENERATOR.permutation(points + shift))

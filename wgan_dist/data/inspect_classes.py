@@ -1,4 +1,4 @@
-"""What `python -m wgan_dist.data inspect` says of the classes of images."""
+"""Describe the classes of images for `python -m wgan_dist.data inspect`."""
 
 from collections.abc import Iterable, Sequence
 

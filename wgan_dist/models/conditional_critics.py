@@ -1,4 +1,4 @@
-"""How critics take the class of a sample, and the table that names the methods.
+"""Methods that condition a critic on the class of a sample, and the table that names them.
 
 A new method is one class, one line in the table, and its name among the choices of `Config.critic_labels`.
 """
@@ -94,7 +94,7 @@ class LabelMapCritic(LabelledCritic):
 
 @dataclass(frozen=True)
 class CriticMethod:
-    """How a critic takes the class: `wrap(critic, classes, image_size)`, and how many channels it adds to images."""
+    """A method that conditions a critic: `wrap(critic, classes, image_size)`, and the channels it adds to images."""
 
     wrap: Callable[[Critic, int, ImageSize], nn.Module]
     added_channels: int = 0

@@ -1,4 +1,4 @@
-"""How generators take the class of a sample, beside class-conditional BatchNorm, which is a layer."""
+"""Methods that condition a generator on the class of a sample, except class-conditional BatchNorm, a layer."""
 
 import torch
 from torch import Tensor, nn

@@ -34,9 +34,8 @@ def generate(
     """Return the samples of latent vectors z [n, latent_dim], of a conditional generator of the classes `labels` [n].
 
     Images are [n, height, width, channels] in the values that `levels` stand for, by default uint8 as pictures show
-    them; points are float32 [n, d]. The network computes in float32, to which this function
-    converts it in place, in batches on its own device. Raises FloatingPointError if the network
-    computes values that are not finite.
+    them; points are float32 [n, d]. The network computes in float32, to which this function converts it in place, in
+    batches on its own device. Raises FloatingPointError if the network computes values that are not finite.
     """
     network = network.float()
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
