@@ -28,6 +28,7 @@ SAGAN_PIXELS = 128**2
 GENERATORS = {
     "dcgan": NetworkChoice(64, ("batch", "instance", "none")),
     "dcgan_original": NetworkChoice(64, ("batch", "instance", "none")),
+    "dcgan_upsample": NetworkChoice(64, ("batch", "instance", "none")),
     "sagan": NetworkChoice(64, ("batch", "instance", "none"), SAGAN_PIXELS),
     "resnet": NetworkChoice(128, ("batch", "instance", "none")),
     "upsample": NetworkChoice(64, ("batch",)),
@@ -38,6 +39,7 @@ GENERATORS = {
 CRITICS = {
     "dcgan": NetworkChoice(64, ("instance", "layer", "batch", "none")),
     "dcgan_original": NetworkChoice(64, ("batch", "instance", "layer", "none")),
+    "dcgan_minibatch": NetworkChoice(64, ("none", "instance", "layer")),
     "sagan": NetworkChoice(64, ("batch", "instance", "layer", "none"), SAGAN_PIXELS),
     "resnet": NetworkChoice(128, ("none", "layer", "instance")),
     "upsample": NetworkChoice(64, ("none",)),

@@ -31,10 +31,15 @@ def micro_batch_slices(batch_size: int, accumulation: int, world: World, setting
     return [slice(start, start + length) for start in starts]
 
 
-def rank_slice(count: int) -> slice:
-    """Return this process's part of `count` items; all parts tile them in the order of ranks, as equal as can be."""
+def rank_slice(count: int, multiple: int = 1) -> slice:
+    """Return this process's part of `count` items; all parts tile them in the order of ranks, as equal as can be.
+
+    Each part begins at a multiple of `multiple`.
+    """
     rank, size = world().rank, world().size
-    return slice(count * rank // size, count * (rank + 1) // size)
+    units = -(-count // multiple)
+    first, last = (min(count, multiple * (units * number // size)) for number in (rank, rank + 1))
+    return slice(first, last)
 
 
 def all_reduce_mean(values: Tensor) -> Tensor:

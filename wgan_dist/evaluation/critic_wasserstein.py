@@ -10,7 +10,7 @@ from torch import Tensor
 
 from wgan_dist import distributed
 from wgan_dist.data.samplers import to_network_inputs
-from wgan_dist.evaluation.generated_set import Score, batches
+from wgan_dist.evaluation.generated_set import Score, batches, own_share
 
 NAMES = ("wasserstein_train", "wasserstein_holdout")
 
@@ -32,7 +32,7 @@ class CriticWasserstein:
 
     def _scores(self, score: Score) -> Tensor:
         """Return this process's share of the scores of both parts, float64 [n, 2]."""
-        share = list(batches(distributed.rank_slice(len(self))))
+        share = list(batches(own_share(len(self))))
         columns = []
         for rows in (self.training, self.held_out):
             scores = [self._scores_of(rows[batch], score) for batch in share]

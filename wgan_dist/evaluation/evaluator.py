@@ -18,7 +18,15 @@ from wgan_dist.data.labels import Labels
 from wgan_dist.data.samplers import to_network_inputs
 from wgan_dist.data.sources.paths import cache_folder
 from wgan_dist.evaluation.critic_wasserstein import NAMES, CriticWasserstein
-from wgan_dist.evaluation.generated_set import Generate, GeneratedSet, Score, batches, generate_set, in_type_of_data
+from wgan_dist.evaluation.generated_set import (
+    Generate,
+    GeneratedSet,
+    Score,
+    batches,
+    generate_set,
+    in_type_of_data,
+    own_share,
+)
 from wgan_dist.evaluation.metric_set import MetricSet, open_metric_set
 from wgan_dist.evaluation.metrics.classes import ByClass, accuracy_by_class, is_right, large_classes
 from wgan_dist.evaluation.metrics.neighbours import mean_pairwise_distance, nearest
@@ -147,7 +155,7 @@ class ImageEvaluator:
     # --- on every process ---
 
     def _generate(self, generate: Generate, score: Score | None) -> GeneratedSet:
-        part, scored = distributed.rank_slice(self.count), len(self.critic or ())
+        part, scored = own_share(self.count), len(self.critic or ())
         extractors = self.metric_set.extractors
         share: GeneratedSet = distributed.run_on_all_ranks(
             lambda: generate_set(
@@ -279,7 +287,7 @@ class PointEvaluator:
 
     def _generate(self, generate: Generate, score: Score | None) -> tuple[Tensor, Tensor]:
         """Return this process's share of the points and their scores, zeros without `score`."""
-        parts = [generate(batch) for batch in batches(distributed.rank_slice(self.count))]
+        parts = [generate(batch) for batch in batches(own_share(self.count))]
         points = torch.cat(parts)
         return points, torch.cat([score(part, None) for part in parts]).flatten() if score else torch.zeros(len(points))
 

@@ -10,6 +10,7 @@ from wgan_dist import distributed
 from wgan_dist.data.samplers import to_network_inputs
 from wgan_dist.evaluation.extractors import Extractor
 from wgan_dist.evaluation.protocol import PIXEL_IMAGES
+from wgan_dist.models.layers import MINIBATCH_GROUP
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.images import as_uint8, to_uint8
 from wgan_dist.utils.levels import Levels
@@ -20,6 +21,11 @@ BATCH_SIZE = 64
 Generate = Callable[[slice], Tensor]
 # Returns the critic's scores [n] of samples, images in [−1, 1] or points, and of their labels or None.
 Score = Callable[[Tensor, Tensor | None], Tensor]
+
+
+def own_share(count: int) -> slice:
+    """Return this process's part of `count` samples; a group that a critic compares stays in one part."""
+    return distributed.rank_slice(count, MINIBATCH_GROUP)
 
 
 def batches(part: slice) -> Iterator[slice]:

@@ -4,8 +4,15 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from wgan_dist.models.init import init_dcgan
-from wgan_dist.models.layers import Critic, LabelSequential, leaky_relu, norm_2d
+from wgan_dist.models.init import HE_GAIN, init_dcgan, init_glorot
+from wgan_dist.models.layers import (
+    Critic,
+    LabelSequential,
+    MinibatchStandardDeviation,
+    UpsampleConv,
+    leaky_relu,
+    norm_2d,
+)
 from wgan_dist.models.map_sizes import MapSizes, doublings
 
 # The number of channels doubles with every halving of the size, up to this multiple of `features`.
@@ -95,6 +102,29 @@ class OriginalDCGANGenerator(DCGANGenerator):
         )
 
 
+class UpsamplingDCGANGenerator(DCGANGenerator):
+    """DCGANGenerator with ×2 upsampling and 3×3 convolutions, which make no checkerboard (Odena et al. 2016).
+
+    The channels are those of OriginalDCGANGenerator: at 64×64, 8f, 4f, 2f, f.
+    """
+
+    def _layers(
+        self, latent_dim: int, image_size: tuple[int, int], channels: int, features: int, norm: str, classes: int
+    ) -> list[nn.Module]:
+        hidden = hidden_channels(features, image_size)[::-1]
+        has_bias = norm == "none"
+        layers: list[nn.Module] = [nn.ConvTranspose2d(latent_dim, hidden[0], self.map_sizes.smallest, bias=has_bias)]
+        for before, after in zip(hidden, hidden[1:], strict=False):
+            layers += [*norm_2d(norm, before, classes), nn.ReLU(), UpsampleConv(before, after, 3, bias=has_bias)]
+        return [
+            *layers,
+            *norm_2d(norm, hidden[-1], classes),
+            nn.ReLU(),
+            UpsampleConv(hidden[-1], channels, 3),
+            nn.Tanh(),
+        ]
+
+
 class DCGANCritic(Critic):
     """Strided convolutions from the image to one linear score; at 64×64 the channels are f, 2f, 4f, 8f."""
 
@@ -119,3 +149,22 @@ class OriginalDCGANCritic(DCGANCritic):
     def _layers(self, image_size: tuple[int, int], channels: int, features: int, norm: str) -> list[nn.Module]:
         hidden, smallest = hidden_channels(features, image_size), self.map_sizes.smallest
         return _critic_layers(channels, smallest, hidden, norm, normed_bias=False, other_bias=False)
+
+
+class MinibatchDCGANCritic(DCGANCritic):
+    """DCGANCritic that sees the minibatch standard deviation before its last hidden convolution.
+
+    Its weights begin as those of He et al. 2015: without a norm, those of the DCGAN would begin with scores near 0.
+    """
+
+    def __init__(self, image_size: tuple[int, int], channels: int, features: int, norm: str) -> None:
+        super().__init__(image_size, channels, features, norm)
+        init_glorot(self, HE_GAIN)
+
+    def _layers(self, image_size: tuple[int, int], channels: int, features: int, norm: str) -> list[nn.Module]:
+        layers = super()._layers(image_size, channels, features, norm)
+        place = max(number for number, layer in enumerate(layers[:-1]) if isinstance(layer, nn.Conv2d))
+        before = layers[place]
+        assert isinstance(before, nn.Conv2d)
+        wider = nn.Conv2d(before.in_channels + 1, before.out_channels, 4, 2, 1, bias=before.bias is not None)
+        return [*layers[:place], MinibatchStandardDeviation(), wider, *layers[place + 1 :]]

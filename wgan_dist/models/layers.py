@@ -11,6 +11,11 @@ LEAKY_SLOPE = 0.2
 BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d
 # An attention's keys, queries and values have this fraction of the feature map's channels.
 ATTENTION_REDUCTION = 8
+# Added to a variance inside of a root, whose derivative is infinite at 0.
+MINIBATCH_EPSILON = 1e-8
+FLOAT_BYTES = 4
+# The samples that minibatch standard deviation compares with one another (Karras et al. 2020, their configuration).
+MINIBATCH_GROUP = 4
 
 
 class InstanceNorm2d(nn.InstanceNorm2d):
@@ -178,6 +183,34 @@ class SelfAttention2d(nn.Module):
         weights = scores.softmax(2).to(values.dtype)
         attended = (values @ weights.transpose(1, 2)).unflatten(2, x.shape[2:])
         return self.gamma * self.v(attended) + x
+
+
+def _group_deviation(groups: Tensor) -> Tensor:
+    """Return the standard deviation within groups [m, k, c, h, w], averaged over c, h and w: [m]."""
+    return (groups.var(1, correction=0) + MINIBATCH_EPSILON).sqrt().flatten(1).mean(1)
+
+
+class MinibatchStandardDeviation(nn.Module):
+    """Append a map that shows a critic how varied the samples are (Karras et al. 2018, section 3).
+
+    Its value is the standard deviation of each feature within a group of four consecutive samples, averaged over
+    features and positions. Samples that are left over form a smaller group. A sample's score then depends on its group.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Map [n, c, h, w] to [n, c + 1, h, w], in the data type of the input."""
+        count, _, height, width = input.shape
+        whole = count - count % MINIBATCH_GROUP
+        parts = (input[:whole].unflatten(0, (-1, MINIBATCH_GROUP)), input[whole:][None])
+        values = [
+            _group_deviation(part.float() if part.dtype.itemsize < FLOAT_BYTES else part).repeat_interleave(
+                part.shape[1]
+            )
+            for part in parts
+            if part.numel()
+        ]
+        deviation = torch.cat(values).to(input.dtype).view(-1, 1, 1, 1)
+        return torch.cat([input, deviation.expand(-1, 1, height, width)], 1)
 
 
 class Critic(nn.Module):

@@ -49,6 +49,7 @@ POINT_SIZE = ImageSize(1, 1)
 GENERATOR_CLASSES: dict[str, Callable[..., nn.Module]] = {
     "dcgan": dcgan.DCGANGenerator,
     "dcgan_original": dcgan.OriginalDCGANGenerator,
+    "dcgan_upsample": dcgan.UpsamplingDCGANGenerator,
     "sagan": sagan.SAGANGenerator,
     "resnet": resnet.ResNetGenerator,
     "upsample": upsample.UpsampleGenerator,
@@ -59,6 +60,7 @@ GENERATOR_CLASSES: dict[str, Callable[..., nn.Module]] = {
 CRITIC_CLASSES: dict[str, Callable[..., nn.Module]] = {
     "dcgan": dcgan.DCGANCritic,
     "dcgan_original": dcgan.OriginalDCGANCritic,
+    "dcgan_minibatch": dcgan.MinibatchDCGANCritic,
     "sagan": sagan.SAGANCritic,
     "resnet": resnet.ResNetCritic,
     "upsample": upsample.UpsampleCritic,

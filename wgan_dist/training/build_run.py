@@ -21,7 +21,7 @@ from wgan_dist.evaluation.evaluator import Evaluator, make_evaluator
 from wgan_dist.losses.gradient_penalty import PENALTIES
 from wgan_dist.models.conditional_critics import LabelledCritic
 from wgan_dist.models.from_config import network_specs
-from wgan_dist.models.layers import Critic
+from wgan_dist.models.layers import MINIBATCH_GROUP, Critic, MinibatchStandardDeviation
 from wgan_dist.models.registry import NetworkSpec
 from wgan_dist.tracking.sample_grid import ImageSampleGrid, PointSampleGrid
 from wgan_dist.training import eval_mode
@@ -150,6 +150,7 @@ def build_run(config: Config, accelerator: Accelerator, data: Dataset) -> Traini
     noise_sources = _noise_sources(config, accelerator.device)
     classes = len(data.labels.classes) if data.labels else 0
     gan = build_gan(config, accelerator, data.shape, classes)
+    _check_minibatch_groups(config, gan, noise_sources[0].rows)
     return TrainingRun(
         config=config,
         accelerator=accelerator,
@@ -187,6 +188,16 @@ def _noise_sources(config: Config, device: torch.device) -> tuple[NoiseSource, N
     return source("batch_size", config.batch_size), source("generator_batch_size", generator_size)
 
 
+def _check_minibatch_groups(config: Config, gan: GAN, rows: int) -> None:
+    """Check that a micro-batch of one process, of so many rows, holds whole groups of the critic."""
+    compares = any(isinstance(module, MinibatchStandardDeviation) for module in gan.critic.network.modules())
+    if compares and rows % MINIBATCH_GROUP:
+        raise UserError(
+            f"batch_size={config.batch_size} with critic={config.critic}: it compares {MINIBATCH_GROUP} images at a time, "
+            f"and a micro-batch of a process has {rows}; expected a multiple of {MINIBATCH_GROUP}"
+        )
+
+
 def _batch_order(config: Config, data: Dataset, split: Split) -> BatchOrder:
     """Return the order in which the training samples are drawn."""
     if not config.class_balance:
@@ -217,4 +228,5 @@ def _training_noise(
         dropouts=network.dropouts if isinstance(network, (Critic, LabelledCritic)) else (),
         reuse_latents=config.reuse_latents,
         class_shares=_class_shares(config, data, split),
+        is_relativistic=gan.is_relativistic,
     )
