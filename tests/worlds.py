@@ -34,7 +34,7 @@ BASE = Config(
     batch_size=BATCH,
     threads=1,
 )
-CONSTRAINTS = ("gp", "lp", "r1", "dragan", "clip", "spectral")
+CONSTRAINTS = ("gp", "lp", "r1", "r1r2", "dragan", "clip", "spectral")
 NORMS = ("instance", "layer", "none")
 
 
@@ -52,6 +52,16 @@ CASES = {
 # Dropout in the critic, and BatchNorm in both networks.
 CASES["dropout-gp-2"] = replace(
     BASE, generator="upsample", critic="upsample", accumulation=2, image_size=square(28), generator_features=2
+)
+CASES["relativistic-dropout-2"] = replace(CASES["dropout-gp-2"], loss="relativistic", penalty="r1r2")
+CASES["relativistic-minibatch-1"] = replace(
+    BASE,
+    loss="relativistic",
+    penalty="r1r2",
+    penalty_every=2,
+    generator="dcgan_upsample",
+    critic="dcgan_minibatch",
+    labels="auto",
 )
 CASES["sagan-bce-1"] = replace(BASE, generator="sagan", critic="sagan", loss="bce", penalty="none", critic_norm="batch")
 # Every way to take a class: of the critic, and of the generator.
@@ -98,6 +108,7 @@ class World:
             dropouts=getattr(self.gan.critic.network, "dropouts", ()),
             reuse_latents=False,
             class_shares=SHARES if self.is_conditional else None,
+            is_relativistic=self.gan.is_relativistic,
         )
 
     def reals(self, iteration: int) -> RealBatch:
@@ -115,7 +126,7 @@ class World:
         return critic_step(self.gan, self.reals(iteration), self.critic_noise(iteration))
 
     def generator_step(self, step: int) -> dict[str, Tensor]:
-        return generator_step(self.gan, self.noise.generator(step, self.critic_noise(0)))
+        return generator_step(self.gan, self.noise.generator(step, self.critic_noise(0)), self.reals(0))
 
     def learn_at(self, rate: float) -> None:
         for network in self.gan.networks().values():

@@ -3,12 +3,17 @@
     python -m tests.benchmarks.judge digits --image_size=32 --ckpt=runs/0001,runs/0002
     python -m tests.benchmarks.judge fashion/ --image_size=32 --ckpt=runs/conditional --count=10000
 
-The classifier learns three quarters of the images, chosen by their content, and is read on the others. For each
-generator the command prints the share of its images whose class is the one that was asked for, beside the classifier's
-accuracy on unseen real images, and the Fréchet distance to the unseen real images in the classifier's last hidden
-layer: of all images, and the mean over classes. The images of an unconditional generator are sorted by the classifier.
-The floor is that of the learned real images. `--out=FOLDER` writes the classifier as TorchScript files for --classifier
-(logits.pt) and --feature_extractor (features.pt).
+    python -m tests.benchmarks.judge fashion/ --unseen=fashion_test/ --image_size=32 --ckpt=runs/0001 --count=10000
+
+The classifier learns three quarters of the images, chosen by their content, and is read on the others. With --unseen it
+learns all of them, and is read on one half of other images: --half=choose to choose settings by, --half=report to
+report what was chosen.
+
+For each generator the command prints the share of its images whose class is the one that was asked for, beside the
+classifier's accuracy on unseen real images, and the Fréchet distance to the unseen real images in the classifier's last
+hidden layer: of all images, and the mean over classes. The images of an unconditional generator are sorted by the
+classifier. The floor is that of the learned real images. `--out=FOLDER` writes the classifier as TorchScript files for
+--classifier (logits.pt) and --feature_extractor (features.pt).
 """
 
 import argparse
@@ -19,11 +24,12 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.config.image_size import parse_image_size
-from wgan_dist.data.datasets import open_images
+from wgan_dist.data.datasets import ImageDataset, open_images
 from wgan_dist.data.holdout import split_holdout
 from wgan_dist.data.image_settings import ImageSettings
 from wgan_dist.data.labels import Labels
@@ -114,9 +120,40 @@ def class_distance(features: Tensor, classes: Tensor, real: Tensor, real_classes
     return float(np.mean(distances))
 
 
-def draw(path: Path, count: int) -> tuple[Tensor, Tensor | None]:
+@dataclass(frozen=True)
+class Judged:
+    """A trained judge, the images uint8 [n, c, h, w] and classes [n] on which it is read, and those it learned."""
+
+    judge: Judge
+    unseen: tuple[Tensor, Tensor]
+    learned: tuple[Tensor, Tensor]
+    shape: tuple[int, ...]
+
+
+def _rows(images: ImageDataset, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    assert images.labels is not None
+    return torch.from_numpy(images.pixels[rows]), torch.from_numpy(images.labels.rows(rows).values)
+
+
+def make_judge(data: str, unseen: str, half: str, settings: ImageSettings, cache_dir: str) -> Judged:
+    """Train a judge on `data`, and choose what it is read on, as the text of this module says."""
+    images = open_images(tuple(data.split(",")), settings, cache_dir)
+    assert images.labels is not None
+    if unseen:
+        others = open_images(tuple(unseen.split(",")), settings, cache_dir)
+        halves = split_holdout(others, 0.5)
+        rows, learned = (halves.training if half == "choose" else halves.held_out), np.arange(len(images))
+        read = _rows(others, rows)
+    else:
+        split = split_holdout(images, UNSEEN)
+        learned, read = split.training, _rows(images, split.held_out)
+    judge = train_judge(torch.from_numpy(images.pixels[learned]), images.labels.rows(learned))
+    return Judged(judge, read, _rows(images, learned), images.shape)
+
+
+def draw(path: Path, count: int, weights: str = "ema") -> tuple[Tensor, Tensor | None]:
     """Return images uint8 [n, c, h, w] of a generator, and the classes that were asked for."""
-    loaded = generator_file.load(generator_file.locate(str(path), "ema"))
+    loaded = generator_file.load(generator_file.locate(str(path), weights))
     about = loaded.description
     z = sample_latents(count, about.latent_dim, about.latent_distribution, SEED)
     labels = sample_classes(count, np.array(about.class_shares), SEED) if about.classes else None
@@ -130,6 +167,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--image_size", default="32", type=parse_image_size)
     parser.add_argument("--channels", type=int)
     parser.add_argument("--labels", default="auto")
+    parser.add_argument("--unseen", default="", help="other images with labels, which the classifier does not learn")
+    parser.add_argument("--half", default="choose", choices=("choose", "report"))
+    parser.add_argument("--weights", default="ema", choices=("ema", "raw"))
     parser.add_argument("--ckpt", default="", help="runs or generator files, with commas")
     parser.add_argument("--count", type=int, default=2000, help="images of each generator")
     parser.add_argument("--out", type=Path, help="folder for logits.pt and features.pt")
@@ -140,23 +180,21 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     given = arguments()
     settings = ImageSettings(given.image_size, given.channels, labels=given.labels)
-    images = open_images(tuple(given.data.split(",")), settings, given.cache_dir)
-    assert images.labels is not None
-    split = split_holdout(images, UNSEEN)
-    learned, unseen = (torch.from_numpy(images.pixels[rows]) for rows in (split.training, split.held_out))
-    judge = train_judge(learned, images.labels.rows(split.training))
+    judged = make_judge(given.data, given.unseen, given.half, settings, given.cache_dir)
+    judge, (unseen, real_classes), (learned, of_learned) = judged.judge, judged.unseen, judged.learned
     if given.out:
-        judge.save(given.out, images.shape)
-    real_classes = torch.from_numpy(images.labels.rows(split.held_out).values)
+        judge.save(given.out, judged.shape)
     real, read = judge.read(unseen)
     accuracy = float((read == real_classes).float().mean())
     print(f"unseen real images: {len(unseen):,}, accuracy {accuracy:.2%}")
     floor, _ = judge.read(learned[: given.count])
-    of_learned = torch.from_numpy(images.labels.rows(split.training).values[: given.count])
-    distances = frechet_distance(floor, real), class_distance(floor, of_learned, real, real_classes)
+    distances = (
+        frechet_distance(floor, real),
+        class_distance(floor, of_learned[: given.count], real, real_classes),
+    )
     print("floor, learned real images: distance {:.2f}, mean of classes {:.2f}".format(*distances))
     for path in filter(None, given.ckpt.split(",")):
-        pictures, asked = draw(Path(path), given.count)
+        pictures, asked = draw(Path(path), given.count, given.weights)
         features, found = judge.read(pictures)
         said = "unconditional, sorted by the classifier"
         if asked is not None:

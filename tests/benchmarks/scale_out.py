@@ -227,7 +227,7 @@ def count(config: Config, accelerator: Accelerator, channels: int) -> Work:
         config.batch_size / COUNTED_BATCH,
     )
     second = _counted(
-        lambda: generator_step(gan, noise.generator(0, noise.critic(0))),
+        lambda: generator_step(gan, noise.generator(0, noise.critic(0)), real),
         (critic, generator),
         sizes[1],
         1,

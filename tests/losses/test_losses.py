@@ -140,6 +140,9 @@ def penalty_by_autograd(name: str, critic: nn.Module, points: Tensor, masks: Mas
     squares = (gradient.flatten(1) ** 2).sum(1) + GRADIENT_NORM_EPSILON
     if name == "r1":
         return squares.mean() / 2
+    if name == "r1r2":
+        real, fake = squares.chunk(2)
+        return real.mean() / 2 + fake.mean() / 2
     excess = squares**0.5 - 1.0
     return ((excess.relu() if name == "lp" else excess) ** 2).mean()
 
@@ -148,6 +151,8 @@ def points_by_hand(name: str, real: Tensor, fake: Tensor, drawn: Tensor) -> Tens
     """Return the points at which each penalty takes the gradient."""
     if name == "r1":
         return real
+    if name == "r1r2":
+        return torch.cat([real, fake])
     if name == "dragan":
         return real + drawn
     weight = drawn.view(-1, *[1] * (real.dim() - 1))
@@ -167,7 +172,8 @@ def test_a_linear_critic_has_the_penalty_of_its_weights_norm_whatever_the_data(w
     w = torch.tensor(weights, dtype=torch.float64)
     excess = w.norm().item() - 1.0
     real, fake = draw(5, *SHAPE, seed=1), draw(5, *SHAPE, seed=2)
-    expected_of = {"gp": excess**2, "lp": max(0.0, excess) ** 2, "r1": w.dot(w).item() / 2, "dragan": excess**2}
+    square = w.dot(w).item()
+    expected_of = {"gp": excess**2, "lp": max(0.0, excess) ** 2, "dragan": excess**2, "r1": square / 2, "r1r2": square}
     for name, penalty in PENALTIES.items():
         drawn, expected = draws_of(penalty, 5, SHAPE), expected_of[name]
         _, terms = CriticLoss(linear_critic(w), WASSERSTEIN, penalty, 10.0)(real, fake, drawn, NO_MASKS)
@@ -225,7 +231,8 @@ def test_the_critic_gains_when_real_scores_rise_and_the_generator_when_generated
     assert objective(real - 0.1, fake, alpha, NO_MASKS)[0] > before > objective(real, fake - 0.1, alpha, NO_MASKS)[0]
     # A generator whose latents are its images.
     generator_loss = GeneratorLoss(nn.Unflatten(1, (3, 16, 16)), detached_critic(critic), loss)
-    assert generator_loss(fake.flatten(1) + 0.1)[0] < generator_loss(fake.flatten(1))[0]
+    compared = {"real": real} if loss.is_relativistic else {}
+    assert generator_loss(fake.flatten(1) + 0.1, **compared)[0] < generator_loss(fake.flatten(1), **compared)[0]
 
 
 SCORES = st.lists(st.floats(-300, 300, allow_subnormal=False), min_size=1, max_size=8)
@@ -262,7 +269,30 @@ def test_the_terms_of_a_loss_are_means_of_scores_or_of_probabilities() -> None:
     values = {name: {k: v.item() for k, v in loss.metrics(real, fake).items()} for name, loss in LOSSES.items()}
     assert values["wasserstein"] == pytest.approx({"wasserstein": math.log(3.0)})
     assert values["bce"] == pytest.approx({"real_probability": (1 / 2 + 3 / 4) / 2, "fake_probability": 3 / 8})
+    assert values["relativistic"] == pytest.approx({"score_difference": math.log(3.0), "pairs_in_order": 1.0})
     assert values["hinge"] == pytest.approx({"real_score": math.log(3.0) / 2, "fake_score": -math.log(3.0) / 2})
+
+
+@given(SCORES)
+@settings(deadline=None)
+def test_the_relativistic_losses_are_cross_entropies_of_the_difference_of_each_pair(values: list[float]) -> None:
+    real = torch.tensor(values, dtype=torch.float64)
+    fake = real.flip(0) * 0.5 + 1.0
+    of_real = F.binary_cross_entropy_with_logits(real - fake, torch.ones_like(real))
+    of_fake = F.binary_cross_entropy_with_logits(fake - real, torch.ones_like(real))
+    torch.testing.assert_close(LOSSES["relativistic"].critic(real, fake), of_real, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(LOSSES["relativistic"].generator(fake, real), of_fake, rtol=1e-9, atol=1e-12)
+
+
+def test_a_lazy_penalty_counts_as_often_as_iterations_leave_it_out() -> None:
+    real, fake, alpha = batch()
+    critic = critic_of_norm(("mlp", "none", False), 3.0)
+    lazy, plain = (CriticLoss(critic, WASSERSTEIN, GP, 10.0, every=every) for every in (4, 1))
+    without, terms = lazy(real, fake, alpha, NO_MASKS, with_penalty=False)
+    assert set(terms) == {"critic_loss", "wasserstein"}
+    assert without.item() == pytest.approx(-terms["wasserstein"].item(), rel=1e-12)
+    penalty = plain(real, fake, alpha, NO_MASKS)[0] - without
+    assert (lazy(real, fake, alpha, NO_MASKS)[0] - without).item() == pytest.approx(4 * penalty.item(), rel=1e-9)
 
 
 @pytest.mark.parametrize("name", ["bce", "hinge"])
@@ -297,7 +327,7 @@ def test_a_penalty_is_taken_at_its_own_points(name: str) -> None:
     norms = points_by_hand(name, real, fake, drawn).flatten(1).norm(dim=1)
     assert terms["gradient_norm"].item() == pytest.approx(norms.mean().item(), rel=1e-12)
     excess = norms - 1.0  # all of them above 0
-    expected = norms.square().mean() / 2 if name == "r1" else excess.square().mean()
+    expected = {"r1": norms.square().mean() / 2, "r1r2": norms.square().mean()}.get(name, excess.square().mean())
     assert terms["gradient_penalty"].item() == pytest.approx(expected.item(), rel=1e-9)
 
 
@@ -310,12 +340,13 @@ def test_loss_and_gradients_equal_a_create_graph_formulation(kind: Kind, name: s
     # One-sided: around 1, so that samples lie on either side of the bend.
     critic = critic_of_norm(kind, 1.0 if name == "lp" else 3.0)
     twin, masks = copy.deepcopy(critic), masks_of(critic, 4)
+    penalty_masks = [torch.cat([mask, mask]) if name == "r1r2" else mask for mask in masks.penalty]
     loss, terms = CriticLoss(critic, WASSERSTEIN, PENALTIES[name], 10.0)(real, fake, drawn, masks)
     if kind[2]:  # each pass improves the estimate of the spectral norm, so there must be as many
         real_scores, fake_scores = twin(torch.cat([real, fake])).chunk(2)
     else:
         real_scores, fake_scores = score(twin, real, masks.real), score(twin, fake, masks.fake)
-    expected = penalty_by_autograd(name, twin, points_by_hand(name, real, fake, drawn), masks.penalty)
+    expected = penalty_by_autograd(name, twin, points_by_hand(name, real, fake, drawn), penalty_masks)
     separate = fake_scores.mean() - real_scores.mean() + 10.0 * expected
     assert terms["gradient_penalty"].item() == pytest.approx(expected.item(), rel=1e-12)
     assert loss.item() == pytest.approx(separate.item(), rel=1e-12)

@@ -23,7 +23,7 @@ CONSTRAINTS: Mapping[str, Settings] = {penalty: {"penalty": penalty} for penalty
     "none": {"penalty": "none", "loss": "bce"},
     "spectral": {"penalty": "none", "loss": "hinge", "spectral_norm": "both", "critic_norm": "none"},
 }
-GRADIENT_PENALTIES = ("gp", "lp", "r1", "dragan")
+GRADIENT_PENALTIES = ("gp", "lp", "r1", "r1r2", "dragan")
 PRECISIONS: Mapping[str, Settings] = {
     "float32": {},
     "bf16": {"mixed_precision": "bf16"},

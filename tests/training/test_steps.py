@@ -69,7 +69,7 @@ def step_critic(gan: GAN, iteration: int, accumulation: int = 1) -> dict[str, Te
 
 def step_generator(gan: GAN, step: int, accumulation: int = 1) -> dict[str, Tensor]:
     noise = noise_for(gan, accumulation)
-    return generator_step(gan, noise.generator(step, noise.critic(0)))
+    return generator_step(gan, noise.generator(step, noise.critic(0)), RealBatch(real_images(accumulation), []))
 
 
 def real_images(accumulation: int = 1) -> list[Tensor]:
@@ -204,7 +204,7 @@ def test_a_generator_step_meets_the_noise_of_its_own_number_or_of_the_critics_it
     gan = make_gan()
     generator, critic = copy.deepcopy(gan.generator.network), gan.critic.network
     noise = noise_for(gan, reuse_latents=reuse)
-    metrics = generator_step(gan, noise.generator(7, noise.critic(7)))
+    metrics = generator_step(gan, noise.generator(7, noise.critic(7)), RealBatch(real_images(), [None]))
     z = torch.as_tensor(rng.normal(SEED, stream, 7, (BATCH, LATENT_DIM)))
     assert metrics["generator_loss"].item() == pytest.approx(-critic(generator(z)).mean().item(), rel=1e-12)
 

@@ -55,6 +55,21 @@ def _check_schedule(config: Config) -> None:
             f"reuse_latents=true with generator_batch_size={config.generator_batch_size}: "
             f"expected batch_size={config.batch_size}"
         )
+    if config.loss == "relativistic" and config.generator_batch_size not in (None, config.batch_size):
+        raise UserError(
+            f"loss=relativistic with generator_batch_size={config.generator_batch_size}: it compares each generated "
+            f"image with a real one; expected batch_size={config.batch_size}"
+        )
+    if config.penalty_every > 1 and config.penalty in ("clip", "none"):
+        raise UserError(
+            f"penalty_every={config.penalty_every} with penalty={config.penalty}: expected a gradient penalty"
+        )
+    if config.lr_decay_start and config.lr_decay == "none":
+        raise UserError(f"lr_decay_start={config.lr_decay_start:g} with lr_decay=none: expected linear or cosine")
+    if config.ema_half_life is not None and config.ema_decay != Config.ema_decay:
+        raise UserError(
+            f"ema_half_life={config.ema_half_life} with ema_decay={config.ema_decay:g}: expected one of them"
+        )
 
 
 def _check_computation(config: Config) -> None:

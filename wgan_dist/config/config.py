@@ -10,8 +10,8 @@ from wgan_dist.config.image_size import ImageSize, parse_image_size, square
 from wgan_dist.config.metric_choices import BEST_METRICS, full_name, parse_metrics
 
 # The names in wgan_dist.losses; --help and a recipe need them without torch.
-LOSSES = ("wasserstein", "bce", "hinge")
-PENALTIES = ("gp", "lp", "r1", "dragan", "clip", "none")
+LOSSES = ("wasserstein", "bce", "hinge", "relativistic")
+PENALTIES = ("gp", "lp", "r1", "r1r2", "dragan", "clip", "none")
 RESIZES = ("crop", "pad", "stretch", "none")
 LEVELS = ("default", "auto", "robust")
 RESUME = ("true", "false", "auto")
@@ -203,10 +203,14 @@ class Config:
     reuse_latents: bool = setting(False, "Train the generator on the latents of the last critic iteration.")
     penalty: str = setting(
         "gp",
-        "Gradient penalty: two-sided (gp), one-sided (lp), on real images (r1), around them (dragan); or clip weights.",
+        "Gradient penalty: two-sided (gp), one-sided (lp), on real images (r1), on real and generated ones (r1r2), "
+        "around real ones (dragan); or clip weights.",
         choices=PENALTIES,
     )
-    gp_weight: float = setting(10.0, "Weight of the gradient penalty: λ, or γ for r1.", above=0)
+    gp_weight: float = setting(10.0, "Weight of the gradient penalty: λ, or γ for r1 and r1r2.", above=0)
+    penalty_every: int = setting(
+        1, "Critic iterations for each one with the gradient penalty, which then counts as often.", least=1
+    )
     critic_class_weight: float = setting(
         1.0, "Weight of the classification of real images in the critic's loss with acgan.", above=0
     )
@@ -220,8 +224,14 @@ class Config:
     adam_eps: float = setting(1e-8, "Adam's ε.", above=0)
     critic_lr: float = setting(1e-4, "Learning rate of the critic.", above=0)
     generator_lr: float = setting(1e-4, "Learning rate of the generator.", above=0)
-    lr_decay: str = setting("none", "Decay of both learning rates, to zero at max_steps.", choices=("none", "linear"))
+    lr_decay: str = setting(
+        "none", "Decay of both learning rates, to zero at max_steps.", choices=("none", "linear", "cosine")
+    )
+    lr_decay_start: float = setting(0.0, "Share of the run before the learning rates decay.", least=0, below=1)
     ema_decay: float = setting(0.999, "Decay of the generator's moving average; 0 for none.", least=0, below=1)
+    ema_half_life: int | None = setting(
+        None, "Half-life of the moving average in training images, instead of ema_decay.", least=1
+    )
 
     dtype: str = setting(
         "float32",

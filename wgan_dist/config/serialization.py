@@ -60,7 +60,7 @@ def differences(config: Config, saved: Mapping[str, Any]) -> list[str]:
     """
     before = Config(**typed_values(Config, saved))
     fixed = {field.name for field in dataclasses.fields(Config) if field.metadata["affects_result"]}
-    if "linear" in (config.lr_decay, before.lr_decay):
+    if (config.lr_decay, before.lr_decay) != ("none", "none"):
         fixed.add("max_steps")  # the learning rate depends on it
     return [
         f"{name}={show(value)} (was {show(getattr(before, name))})"

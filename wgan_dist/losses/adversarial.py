@@ -44,6 +44,21 @@ def hinge_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
     return relu(1.0 - real_scores).mean() + relu(1.0 + fake_scores).mean()
 
 
+def relativistic_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+    """Return mean softplus(D(G(z)) − D(x)) over pairs (Jolicoeur-Martineau 2019, section 4.1.1, RpGAN)."""
+    return softplus(fake_scores - real_scores).mean()
+
+
+def relativistic_generator_loss(fake_scores: Tensor, real_scores: Tensor) -> Tensor:
+    """Return mean softplus(D(x) − D(G(z))) over pairs (Jolicoeur-Martineau 2019, section 4.1.1, RpGAN)."""
+    return softplus(real_scores - fake_scores).mean()
+
+
+def _pairs_in_order(real_scores: Tensor, fake_scores: Tensor) -> dict[str, Tensor]:
+    in_order = (real_scores > fake_scores).to(real_scores.dtype).mean()
+    return {"score_difference": wasserstein_estimate(real_scores, fake_scores), "pairs_in_order": in_order}
+
+
 def _mean_scores(real_scores: Tensor, fake_scores: Tensor) -> dict[str, Tensor]:
     return {"real_score": real_scores.mean(), "fake_score": fake_scores.mean()}
 
@@ -52,16 +67,19 @@ def _mean_scores(real_scores: Tensor, fake_scores: Tensor) -> dict[str, Tensor]:
 class Loss:
     """An adversarial loss: what the critic minimises, what the generator minimises, and metrics to record.
 
-    `critic` and `metrics` take real and fake scores [n], `generator` takes fake scores. All return scalars.
+    `critic` and `metrics` take real and fake scores [n]. `generator` takes fake scores, and with `is_relativistic` also
+    as many real scores, of the last critic iteration's batch. All return scalars.
     """
 
     critic: Callable[[Tensor, Tensor], Tensor]
-    generator: Callable[[Tensor], Tensor]
+    generator: Callable[..., Tensor]
     metrics: Callable[[Tensor, Tensor], dict[str, Tensor]]
+    is_relativistic: bool = False
 
 
 LOSSES = {
     "wasserstein": Loss(_wasserstein_critic_loss, wasserstein_generator_loss, _wasserstein_metrics),
     "bce": Loss(bce_critic_loss, bce_generator_loss, _mean_probabilities),
     "hinge": Loss(hinge_critic_loss, wasserstein_generator_loss, _mean_scores),
+    "relativistic": Loss(relativistic_critic_loss, relativistic_generator_loss, _pairs_in_order, is_relativistic=True),
 }

@@ -25,6 +25,10 @@ def _real_samples(real: Tensor, fake: Tensor, nothing: Tensor) -> Tensor:
     return real
 
 
+def _real_and_generated(real: Tensor, fake: Tensor, nothing: Tensor) -> Tensor:
+    return torch.cat([real, fake])
+
+
 def gradient_norms(gradient: Tensor) -> Tensor:
     """Return the Euclidean norm of each sample's gradient: [n, …] → [n]."""
     return (gradient.flatten(1).square().sum(1) + GRADIENT_NORM_EPSILON).sqrt()
@@ -45,12 +49,21 @@ def zero_centred_penalty(norms: Tensor) -> Tensor:
     return 0.5 * norms.square().mean()
 
 
+def summed_zero_centred_penalty(norms: Tensor) -> Tensor:
+    """Return R1 + R2, ½ · mean ‖∇‖² at real samples plus the same at generated ones (Mescheder et al. 2018, eq. 9, 10).
+
+    `norms` [2n] are those of both, n each.
+    """
+    return norms.square().mean()
+
+
 @dataclass(frozen=True)
 class Penalty:
     """A gradient penalty: where the critic's gradient is taken, and the penalty of its norms.
 
-    `points(real, fake, noise)` returns samples shaped as `real`; `of_norms` maps norms [n] to a scalar. `draws` names
-    the noise: "alpha" is U[0, 1) [n], "noise" is normal and shaped as the samples, "nothing" is an empty tensor.
+    `points(real, fake, noise)` returns n samples, or 2n: n like the real and then n like the generated ones; `of_norms`
+    maps their norms to a scalar. `draws` names the noise: "alpha" is U[0, 1) [n], "noise" is normal and shaped as the
+    samples, "nothing" is an empty tensor.
     """
 
     points: Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -62,6 +75,7 @@ PENALTIES = {
     "gp": Penalty(interpolate, two_sided_penalty, "alpha"),
     "lp": Penalty(interpolate, one_sided_penalty, "alpha"),
     "r1": Penalty(_real_samples, zero_centred_penalty, "nothing"),
+    "r1r2": Penalty(_real_and_generated, summed_zero_centred_penalty, "nothing"),
     "dragan": Penalty(perturb, two_sided_penalty, "noise"),
 }
 

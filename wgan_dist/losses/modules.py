@@ -51,21 +51,29 @@ def _scores_and_logits(output: Tensor | ClassifiedScores, dtype: torch.dtype) ->
 class CriticLoss(nn.Module):
     """The critic and its loss: the adversarial loss + weight · penalty.
 
-    `penalty` is None where the constraint is not part of the loss. Real and generated samples pass through the critic
-    in one batch, or in separate batches if it has BatchNorm (Radford et al. 2016). A penalty of each sample's gradient
-    has no meaning under BatchNorm.
+    `penalty` is None where the constraint is not part of the loss. Of `every` iterations one has the penalty, whose
+    weight is multiplied by `every` (lazy regularisation; Karras et al. 2020, appendix B).
+
+    Real and generated samples pass through the critic in one batch, or in separate batches if it has BatchNorm (Radford
+    et al. 2016). A penalty of each sample's gradient has no meaning under BatchNorm.
 
     A critic that classifies also learns the classes of the real samples: class_weight · cross-entropy.
     """
 
     def __init__(
-        self, critic: nn.Module, loss: Loss, penalty: Penalty | None, weight: float, class_weight: float = 1.0
+        self,
+        critic: nn.Module,
+        loss: Loss,
+        penalty: Penalty | None,
+        weight: float,
+        class_weight: float = 1.0,
+        every: int = 1,
     ) -> None:
         super().__init__()
         self.critic = critic
         self.loss = loss
         self.penalty = penalty
-        self.weight = weight
+        self.weight = weight * every
         self.class_weight = class_weight
         self.separate_batches = has_batchnorm(critic)
 
@@ -85,6 +93,14 @@ class CriticLoss(nn.Module):
         real_scores, fake_scores = scores.chunk(2)
         return real_scores, fake_scores, None if logits is None else logits.chunk(2)[0]
 
+    def _penalty_norms(self, points: Tensor, labels: Tensor | None, masks: Masks, scale: Tensor | None) -> Tensor:
+        """Return the norms of the critic's gradient at n points of `labels`, or at twice as many, n and then n."""
+        if labels is not None:
+            labels = labels.repeat(len(points) // len(labels))
+        masks = [mask.repeat(len(points) // len(mask), *[1] * (mask.dim() - 1)) for mask in masks]
+        with phase("inner gradient"):
+            return gradient_norms(input_gradient(lambda x: self._output(x, labels, masks)[0], points, scale))
+
     def forward(
         self,
         real: Tensor,
@@ -93,6 +109,7 @@ class CriticLoss(nn.Module):
         masks: CriticMasks,
         scale: Tensor | None = None,
         labels: Tensor | None = None,
+        with_penalty: bool = True,
     ) -> tuple[Tensor, Metrics]:
         """Return the loss, a scalar, and detached metrics.
 
@@ -105,12 +122,8 @@ class CriticLoss(nn.Module):
             class_loss = cross_entropy(logits, labels)
             loss = loss + self.class_weight * class_loss
             metrics |= {"real_class_loss": class_loss}
-        if self.penalty is not None:
-            points = self.penalty.points(real, fake, noise)
-            with phase("inner gradient"):
-                norms = gradient_norms(
-                    input_gradient(lambda x: self._output(x, labels, masks.penalty)[0], points, scale)
-                )
+        if self.penalty is not None and with_penalty:
+            norms = self._penalty_norms(self.penalty.points(real, fake, noise), labels, masks.penalty, scale)
             penalty = self.penalty.of_norms(norms)
             loss = loss + self.weight * penalty
             metrics |= {"gradient_penalty": penalty, "gradient_norm": norms.mean()}
@@ -147,16 +160,29 @@ class GeneratorLoss(nn.Module):
         self.loss = loss
         self.class_weight = class_weight
 
-    def forward(self, z: Tensor, masks: Masks = (), labels: Tensor | None = None) -> tuple[Tensor, Metrics]:
+    def forward(
+        self,
+        z: Tensor,
+        masks: Masks = (),
+        labels: Tensor | None = None,
+        real: Tensor | None = None,
+        real_masks: Masks = (),
+    ) -> tuple[Tensor, Metrics]:
         """Return the loss, a scalar, and detached metrics.
 
-        `z` are latents [n, latent_dim], `masks` those of the critic, `labels` int64 [n] the classes to generate.
+        `z` are latents [n, latent_dim], `masks` those of the critic, `labels` int64 [n] the classes to generate. A
+        relativistic loss needs real samples [n, …] of the same classes, and masks of the critic for them.
         """
         fake = self.generator(z) if labels is None else self.generator(z, labels)
         scores, logits = self.critic(fake, labels, masks)
-        loss, metrics = self.loss.generator(scores.to(z.dtype)), {}
+        compared = [] if real is None else [self._real_scores(real, labels, real_masks)]
+        loss, metrics = self.loss.generator(scores.to(z.dtype), *compared), {}
         if logits is not None and labels is not None:
             class_loss = cross_entropy(logits.to(z.dtype), labels)
             loss = loss + self.class_weight * class_loss
             metrics = {"fake_class_loss": class_loss.detach()}
         return loss, {"generator_loss": loss.detach()} | metrics
+
+    @torch.no_grad()
+    def _real_scores(self, real: Tensor, labels: Tensor | None, masks: Masks) -> Tensor:
+        return self.critic(real, labels, masks)[0]

@@ -46,11 +46,15 @@ LOSSES = {
     "wasserstein": "Arjovsky, Chintala, Bottou: Wasserstein Generative Adversarial Networks. ICML 2017",
     "bce": "Goodfellow et al.: Generative Adversarial Nets. NIPS 2014",
     "hinge": "Lim, Ye: Geometric GAN. 2017",
+    "relativistic": (
+        "Jolicoeur-Martineau: The Relativistic Discriminator: A Key Element Missing from Standard GAN. ICLR 2019"
+    ),
 }
 PENALTIES = {
     "gp": "Gulrajani et al.: Improved Training of Wasserstein GANs. NIPS 2017",
     "lp": "Petzka, Fischer, Lukovnikov: On the Regularization of Wasserstein GANs. ICLR 2018",
     "r1": "Mescheder, Geiger, Nowozin: Which Training Methods for GANs do actually Converge? ICML 2018",
+    "r1r2": "Mescheder, Geiger, Nowozin: Which Training Methods for GANs do actually Converge? ICML 2018",
     "dragan": "Kodali et al.: On Convergence and Stability of GANs. 2017",
 }
 SPECTRAL = "Miyato et al.: Spectral Normalization for Generative Adversarial Networks. ICLR 2018"
@@ -143,6 +147,7 @@ def _tags(description: Description, run: RunData | None, graph: str) -> list[str
 
 def _method(config: Config) -> str:
     weight = f", weight {config.gp_weight:g}" if config.penalty in PENALTIES else ""
+    weight += f", every {config.penalty_every} iterations" if config.penalty_every > 1 else ""
     clip = f", bound {config.clip_value:g}" if config.penalty == "clip" else ""
     return f"loss {config.loss}, penalty {config.penalty}{weight}{clip}, spectral norm: {config.spectral_norm}"
 
@@ -150,6 +155,12 @@ def _method(config: Config) -> str:
 def _optimizer(config: Config) -> str:
     betas = f" with betas {show(config.betas)}" if config.optimizer == "adam" else ""
     return f"{config.optimizer}{betas}; learning rates: critic {config.critic_lr:g}, generator {config.generator_lr:g}"
+
+
+def _averaging(config: Config) -> str:
+    if config.ema_half_life is None:
+        return f"decay {config.ema_decay:g}"
+    return f"half-life {config.ema_half_life:,} images"
 
 
 def _samples(description: Description) -> str:
@@ -187,7 +198,7 @@ def _training_facts(description: Description, run: RunData | None) -> list[tuple
             ("Method", _method(config)),
             ("Schedule", f"{config.n_critic} critic iterations per generator step, batch size {config.batch_size}"),
             ("Optimizers", _optimizer(config)),
-            ("Averaging", f"decay {config.ema_decay:g}"),
+            ("Averaging", _averaging(config)),
             ("Seed", show(config.seed)),
         ]
     return [(name, _escape(value)) for name, value in facts]

@@ -35,6 +35,8 @@ TRAINING_METRICS = {
     "fake_probability": Metric(TRAINING, None, "critic/fake_probability", "D(G(z))"),
     "real_score": Metric(TRAINING, None, "critic/real_score", "D(x)"),
     "fake_score": Metric(TRAINING, None, "critic/fake_score", "D(G(z))"),
+    "score_difference": Metric(TRAINING, None, "critic/score_difference", "D(x)-D(G(z))"),
+    "pairs_in_order": Metric(TRAINING, None, "critic/pairs_in_order", "in order"),
     "gradient_penalty": Metric(TRAINING, None, "critic/gradient_penalty", "penalty"),
     "gradient_norm": Metric(TRAINING, None, "critic/gradient_norm", "|∇D|"),
     "real_class_loss": Metric(TRAINING, None, "classes/real_loss", "class"),

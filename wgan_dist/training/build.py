@@ -47,7 +47,7 @@ def build_gan(config: Config, accelerator: Accelerator, sample_shape: tuple[int,
     ema_network = copy.deepcopy(generator)
     generator, critic = _use_fast_ops(config, accelerator.device, generator, critic)
     loss, penalty = LOSSES[config.loss], PENALTIES.get(config.penalty)
-    critic_loss = CriticLoss(critic, loss, penalty, config.gp_weight, config.critic_class_weight)
+    critic_loss = CriticLoss(critic, loss, penalty, config.gp_weight, config.critic_class_weight, config.penalty_every)
     generator_loss = GeneratorLoss(generator, detached_critic(critic), loss, config.generator_class_weight)
     wrapped_generator_loss = _wrap(config, accelerator, generator_loss)
     wrapped_critic_loss = _wrap(config, accelerator, critic_loss)
@@ -58,12 +58,18 @@ def build_gan(config: Config, accelerator: Accelerator, sample_shape: tuple[int,
             config, generator, wrapped_generator_loss, config.generator_lr, buffers, accelerator.device
         ),
         critic=_trainable(config, critic, wrapped_critic_loss, config.critic_lr, buffers, accelerator.device),
-        ema=EMAGenerator(generator, config.ema_decay, ema_network),
+        ema=EMAGenerator(generator, _ema_decay(config), ema_network),
         generate=_compile(config, generator),
         accelerator=accelerator,
         autocast_dtype=HALF_DTYPES.get(config.mixed_precision),
         clip_value=config.clip_value if config.penalty == "clip" else None,
+        is_relativistic=loss.is_relativistic,
     )
+
+
+def _ema_decay(config: Config) -> float:
+    """Return the decay of the generator's moving average in one generator step."""
+    return config.ema_decay if config.ema_half_life is None else 0.5 ** (config.batch_size / config.ema_half_life)
 
 
 def _build_networks(

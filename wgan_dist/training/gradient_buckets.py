@@ -28,7 +28,7 @@ def settle_gradient_buckets(gan: GAN, real: RealBatch, critic: CriticNoise, gene
     buffers.save()
     for trained, inputs in (
         (gan.critic, critic_inputs(gan, real, critic)),
-        (gan.generator, generator_inputs(generator)),
+        (gan.generator, generator_inputs(gan, generator, real)),
     ):
         with gan.autocast():
             loss, _ = trained.loss(*next(inputs))

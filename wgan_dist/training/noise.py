@@ -147,10 +147,14 @@ class CriticNoise:
 
 @dataclass(frozen=True)
 class GeneratorNoise:
-    """The noise of a generator step for each micro-batch: z, masks for the critic's dropout, labels or None."""
+    """The noise of a generator step for each micro-batch: z, masks for the critic's dropout, labels or None.
+
+    `real_masks` are the masks for the real samples with which a relativistic loss compares.
+    """
 
     latents: list[Tensor]
     masks: list[list[Tensor]]
+    real_masks: list[list[Tensor]]
     labels: list[Tensor] | list[None]
 
 
@@ -185,6 +189,7 @@ class TrainingNoise:
         dropouts: Dropouts,
         reuse_latents: bool,
         class_shares: NDArray[np.float64] | None = None,
+        is_relativistic: bool = False,
     ) -> None:
         """Prepare the draws of both networks.
 
@@ -196,13 +201,15 @@ class TrainingNoise:
             dropouts: The critic's dropout layers.
             reuse_latents: Whether a generator step takes the latents of the last critic iteration.
             class_shares: The probability of each class in a generator step, or None without classes.
+            is_relativistic: Whether a generator step also needs masks for real samples.
         """
         self.critic_source, self.generator_source = critic_source, generator_source
         self.draws = penalty.draws if penalty else "nothing"
         self.reuse_latents, self.class_shares = reuse_latents, class_shares
         parts = ("real", "fake", "penalty") if penalty else ("real", "fake")
         self._critic_dropout = self._dropout(critic_source, [f"critic.dropout.{part}" for part in parts], dropouts)
-        self._generator_dropout = self._dropout(generator_source, ["generator.dropout"], dropouts)
+        streams = ["generator.dropout", *(["generator.dropout.real"] if is_relativistic else [])]
+        self._generator_dropout = self._dropout(generator_source, streams, dropouts)
         self._delta = self._delta_noise(sample_shape, delta_std) if self.draws == "noise" else None
         self._critic_draws = Prefetcher(self._draw_for_critic, critic_source.device)
         self._generator_draws = Prefetcher(self._draw_for_generator, generator_source.device)
@@ -262,10 +269,11 @@ class TrainingNoise:
     def generator(self, step: int, critic_noise: CriticNoise) -> GeneratorNoise:
         """Return the noise of generator step number `step`."""
         latents, starts, labels = self._generator_draws.get(step)
-        source = self.generator_source
+        source, masks = self.generator_source, self._generator_dropout.masks(starts)
         return GeneratorNoise(
             latents=critic_noise.latents if latents is None else list(source.upload(latents)),
-            masks=[masks for (masks,) in self._generator_dropout.masks(starts)],
+            masks=[of_inputs[0] for of_inputs in masks],
+            real_masks=[of_inputs[-1] for of_inputs in masks],
             labels=[None] * len(source.slices) if labels is None else list(source.upload(labels)),
         )
 

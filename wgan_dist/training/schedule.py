@@ -1,5 +1,7 @@
 """The schedule of a run, as pure functions of the generator step: there is nothing to save."""
 
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from wgan_dist.config import Config, in_steps
@@ -17,9 +19,21 @@ def critic_iterations_at(step: int, n_critic: int, warmup: bool) -> int:
     return n_critic
 
 
-def learning_rate(base: float, step: int, max_steps: int, decay: str) -> float:
-    """Return the learning rate at generator step `step` (from 0): constant, or linear to zero at max_steps."""
-    return base * (1.0 - step / max_steps) if decay == "linear" else base
+# The factor of the learning rate by the share of the decay that has passed, in [0, 1).
+DECAYS: Mapping[str, Callable[[float], float]] = {
+    "none": lambda passed: 1.0,
+    "linear": lambda passed: 1.0 - passed,
+    "cosine": lambda passed: 0.5 * (1.0 + math.cos(math.pi * passed)),  # Loshchilov and Hutter 2017, eq. 5
+}
+
+
+def learning_rate(base: float, step: int, max_steps: int, decay: str, start: float = 0.0) -> float:
+    """Return the learning rate at generator step `step`, counted from 0.
+
+    It is constant up to the share `start` of the run, and then decays as DECAYS[decay] says, to zero at max_steps.
+    """
+    first = start * max_steps
+    return base * DECAYS[decay](max(0.0, step - first) / (max_steps - first))
 
 
 def steps_per_epoch(batches_per_epoch: int, n_critic: int, real_batch_per: str) -> int:
@@ -47,10 +61,16 @@ class Schedule:
     critic_warmup: bool
     base_learning_rates: dict[str, float]
     lr_decay: str
+    lr_decay_start: float = 0.0
+    penalty_every: int = 1
 
     def critic_iterations(self, step: int) -> int:
         """Return the number of critic iterations of generator step `step`."""
         return critic_iterations_at(step, self.n_critic, self.critic_warmup)
+
+    def has_penalty(self, iteration: int) -> bool:
+        """Return whether critic iteration number `iteration`, counted from 0 over the run, has the gradient penalty."""
+        return is_due(iteration + 1, self.penalty_every)
 
     def is_recorded(self, step: int) -> bool:
         """Return whether metrics, an evaluation or a checkpoint are due at `step`, or the run ends."""
@@ -61,7 +81,7 @@ class Schedule:
     def learning_rates(self, step: int) -> dict[str, float]:
         """Return the learning rates of generator step `step` by network."""
         return {
-            network: learning_rate(base, step, self.max_steps, self.lr_decay)
+            network: learning_rate(base, step, self.max_steps, self.lr_decay, self.lr_decay_start)
             for network, base in self.base_learning_rates.items()
         }
 
@@ -80,4 +100,6 @@ def make_schedule(config: Config, batches_per_epoch: int) -> Schedule:
         critic_warmup=config.critic_warmup,
         base_learning_rates={"critic": config.critic_lr, "generator": config.generator_lr},
         lr_decay=config.lr_decay,
+        lr_decay_start=config.lr_decay_start,
+        penalty_every=config.penalty_every,
     )

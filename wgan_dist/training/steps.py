@@ -39,6 +39,7 @@ class GAN:
         accelerator: Holds back the averaging of gradients while micro-batches accumulate.
         autocast_dtype: The half precision of the forward passes, or None.
         clip_value: The bound of the critic's weights under weight clipping, or None.
+        is_relativistic: Whether the generator's loss compares with the real samples of the last critic iteration.
     """
 
     generator: TrainableNetwork
@@ -48,6 +49,7 @@ class GAN:
     accelerator: Accelerator
     autocast_dtype: torch.dtype | None = None
     clip_value: float | None = None
+    is_relativistic: bool = False
 
     def networks(self) -> dict[str, TrainableNetwork]:
         """Return both networks by name."""
@@ -59,19 +61,21 @@ class GAN:
         return nullcontext() if dtype is None else torch.autocast(self.accelerator.device.type, dtype)
 
 
-def critic_step(gan: GAN, real: RealBatch, noise: CriticNoise) -> Metrics:
+def critic_step(gan: GAN, real: RealBatch, noise: CriticNoise, with_penalty: bool = True) -> Metrics:
     """Train the critic on real samples [n, …], images in [−1, 1], and as many generated ones, for each micro-batch.
 
     The generated samples are of the classes of the real ones.
     """
     with phase("critic"):
-        metrics = update(gan, gan.critic, critic_inputs(gan, real, noise), len(real.samples))
+        metrics = update(gan, gan.critic, critic_inputs(gan, real, noise, with_penalty), len(real.samples))
         if gan.clip_value is not None:
             clip_weights(list(gan.critic.network.parameters()), gan.clip_value)
     return metrics
 
 
-def critic_inputs(gan: GAN, real: RealBatch, noise: CriticNoise) -> Iterator[tuple[Any, ...]]:
+def critic_inputs(
+    gan: GAN, real: RealBatch, noise: CriticNoise, with_penalty: bool = True
+) -> Iterator[tuple[Any, ...]]:
     """Yield the inputs of the critic's loss for each micro-batch.
 
     One micro-batch of G(z) is in memory at a time, computed when it is asked for.
@@ -80,17 +84,22 @@ def critic_inputs(gan: GAN, real: RealBatch, noise: CriticNoise) -> Iterator[tup
     scale = gan.critic.scaler.loss_scale() if gan.critic.scaler.dynamic else None
     parts = zip(real.samples, real.labels, noise.latents, noise.penalty, noise.masks, strict=True)
     for x, labels, z, penalty, masks in parts:
-        yield x, generate(gan, z, labels), penalty, masks, scale, labels
+        yield x, generate(gan, z, labels), penalty, masks, scale, labels, with_penalty
 
 
-def generator_step(gan: GAN, noise: GeneratorNoise) -> Metrics:
-    """Train the generator on latents [n, latent_dim], for each micro-batch."""
+def generator_step(gan: GAN, noise: GeneratorNoise, real: RealBatch) -> Metrics:
+    """Train the generator on latents [n, latent_dim], for each micro-batch.
+
+    `real` is the batch of the last critic iteration, with which a relativistic loss compares.
+    """
     with phase("generator"):
-        return update(gan, gan.generator, generator_inputs(noise), len(noise.latents))
+        return update(gan, gan.generator, generator_inputs(gan, noise, real), len(noise.latents))
 
 
-def generator_inputs(noise: GeneratorNoise) -> Iterator[tuple[Any, ...]]:
+def generator_inputs(gan: GAN, noise: GeneratorNoise, real: RealBatch) -> Iterator[tuple[Any, ...]]:
     """Return the inputs of the generator's loss for each micro-batch."""
+    if gan.is_relativistic:  # within a class: the generated samples are of the classes of the real ones
+        return zip(noise.latents, noise.masks, real.labels, real.samples, noise.real_masks, strict=True)
     return zip(noise.latents, noise.masks, noise.labels, strict=True)
 
 

@@ -43,9 +43,10 @@ class Trainer:
                     x = self.real_batches.batch(state.step, state.total_critic_iterations)
                     with phase("noise"):
                         noise = self.noise.critic(state.total_critic_iterations)
-                    metrics = critic_step(gan, x, noise)
+                    with_penalty = schedule.has_penalty(state.total_critic_iterations)
+                    metrics = critic_step(gan, x, noise, with_penalty)
                     state.finish_critic_iteration()
-                metrics |= generator_step(gan, self.noise.generator(state.step, noise))
+                metrics |= generator_step(gan, self.noise.generator(state.step, noise), x)
                 with phase("average"):
                     gan.ema.update(state.step)
                 state.finish_step()
