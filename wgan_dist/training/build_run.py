@@ -193,7 +193,7 @@ def _check_minibatch_groups(config: Config, gan: GAN, rows: int) -> None:
     compares = any(isinstance(module, MinibatchStandardDeviation) for module in gan.critic.network.modules())
     if compares and rows % MINIBATCH_GROUP:
         raise UserError(
-            f"batch_size={config.batch_size} with critic={config.critic}: it compares {MINIBATCH_GROUP} images at a time, "
+            f"batch_size={config.batch_size} with critic={config.critic}: it compares {MINIBATCH_GROUP} images, "
             f"and a micro-batch of a process has {rows}; expected a multiple of {MINIBATCH_GROUP}"
         )
 
