@@ -31,10 +31,10 @@ def _dcgan_block(width: int, following: int) -> list[nn.Module]:
     ]
 
 
-def dcgan_critic(features: int = 64) -> nn.Module:
-    """Images [n, 3, 64, 64] → scores [n, 1, 1, 1]."""
+def dcgan_critic(features: int = 64, channels: int = 3) -> nn.Module:
+    """Images [n, channels, 64, 64] → scores [n, 1, 1, 1]."""
     return nn.Sequential(
-        nn.Conv2d(3, features, 4, 2, 1),
+        nn.Conv2d(channels, features, 4, 2, 1),
         nn.LeakyReLU(0.2),
         *_dcgan_block(features, 2 * features),
         *_dcgan_block(2 * features, 4 * features),
@@ -43,15 +43,15 @@ def dcgan_critic(features: int = 64) -> nn.Module:
     )
 
 
-def dcgan_generator(latent_dim: int = 100, features: int = 64) -> nn.Module:
-    """z [n, latent_dim, 1, 1] → images [n, 3, 64, 64]."""
+def dcgan_generator(latent_dim: int = 100, features: int = 64, channels: int = 3) -> nn.Module:
+    """z [n, latent_dim, 1, 1] → images [n, channels, 64, 64]."""
     widths = [latent_dim, *(features * multiple for multiple in (16, 8, 4, 2))]
     layers: list[nn.Module] = []
     for number, (width, following) in enumerate(itertools.pairwise(widths)):
         stride, padding = (2, 1) if number else (1, 0)
         convolution = nn.ConvTranspose2d(width, following, 4, stride, padding, bias=False)
         layers += [convolution, nn.BatchNorm2d(following), nn.ReLU()]
-    return nn.Sequential(*layers, nn.ConvTranspose2d(widths[-1], 3, 4, 2, 1), nn.Tanh())
+    return nn.Sequential(*layers, nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1), nn.Tanh())
 
 
 class UpBlock(nn.Module):

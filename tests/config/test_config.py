@@ -669,6 +669,13 @@ PER_SAMPLE = ("gp", "lp", "r1", "dragan")
             "generator_batch_size=128 batch_size=64 reuse_latents=true",
             "reuse_latents=true with generator_batch_size=128: expected batch_size=64",
         ),
+        (
+            "loss=relativistic generator_batch_size=32 batch_size=64",
+            "loss=relativistic with generator_batch_size=32: .*; expected batch_size=64",
+        ),
+        ("penalty=clip penalty_every=4", "penalty_every=4 with penalty=clip: expected a gradient penalty"),
+        ("lr_decay_start=0.5", "lr_decay_start=0.5 with lr_decay=none: expected linear or cosine"),
+        ("ema_decay=0.9 ema_half_life=100", "ema_half_life=100 with ema_decay=0.9: expected one of them"),
         ("class_balance=true", "class_balance=true with labels=none: expected labels=auto"),
         ("critic_labels=acgan", "critic_labels=acgan with labels=none: expected labels=auto"),
         ("data=swissroll labels=auto", "labels=auto: swissroll are points, which have no classes; expected none"),

@@ -97,6 +97,7 @@ UNCONSTRAINED = {"penalty": "none", "spectral_norm": "critic"}
             "generator=dcgan: is for images, and the data are points; expected points, module:Class",
         ),
         ({"generator": "points"}, "generator=points: is for points, and the data are images; expected dcgan, "),
+        ({"critic": "dcgan_minibatch", "batch_size": "12", "accumulation": "2"}, "a micro-batch of a process has 6"),
         ({"data": "8gausians"}, "did you mean 8gaussians"),
         ({"data": "8gaussians,digits"}, "8gaussians are points, which cannot be merged"),
     ],
@@ -116,6 +117,7 @@ def test_what_does_not_fit_is_refused_with_the_reason(
         UNCONSTRAINED | {"critic": "sagan", "generator": "sagan"},
         UNCONSTRAINED | {"critic": "tests.training.test_build:Convolution1d"},
         {"generator": "dcgan", "generator_norm": "none", "batch_size": "4", "accumulation": "4"},
+        {"critic": "dcgan_minibatch", "batch_size": "16", "accumulation": "2"},
     ],
 )
 def test_sensible_neighbours_are_accepted(tiny: dict[str, str], settings: dict[str, str]) -> None:

@@ -32,6 +32,23 @@ def test_the_linear_rate_falls_from_its_base_to_zero_at_max_steps(step: int, sha
     assert learning_rate(2e-4, step, 100, "linear") == pytest.approx(2e-4 * share, rel=1e-12, abs=1e-20)
 
 
+# cos(π / 6) = √0.75 and cos(π / 3) = 1/2.
+@pytest.mark.parametrize(("step", "share"), [(0, 1.0), (10, 0.75**0.5 / 2 + 0.5), (20, 0.75), (30, 0.5), (60, 0.0)])
+def test_the_cosine_rate_falls_as_half_a_wave(step: int, share: float) -> None:
+    assert learning_rate(2e-4, step, 60, "cosine") == pytest.approx(2e-4 * share, rel=1e-12, abs=1e-18)
+
+
+@pytest.mark.parametrize(("step", "share"), [(0, 1.0), (50, 1.0), (51, 0.98), (75, 0.5), (99, 0.02)])
+def test_a_rate_may_be_constant_before_it_falls(step: int, share: float) -> None:
+    assert learning_rate(2e-4, step, 100, "linear", start=0.5) == pytest.approx(2e-4 * share, rel=1e-12)
+
+
+def test_every_fourth_iteration_has_a_lazy_penalty_and_each_one_a_usual_one() -> None:
+    lazy, usual = (make_schedule(Config(penalty_every=every), 10) for every in (4, 1))
+    assert [iteration for iteration in range(12) if lazy.has_penalty(iteration)] == [3, 7, 11]
+    assert all(usual.has_penalty(iteration) for iteration in range(12))
+
+
 def test_the_constant_rate_is_exactly_its_base() -> None:
     assert {learning_rate(2e-4, step, 100, "none") for step in range(101)} == {2e-4}
 

@@ -1,0 +1,163 @@
+"""What recipes and plain loops learn of Fashion-MNIST in a given time: the table of docs/quality.md.
+
+    python -m tests.benchmarks.quality fashion/ fashion_test/ --seconds=600
+    python -m tests.benchmarks.quality fashion/ fashion_test/ --seconds=300 --only=fashion_mnist,hinge --half=choose
+
+The folders hold the idx files of the training and of the test part. Each experiment first measures its speed in a short
+run, and then trains for as many generator steps as fit into the time, so that its schedule ends with it. The judge
+(`tests.benchmarks.judge`) learns all training images and is read on one half of the test images. The command prints
+the Fréchet distance of 10,000 generated images, of the averaged weights and of the last ones, and the floor, which is
+that of 10,000 training images. Nothing else should run on the machine.
+"""
+
+import argparse
+import json
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from tests.benchmarks import textbook
+from tests.benchmarks.judge import Judge, draw, make_judge
+from tests.processes import PYTHON
+from wgan_dist.checkpoints.run_dir import METRICS_FILE
+from wgan_dist.config.image_size import square
+from wgan_dist.data.datasets import open_images
+from wgan_dist.data.image_settings import ImageSettings
+from wgan_dist.data.transforms import to_pixels
+from wgan_dist.evaluation.metrics.feature_distances import frechet_distance
+
+SIZE, COUNT, LATENT_DIM = 32, 10_000, 100
+# The generator steps of the run that measures the speed, and those before it counts.
+MEASURED, SKIPPED = 200, 100
+QUIET = ["--sample_every=0", "--evaluate_every=0", "--checkpoint_every=100epoch"]
+
+# What was the recipe fashion_mnist before these experiments, WGAN-GP with three critic iterations.
+FORMER = [
+    *("--loss=wasserstein", "--penalty=gp", "--gp_weight=10", "--penalty_every=1", "--n_critic=3", "--betas=0.5,0.9"),
+    *("--generator=dcgan", "--critic=dcgan", "--critic_norm=auto", "--lr_decay=linear", "--lr_decay_start=0"),
+    *("--generator_features=24", "--critic_features=24", "--critic_lr=3e-4", "--generator_lr=3e-4"),
+]
+# The flags of each experiment, over those of the recipe fashion_mnist.
+EXPERIMENTS: dict[str, list[str]] = {
+    "fashion_mnist": [],
+    "former": FORMER,
+}
+
+
+def _train(data: str, run: Path, flags: list[str], seed: int) -> None:
+    command = [PYTHON, "-m", "wgan_dist.train", "--recipe=fashion_mnist", f"--data={data}", f"--run_dir={run}"]
+    subprocess.run([*command, f"--seed={seed}", *QUIET, *flags], check=True, stdout=subprocess.DEVNULL)
+
+
+def _seconds(run: Path) -> dict[int, float]:
+    records = [json.loads(line) for line in (run / METRICS_FILE).read_text().splitlines()]
+    return {record["step"]: record["seconds"] for record in records if "seconds" in record}
+
+
+def train_for(seconds: float, data: str, folder: Path, flags: list[str], seed: int) -> tuple[Path, int, float]:
+    """Train for about `seconds`; returns the folder of the run, its generator steps, and the seconds that it took."""
+    speed, run = folder / "speed", folder / "run"
+    _train(data, speed, [*flags, f"--max_steps={MEASURED}", "--log_every=50"], seed)
+    measured = _seconds(speed)
+    steps = int(seconds * (MEASURED - SKIPPED) / (measured[MEASURED] - measured[SKIPPED]))
+    _train(data, run, [*flags, f"--max_steps={steps}", "--log_every=100"], seed)
+    return run, steps, max(_seconds(run).values())
+
+
+def _epochs(images: Tensor, batch_size: int) -> Iterator[Tensor]:
+    while True:
+        for rows in torch.randperm(len(images)).split(batch_size):
+            if len(rows) == batch_size:
+                yield images[rows].float() / 127.5 - 1.0
+
+
+Loop = Callable[[Iterator[Tensor]], tuple[nn.Module, textbook.Step, Callable[[int], Tensor]]]
+
+
+def _plain_dcgan(reals: Iterator[Tensor]) -> tuple[nn.Module, textbook.Step, Callable[[int], Tensor]]:
+    critic, generator = textbook.dcgan_critic(channels=1), textbook.dcgan_generator(LATENT_DIM, channels=1)
+
+    def latent(count: int = 64) -> Tensor:
+        return torch.randn(count, LATENT_DIM, 1, 1)
+
+    return generator, textbook.step_b(critic, generator, reals, latent), latent
+
+
+def _plain_mlp(reals: Iterator[Tensor]) -> tuple[nn.Module, textbook.Step, Callable[[int], Tensor]]:
+    critic, generator = textbook.mlp_critic(), textbook.mlp_generator()
+
+    def latent(count: int = 64) -> Tensor:
+        return torch.randn(count, LATENT_DIM)
+
+    return generator, textbook.step_clip(critic, generator, reals, latent), latent
+
+
+# Plain loops, with the size of their images.
+LOOPS: dict[str, tuple[int, Loop]] = {"plain DCGAN": (64, _plain_dcgan), "plain MLP, clipping": (28, _plain_mlp)}
+
+
+def train_loop(seconds: float, data: str, size: int, loop: Loop, seed: int) -> tuple[Tensor, int]:
+    """Train a plain loop for `seconds`; returns generated images uint8 [n, 1, size, size] and its generator steps."""
+    torch.manual_seed(seed)
+    images = open_images((data,), ImageSettings(square(size), channels=1), "~/.cache/wgan_dist")
+    generator, step, latent = loop(_epochs(torch.from_numpy(np.array(images.pixels)), 64))
+    steps, end = 0, time.monotonic() + seconds
+    while time.monotonic() < end:
+        step()
+        steps += 1
+    with torch.no_grad():
+        parts = [generator(latent(250)) for _ in range(COUNT // 250)]
+    return (torch.cat(parts) * 127.5 + 127.5).round().clamp(0, 255).byte(), steps
+
+
+def resized(images: Tensor) -> Tensor:
+    """Return images uint8 [n, 1, h, w] at the size of the judge, resized as training resizes images."""
+    pictures = (Image.fromarray(image[0].numpy()) for image in images)
+    return torch.from_numpy(np.stack([to_pixels(picture, square(SIZE), 1, "ffffff") for picture in pictures]))
+
+
+def distance(judge: Judge, images: Tensor, real: Tensor) -> float:
+    """Return the Fréchet distance of images uint8 to the features `real`."""
+    return frechet_distance(judge.read(images)[0], real)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data")
+    parser.add_argument("unseen")
+    parser.add_argument("--seconds", type=float, default=600.0)
+    parser.add_argument("--only", default=",".join([*EXPERIMENTS, *LOOPS]), help="experiments, with commas")
+    parser.add_argument("--half", default="report", choices=("choose", "report"))
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+def main() -> None:
+    given = arguments()
+    settings = ImageSettings(square(SIZE), channels=1, labels="auto")
+    judged = make_judge(given.data, given.unseen, given.half, settings, "~/.cache/wgan_dist")
+    real, _ = judged.judge.read(judged.unseen[0])
+    print(f"floor: {distance(judged.judge, judged.learned[0][:COUNT], real):.2f}", flush=True)
+    for name in given.only.split(","):
+        if name in LOOPS:
+            images, steps = train_loop(given.seconds, given.data, *LOOPS[name], given.seed)
+            print(f"{name}: {steps:,} steps, {distance(judged.judge, resized(images), real):.2f}", flush=True)
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            run, steps, seconds = train_for(given.seconds, given.data, Path(folder), EXPERIMENTS[name], given.seed)
+            of_weights = [distance(judged.judge, draw(run, COUNT, weights)[0], real) for weights in ("ema", "raw")]
+        print(
+            f"{name}: {steps:,} steps in {seconds:.0f} s, {of_weights[0]:.2f}, last weights {of_weights[1]:.2f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
