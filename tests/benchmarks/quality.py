@@ -52,7 +52,7 @@ EXPERIMENTS: dict[str, list[str]] = {
 
 
 def _train(data: str, run: Path, flags: list[str], seed: int) -> None:
-    command = [PYTHON, "-m", "wgan_dist.train", "--recipe=fashion_mnist", f"--data={data}", f"--run_dir={run}"]
+    command = [*PYTHON, "-m", "wgan_dist.train", "--recipe=fashion_mnist", f"--data={data}", f"--run_dir={run}"]
     subprocess.run([*command, f"--seed={seed}", *QUIET, *flags], check=True, stdout=subprocess.DEVNULL)
 
 

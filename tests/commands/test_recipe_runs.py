@@ -107,6 +107,7 @@ RECIPES = {
     "digits_conditional": (GREY_CLASSES, 32, {"class_balance": "true"}),
     "fashion_mnist": (GREY, 32, {}),
     "fashion_mnist_conditional": (GREY_CLASSES, 32, {}),
+    "fashion_mnist_wgan_gp": (GREY, 32, {}),
     "mnist_mlp": (GREY, 28, {}),
     "mnist_mlp_bn": (GREY, 28, {}),
     "mnist_upsample": (GREY, 28, {}),

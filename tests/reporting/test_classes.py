@@ -21,9 +21,10 @@ from wgan_dist.checkpoints.generator_file import EMA_FILE, Description
 from wgan_dist.config.image_size import square
 from wgan_dist.data.datasets import open_images
 from wgan_dist.data.image_settings import ImageSettings
+from wgan_dist.evaluation.results import CLASSES_SHOWN
 from wgan_dist.models.inference import generate, sample_latents
 from wgan_dist.models.registry import build_generator, generator_spec
-from wgan_dist.reporting.classes import CLASSES_LISTED, ClassRow, class_table
+from wgan_dist.reporting.classes import ClassRow, class_table
 from wgan_dist.reporting.image_files import Picture
 from wgan_dist.reporting.model_card import build_card, card_text
 from wgan_dist.reporting.run_data import read_evaluations, read_run
@@ -105,9 +106,9 @@ def test_a_table_has_the_shares_and_the_metrics_of_each_class_and_not_too_many(t
     assert (found.rows[1].name, found.rows[1].share) == ("bag", 0.25)
     assert found.rows[1].values[0] is not None
     assert np.isnan(found.rows[1].values[0])
-    names = tuple(f"class {number}" for number in range(CLASSES_LISTED + 7))
+    names = tuple(f"class {number}" for number in range(CLASSES_SHOWN + 7))
     many = class_table(describe(names, (1 / len(names),) * len(names)), measurements)
-    assert (len(many.rows), many.more, many.rows[5].values) == (CLASSES_LISTED, 7, (None,))
+    assert (len(many.rows), many.more, many.rows[5].values) == (CLASSES_SHOWN, 7, (None,))
 
 
 @pytest.mark.parametrize("classes", [[1], {"a": 5}, {"a": {}}, {str(number): {"value": 1} for number in range(10_001)}])

@@ -5,7 +5,7 @@ from typing import Any
 from wgan_dist.config.config import NO_LABELS, Config
 from wgan_dist.config.data_choices import POINTS
 from wgan_dist.config.fields import show
-from wgan_dist.config.text_lists import path_exists
+from wgan_dist.config.text_lists import is_label_table, path_exists
 from wgan_dist.utils.console import is_utf8
 from wgan_dist.utils.errors import UserError
 
@@ -110,7 +110,7 @@ def _check_labels(config: Config) -> None:
         return
     if config.data[0] in POINTS:
         raise UserError(f"labels={config.labels}: {config.data[0]} are points, which have no classes; expected none")
-    if config.labels.lower().endswith(".csv") and not path_exists(config.labels):
+    if is_label_table(config.labels) and not path_exists(config.labels):
         raise UserError(f"labels={config.labels}: there is no such file")
     _check_conditional_networks(config)
 

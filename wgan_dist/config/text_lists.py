@@ -83,3 +83,8 @@ def split_names(text: str) -> list[str]:
     Items that are the parts of one name on the disk, which has commas in it, are that name.
     """
     return [text] if _names_existing(text) else [name for name in _joined(_parts(text)) if name]
+
+
+def is_label_table(labels: str) -> bool:
+    """Return whether a value of `--labels` names a CSV file."""
+    return labels.lower().endswith(".csv")

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wgan_dist.config.config import AUTO_LABELS, MAX_CLASSES
-from wgan_dist.data.label_table import is_table, read_classes, read_table
+from wgan_dist.config.text_lists import is_label_table
+from wgan_dist.data.label_table import read_classes, read_table
 from wgan_dist.data.labels import Labels
 from wgan_dist.data.sources.base import ImageListing, Source
 from wgan_dist.data.sources.class_names import ClassNames
@@ -133,7 +134,7 @@ def find_labels(
         UserError: If there are no classes, too many, or some that cannot be read.
     """
     names = [name for listing in listings for name in listing.names]
-    if is_table(labels):
+    if is_label_table(labels):
         found = [read_classes(table, names, labels)]
     else:
         found = [_find_in(source, listing, labels) for source, listing in zip(sources, listings, strict=True)]
@@ -162,7 +163,7 @@ def cached_labels(folder: Path, sources: Sequence[Source], labels: str) -> Found
     Raises:
         UserError: If there are no classes, too many, or some that cannot be read.
     """
-    table = read_table(labels) if is_table(labels) else b""
+    table = read_table(labels) if is_label_table(labels) else b""
     stamps = [(str(file), *size_and_mtime(file)) for source in sources for file in source.label_files]
     key = [LABELS_VERSION, [source.identity for source in sources], stamps, labels, table]
     file = folder / f"{hash_of(key)[:32]}.labels"

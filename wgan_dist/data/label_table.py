@@ -10,13 +10,7 @@ from wgan_dist.data.sources.paths import error_line, expand_home
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import read_file
 
-SUFFIX = ".csv"
 FILE, LABEL = "file", "label"
-
-
-def is_table(labels: str) -> bool:
-    """Return whether a value of `--labels` names a CSV file."""
-    return labels.lower().endswith(SUFFIX)
 
 
 def read_table(labels: str) -> bytes:

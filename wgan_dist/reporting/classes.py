@@ -4,10 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wgan_dist.checkpoints.generator_file import Description
+from wgan_dist.evaluation.results import CLASSES_SHOWN
 from wgan_dist.reporting.run_data import Measurement
-
-# The classes that a table has a row for.
-CLASSES_LISTED = 100
 
 
 @dataclass(frozen=True)
@@ -35,4 +33,4 @@ def class_table(description: Description, measurements: Sequence[Measurement]) -
         ClassRow(name, share, tuple(classes.get(name) for classes in measured.values()))
         for name, share in zip(description.classes, description.class_shares, strict=True)
     ]
-    return ClassTable(tuple(measured), tuple(rows[:CLASSES_LISTED]), max(0, len(rows) - CLASSES_LISTED))
+    return ClassTable(tuple(measured), tuple(rows[:CLASSES_SHOWN]), max(0, len(rows) - CLASSES_SHOWN))

@@ -5,7 +5,7 @@ import os
 from typing import Any
 
 from wgan_dist.config import Config
-from wgan_dist.data.label_table import is_table
+from wgan_dist.config.text_lists import is_label_table
 from wgan_dist.data.sources.registry import absolute_data
 
 # The settings that are paths, if they are not empty.
@@ -21,6 +21,6 @@ def with_absolute_paths(config: Config) -> Config:
     paths: dict[str, Any] = {name: _absolute(getattr(config, name)) for name in PATHS}
     if config.recipe.endswith((".yaml", ".yml")):
         paths["recipe"] = _absolute(config.recipe)
-    if is_table(config.labels):
+    if is_label_table(config.labels):
         paths["labels"] = _absolute(config.labels)
     return dataclasses.replace(config, data=tuple(map(absolute_data, config.data)), **paths)
