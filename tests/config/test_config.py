@@ -644,6 +644,16 @@ PER_SAMPLE = ("gp", "lp", "r1", "dragan")
             "penalty=none",
             "penalty=none with loss=wasserstein: without .* or spectral_norm=critic",
         ),
+        *(
+            (
+                f"critic=lipschitz penalty={penalty}",
+                f"penalty={penalty} with critic=lipschitz: .* expected penalty=none",
+            )
+            for penalty in (*PER_SAMPLE, "clip")
+        ),
+        ("critic=lipschitz penalty=none spectral_norm=both", "spectral_norm=both with critic=lipschitz: .*orthonormal"),
+        ("critic=lipschitz penalty=none labels=auto", "critic_labels=projection with critic=lipschitz: .*=concat"),
+        ("critic=lipschitz penalty=none tf32=true", "tf32=true with critic=lipschitz: .* expected tf32=false"),
         ("penalty=none spectral_norm=generator", "penalty=none with loss=wasserstein: without a Lipschitz constraint"),
         ("penalty=clip loss=bce", "penalty=clip with loss=bce: .* expected loss=wasserstein"),
         ("penalty=clip loss=hinge", "penalty=clip with loss=hinge: .* expected loss=wasserstein"),
@@ -708,6 +718,8 @@ def test_settings_that_contradict_one_another_are_refused(flags: str, complaint:
         "penalty=none loss=wasserstein spectral_norm=critic",
         "penalty=none loss=wasserstein spectral_norm=both",
         "penalty=none loss=wasserstein critic=own:Critic",  # a custom critic may constrain itself
+        "penalty=none loss=wasserstein critic=lipschitz",
+        "penalty=none loss=wasserstein critic=lipschitz labels=auto critic_labels=concat",
         "penalty=none loss=bce",
         "penalty=none loss=hinge",
         "penalty=clip spectral_norm=generator",

@@ -40,8 +40,10 @@ def train_with(launcher: tuple[str, ...], settings: dict[str, str], folder: Path
             {"generator": "upsample", "critic": "upsample", "penalty": "dragan", "loss": "bce"}
             | {"generator_batch_size": "64", "accumulation": "2"},
         ),
+        # No penalty: orthonormal layers.
+        (TORCHRUN_2, {"critic": "lipschitz", "penalty": "none", "accumulation": "2", "checkpoint_every": "2"}),
     ],
-    ids=["torchrun", "accelerate", "batchnorm_in_the_critic", "dropout"],
+    ids=["torchrun", "accelerate", "batchnorm_in_the_critic", "dropout", "lipschitz"],
 )
 def test_two_processes_train_the_network_that_one_does(
     launcher: tuple[str, ...],

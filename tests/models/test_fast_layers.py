@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from wgan_dist.config.image_size import square
+from wgan_dist.config.network_choices import LIPSCHITZ
 from wgan_dist.data.synthetic import DIMENSIONS
 from wgan_dist.losses.adversarial import LOSSES
 from wgan_dist.losses.gradient_penalty import PENALTIES, gradient_norms, two_sided_penalty
@@ -28,8 +29,8 @@ from wgan_dist.models.registry import (
 from wgan_dist.ops.double_backward import input_gradient
 
 LATENT_DIM = 6
-# Every critic with every norm, beside a generator of the same name; and the generator that has no critic.
-PAIRS = [(name, name, norm) for name, network in CRITICS.items() for norm in network.norms]
+# Every critic that takes a penalty with every norm, beside a generator of the same name; and the other generator.
+PAIRS = [(name, name, norm) for name, network in CRITICS.items() for norm in network.norms if name != LIPSCHITZ]
 PAIRS.append(("mlp_bn", "mlp", "none"))
 
 

@@ -1,6 +1,7 @@
 """A run ends where it should whether it went straight, was interrupted, or was computed in other parts."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from wgan_dist.checkpoints.checkpoint import CRITIC_FILE
 from wgan_dist.checkpoints.generator_file import EMA_FILE, RAW_FILE
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS
 from wgan_dist.config import load_config, to_yaml
+from wgan_dist.models.lipschitz import OrthonormalLinear
 from wgan_dist.train import train
 from wgan_dist.training.schedule import critic_iterations_at
 from wgan_dist.utils.errors import UserError
@@ -63,6 +65,7 @@ def weights(run_dir: Path, file: str = RAW_FILE) -> dict[str, torch.Tensor]:
             "ema_half_life": "100",
         },
         {"generator": "upsample", "critic": "upsample", "penalty": "dragan", "loss": "bce", "reuse_latents": "true"},
+        {"critic": "lipschitz", "penalty": "none"},
     ],
     ids=lambda settings: ",".join(settings) or "default",
 )
@@ -265,11 +268,29 @@ def rewrite_setting(folder: Path, name: str, value: float) -> None:
     save_files(folder, files | {"state.json": json.dumps(state).encode()})
 
 
-def test_compiled_training_equals_eager(tiny: dict[str, str], tmp_path: Path) -> None:
+def test_a_lipschitz_critic_records_its_bound_with_each_checkpoint(
+    tiny: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = tiny | {"critic": "lipschitz", "penalty": "none", "log_every": "0", "checkpoint_every": "3"}
+    train(given | {"run_dir": str(tmp_path / "run")})
+    bounds = {record["step"]: record["lipschitz_constant"] for record in metrics(tmp_path / "run")}
+    assert bounds == {3: pytest.approx(1.0, abs=1e-4), 6: pytest.approx(1.0, abs=1e-4)}
+    assert "warning" not in capsys.readouterr().out
+    exact = OrthonormalLinear.weight
+    monkeypatch.setattr(OrthonormalLinear, "weight", property(lambda layer: 1.1 * exact.__get__(layer)))
+    train(given | {"run_dir": str(tmp_path / "steep")})
+    said = r"warning: step 3: the critic's layers bound its Lipschitz constant by 1\.94\d+, more than 1 \+ 0\.001"
+    assert re.search(said, capsys.readouterr().out)
+
+
+# Iterations without the penalty are another graph, and the relativistic loss takes real samples.
+LAZY = {"loss": "relativistic", "penalty": "r1r2", "penalty_every": "2", "critic": "dcgan_minibatch"}
+
+
+@pytest.mark.parametrize("critic", [LAZY, {"critic": "lipschitz", "penalty": "none"}], ids=["lazy", "lipschitz"])
+def test_compiled_training_equals_eager(tiny: dict[str, str], tmp_path: Path, critic: dict[str, str]) -> None:
     """In fp64, where fusing changes the last digit alone; the penalty's double backward is inside."""
-    small = tiny | {"generator": "mlp", "critic": "mlp", "dtype": "float64", "generator_features": "8"}
-    # Iterations without the penalty are another graph, and the relativistic loss takes real samples.
-    small |= {"loss": "relativistic", "penalty": "r1r2", "penalty_every": "2", "critic": "dcgan_minibatch"}
+    small = tiny | {"generator": "mlp", "dtype": "float64", "generator_features": "8"} | critic
     for compiled, graphs in (("false", "false"), ("true", "false"), ("true", "true")):
         settings = {"compile": compiled, "cuda_graphs": graphs, "max_steps": "6"}
         train(small | settings | {"run_dir": str(tmp_path / f"{compiled}-{graphs}")})

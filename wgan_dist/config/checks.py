@@ -5,6 +5,7 @@ from typing import Any
 from wgan_dist.config.config import NO_LABELS, Config
 from wgan_dist.config.data_choices import POINTS
 from wgan_dist.config.fields import show
+from wgan_dist.config.network_choices import LIPSCHITZ
 from wgan_dist.config.text_lists import is_label_table, path_exists
 from wgan_dist.utils.console import is_utf8
 from wgan_dist.utils.errors import UserError
@@ -20,12 +21,37 @@ CONDITIONAL = (
 )
 
 
+def _check_lipschitz_critic(config: Config) -> None:
+    if config.critic != LIPSCHITZ:
+        return
+    if config.penalty != "none":
+        raise UserError(
+            f"penalty={config.penalty} with critic={LIPSCHITZ}: its layers bound the Lipschitz constant by themselves; "
+            "expected penalty=none"
+        )
+    if config.spectral_norm in ("critic", "both"):
+        raise UserError(
+            f"spectral_norm={config.spectral_norm} with critic={LIPSCHITZ}: its weights are orthonormal already; "
+            "expected spectral_norm=none or generator"
+        )
+    if config.labels != NO_LABELS and config.critic_labels != "concat":
+        raise UserError(
+            f"critic_labels={config.critic_labels} with critic={LIPSCHITZ}: the layer of the classes would break its "
+            "Lipschitz bound; expected critic_labels=concat"
+        )
+    if config.tf32:
+        raise UserError(
+            f"tf32=true with critic={LIPSCHITZ}: TF32 rounds its orthonormal weights to 10 bits; expected tf32=false"
+        )
+
+
 def _check_critic_constraint(config: Config) -> None:
     normalised = config.spectral_norm in ("critic", "both")
-    if config.loss == "wasserstein" and config.penalty == "none" and not normalised and ":" not in config.critic:
+    constrained = normalised or config.critic == LIPSCHITZ or ":" in config.critic
+    if config.loss == "wasserstein" and config.penalty == "none" and not constrained:
         raise UserError(
             "penalty=none with loss=wasserstein: without a Lipschitz constraint the estimate grows without bound; "
-            "expected a penalty, or spectral_norm=critic with critic_norm=none"
+            f"expected a penalty, critic={LIPSCHITZ}, or spectral_norm=critic with critic_norm=none"
         )
     if config.penalty == "clip" and config.loss != "wasserstein":
         raise UserError(
@@ -152,6 +178,7 @@ def check_files_exist(settings: Any) -> None:
 CHECKS = (
     _check_texts,
     _check_labels,
+    _check_lipschitz_critic,
     _check_critic_constraint,
     _check_schedule,
     _check_computation,

@@ -13,17 +13,24 @@ from wgan_dist.utils.errors import UserError
 class NetworkChoice(NamedTuple):
     """The default `features` of a network, the norms it supports (default first), and the most pixels of an image.
 
-    A network for points has no pixels.
+    A network for points has no pixels; `also_points` says that a network for images is for points too.
     """
 
     features: int
     norms: tuple[str, ...]
     pixels: int = MAX_SIDE**2
+    also_points: bool = False
+
+    def is_for(self, points: bool) -> bool:
+        """Return whether the network is for points, or else for images."""
+        return self.also_points or (self.pixels == POINTS) == points
 
 
 POINTS = 0
 # Attention compares every position with every other: at 256×256 a gigabyte for one map of one image.
 SAGAN_PIXELS = 128**2
+# The critic that is 1-Lipschitz by construction.
+LIPSCHITZ = "lipschitz"
 
 GENERATORS = {
     "dcgan": NetworkChoice(64, ("batch", "instance", "none")),
@@ -45,6 +52,7 @@ CRITICS = {
     "upsample": NetworkChoice(64, ("none",)),
     "mlp": NetworkChoice(512, ("none",)),
     "points": NetworkChoice(512, ("none",), POINTS),
+    LIPSCHITZ: NetworkChoice(64, ("none",), also_points=True),
 }
 
 
@@ -65,9 +73,9 @@ def check_network(setting: str, name: str, image_size: ImageSize, makes_points: 
     if name not in choices:
         raise unknown_name(setting, name, [*choices, "module:Class"])
     network = choices[name]
-    data, supported = ("points" if of_points else "images" for of_points in (makes_points, network.pixels == POINTS))
-    if data != supported:
-        fitting = [other for other, choice in choices.items() if (choice.pixels == POINTS) == makes_points]
+    if not network.is_for(makes_points):
+        data, supported = ("points", "images") if makes_points else ("images", "points")
+        fitting = [other for other, choice in choices.items() if choice.is_for(makes_points)]
         expected = ", ".join([*fitting, "module:Class"])
         raise UserError(f"{setting}={name}: is for {supported}, and the data are {data}; expected {expected}")
     if not makes_points and image_size.height * image_size.width > network.pixels:

@@ -154,7 +154,7 @@ class UpsampleConv(nn.Conv2d):
         return conv_transpose2d(input, self.kernel(), self.bias, stride=2, padding=1)
 
 
-def _no_autocast(x: Tensor) -> AbstractContextManager[object]:
+def no_autocast(x: Tensor) -> AbstractContextManager[object]:
     device = x.device.type
     return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
 
@@ -177,7 +177,7 @@ class SelfAttention2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map [n, c, h, w] to the same shape."""
         keys, queries, values = (layer(x).flatten(2) for layer in (self.f, self.g, self.h))
-        with _no_autocast(x):
+        with no_autocast(x):
             precise = self.gamma.dtype
             scores = queries.to(precise).transpose(1, 2) @ keys.to(precise)  # [n, query position, key position]
         weights = scores.softmax(2).to(values.dtype)

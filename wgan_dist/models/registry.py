@@ -22,6 +22,7 @@ from wgan_dist.models import dcgan, resnet, sagan, upsample
 from wgan_dist.models.conditional_critics import CRITIC_METHODS
 from wgan_dist.models.conditional_generators import EmbeddingGenerator, embedding_size
 from wgan_dist.models.layers import Critic
+from wgan_dist.models.lipschitz import LipschitzCritic
 from wgan_dist.models.mlp import MLPBatchNormGenerator, MLPCritic, MLPGenerator
 from wgan_dist.models.points import PointCritic, PointGenerator
 from wgan_dist.utils import rng
@@ -31,13 +32,14 @@ from wgan_dist.utils.working_folder import import_named_module
 
 @dataclass(frozen=True)
 class Network:
-    """An entry of the registry: the class, its default `features`, the norms it supports (default first), and the most
-    pixels of an image."""
+    """An entry of the registry: the class, its default `features`, the norms it supports (default first), the most
+    pixels of an image, and whether a network for images is for points too."""
 
     build: Callable[..., nn.Module]
     features: int
     norms: tuple[str, ...]
     pixels: int
+    also_points: bool
 
 
 # How a generator takes labels.
@@ -66,6 +68,7 @@ CRITIC_CLASSES: dict[str, Callable[..., nn.Module]] = {
     "upsample": upsample.UpsampleCritic,
     "mlp": MLPCritic,
     "points": PointCritic,
+    network_choices.LIPSCHITZ: LipschitzCritic,
 }
 GENERATORS = {name: Network(build, *network_choices.GENERATORS[name]) for name, build in GENERATOR_CLASSES.items()}
 CRITICS = {name: Network(build, *network_choices.CRITICS[name]) for name, build in CRITIC_CLASSES.items()}

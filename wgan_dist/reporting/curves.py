@@ -120,6 +120,7 @@ CHARTS = (
     Chart("generator_loss", "Generator loss", separate_by="loss"),
     Chart("gradient_penalty", "Gradient penalty", separate_by="penalty"),
     Chart("gradient_norm", "Gradient norm of the critic", "a gradient penalty keeps it near 1, and r1 near 0"),
+    Chart("lipschitz_constant", "Bound of the critic's Lipschitz constant", "a Lipschitz critic keeps it at 1"),
     Chart("probability", "Probability of being real according to the discriminator", "", PROBABILITIES),
     Chart("score", "Critic scores", "", {"real_score": "real", "fake_score": "generated"}),
     Chart("sliced_wasserstein", "Sliced Wasserstein distance × 10³"),

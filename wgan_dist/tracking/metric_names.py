@@ -42,6 +42,7 @@ TRAINING_METRICS = {
     "real_class_loss": Metric(TRAINING, None, "classes/real_loss", "class"),
     "fake_class_loss": Metric(TRAINING, None, "classes/fake_loss", "of fakes"),
     "critic_lr": Metric(TRAINING, None, "critic/learning_rate"),
+    "lipschitz_constant": Metric(TRAINING, None, "critic/lipschitz_constant"),
     "critic_skipped": Metric(TRAINING, None, "critic/skipped_updates"),
     "critic_loss_scale": Metric(TRAINING, None, "critic/loss_scale"),
     "generator_loss": Metric(TRAINING, None, "generator/loss"),

@@ -11,6 +11,7 @@ from wgan_dist.checkpoints.manager import CheckpointManager
 from wgan_dist.checkpoints.run_dir import SAMPLES
 from wgan_dist.checkpoints.train_state import TrainState
 from wgan_dist.data.datasets import PointDataset
+from wgan_dist.models.lipschitz import is_lipschitz
 from wgan_dist.tracking.logger import MetricLogger
 from wgan_dist.tracking.sample_grid import CLASSES_DRAWN, POINTS_DRAWN, ImageSampleGrid, PointSampleGrid
 from wgan_dist.tracking.throughput import ThroughputMeter
@@ -23,6 +24,7 @@ from wgan_dist.training.callbacks import (
     DivergenceCheck,
     EarlyStoppingCallback,
     Evaluation,
+    LipschitzCheck,
     Logging,
     Profiling,
     Sampling,
@@ -46,6 +48,7 @@ def build_callbacks(run: TrainingRun, run_dir: Path, state: TrainState, resumed:
         StopSignal(manager),
         Profiling(run_dir, config.profile, run.accelerator.device),
         *_evaluation(run, manager),
+        *_lipschitz_check(run),
         logging,
         Sampling(
             schedule, gan, logging, writer, grid, z, labels, eval_mode.sample, run.score, config.weight_histograms
@@ -90,3 +93,8 @@ def _evaluation(run: TrainingRun, manager: CheckpointManager) -> list[Callback]:
         return eval_mode.sample(run.gan.ema.network, z[rows], None if labels is None else labels[rows])
 
     return [Evaluation(run.evaluator, run.schedule.evaluate, metric, generate, score, manager)]
+
+
+def _lipschitz_check(run: TrainingRun) -> list[Callback]:
+    critic = run.gan.critic.network
+    return [LipschitzCheck(critic, run.schedule.checkpoint)] if is_lipschitz(critic) else []

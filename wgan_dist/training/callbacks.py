@@ -23,6 +23,7 @@ from wgan_dist.checkpoints.train_state import Best, TrainState
 from wgan_dist.evaluation.evaluator import Evaluator
 from wgan_dist.evaluation.generated_set import Score
 from wgan_dist.losses.modules import Metrics
+from wgan_dist.models.lipschitz import LIPSCHITZ_TOLERANCE, lipschitz_bound
 from wgan_dist.tracking.logger import MetricLogger
 from wgan_dist.tracking.metric_names import METRICS, real_name
 from wgan_dist.tracking.sample_grid import ImageSampleGrid, PointSampleGrid
@@ -217,6 +218,29 @@ class Evaluation(Callback):
         found = Best(metric, value, lower_is_better, state.step, folder, protocol)
         if improves(state.best, found):
             state.best = found
+
+
+class LipschitzCheck(Callback):
+    """Record the bound of a Lipschitz critic's constant at the cadence of checkpoints, and warn where it is not 1."""
+
+    def __init__(self, critic: nn.Module, every: int) -> None:
+        self.critic, self.every = critic, every
+
+    def on_step_end(self, state: TrainState, result: StepResult) -> None:
+        if is_due(state.step, self.every):
+            result.evaluation |= {"lipschitz_constant": self._checked_bound(state)}
+
+    def on_train_end(self, state: TrainState) -> None:
+        self._checked_bound(state)
+
+    def _checked_bound(self, state: TrainState) -> float:
+        bound = lipschitz_bound(self.critic)
+        if not bound <= 1.0 + LIPSCHITZ_TOLERANCE and distributed.world().is_main:
+            print_now(
+                f"warning: step {state.step}: the critic's layers bound its Lipschitz constant by {bound:.6g}, more "
+                f"than 1 + {LIPSCHITZ_TOLERANCE:g}: divide W by it for a lower bound of the distance"
+            )
+        return bound
 
 
 class Logging(Callback):
