@@ -14,6 +14,7 @@ COMMANDS = {
     "wgan_dist.summary": "Show the layers and sizes of both networks.",
     "wgan_dist.sample": "Draw images from a trained generator.",
     "wgan_dist.evaluate": "Measure generators, or images of any program.",
+    "wgan_dist.distance": "Measure how far two sets of samples are apart.",
     "wgan_dist.report": "Compare runs on one HTML page.",
     "wgan_dist.model_card": "Write the model card of a run.",
     "export.onnx": "Export a generator as an ONNX file.",
