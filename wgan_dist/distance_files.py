@@ -118,8 +118,8 @@ def _lines(result: dict[str, Any]) -> list[str]:
         f"{result['first']} and {result['second']}: {counts} samples",
         f"estimate        {result['estimate']:.4g}  in expectation at most the distance W1",
         f"lower limit     {result['lower']:.4g}  W1 is above it with {100 * result['level']:g} % confidence",
-        f"upper estimate  {result['upper_estimate']:.4g}  {transported}: in expectation at least W1, and far above it in "
-        "many dimensions",
+        f"upper estimate  {result['upper_estimate']:.4g}  {transported}: in expectation at least W1, in "
+        "many dimensions far above it",
         f"p-value         {result['p_value']:.2g}  of so great a difference if both sets have one distribution",
         f"unit: {result['unit']}",
     ]
