@@ -114,6 +114,7 @@ OTHER: dict[str, Any] = {
     "weight_histograms": True,
     "trackers": ("mlflow", "wandb"),
     "evaluate_every": 10,
+    "certify_every": 7,
     "metrics": ("sliced_wasserstein", "fid"),
     "evaluation_images": 2048,
     "feature_extractor": "features.pt",
@@ -130,7 +131,7 @@ FREE = """
 channel_names unit
 fast_ops recipe run_dir resume init_from max_steps dry_run data cache_dir skip_bad_images workers threads timeout
 log_every
-sample_every deterministic cuda_graphs max_skipped grid_images evaluate_every metrics evaluation_images
+sample_every deterministic cuda_graphs max_skipped grid_images evaluate_every certify_every metrics evaluation_images
 feature_extractor classifier inception_weights best_metric early_stop patience checkpoint_every keep_checkpoints
 weight_histograms trackers description license profile
 """
@@ -696,6 +697,7 @@ PER_SAMPLE = ("gp", "lp", "r1", "dragan")
             "labels=auto generator_class_weight=0.2",
             "generator_class_weight=0.2 with critic_labels=projection: expected critic_labels=acgan",
         ),
+        ("certify_every=10", "certify_every=10 with holdout=0: expected holdout to be more than 0"),
         ("early_stop=best", "early_stop=best with evaluate_every=0: nothing is evaluated; expected evaluate_every"),
         (
             "early_stop=holdout evaluate_every=5",

@@ -24,8 +24,10 @@ from wgan_dist.evaluation.extractors import Extractor
 from wgan_dist.evaluation.real_features import RealFeatures
 from wgan_dist.models.from_config import network_specs
 from wgan_dist.models.registry import build_critic
+from wgan_dist.tracking.metric_names import SPEED_METRICS
 from wgan_dist.train import train
 from wgan_dist.utils import rng
+from wgan_dist.utils.errors import UserError
 
 FEW = SETTINGS | {"max_steps": "6", "checkpoint_every": "3", "sample_every": "0", "holdout": "0.2"}
 OFTEN = {"evaluate_every": "2", "evaluation_images": "70", "best_metric": "frechet_distance"}
@@ -75,6 +77,48 @@ def test_a_run_is_the_same_to_the_bit_with_and_without_evaluation(
         ("diversity", "evaluation/diversity"),
     ):
         assert [value for _, value in shown[tag]] == pytest.approx([each[name] for each in found])
+
+
+CERTIFIED = FEW | {"log_every": "3", "certify_every": "3", "image_size": "8", "max_steps": "3", "holdout": "0.1"}
+POINTS = {"data": "8gaussians", "generator": "points", "critic": "points", "holdout": "0.002"}
+
+
+@pytest.mark.parametrize("settings", [{}, POINTS], ids=["images", "points"])
+def test_a_certified_estimate_does_not_touch_the_run(
+    settings: dict[str, str], cache_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = CERTIFIED | {"cache_dir": str(cache_dir)} | settings
+    train(given | {"certify_every": "0", "run_dir": str(tmp_path / "without")})
+    train(given | {"run_dir": str(tmp_path / "with")})
+    assert "certified W" in capsys.readouterr().out
+    without, certified = (files(tmp_path / name / CHECKPOINTS) for name in ("without", "with"))
+    assert without.keys() == certified.keys()
+    different = {Path(name).name for name in without if without[name] != certified[name]}
+    assert different == {"state.json", "manifest.json"}  # which hold the setting
+    ((record,), (beside,)) = (records(tmp_path / name) for name in ("without", "with"))
+    assert 0.5 < beside["certified_lower"] < beside["certified_wasserstein"]
+    assert beside.keys() - record.keys() == {"certified_lower", "certified_wasserstein"}
+    assert all(record[name] == beside[name] for name in record.keys() - SPEED_METRICS.keys())
+    assert "critic/wasserstein_certified" in curves(tmp_path / "with")
+    card = (tmp_path / "with" / "README.md").read_text()
+    assert "by a 1-Lipschitz critic on held-out samples; in expectation at most the distance" in card
+
+
+def test_a_certified_estimate_needs_enough_held_out_samples(cache_dir: Path, tmp_path: Path) -> None:
+    few = CERTIFIED | {"holdout": "0.005", "cache_dir": str(cache_dir), "run_dir": str(tmp_path / "run")}
+    with pytest.raises(UserError, match="with holdout=0.005: holds out .* samples; expected at least 20"):
+        train(few)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_certify_what_one_does(cache_dir: Path, tmp_path: Path) -> None:
+    settings, found = CERTIFIED | {"dtype": "float64", "cache_dir": str(cache_dir)}, []
+    for name, command in (("one", PYTHON), ("two", TORCHRUN_2)):
+        run(*command, "-m", "wgan_dist.train", *flags(settings | {"run_dir": name}), cwd=tmp_path)
+        (record,) = records(tmp_path / name)
+        found.append(record["certified_wasserstein"])
+    assert found[0] == pytest.approx(found[1], rel=1e-2)  # rounding may divide the samples anew
 
 
 def test_two_processes_measure_what_one_does(extractor: str, cache_dir: Path, tmp_path: Path) -> None:

@@ -283,6 +283,22 @@ def test_a_lipschitz_critic_records_its_bound_with_each_checkpoint(
     assert re.search(said, capsys.readouterr().out)
 
 
+def test_a_run_says_what_its_estimate_is(
+    tiny: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scaled, seen = "which {} does not fix: it shows progress, and bounds no distance", "a 1-Lipschitz critic sees"
+    for settings, said in (
+        ({}, scaled.format("penalty=gp")),
+        ({"penalty": "none", "spectral_norm": "both", "critic_norm": "none"}, scaled.format("spectral_norm=both")),
+        ({"penalty": "none", "critic": "lipschitz"}, seen),
+        ({"penalty": "none", "loss": "bce"}, ""),
+    ):
+        train(tiny | settings | {"run_dir": str(tmp_path / "run"), "dry_run": "true"})
+        lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("W is ")]
+        assert len(lines) == bool(said)
+        assert said in "".join(lines)
+
+
 # Iterations without the penalty are another graph, and the relativistic loss takes real samples.
 LAZY = {"loss": "relativistic", "penalty": "r1r2", "penalty_every": "2", "critic": "dcgan_minibatch"}
 

@@ -128,6 +128,11 @@ def _check_evaluation(config: Config) -> None:
         )
 
 
+def _check_certification(config: Config) -> None:
+    if config.certify_every not in (0, "0epoch") and not config.holdout:
+        raise UserError(f"certify_every={config.certify_every} with holdout=0: expected holdout to be more than 0")
+
+
 def _check_labels(config: Config) -> None:
     if config.labels == NO_LABELS:
         for name in CONDITIONAL:
@@ -183,6 +188,7 @@ CHECKS = (
     _check_schedule,
     _check_computation,
     _check_evaluation,
+    _check_certification,
 )
 
 

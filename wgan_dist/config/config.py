@@ -204,7 +204,8 @@ class Config:
     penalty: str = setting(
         "gp",
         "Gradient penalty: two-sided (gp), one-sided (lp), on real images (r1), on real and generated ones (r1r2), "
-        "around real ones (dragan); or clip weights.",
+        "around real ones (dragan); or clip weights. W is then scaled by the critic's Lipschitz constant and "
+        "bounds no distance; --critic=lipschitz takes none.",
         choices=PENALTIES,
     )
     gp_weight: float = setting(10.0, "Weight of the gradient penalty: λ, or γ for r1 and r1r2.", above=0)
@@ -277,6 +278,12 @@ class Config:
         "Steps or epochs between evaluations of the averaged generator; 0 for none.",
         parse=parse_duration,
         group="Evaluate",
+    )
+    certify_every: int | str = operational(
+        0,
+        "Steps or epochs between certified estimates: the distance of the averaged generator from held-out samples, as "
+        "a small 1-Lipschitz critic sees it, which is trained on the side; 0 for none.",
+        parse=parse_duration,
     )
     metrics: tuple[str, ...] | None = operational(
         None,

@@ -111,11 +111,17 @@ class Chart:
         return self.only is None or getattr(run.config, self.separate_by) == self.only
 
 
-WASSERSTEIN_HINT = "a falling estimate shows progress; a gap to held-out images shows that the critic overfits"
+WASSERSTEIN_HINT = (
+    "a falling estimate shows progress; a gap to held-out images shows that the critic overfits; unless the critic is "
+    "lipschitz, the estimate is scaled by its Lipschitz constant and bounds no distance"
+)
+CERTIFIED_HINT = "what a 1-Lipschitz critic, trained on the side, sees: in expectation at most the distance"
 ESTIMATES = {"wasserstein": "batches", "wasserstein_train": "training images", "wasserstein_holdout": "held-out images"}
+CERTIFIED = {"certified_wasserstein": "estimate", "certified_lower": "lower limit at 95 %"}
 PROBABILITIES = {"real_probability": "real", "fake_probability": "generated"}
 CHARTS = (
     Chart("wasserstein", "Wasserstein estimate of the critic", WASSERSTEIN_HINT, ESTIMATES),
+    Chart("certified_wasserstein", "Wasserstein distance to held-out samples, from below", CERTIFIED_HINT, CERTIFIED),
     Chart("critic_loss", "Critic loss", separate_by="loss"),
     Chart("generator_loss", "Generator loss", separate_by="loss"),
     Chart("gradient_penalty", "Gradient penalty", separate_by="penalty"),

@@ -20,7 +20,7 @@ from wgan_dist.config.network_choices import is_own_class
 from wgan_dist.reporting.classes import class_table
 from wgan_dist.reporting.frames import sample_files
 from wgan_dist.reporting.run_data import AVERAGED, Measurement, RunData, read_run
-from wgan_dist.tracking.metric_names import METRICS
+from wgan_dist.tracking.metric_names import CERTIFIED_METRICS, METRICS
 from wgan_dist.utils.console import escape_unprintable
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import MAX_TEXT_BYTES, read_file, write_text
@@ -106,7 +106,19 @@ def _metrics(run: RunData | None, description: Description) -> list[Measurement]
         for name in METRICS
         if name in last
     ]
+    measured += _certified(run, description)
     return [metric for metric in measured if math.isfinite(metric.value)]
+
+
+def _certified(run: RunData, description: Description) -> list[Measurement]:
+    """Return the last certified estimate of a run and its lower limit."""
+    last = next((record for record in reversed(run.records) if record.keys() & CERTIFIED_METRICS.keys()), {"step": 0})
+    protocol = "recorded in training, by a 1-Lipschitz critic on held-out samples; in expectation at most the distance"
+    return [
+        Measurement(name, last[name], math.nan, "", protocol, description.data, AVERAGED, "ema", int(last["step"]))
+        for name in CERTIFIED_METRICS
+        if name in last
+    ]
 
 
 def _eval_results(metrics: list[Measurement], description: Description) -> list[EvalResult]:

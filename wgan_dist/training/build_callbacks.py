@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from wgan_dist import distributed
@@ -11,6 +13,8 @@ from wgan_dist.checkpoints.manager import CheckpointManager
 from wgan_dist.checkpoints.run_dir import SAMPLES
 from wgan_dist.checkpoints.train_state import TrainState
 from wgan_dist.data.datasets import PointDataset
+from wgan_dist.data.samplers import to_network_inputs
+from wgan_dist.evaluation.lipschitz_distance import certified_values
 from wgan_dist.models.lipschitz import is_lipschitz
 from wgan_dist.tracking.logger import MetricLogger
 from wgan_dist.tracking.sample_grid import CLASSES_DRAWN, POINTS_DRAWN, ImageSampleGrid, PointSampleGrid
@@ -20,6 +24,7 @@ from wgan_dist.training.build_run import TrainingRun
 from wgan_dist.training.callbacks import (
     Callback,
     Callbacks,
+    Certification,
     Checkpointing,
     DivergenceCheck,
     EarlyStoppingCallback,
@@ -48,6 +53,7 @@ def build_callbacks(run: TrainingRun, run_dir: Path, state: TrainState, resumed:
         StopSignal(manager),
         Profiling(run_dir, config.profile, run.accelerator.device),
         *_evaluation(run, manager),
+        *_certification(run),
         *_lipschitz_check(run),
         logging,
         Sampling(
@@ -93,6 +99,20 @@ def _evaluation(run: TrainingRun, manager: CheckpointManager) -> list[Callback]:
         return eval_mode.sample(run.gan.ema.network, z[rows], None if labels is None else labels[rows])
 
     return [Evaluation(run.evaluator, run.schedule.evaluate, metric, generate, score, manager)]
+
+
+def _certification(run: TrainingRun) -> list[Callback]:
+    if not run.schedule.certify:
+        return []
+    rows, seed, device = run.certified_rows, run.config.seed, run.accelerator.device
+    z = run.fixed_latents(len(rows), "certify.z")
+    labels = None if run.data.labels is None else torch.from_numpy(run.data.labels.values[rows]).to(device)
+
+    def measure() -> dict[str, float]:
+        real = to_network_inputs(torch.from_numpy(np.array(run.data.values[rows])), torch.float32)
+        return certified_values(real, eval_mode.sample(run.gan.ema.network, z, labels), seed, device)
+
+    return [Certification(measure, run.schedule.certify)]
 
 
 def _lipschitz_check(run: TrainingRun) -> list[Callback]:

@@ -15,9 +15,10 @@ from wgan_dist.checkpoints.generator_file import EMA_FILE, RAW_FILE, Description
 from wgan_dist.checkpoints.train_state import TrainState
 from wgan_dist.config import Config, as_dict
 from wgan_dist.data.datasets import Dataset, PointDataset
-from wgan_dist.data.holdout import Split, split_holdout
+from wgan_dist.data.holdout import Split, choose_rows, split_holdout
 from wgan_dist.data.samplers import BatchOrder, ClassBalancedOrder, GlobalBatchOrder
 from wgan_dist.evaluation.evaluator import Evaluator, make_evaluator
+from wgan_dist.evaluation.lipschitz_distance import CERTIFIED_SAMPLES, LEAST_SAMPLES
 from wgan_dist.losses.gradient_penalty import PENALTIES
 from wgan_dist.models.conditional_critics import LabelledCritic
 from wgan_dist.models.from_config import network_specs
@@ -65,6 +66,11 @@ class TrainingRun:
             optimizers={name: network.optimizer for name, network in networks.items()},
             grad_scalers={name: network.scaler for name, network in networks.items()},
         )
+
+    @property
+    def certified_rows(self) -> NDArray[np.int64]:
+        """Return the rows of the held-out samples that the certified estimate compares with, chosen by content."""
+        return choose_rows(self.data, self.split.held_out, CERTIFIED_SAMPLES, self.config.seed)
 
     def settle_gradient_buckets(self) -> None:
         """Let the processes average gradients from the first step on as they do later; see `gradient_buckets`."""
@@ -145,6 +151,11 @@ def build_run(config: Config, accelerator: Accelerator, data: Dataset) -> Traini
     if config.flip and isinstance(data, PointDataset):
         raise UserError(f"flip=true: is for images, and {data.name} are points")
     schedule = make_schedule(config, order.batches_per_epoch)
+    if schedule.certify and len(split.held_out) < LEAST_SAMPLES:
+        raise UserError(
+            f"certify_every={config.certify_every} with holdout={config.holdout:g}: holds out {len(split.held_out)} "
+            f"samples; expected at least {LEAST_SAMPLES}"
+        )
     evaluator = make_evaluator(config, data, split, accelerator.device) if schedule.evaluate else None
     early_stopping = make_early_stopping(config, schedule, evaluator)
     noise_sources = _noise_sources(config, accelerator.device)

@@ -220,6 +220,20 @@ class Evaluation(Callback):
             state.best = found
 
 
+class Certification(Callback):
+    """Record the distance of the averaged generator from held-out samples, as a critic on the side sees it.
+
+    The first process measures; the run, its random numbers and its weights do not depend on it.
+    """
+
+    def __init__(self, measure: Callable[[], dict[str, float]], every: int) -> None:
+        self.measure, self.every = measure, every
+
+    def on_step_end(self, state: TrainState, result: StepResult) -> None:
+        if is_due(state.step, self.every):
+            result.evaluation |= distributed.broadcast_from_main(self.measure)
+
+
 class LipschitzCheck(Callback):
     """Record the bound of a Lipschitz critic's constant at the cadence of checkpoints, and warn where it is not 1."""
 

@@ -25,6 +25,7 @@ from wgan_dist.data.sources.other_files import left_out_line
 from wgan_dist.data.sources.paths import cache_folder
 from wgan_dist.models.from_config import ASSUMED_CHANNELS, network_specs
 from wgan_dist.tracking import trackers
+from wgan_dist.tracking.metric_names import wasserstein_note
 from wgan_dist.training.absolute_paths import with_absolute_paths
 from wgan_dist.training.build_callbacks import build_callbacks
 from wgan_dist.training.build_run import TrainingRun, build_run
@@ -126,6 +127,16 @@ def _check_run(config: Config, lock: RunLock) -> None:
         lock.acquire(Path(config.run_dir))
 
 
+def _image_lines(config: Config, data: ImageDataset) -> list[str]:
+    """Return the lines about the values, the files and the classes of images."""
+    lines = []
+    if not data.levels.is_eight_bit:
+        lines.append(f"values of -1 and 1: {data.levels}{config.unit and f' ({config.unit})'}")
+    if data.left_out:
+        lines.append(f"left out {left_out_line(data.left_out)}")
+    return [*lines, *class_lines(data)]
+
+
 def _prepare(config: Config, lock: RunLock) -> TrainingRun:
     """Start the processes, open the data and build the run, and print what they are."""
     config, accelerator = _start_processes(with_absolute_paths(config))
@@ -139,12 +150,10 @@ def _prepare(config: Config, lock: RunLock) -> TrainingRun:
     check_channel_names(config.channel_names, data.shape[0])
     check_together(config)
     print_main(f"{len(data):,} {samples} of {data.name}; {changed_settings(config)}")
-    if isinstance(data, ImageDataset) and not data.levels.is_eight_bit:
-        print_main(f"values of -1 and 1: {data.levels}{config.unit and f' ({config.unit})'}")
-    if isinstance(data, ImageDataset) and data.left_out:
-        print_main(f"left out {left_out_line(data.left_out)}")
+    if config.loss == "wasserstein":
+        print_main(wasserstein_note(config.critic, config.penalty, config.spectral_norm))
     if isinstance(data, ImageDataset):
-        print_main(*class_lines(data))
+        print_main(*_image_lines(config, data))
     run = build_run(config, accelerator, data)
     run.settle_gradient_buckets()
     if config.holdout:

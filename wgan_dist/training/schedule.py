@@ -55,6 +55,7 @@ class Schedule:
     log: int
     sample: int
     evaluate: int
+    certify: int
     checkpoint: int
     patience: int
     n_critic: int
@@ -73,10 +74,9 @@ class Schedule:
         return is_due(iteration + 1, self.penalty_every)
 
     def is_recorded(self, step: int) -> bool:
-        """Return whether metrics, an evaluation or a checkpoint are due at `step`, or the run ends."""
-        return step == self.max_steps or any(
-            is_due(step, every) for every in (self.log, self.evaluate, self.checkpoint)
-        )
+        """Return whether metrics, an evaluation, a certified estimate or a checkpoint are due, or the run ends."""
+        cadences = (self.log, self.evaluate, self.certify, self.checkpoint)
+        return step == self.max_steps or any(is_due(step, every) for every in cadences)
 
     def learning_rates(self, step: int) -> dict[str, float]:
         """Return the learning rates of generator step `step` by network."""
@@ -94,6 +94,7 @@ def make_schedule(config: Config, batches_per_epoch: int) -> Schedule:
         log=in_steps(config.log_every, epoch),
         sample=in_steps(config.sample_every, epoch),
         evaluate=in_steps(config.evaluate_every, epoch),
+        certify=in_steps(config.certify_every, epoch),
         checkpoint=in_steps(config.checkpoint_every, epoch),
         patience=in_steps(config.patience, epoch),
         n_critic=config.n_critic,
