@@ -43,8 +43,8 @@ METHODS = ("gp", "lp", "spectral norm", "clip")
 # As the papers have them, but for a learning rate at which 500 steps suffice.
 PENALTY_WEIGHT, CLIP, METHOD_RATE = 10.0, 0.01, 1e-3
 # The trials of the confidence limit and of the p-value are small and many.
-TRIALS, TRIAL_SAMPLES, TRIAL_STEPS = 100, 400, 100
-EQUAL_TRIALS, EQUAL_STEPS, FASHION_SAMPLES = 40, 60, 1000
+TRIALS, TRIAL_SAMPLES, TRIAL_STEPS = 100, 400, 50
+EQUAL_TRIALS, EQUAL_STEPS, FASHION_SAMPLES = 40, 50, 500
 NOISES, BLURS, MISSING = (0.0, 0.05, 0.1, 0.2, 0.4), (1, 3, 5, 7), (0, 1, 3, 5)
 TIMED_STEPS = 10
 

@@ -29,6 +29,7 @@ PAGES = [
             "gpus",
             "durability",
             "evaluation",
+            "distance",
             "sampling",
             "security",
             "recipes",
@@ -101,6 +102,8 @@ def test_every_command_works_in_the_readmes_order(clone: Path, cache_dir: Path) 
                 words = [word for word in words if "features" not in word and word != "--max_steps=120000"]
         if "wgan_dist.evaluate" in words:
             words += shlex.split(SHORT_EVALUATION)
+        if "wgan_dist.distance" in words:
+            words += ["--steps=5", f"--cache_dir={cache_dir}"]
         if words[:2] == ["bash", "launch/demo.sh"]:
             words += [*shlex.split(SHORT_RUN), f"--cache_dir={cache_dir}"]
         run(*words, cwd=clone)
