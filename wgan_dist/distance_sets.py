@@ -51,6 +51,8 @@ def _is_generator(value: str) -> bool:
 
 
 def _open_generator(value: str, settings: DistanceSettings) -> LoadedSamples:
+    if not Path(value).exists():
+        raise UserError(f"{value}: there is no such file")
     path = generator_file.locate(value, settings.weights) if Path(value).is_dir() else Path(value)
     return open_generator(path, settings.generator, settings.count, settings.seed)
 

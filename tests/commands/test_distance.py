@@ -118,6 +118,7 @@ def test_a_generator_of_points_is_measured_against_its_data(tiny: dict[str, str]
         (["8gaussians", "swissroll"], {"json": "out.txt"}, "out.txt: expected a file ending in .json"),
         (["8gaussians", "swissroll"], {"picture": "no/a.png"}, "picture=no/a.png: there is no folder no"),
         (["8gaussians", "damaged.onnx"], {}, "damaged.onnx"),
+        (["8gaussians", "no.onnx"], {}, "^no.onnx: there is no such file"),
     ],
 )
 def test_what_cannot_be_compared_is_one_line(

@@ -96,6 +96,18 @@ def test_a_network_that_does_not_fit_is_refused() -> None:
         print_summary(load_config({"recipe": "sagan64", "image_size": "256"}))
 
 
+def test_products_with_orthonormal_weights_are_counted() -> None:
+    settings = {"recipe": "toy_8gaussians", "critic": "lipschitz", "penalty": "none", "batch_size": "100"}
+    table = tables(load_config(settings | NARROW))["critic lipschitz"]
+    (computed,) = re.findall(r"(\S+) M multiply-adds in all", table)
+    features = int(NARROW["critic_features"])
+    # The hidden layers, and for their weights two products of matrices each: BᵀB and B(I + A)⁻¹, B without rows in
+    # square layers.
+    layers = 100 * (2 * features + 2 * features**2 + features)
+    weights = 2 * ((features - 2) * 2**2 + (features - 1))
+    assert float(computed) == pytest.approx((layers + weights) / 1e6, abs=0.006)
+
+
 def test_strided_convolutions_are_counted_as_they_are_computed() -> None:
     table = tables(load_config({"recipe": "cifar10_resnet", "batch_size": "100"} | NARROW))["critic resnet"]
     (computed,) = re.findall(r"computed are (\S+) M", table)

@@ -152,7 +152,7 @@ class Config:
     holdout: float = setting(0.0, "Share of the images that is kept out of training.", least=0, below=1)
 
     generator: str = setting("dcgan", "Generator name, or module:Class of a custom one.", group="Choose the networks")
-    critic: str = setting("dcgan", "Critic name, or module:Class of a custom one.")
+    critic: str = setting("dcgan", "Critic name, or module:Class; lipschitz has slopes of at most 1, Euclidean.")
     generator_features: int | None = setting(
         None, "Width of the generator; auto is the network's default.", least=1, below=MAX_FEATURES + 1
     )

@@ -12,6 +12,7 @@ from wgan_dist.config.config import NO_LABELS
 from wgan_dist.config.data_choices import BUILT_IN
 from wgan_dist.models.from_config import ASSUMED_CHANNELS, network_specs
 from wgan_dist.models.layers import ConvDownsample, UpsampleConv
+from wgan_dist.models.lipschitz import is_lipschitz
 from wgan_dist.models.registry import build_critic, build_generator
 from wgan_dist.utils.console import print_lines, print_now
 from wgan_dist.utils.errors import UserError
@@ -23,14 +24,24 @@ COLUMNS = ("input_size", "output_size", "num_params", "mult_adds")
 
 def _table(network: nn.Module, *inputs: torch.Tensor) -> str:
     table = str(torchinfo.summary(network, input_data=inputs, col_names=COLUMNS, device="cpu", verbose=0))
+    if is_lipschitz(network):
+        computed = _multiply_adds(network, *inputs)
+        return f"{table}\nProducts with orthonormal weights are not counted above: {computed} multiply-adds in all."
     if not any(isinstance(module, (ConvDownsample, UpsampleConv)) for module in network.modules()):
         return table
-    with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        network.to("meta")(*(each.to("meta") for each in inputs))
+    with torch.device("meta"):
+        computed = _multiply_adds(network.to("meta"), *(each.to("meta") for each in inputs))
     return (
         f"{table}\nConvolutions that halve or double the size are counted above as the 3×3 convolutions whose weights "
-        f"they have; computed are {counter.get_total_flops() / 2e6:,.2f} M multiply-adds."
+        f"they have; computed are {computed} multiply-adds."
     )
+
+
+def _multiply_adds(network: nn.Module, *inputs: torch.Tensor) -> str:
+    """Return the multiply-adds of all products of matrices in a forward pass, in millions."""
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(*inputs)
+    return f"{counter.get_total_flops() / 2e6:,.2f} M"
 
 
 def _labels(samples: torch.Tensor, classes: int) -> list[torch.Tensor]:
