@@ -15,9 +15,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from wgan_dist import distributed
+from wgan_dist.checkpoints.train_state import AugmentationState
 from wgan_dist.config import Config
 from wgan_dist.config.image_size import square
+from wgan_dist.data.holdout import Split
 from wgan_dist.losses.gradient_penalty import PENALTIES
+from wgan_dist.training.augmentation import Overfitting, make_strength
 from wgan_dist.training.build import DTYPES, build_gan
 from wgan_dist.training.noise import CriticNoise, NoiseSource, TrainingNoise
 from wgan_dist.training.real_batches import RealBatch
@@ -83,6 +86,11 @@ CONDITIONAL = {
     )
 }
 CASES |= CONDITIONAL
+# Augmentation; where it is adaptive, the overfitting of the critic is measured too.
+CASES["augment-gp-2"] = replace(CASES["gp-instance-2"], augment="diffaugment")
+CASES["augment-relativistic-2"] = replace(CASES["relativistic-dropout-2"], augment="adaptive")
+CASES["augment-minibatch-1"] = replace(CASES["relativistic-minibatch-1"], augment="adaptive")
+CASES["freeze-r1r2-1"] = replace(CASES["r1r2-instance-1"], freeze_critic=2)
 CASES["dropout-acgan-2"] = replace(CASES["dropout-gp-2"], labels="auto", critic_labels="acgan")
 
 
@@ -96,6 +104,9 @@ class World:
         self.is_conditional = config.labels != "none"
         self.gan: GAN = build_gan(config, accelerator, self.shape, CLASSES if self.is_conditional else 0)
         dtype = DTYPES[config.dtype]
+        self.augmentation = make_strength(config.augment, accelerator.device, dtype)
+        if self.augmentation and config.augment == "adaptive":
+            self.augmentation.load(AugmentationState(probability=0.6, overfitting=0.0))
         slices = distributed.micro_batch_slices(BATCH, config.accumulation, distributed.world())
         latents = (config.latent_dim, config.latent_distribution)
         self.source = NoiseSource(config.seed, *latents, slices, accelerator.device, dtype)
@@ -109,6 +120,18 @@ class World:
             reuse_latents=False,
             class_shares=SHARES if self.is_conditional else None,
             is_relativistic=self.gan.is_relativistic,
+            augment_probability=self.augmentation.probability if self.augmentation else None,
+        )
+
+    def overfitting(self, step: int) -> Tensor:
+        """Return the mean scores of training, held-out and generated images, of a set of a hundred."""
+        assert self.augmentation
+        images = torch.as_tensor(2.0 * rng.uniform(7, "test.set", 0, (100, *self.shape)) - 1.0)
+        labels = np.arange(100) % CLASSES if self.is_conditional else None
+        split = Split(training=np.arange(70), held_out=np.arange(70, 100))
+        of_rows = images.to(self.source.device, self.source.dtype).__getitem__
+        return Overfitting(self.gan, self.source, split, of_rows, labels).mean_scores(
+            step, self.augmentation.probability
         )
 
     def reals(self, iteration: int) -> RealBatch:
@@ -164,6 +187,8 @@ def gradients(dtype: str, cases: list[str]) -> dict[str, Tensor]:
             critic, generator = world.gan.critic.network, world.gan.generator.network
             found |= dict(_taken(f"{case}.{count}.critic", critic, world.critic_iteration(count)))
             found |= dict(_taken(f"{case}.{count}.generator", generator, world.generator_step(count)))
+            if world.config.augment == "adaptive":
+                found[f"{case}.{count}.overfitting"] = world.overfitting(count).cpu()
         world.learn_at(1e-3)
         for step in range(3):
             world.critic_iteration(10 + step)

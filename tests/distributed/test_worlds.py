@@ -27,7 +27,7 @@ TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
 def test_gradients_and_terms_are_those_of_one_process_and_ranks_stay_equal(
     dtype: str, processes: int, tmp_path: Path
 ) -> None:
-    assert len(CASES) == 51
+    assert len(CASES) == 55
     run(*PYTHON, *MODULE, "one", dtype, cwd=tmp_path)
     run(*torchrun(processes), *MODULE, "many", dtype, cwd=tmp_path)
     difference, where = greatest_difference(tmp_path / "one", tmp_path / "many")

@@ -80,9 +80,9 @@ def watched(at: int | None) -> Iterator[list[str]]:
     module: Any = trainer
     step, check = module.critic_step, StopSignal.check_stop_signal
 
-    def watching(gan: GAN, real: RealBatch, noise: CriticNoise) -> Metrics:
+    def watching(gan: GAN, real: RealBatch, noise: CriticNoise, with_penalty: bool) -> Metrics:
         seen.append(hashlib.sha256(b"".join(part.numpy().tobytes() for part in real.samples)).hexdigest())
-        return step(gan, real, noise)
+        return step(gan, real, noise, with_penalty)
 
     def signalling(self: StopSignal, state: TrainState) -> None:
         if state.total_critic_iterations == at:

@@ -14,7 +14,7 @@ from wgan_dist.checkpoints.manifest import read_folder, write_folder
 from wgan_dist.checkpoints.optimizer_state import load_optimizer_state, optimizer_state
 from wgan_dist.checkpoints.run_dir import checkpoint_name
 from wgan_dist.checkpoints.state_file import STATE_FILE, SavedState
-from wgan_dist.checkpoints.train_state import GradScalerState, TrainState
+from wgan_dist.checkpoints.train_state import AugmentationState, GradScalerState, TrainState
 from wgan_dist.utils.errors import UserError
 
 CRITIC_FILE = "critic.safetensors"
@@ -30,9 +30,21 @@ class HasGradScalerState(Protocol):
         """Restore its state."""
 
 
+class HasAugmentationState(Protocol):
+    """Adaptive augmentation that can be saved and restored."""
+
+    def state(self) -> AugmentationState:
+        """Return its state."""
+
+    def load(self, state: AugmentationState) -> None:
+        """Restore its state."""
+
+
 @dataclass(frozen=True)
 class TrainingObjects:
     """The objects whose values a checkpoint saves and restores; optimizers and scalers by network name.
+
+    `augmentation` is None unless it is adaptive.
 
     The training package builds them; this package does not import it.
     """
@@ -42,6 +54,7 @@ class TrainingObjects:
     critic: nn.Module
     optimizers: Mapping[str, Optimizer]
     grad_scalers: Mapping[str, HasGradScalerState]
+    augmentation: HasAugmentationState | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +87,8 @@ def take_snapshot(
         values, groups[name] = optimizer_state(optimizer)
         tensors[optimizer_file(name)] = copy(values)
     scalers = {name: scaler.state() for name, scaler in objects.grad_scalers.items()}
-    saved = SavedState(state, config, data_fingerprint, scalers, groups)
+    augmentation = objects.augmentation.state() if objects.augmentation else None
+    saved = SavedState(state, config, data_fingerprint, scalers, groups, augmentation)
     return Snapshot(
         name=checkpoint_name(state.step, state.critic_iteration),
         generators={file: (copy(network.state_dict()), descriptions[file]) for file, network in networks.items()},
@@ -137,3 +151,7 @@ class LoadedCheckpoint:
             load_optimizer_state(optimizer, tensors, saved.optimizer_groups[name], source)
         for name, scaler in objects.grad_scalers.items():
             scaler.load(saved.grad_scalers[name])
+        if objects.augmentation:
+            if saved.augmentation is None:
+                raise UserError(f"checkpoint {self.folder}: damaged: there is no state of the augmentation")
+            objects.augmentation.load(saved.augmentation)

@@ -8,7 +8,7 @@ from typing import Any
 
 from wgan_dist import __version__
 from wgan_dist.checkpoints.run_dir import checkpoint_position
-from wgan_dist.checkpoints.train_state import MAX_COUNT, Best, GradScalerState, TrainState
+from wgan_dist.checkpoints.train_state import MAX_COUNT, AugmentationState, Best, GradScalerState, TrainState
 from wgan_dist.utils.errors import UserError
 
 STATE_FILE = "state.json"
@@ -28,6 +28,7 @@ class SavedState:
         data_fingerprint: The hash of the data it is trained on.
         grad_scalers: By network, the state of its gradient scaler.
         optimizer_groups: By network, the parameter groups of its optimizer.
+        augmentation: The state of adaptive augmentation, or None without it.
     """
 
     state: TrainState
@@ -35,6 +36,7 @@ class SavedState:
     data_fingerprint: str
     grad_scalers: dict[str, GradScalerState]
     optimizer_groups: dict[str, list[dict[str, Any]]]
+    augmentation: AugmentationState | None = None
 
 
 def to_bytes(saved: SavedState) -> bytes:
@@ -63,6 +65,13 @@ def _grad_scaler(values: dict[str, Any]) -> GradScalerState:
     if counts["growth_tracker"] > MAX_GROWTH_TRACKER:
         raise ValueError(f"growth_tracker={counts['growth_tracker']}")
     return GradScalerState(scale=scale, **counts)
+
+
+def _augmentation(values: dict[str, Any]) -> AugmentationState:
+    probability, overfitting = _number(values["probability"]), _number(values["overfitting"])
+    if not (0.0 <= probability <= 1.0 and math.isfinite(overfitting)):
+        raise ValueError(f"{values} is no state of an augmentation")
+    return AugmentationState(probability, overfitting)
 
 
 def _best(values: dict[str, Any]) -> Best:
@@ -97,6 +106,7 @@ def from_bytes(content: bytes, source: str) -> SavedState:
             data_fingerprint=str(values["data_fingerprint"]),
             grad_scalers={name: _grad_scaler(values["grad_scalers"][name]) for name in NETWORKS},
             optimizer_groups={name: list(values["optimizer_groups"][name]) for name in NETWORKS},
+            augmentation=_augmentation(values["augmentation"]) if values["augmentation"] else None,
         )
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise UserError(f"{source}: {STATE_FILE} is damaged: {error}") from error

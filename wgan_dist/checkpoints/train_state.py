@@ -35,6 +35,14 @@ class GradScalerState:
     growth_tracker: int
 
 
+@dataclass(frozen=True)
+class AugmentationState:
+    """The probability of augmentations, in [0, 1], and the overfitting of the critic that was measured last."""
+
+    probability: float
+    overfitting: float
+
+
 @dataclass
 class TrainState:
     """The counters of a run.

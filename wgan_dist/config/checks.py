@@ -70,6 +70,16 @@ def _check_critic_constraint(config: Config) -> None:
         )
 
 
+def _check_few_images(config: Config) -> None:
+    if config.augment != "none" and config.data[0] in POINTS:
+        raise UserError(f"augment={config.augment}: is for images, and {config.data[0]} are points")
+    if config.freeze_critic and not config.init_from:
+        raise UserError(
+            f"freeze_critic={config.freeze_critic} without init_from: the frozen layers keep the weights of another "
+            "run; expected --init_from=RUN"
+        )
+
+
 def _check_schedule(config: Config) -> None:
     if config.critic_warmup and (config.loss != "wasserstein" or config.real_batch_per == "generator"):
         raise UserError(
@@ -185,6 +195,7 @@ CHECKS = (
     _check_labels,
     _check_lipschitz_critic,
     _check_critic_constraint,
+    _check_few_images,
     _check_schedule,
     _check_computation,
     _check_evaluation,

@@ -12,6 +12,7 @@ from wgan_dist.config.metric_choices import BEST_METRICS, full_name, parse_metri
 # The names in wgan_dist.losses; --help and a recipe need them without torch.
 LOSSES = ("wasserstein", "bce", "hinge", "relativistic")
 PENALTIES = ("gp", "lp", "r1", "r1r2", "dragan", "clip", "none")
+AUGMENTATIONS = ("none", "diffaugment", "adaptive")
 RESIZES = ("crop", "pad", "stretch", "none")
 LEVELS = ("default", "auto", "robust")
 RESUME = ("true", "false", "auto")
@@ -220,6 +221,13 @@ class Config:
     )
     dragan_std: float = setting(0.25, "Standard deviation of dragan's noise, for images in [-1, 1].", above=0)
     clip_value: float = setting(0.01, "Bound of the critic's weights with --penalty=clip.", above=0)
+    augment: str = setting(
+        "none",
+        "Change colours, shift and cut out all images that the critic sees (diffaugment), or only as many as keep it "
+        "from overfitting (adaptive): for few images.",
+        choices=AUGMENTATIONS,
+    )
+    freeze_critic: int = setting(0, "First layers of the critic that keep the weights of --init_from.", least=0)
     optimizer: str = setting("adam", "Optimizer of both networks.", choices=("adam", "rmsprop"))
     betas: tuple[float, float] = setting((0.0, 0.9), "Adam's β₁ and β₂.", least=0, below=1)
     adam_eps: float = setting(1e-8, "Adam's ε.", above=0)

@@ -1,6 +1,6 @@
 """Lipschitz constraints of the critic: gradient penalties, the table that names them, and weight clipping."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -81,7 +81,7 @@ PENALTIES = {
 
 
 @torch.no_grad()
-def clip_weights(parameters: list[Tensor], bound: float) -> None:
+def clip_weights(parameters: Sequence[Tensor], bound: float) -> None:
     """Clamp every weight to [−bound, bound], in place (Arjovsky et al. 2017, algorithm 1)."""
     for parameter in parameters:
         parameter.clamp_(-bound, bound)

@@ -15,6 +15,7 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from wgan_dist.losses.adversarial import Loss
+from wgan_dist.losses.augment import Augmentation, CriticAugmentations, augment
 from wgan_dist.losses.gradient_penalty import Penalty, gradient_norms
 from wgan_dist.models.conditional_critics import ClassifiedScores
 from wgan_dist.models.layers import has_batchnorm
@@ -27,6 +28,7 @@ Metrics = dict[str, Tensor]
 Masks = Sequence[Tensor]
 # Maps samples, labels and masks to scores, and to logits of the classes or None.
 CriticFunction = Callable[[Tensor, Tensor | None, Masks], tuple[Tensor, Tensor | None]]
+NO_AUGMENTATIONS = CriticAugmentations()
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class CriticLoss(nn.Module):
     et al. 2016). A penalty of each sample's gradient has no meaning under BatchNorm.
 
     A critic that classifies also learns the classes of the real samples: class_weight · cross-entropy.
+
+    Augmentations are part of the critic: the penalty is of the gradient with respect to the image before it.
     """
 
     def __init__(
@@ -93,13 +97,24 @@ class CriticLoss(nn.Module):
         real_scores, fake_scores = scores.chunk(2)
         return real_scores, fake_scores, None if logits is None else logits.chunk(2)[0]
 
-    def _penalty_norms(self, points: Tensor, labels: Tensor | None, masks: Masks, scale: Tensor | None) -> Tensor:
+    def _penalty_norms(
+        self,
+        points: Tensor,
+        labels: Tensor | None,
+        masks: Masks,
+        scale: Tensor | None,
+        augmentation: Augmentation | None,
+    ) -> Tensor:
         """Return the norms of the critic's gradient at n points of `labels`, or at twice as many, n and then n."""
         if labels is not None:
             labels = labels.repeat(len(points) // len(labels))
         masks = [mask.repeat(len(points) // len(mask), *[1] * (mask.dim() - 1)) for mask in masks]
+
+        def scores(x: Tensor) -> Tensor:
+            return self._output(augment(x, augmentation), labels, masks)[0]
+
         with phase("inner gradient"):
-            return gradient_norms(input_gradient(lambda x: self._output(x, labels, masks)[0], points, scale))
+            return gradient_norms(input_gradient(scores, points, scale))
 
     def forward(
         self,
@@ -110,20 +125,23 @@ class CriticLoss(nn.Module):
         scale: Tensor | None = None,
         labels: Tensor | None = None,
         with_penalty: bool = True,
+        augmentations: CriticAugmentations = NO_AUGMENTATIONS,
     ) -> tuple[Tensor, Metrics]:
         """Return the loss, a scalar, and detached metrics.
 
         `real` and `fake` are samples [n, …], `noise` is what the penalty draws, `scale` is fp16's loss scale. `labels`
         int64 [n] are the classes of both: a point between a real and a generated sample has the class of both.
         """
-        real_scores, fake_scores, logits = self._outputs(real, fake, labels, masks)
+        augmented = augment(real, augmentations.real), augment(fake, augmentations.fake)
+        real_scores, fake_scores, logits = self._outputs(*augmented, labels, masks)
         loss, metrics = self.loss.critic(real_scores, fake_scores), self.loss.metrics(real_scores, fake_scores)
         if logits is not None and labels is not None:
             class_loss = cross_entropy(logits, labels)
             loss = loss + self.class_weight * class_loss
             metrics |= {"real_class_loss": class_loss}
         if self.penalty is not None and with_penalty:
-            norms = self._penalty_norms(self.penalty.points(real, fake, noise), labels, masks.penalty, scale)
+            points = self.penalty.points(real, fake, noise)
+            norms = self._penalty_norms(points, labels, masks.penalty, scale, augmentations.penalty)
             penalty = self.penalty.of_norms(norms)
             loss = loss + self.weight * penalty
             metrics |= {"gradient_penalty": penalty, "gradient_norm": norms.mean()}
@@ -165,8 +183,10 @@ class GeneratorLoss(nn.Module):
         z: Tensor,
         masks: Masks = (),
         labels: Tensor | None = None,
+        augmentation: Augmentation | None = None,
         real: Tensor | None = None,
         real_masks: Masks = (),
+        real_augmentation: Augmentation | None = None,
     ) -> tuple[Tensor, Metrics]:
         """Return the loss, a scalar, and detached metrics.
 
@@ -174,8 +194,8 @@ class GeneratorLoss(nn.Module):
         relativistic loss needs real samples [n, …] of the same classes, and masks of the critic for them.
         """
         fake = self.generator(z) if labels is None else self.generator(z, labels)
-        scores, logits = self.critic(fake, labels, masks)
-        compared = [] if real is None else [self._real_scores(real, labels, real_masks)]
+        scores, logits = self.critic(augment(fake, augmentation), labels, masks)
+        compared = [] if real is None else [self._real_scores(augment(real, real_augmentation), labels, real_masks)]
         loss, metrics = self.loss.generator(scores.to(z.dtype), *compared), {}
         if logits is not None and labels is not None:
             class_loss = cross_entropy(logits.to(z.dtype), labels)

@@ -119,6 +119,8 @@ CERTIFIED_HINT = "what a 1-Lipschitz critic, trained on the side, sees: in expec
 ESTIMATES = {"wasserstein": "batches", "wasserstein_train": "training images", "wasserstein_holdout": "held-out images"}
 CERTIFIED = {"certified_wasserstein": "estimate", "certified_lower": "lower limit at 95 %"}
 PROBABILITIES = {"real_probability": "real", "fake_probability": "generated"}
+AUGMENT_HINT = "the probability rises while the critic overfits: 0 is not at all, 1 is by heart"
+AUGMENT = {"augment_probability": "probability", "overfitting": "overfitting of the critic"}
 CHARTS = (
     Chart("wasserstein", "Wasserstein estimate of the critic", WASSERSTEIN_HINT, ESTIMATES),
     Chart("certified_wasserstein", "Wasserstein distance to held-out samples, from below", CERTIFIED_HINT, CERTIFIED),
@@ -129,6 +131,7 @@ CHARTS = (
     Chart("lipschitz_constant", "Bound of the critic's Lipschitz constant", "a Lipschitz critic keeps it at 1"),
     Chart("probability", "Probability of being real according to the discriminator", "", PROBABILITIES),
     Chart("score", "Critic scores", "", {"real_score": "real", "fake_score": "generated"}),
+    Chart("augment", "Augmentation", AUGMENT_HINT, AUGMENT),
     Chart("sliced_wasserstein", "Sliced Wasserstein distance × 10³"),
     Chart("spectrum_error", "Error of the power spectrum in decades"),
     Chart("fid", "FID"),

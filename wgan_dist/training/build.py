@@ -17,6 +17,7 @@ from wgan_dist.losses.gradient_penalty import PENALTIES
 from wgan_dist.losses.modules import CriticLoss, GeneratorLoss, detached_critic
 from wgan_dist.models.conditional_critics import ClassifiedScores
 from wgan_dist.models.fast_layers import use_fast_ops, without_second_derivatives
+from wgan_dist.models.freeze import freeze_first_layers
 from wgan_dist.models.from_config import network_specs
 from wgan_dist.models.layers import Critic, has_batchnorm
 from wgan_dist.models.registry import build_critic, build_generator
@@ -46,6 +47,7 @@ def build_gan(config: Config, accelerator: Accelerator, sample_shape: tuple[int,
     # The average computes by torch's own operations, which every tracer and exporter knows.
     ema_network = copy.deepcopy(generator)
     generator, critic = _use_fast_ops(config, accelerator.device, generator, critic)
+    freeze_first_layers(critic, config.freeze_critic)
     loss, penalty = LOSSES[config.loss], PENALTIES.get(config.penalty)
     critic_loss = CriticLoss(critic, loss, penalty, config.gp_weight, config.critic_class_weight, config.penalty_every)
     generator_loss = GeneratorLoss(generator, detached_critic(critic), loss, config.generator_class_weight)
@@ -108,7 +110,8 @@ def _trainable(
     config: Config, network: nn.Module, loss: nn.Module, lr: float, buffers: BufferSnapshot, device: torch.device
 ) -> TrainableNetwork:
     # accelerate's wrapper of an optimizer would wait for the device in every step.
-    optimizer = _build_optimizer(config, network.parameters(), lr)
+    parameters = (parameter for parameter in network.parameters() if parameter.requires_grad)
+    optimizer = _build_optimizer(config, parameters, lr)
     scaler = GradScaler(optimizer, buffers, device, dynamic=config.mixed_precision == "fp16")
     return TrainableNetwork(network, loss, optimizer, scaler)
 

@@ -20,6 +20,7 @@ from wgan_dist.tracking.logger import MetricLogger
 from wgan_dist.tracking.sample_grid import CLASSES_DRAWN, POINTS_DRAWN, ImageSampleGrid, PointSampleGrid
 from wgan_dist.tracking.throughput import ThroughputMeter
 from wgan_dist.training import eval_mode
+from wgan_dist.training.augmentation import AdaptiveAugmentation
 from wgan_dist.training.build_run import TrainingRun
 from wgan_dist.training.callbacks import (
     Callback,
@@ -55,6 +56,7 @@ def build_callbacks(run: TrainingRun, run_dir: Path, state: TrainState, resumed:
         *_evaluation(run, manager),
         *_certification(run),
         *_lipschitz_check(run),
+        *_adaptive_augmentation(run),
         logging,
         Sampling(
             schedule, gan, logging, writer, grid, z, labels, eval_mode.sample, run.score, config.weight_histograms
@@ -84,6 +86,12 @@ def _sample_grid(run: TrainingRun, run_dir: Path) -> ImageSampleGrid | PointSamp
         return PointSampleGrid(run.data.spread(POINTS_DRAWN), run_dir / SAMPLES)
     classes = run.data.labels.classes if run.data.labels else ()
     return ImageSampleGrid(run.config.grid_images, classes[:CLASSES_DRAWN])
+
+
+def _adaptive_augmentation(run: TrainingRun) -> list[Callback]:
+    if run.augmentation is None or run.config.augment != "adaptive":
+        return []
+    return [AdaptiveAugmentation(run.augmentation, run.overfitting(), run.config.n_critic * run.config.batch_size)]
 
 
 def _evaluation(run: TrainingRun, manager: CheckpointManager) -> list[Callback]:

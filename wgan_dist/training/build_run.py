@@ -14,6 +14,7 @@ from wgan_dist.checkpoints.checkpoint import Snapshot, TrainingObjects, take_sna
 from wgan_dist.checkpoints.generator_file import EMA_FILE, RAW_FILE, Description
 from wgan_dist.checkpoints.train_state import TrainState
 from wgan_dist.config import Config, as_dict
+from wgan_dist.config.fields import show
 from wgan_dist.data.datasets import Dataset, PointDataset
 from wgan_dist.data.holdout import Split, choose_rows, split_holdout
 from wgan_dist.data.samplers import BatchOrder, ClassBalancedOrder, GlobalBatchOrder
@@ -26,6 +27,7 @@ from wgan_dist.models.layers import MINIBATCH_GROUP, Critic, MinibatchStandardDe
 from wgan_dist.models.registry import NetworkSpec
 from wgan_dist.tracking.sample_grid import ImageSampleGrid, PointSampleGrid
 from wgan_dist.training import eval_mode
+from wgan_dist.training.augmentation import AugmentationStrength, Overfitting, check_held_out, make_strength
 from wgan_dist.training.build import DTYPES, build_gan
 from wgan_dist.training.divergence import check_replicas, check_weights
 from wgan_dist.training.early_stopping import EarlyStopping, make_early_stopping
@@ -54,6 +56,7 @@ class TrainingRun:
     generator_spec: NetworkSpec
     noise: TrainingNoise
     real_batches: RealBatches
+    augmentation: AugmentationStrength | None
 
     @functools.cached_property
     def objects(self) -> TrainingObjects:
@@ -65,12 +68,18 @@ class TrainingRun:
             critic=self.gan.critic.network,
             optimizers={name: network.optimizer for name, network in networks.items()},
             grad_scalers={name: network.scaler for name, network in networks.items()},
+            augmentation=self.augmentation if self.config.augment == "adaptive" else None,
         )
 
     @property
     def certified_rows(self) -> NDArray[np.int64]:
         """Return the rows of the held-out samples that the certified estimate compares with, chosen by content."""
         return choose_rows(self.data, self.split.held_out, CERTIFIED_SAMPLES, self.config.seed)
+
+    def overfitting(self) -> Overfitting:
+        """Return what measures how far the critic overfits."""
+        labels = self.data.labels.values if self.data.labels else None
+        return Overfitting(self.gan, self.real_batches.noise, self.split, self.real_batches.of_rows, labels)
 
     def settle_gradient_buckets(self) -> None:
         """Let the processes average gradients from the first step on as they do later; see `gradient_buckets`."""
@@ -148,8 +157,8 @@ def build_run(config: Config, accelerator: Accelerator, data: Dataset) -> Traini
         raise UserError(
             f"batch_size={config.batch_size}: expected at most the number of {samples}, {len(split.training)}"
         )
-    if config.flip and isinstance(data, PointDataset):
-        raise UserError(f"flip=true: is for images, and {data.name} are points")
+    _check_are_images(config, data)
+    check_held_out(config, split)
     schedule = make_schedule(config, order.batches_per_epoch)
     if schedule.certify and len(split.held_out) < LEAST_SAMPLES:
         raise UserError(
@@ -162,6 +171,7 @@ def build_run(config: Config, accelerator: Accelerator, data: Dataset) -> Traini
     classes = len(data.labels.classes) if data.labels else 0
     gan = build_gan(config, accelerator, data.shape, classes)
     _check_minibatch_groups(config, gan, noise_sources[0].rows)
+    augmentation = make_strength(config.augment, accelerator.device, DTYPES[config.dtype])
     return TrainingRun(
         config=config,
         accelerator=accelerator,
@@ -172,7 +182,7 @@ def build_run(config: Config, accelerator: Accelerator, data: Dataset) -> Traini
         early_stopping=early_stopping,
         gan=gan,
         generator_spec=network_specs(config, data.shape[0], classes)[0],
-        noise=_training_noise(config, data, split, gan, *noise_sources),
+        noise=_training_noise(config, data, split, gan, *noise_sources, augmentation),
         real_batches=RealBatches(
             data.values if isinstance(data, PointDataset) else data.pixels,
             None if isinstance(data, PointDataset) else data.levels,
@@ -184,7 +194,15 @@ def build_run(config: Config, accelerator: Accelerator, data: Dataset) -> Traini
             workers=config.workers,
             labels=data.labels.values if data.labels else None,
         ),
+        augmentation=augmentation,
     )
+
+
+def _check_are_images(config: Config, data: Dataset) -> None:
+    """Check that there are images for what only images have."""
+    for setting, value in (("flip", config.flip), ("augment", config.augment)):
+        if isinstance(data, PointDataset) and value not in (False, "none"):
+            raise UserError(f"{setting}={show(value)}: is for images, and {data.name} are points")
 
 
 def _noise_sources(config: Config, device: torch.device) -> tuple[NoiseSource, NoiseSource]:
@@ -227,7 +245,13 @@ def _class_shares(config: Config, data: Dataset, split: Split) -> NDArray[np.flo
 
 
 def _training_noise(
-    config: Config, data: Dataset, split: Split, gan: GAN, critic: NoiseSource, generator: NoiseSource
+    config: Config,
+    data: Dataset,
+    split: Split,
+    gan: GAN,
+    critic: NoiseSource,
+    generator: NoiseSource,
+    augmentation: AugmentationStrength | None,
 ) -> TrainingNoise:
     network = gan.critic.network
     return TrainingNoise(
@@ -240,4 +264,5 @@ def _training_noise(
         reuse_latents=config.reuse_latents,
         class_shares=_class_shares(config, data, split),
         is_relativistic=gan.is_relativistic,
+        augment_probability=augmentation.probability if augmentation else None,
     )

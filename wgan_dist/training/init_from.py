@@ -26,6 +26,10 @@ def init_from(source: Path, config: Config, spec: NetworkSpec, objects: Training
 
 
 def _init_generator(source: Path, config: Config, objects: TrainingObjects) -> str:
+    if config.freeze_critic:
+        raise UserError(
+            f"freeze_critic={config.freeze_critic}: {source} holds no critic; expected a run or a checkpoint"
+        )
     loaded = generator_file.load(source, config.generator)
     distribution = loaded.description.latent_distribution
     if distribution != config.latent_distribution:

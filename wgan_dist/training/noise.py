@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wgan_dist import distributed
+from wgan_dist.losses.augment import DRAWS, Augmentation, CriticAugmentations
 from wgan_dist.losses.gradient_penalty import Penalty
 from wgan_dist.losses.modules import CriticMasks
 from wgan_dist.training.prefetcher import Prefetcher
@@ -21,6 +22,8 @@ from wgan_dist.utils.console import print_to_stderr
 
 # Rate and shape of one sample's values, for each dropout layer of a network.
 Dropouts = Sequence[tuple[float, tuple[int, ...]]]
+# The inputs of the critic that are augmented in a step of each network.
+AUGMENTED = {"critic": ("real", "fake", "penalty"), "generator": ("real", "fake")}
 
 
 @dataclass(frozen=True)
@@ -62,13 +65,17 @@ class NoiseSource:
         """Draw which images to mirror, True for one in two: [micro-batches, rows]."""
         return self.stage(self._uniform(stream, counter) < 0.5, torch.bool)
 
-    def _uniform(self, stream: str, counter: int) -> NDArray[np.float64]:
-        return self._draw(functools.partial(rng.uniform, self.seed, stream, counter, (self.rows,)))
+    def uniform(self, streams: Sequence[str], counter: int, width: int) -> Tensor:
+        """Draw U[0, 1) [streams, micro-batches, rows, width]."""
+        return self.stage(np.stack([self._uniform(stream, counter, width) for stream in streams]), self.dtype)
+
+    def _uniform(self, stream: str, counter: int, *width: int) -> NDArray[np.float64]:
+        return self._draw(functools.partial(rng.uniform, self.seed, stream, counter, (self.rows, *width)))
 
     def _draw(self, draw: Callable[..., NDArray[np.float64]]) -> NDArray[np.float64]:
         return np.stack([draw(first_row=rows.start) for rows in self.slices])
 
-    def stage(self, values: NDArray[Any], dtype: torch.dtype) -> Tensor:
+    def stage(self, values: NDArray[Any] | Tensor, dtype: torch.dtype) -> Tensor:
         """Return values as a tensor on the host that `upload` sends to the device without waiting."""
         tensor = torch.as_tensor(values, dtype=dtype)
         return tensor.pin_memory() if self.device.type == "cuda" else tensor
@@ -138,24 +145,28 @@ class DropoutNoise:
 
 @dataclass(frozen=True)
 class CriticNoise:
-    """The noise of a critic iteration for each micro-batch: z, what the penalty draws (α or δ), dropout masks."""
+    """The noise of a critic iteration for each micro-batch: z, the penalty's α or δ, dropout masks, augmentations."""
 
     latents: list[Tensor]
     penalty: list[Tensor]
     masks: list[CriticMasks]
+    augmentations: list[CriticAugmentations]
 
 
 @dataclass(frozen=True)
 class GeneratorNoise:
     """The noise of a generator step for each micro-batch: z, masks for the critic's dropout, labels or None.
 
-    `real_masks` are the masks for the real samples with which a relativistic loss compares.
+    `real_masks` are the masks for the real samples with which a relativistic loss compares. `augmentations` and
+    `real_augmentations` are those of generated and of these real samples, or None without augmentation.
     """
 
     latents: list[Tensor]
     masks: list[list[Tensor]]
     real_masks: list[list[Tensor]]
     labels: list[Tensor] | list[None]
+    augmentations: list[Augmentation] | list[None]
+    real_augmentations: list[Augmentation] | list[None]
 
 
 @dataclass(frozen=True)
@@ -166,11 +177,14 @@ class _HostNoise:
         latents: z [micro-batches, rows, latent_dim].
         penalty: α [micro-batches, rows], or where δ starts [micro-batches, 1, 4], or nothing [micro-batches, 0].
         masks: Where the dropout masks start.
+        augmentations: The draws of the augmentation of real, generated and penalty samples
+            [3, micro-batches, rows, DRAWS], or None.
     """
 
     latents: Tensor
     penalty: Tensor
     masks: Tensor
+    augmentations: Tensor | None
 
 
 class TrainingNoise:
@@ -190,6 +204,7 @@ class TrainingNoise:
         reuse_latents: bool,
         class_shares: NDArray[np.float64] | None = None,
         is_relativistic: bool = False,
+        augment_probability: Tensor | None = None,
     ) -> None:
         """Prepare the draws of both networks.
 
@@ -201,11 +216,13 @@ class TrainingNoise:
             dropouts: The critic's dropout layers.
             reuse_latents: Whether a generator step takes the latents of the last critic iteration.
             class_shares: The probability of each class in a generator step, or None without classes.
-            is_relativistic: Whether a generator step also needs masks for real samples.
+            is_relativistic: Whether a generator step also needs masks and augmentations for real samples.
+            augment_probability: The probability of augmentations, a tensor [] on the device, or None without them.
         """
         self.critic_source, self.generator_source = critic_source, generator_source
         self.draws = penalty.draws if penalty else "nothing"
         self.reuse_latents, self.class_shares = reuse_latents, class_shares
+        self.augment_probability = augment_probability
         parts = ("real", "fake", "penalty") if penalty else ("real", "fake")
         self._critic_dropout = self._dropout(critic_source, [f"critic.dropout.{part}" for part in parts], dropouts)
         streams = ["generator.dropout", *(["generator.dropout.real"] if is_relativistic else [])]
@@ -243,7 +260,26 @@ class TrainingNoise:
             latents=list(self.critic_source.upload(drawn.latents)),
             penalty=self._penalty_noise(drawn.penalty),
             masks=[CriticMasks(*parts) for parts in self._critic_dropout.masks(drawn.masks)],
+            augmentations=self._critic_augmentations(drawn.augmentations),
         )
+
+    def _critic_augmentations(self, staged: Tensor | None) -> list[CriticAugmentations]:
+        parts = self._augmentations(staged, self.critic_source, "critic")
+        return [CriticAugmentations(*of_micro_batch) for of_micro_batch in zip(*parts, strict=True)]
+
+    def _augmentations(
+        self, staged: Tensor | None, source: NoiseSource, network: str
+    ) -> list[list[Augmentation] | list[None]]:
+        """Return for each augmented input the augmentation of each micro-batch, from its staged draws."""
+        if staged is None or self.augment_probability is None:
+            return [[None] * len(source.slices)] * len(AUGMENTED[network])
+        probability = self.augment_probability
+        return [[Augmentation(draws, probability) for draws in of_input] for of_input in source.upload(staged)]
+
+    def _draw_augmentations(self, source: NoiseSource, network: str, counter: int) -> Tensor | None:
+        if self.augment_probability is None:
+            return None
+        return source.uniform([f"{network}.augment.{part}" for part in AUGMENTED[network]], counter, DRAWS)
 
     def _penalty_noise(self, staged: Tensor) -> list[Tensor]:
         uploaded = self.critic_source.upload(staged)
@@ -256,6 +292,7 @@ class TrainingNoise:
             latents=self.critic_source.latents("critic.z", iteration),
             penalty=self._draw_for_penalty(iteration),
             masks=self._critic_dropout.starts(iteration),
+            augmentations=self._draw_augmentations(self.critic_source, "critic", iteration),
         )
 
     def _draw_for_penalty(self, iteration: int) -> Tensor:
@@ -268,20 +305,28 @@ class TrainingNoise:
 
     def generator(self, step: int, critic_noise: CriticNoise) -> GeneratorNoise:
         """Return the noise of generator step number `step`."""
-        latents, starts, labels = self._generator_draws.get(step)
+        latents, starts, labels, draws = self._generator_draws.get(step)
         source, masks = self.generator_source, self._generator_dropout.masks(starts)
+        of_real, of_fake = self._augmentations(draws, source, "generator")
         return GeneratorNoise(
             latents=critic_noise.latents if latents is None else list(source.upload(latents)),
             masks=[of_inputs[0] for of_inputs in masks],
             real_masks=[of_inputs[-1] for of_inputs in masks],
             labels=[None] * len(source.slices) if labels is None else list(source.upload(labels)),
+            augmentations=of_fake,
+            real_augmentations=of_real,
         )
 
-    def _draw_for_generator(self, step: int) -> tuple[Tensor | None, Tensor, Tensor | None]:
+    def _draw_for_generator(self, step: int) -> tuple[Tensor | None, Tensor, Tensor | None, Tensor | None]:
         source, shares = self.generator_source, self.class_shares
         latents = None if self.reuse_latents else source.latents("generator.z", step)
         labels = None if shares is None else source.labels("generator.label", step, shares)
-        return latents, self._generator_dropout.starts(step), labels
+        return (
+            latents,
+            self._generator_dropout.starts(step),
+            labels,
+            self._draw_augmentations(source, "generator", step),
+        )
 
     def close(self) -> None:
         """End the threads that draw."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -89,6 +90,11 @@ class RealBatches:
                 self._go_to(number)
                 self._batch, self._number = self._to_device(self._batches.get(number)), number
         return self._batch
+
+    def of_rows(self, rows: NDArray[np.int64]) -> Tensor:
+        """Return the samples of some rows of all values, as the critic takes them, on the device."""
+        values = torch.from_numpy(np.asarray(self.values[rows]))
+        return self._to_inputs(self.noise.upload(self.noise.stage(values, values.dtype)))
 
     def _go_to(self, number: int) -> None:
         """Let the next batch to be read be `number`. Worker processes start here, in the thread of the caller."""

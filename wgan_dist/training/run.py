@@ -18,6 +18,7 @@ from wgan_dist.config.config import NO_LABELS
 from wgan_dist.config.network_choices import is_own_class
 from wgan_dist.data.datasets import Dataset, ImageDataset, open_images, open_points
 from wgan_dist.data.decoding import ProgressCallback, progress_reporter
+from wgan_dist.data.few_images import suggestion
 from wgan_dist.data.image_settings import image_settings
 from wgan_dist.data.labels import MAKES_CLASSES, named
 from wgan_dist.data.points import are_points
@@ -27,6 +28,7 @@ from wgan_dist.models.from_config import ASSUMED_CHANNELS, network_specs
 from wgan_dist.tracking import trackers
 from wgan_dist.tracking.metric_names import wasserstein_note
 from wgan_dist.training.absolute_paths import with_absolute_paths
+from wgan_dist.training.augmentation import with_holdout
 from wgan_dist.training.build_callbacks import build_callbacks
 from wgan_dist.training.build_run import TrainingRun, build_run
 from wgan_dist.training.environment import describe_environment, idle_gpus, missing_kernels
@@ -134,7 +136,8 @@ def _image_lines(config: Config, data: ImageDataset) -> list[str]:
         lines.append(f"values of -1 and 1: {data.levels}{config.unit and f' ({config.unit})'}")
     if data.left_out:
         lines.append(f"left out {left_out_line(data.left_out)}")
-    return [*lines, *class_lines(data)]
+    few = suggestion(len(data)) if config.augment == "none" else ""
+    return [*lines, *class_lines(data), *filter(None, [few])]
 
 
 def _prepare(config: Config, lock: RunLock) -> TrainingRun:
@@ -146,7 +149,7 @@ def _prepare(config: Config, lock: RunLock) -> TrainingRun:
     data = open_data(config)
     samples = "points"
     if isinstance(data, ImageDataset):
-        samples, config = "images", dataclasses.replace(config, channels=data.channels)
+        samples, config = "images", with_holdout(dataclasses.replace(config, channels=data.channels), len(data))
     check_channel_names(config.channel_names, data.shape[0])
     check_together(config)
     print_main(f"{len(data):,} {samples} of {data.name}; {changed_settings(config)}")
@@ -157,7 +160,8 @@ def _prepare(config: Config, lock: RunLock) -> TrainingRun:
     run = build_run(config, accelerator, data)
     run.settle_gradient_buckets()
     if config.holdout:
-        print_main(f"{len(run.split.held_out):,} of them are held out")
+        purpose = ", to measure how far the critic overfits" if config.augment == "adaptive" else ""
+        print_main(f"{len(run.split.held_out):,} of them are held out{purpose}")
     if run.evaluator:
         print_main(*str(run.evaluator).split("\n"))
         for name in run.evaluator.names:

@@ -69,7 +69,7 @@ def critic_step(gan: GAN, real: RealBatch, noise: CriticNoise, with_penalty: boo
     with phase("critic"):
         metrics = update(gan, gan.critic, critic_inputs(gan, real, noise, with_penalty), len(real.samples))
         if gan.clip_value is not None:
-            clip_weights(list(gan.critic.network.parameters()), gan.clip_value)
+            clip_weights([weight for weight in gan.critic.network.parameters() if weight.requires_grad], gan.clip_value)
     return metrics
 
 
@@ -82,9 +82,9 @@ def critic_inputs(
     """
     # The penalty's inner gradient needs fp16's loss scale too.
     scale = gan.critic.scaler.loss_scale() if gan.critic.scaler.dynamic else None
-    parts = zip(real.samples, real.labels, noise.latents, noise.penalty, noise.masks, strict=True)
-    for x, labels, z, penalty, masks in parts:
-        yield x, generate(gan, z, labels), penalty, masks, scale, labels, with_penalty
+    parts = zip(real.samples, real.labels, noise.latents, noise.penalty, noise.masks, noise.augmentations, strict=True)
+    for x, labels, z, penalty, masks, augmentations in parts:
+        yield x, generate(gan, z, labels), penalty, masks, scale, labels, with_penalty, augmentations
 
 
 def generator_step(gan: GAN, noise: GeneratorNoise, real: RealBatch) -> Metrics:
@@ -99,8 +99,9 @@ def generator_step(gan: GAN, noise: GeneratorNoise, real: RealBatch) -> Metrics:
 def generator_inputs(gan: GAN, noise: GeneratorNoise, real: RealBatch) -> Iterator[tuple[Any, ...]]:
     """Return the inputs of the generator's loss for each micro-batch."""
     if gan.is_relativistic:  # within a class: the generated samples are of the classes of the real ones
-        return zip(noise.latents, noise.masks, real.labels, real.samples, noise.real_masks, strict=True)
-    return zip(noise.latents, noise.masks, noise.labels, strict=True)
+        of_real = real.samples, noise.real_masks, noise.real_augmentations
+        return zip(noise.latents, noise.masks, real.labels, noise.augmentations, *of_real, strict=True)
+    return zip(noise.latents, noise.masks, noise.labels, noise.augmentations, strict=True)
 
 
 def generate(gan: GAN, z: Tensor, labels: Tensor | None) -> Tensor:

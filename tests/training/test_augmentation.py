@@ -1,0 +1,139 @@
+"""The control of augmentation: what it measures, how the probability follows, and runs with it."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from torch import Tensor
+
+from tests.faults.resume import Point, check
+from tests.worlds import CASES, SHARES, World
+from wgan_dist.checkpoints.run_dir import CHECKPOINTS, METRICS_FILE
+from wgan_dist.checkpoints.state_file import STATE_FILE
+from wgan_dist.checkpoints.train_state import AugmentationState
+from wgan_dist.config import CONFIG_FILE, Config
+from wgan_dist.data.holdout import Split
+from wgan_dist.losses.augment import DRAWS, Augmentation, augment
+from wgan_dist.train import train
+from wgan_dist.training import augmentation, eval_mode
+from wgan_dist.training.augmentation import MEASURED, Overfitting, make_strength, with_holdout
+from wgan_dist.utils import rng
+from wgan_dist.utils.errors import UserError
+
+
+def scores(training: float, held_out: float, generated: float) -> Tensor:
+    return torch.tensor([training, held_out, generated], dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("measured", "overfitting", "rises"),
+    [
+        (scores(1.0, 0.0, 0.0), 1.0, True),
+        (scores(1.0, 1.0, 0.0), 0.0, False),
+        (scores(101.0, 100.0, 99.0), 0.5, False),  # neither an offset
+        (scores(1e4, 0.0, -5e3), 2 / 3, True),  # nor a scale matters
+        (scores(0.0, 1.0, 0.0), 0.0, False),
+        (scores(-1.0, -3.0, 1.0), 0.0, False),  # not yet better than chance
+        (scores(torch.nan, 0.0, 0.0), 0.0, False),
+    ],
+)
+def test_the_probability_follows_overfitting(measured: Tensor, overfitting: float, rises: bool) -> None:
+    strength = make_strength("adaptive", torch.device("cpu"), torch.float64)
+    assert strength
+    strength.load(AugmentationState(probability=0.3, overfitting=0.7))
+    strength.adapt(measured, 0.25)
+    assert float(strength.probability) == pytest.approx(0.55 if rises else 0.05, abs=1e-12)
+    assert float(strength.overfitting) == pytest.approx(overfitting, abs=1e-12)
+    for _ in range(4):
+        strength.adapt(measured, 0.25)
+    assert float(strength.probability) == float(rises)
+
+
+def measured_world(case: str) -> tuple[World, Overfitting, Tensor, Split]:
+    world = World(replace(CASES[case], dtype="float64", augment="adaptive"))
+    images = torch.as_tensor(2.0 * rng.uniform(7, "test.set", 0, (100, *world.shape)) - 1.0)
+    labels = np.repeat(np.arange(len(SHARES)), (50, 30, 20)) if world.is_conditional else None
+    order = rng.permutation(1, "test.split", 0, 100)
+    split = Split(training=np.sort(order[:70]), held_out=np.sort(order[70:]))
+    return world, Overfitting(world.gan, world.source, split, images.__getitem__, labels), images, split
+
+
+def test_scores_are_those_of_images_augmented_alike() -> None:
+    world, overfitting, images, _ = measured_world("gp-instance-1")
+    probability = torch.tensor(0.7)
+    found = overfitting.mean_scores(32, probability)
+    held_out, training = overfitting.rows(32)
+    draws = torch.as_tensor(rng.uniform(0, "augment.measured.draws", 32, (MEASURED, DRAWS)))
+    z = torch.as_tensor(rng.normal(0, "augment.measured.z", 32, (MEASURED, world.config.latent_dim)))
+    critic, generator = world.gan.critic.network, world.gan.generator.network
+    kinds = images[training], images[held_out], eval_mode.sample(generator, z)
+    wanted = [eval_mode.score(critic, augment(each, Augmentation(draws, probability))).mean() for each in kinds]
+    torch.testing.assert_close(found, torch.stack(wanted), rtol=1e-10, atol=1e-12)
+    assert not torch.equal(found, overfitting.mean_scores(48, probability))
+
+
+def test_a_held_out_image_is_compared_with_training_images_of_its_class() -> None:
+    _, overfitting, _, split = measured_world("projection-norm-2")
+    labels = np.repeat(np.arange(len(SHARES)), (50, 30, 20))
+    seen = set()
+    for step in range(100):
+        held_out, training = overfitting.rows(step)
+        assert (labels[held_out] == labels[training]).all()
+        assert set(held_out) <= set(split.held_out)
+        assert set(training) <= set(split.training)
+        seen |= set(training) | set(held_out)
+    assert len(seen) == 100
+
+
+@pytest.mark.parametrize(("count", "share"), [(400, 0.1), (5000, 0.1), (10_000, 0.05), (60_000, 0.0083)])
+def test_adaptive_augmentation_holds_out_images(count: int, share: float) -> None:
+    assert with_holdout(Config(augment="adaptive"), count).holdout == share
+    assert with_holdout(Config(augment="adaptive", holdout=0.3), count).holdout == 0.3
+    assert with_holdout(Config(augment="diffaugment"), count).holdout == 0.0
+
+
+ADAPTIVE = {"augment": "adaptive", "loss": "relativistic", "penalty": "r1r2"}
+
+
+def test_a_run_resumes_with_the_probability_it_had(
+    tmp_path: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A target below 0 lets the probability rise, every second step."""
+    monkeypatch.setattr(augmentation, "TARGET", -1.0)
+    monkeypatch.setattr(augmentation, "MEASURE_EVERY", 2)
+    monkeypatch.setattr(augmentation, "RAMP_IMAGES", 1000)
+    assert check(Point("adaptive", 55, ADAPTIVE), tmp_path, cache_dir) == []
+    (state,) = (
+        json.loads((folder / STATE_FILE).read_text())
+        for folder in (tmp_path / "straight" / CHECKPOINTS).iterdir()
+        if folder.name == "step-00000030"
+    )
+    assert state["augmentation"]["probability"] == pytest.approx(1.0)
+    records = [json.loads(line) for line in (tmp_path / "straight" / METRICS_FILE).read_text().splitlines()]
+    assert [record["augment_probability"] for record in records[:3]] == pytest.approx([0.096, 0.192, 0.288])
+
+
+def test_a_run_says_what_it_holds_out(tiny: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(tiny | {"run_dir": str(tmp_path / "run"), "augment": "adaptive", "max_steps": "2"})
+    assert "of them are held out, to measure how far the critic overfits" in capsys.readouterr().out
+    assert yaml.safe_load((tmp_path / "run" / CONFIG_FILE).read_text())["holdout"] == 0.1
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"holdout": "0.01"}, r"augment=adaptive: \d+ of 1797 images are held out .* --augment=diffaugment"),
+        ({"recipe": "toy_8gaussians", "data": "8gaussians"}, "augment=adaptive: is for images, and 8gaussians are"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(
+    settings: dict[str, str], complaint: str, tiny: dict[str, str], tmp_path: Path
+) -> None:
+    keep = {name: tiny[name] for name in ("cache_dir", "threads")} if "recipe" in settings else tiny
+    with pytest.raises(UserError, match=complaint):
+        train(keep | settings | {"augment": "adaptive", "run_dir": str(tmp_path / "run")})
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,171 @@
+"""The probability of augmentations, and its control by how far the critic overfits."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wgan_dist import distributed
+from wgan_dist.checkpoints.train_state import AugmentationState, TrainState
+from wgan_dist.config import Config
+from wgan_dist.data.few_images import ADAPTIVE_SHARE, LEAST_HELD_OUT, MOST_HELD_OUT
+from wgan_dist.data.holdout import Rows, Split
+from wgan_dist.evaluation.generated_set import own_share
+from wgan_dist.losses.augment import DRAWS, Augmentation, augment
+from wgan_dist.training import eval_mode
+from wgan_dist.training.callbacks import Callback, StepResult
+from wgan_dist.training.noise import NoiseSource
+from wgan_dist.training.schedule import is_due
+from wgan_dist.training.steps import GAN
+from wgan_dist.utils import rng
+from wgan_dist.utils.errors import UserError
+
+# Generator steps between measurements, and the images of each kind in one of them: training, held out, generated.
+MEASURE_EVERY, MEASURED = 16, 64
+# The overfitting at which the probability stays, and the real images that the critic sees while it goes from 0 to 1.
+TARGET, RAMP_IMAGES = 0.5, 50_000
+
+
+def with_holdout(config: Config, count: int) -> Config:
+    """Return the settings with a share of `count` images held out, if adaptive augmentation needs one and has none."""
+    if config.augment != "adaptive" or config.holdout:
+        return config
+    return dataclasses.replace(config, holdout=min(ADAPTIVE_SHARE, round(MOST_HELD_OUT / count, 4)))
+
+
+def check_held_out(config: Config, split: Split) -> None:
+    """Raise UserError if adaptive augmentation has too few held-out images to measure overfitting by."""
+    held_out, count = len(split.held_out), len(split.held_out) + len(split.training)
+    if config.augment == "adaptive" and held_out < LEAST_HELD_OUT:
+        raise UserError(
+            f"augment=adaptive: {held_out} of {count} images are held out to measure overfitting by, and it needs "
+            f"{LEAST_HELD_OUT}; expected a greater --holdout, more images, or --augment=diffaugment"
+        )
+
+
+@dataclass(frozen=True)
+class AugmentationStrength:
+    """The probability of augmentations and the overfitting that was measured last, tensors [] on the device."""
+
+    probability: Tensor
+    overfitting: Tensor
+
+    def state(self) -> AugmentationState:
+        """Return the values that a resumed run needs, read back from the device."""
+        return AugmentationState(float(self.probability), float(self.overfitting))
+
+    def load(self, state: AugmentationState) -> None:
+        """Restore what `state` returned."""
+        self.probability.fill_(state.probability)
+        self.overfitting.fill_(state.overfitting)
+
+    def adapt(self, mean_scores: Tensor, step: float) -> None:
+        """Move the probability by `step`, up if the critic overfits more than TARGET, else down.
+
+        Overfitting is r = (E D_train − E D_holdout) / (E D_train − E D_fake), as r_v of Karras et al. 2020 (eq. 1): 0
+        for a critic that scores training images as held-out ones, and 1 for one that scores held-out images as
+        generated ones. Neither an offset nor the scale of the scores changes it. It is 0 for a critic that does not
+        tell training images from generated ones yet. `mean_scores` [3] are D_train, D_holdout and D_fake.
+        """
+        training, held_out, generated = mean_scores
+        tells_apart = training > generated
+        overfitting = torch.where(tells_apart, (training - held_out) / (training - generated), 0.0)
+        self.overfitting.copy_(overfitting.nan_to_num(0.0, 0.0, 0.0))
+        self.probability.add_(torch.where(self.overfitting > TARGET, step, -step)).clamp_(0.0, 1.0)
+
+
+def make_strength(name: str, device: torch.device, dtype: torch.dtype) -> AugmentationStrength | None:
+    """Return the strength at the start of a run: 1 for diffaugment, 0 for adaptive, None without augmentation."""
+    if name == "none":
+        return None
+    zero = torch.zeros((), device=device, dtype=dtype)
+    return AugmentationStrength(zero + float(name == "diffaugment"), zero)
+
+
+class Overfitting:
+    """Measures the mean scores of training, held-out and generated images, all augmented as in training.
+
+    Each held-out image is compared with a training image and a generated one of its class, and all three are augmented
+    by the same draws. All draws are functions of the seed and the step. Both networks are in evaluation mode.
+    """
+
+    def __init__(
+        self,
+        gan: GAN,
+        source: NoiseSource,
+        split: Split,
+        images: Callable[[Rows], Tensor],
+        labels: NDArray[np.int64] | None,
+    ) -> None:
+        """Measure the networks of `gan`.
+
+        Args:
+            gan: Both networks.
+            source: Gives the seed, the latents and the device.
+            split: The rows that are trained on and those held out.
+            images: Returns the images of rows, on the device.
+            labels: The class of each row, or None without classes.
+        """
+        self.gan, self.source, self.held_out, self.images, self.labels = gan, source, split.held_out, images, labels
+        classes = np.zeros(len(split.training), np.int64) if labels is None else labels[split.training]
+        self._training = split.training[np.argsort(classes, kind="stable")]
+        self._counts = np.bincount(classes)
+        self._starts = np.cumsum(self._counts) - self._counts
+
+    def rows(self, step: int) -> tuple[Rows, Rows]:
+        """Return the held-out rows of the measurement at a step, and for each a training row of its class."""
+        uniform = rng.uniform(self.source.seed, "augment.measured", step, (MEASURED, 2))
+        held_out = self.held_out[(uniform[:, 0] * len(self.held_out)).astype(np.int64)]
+        classes = np.zeros(MEASURED, np.int64) if self.labels is None else self.labels[held_out]
+        places = self._starts[classes] + (uniform[:, 1] * self._counts[classes]).astype(np.int64)
+        return held_out, self._training[places]
+
+    def mean_scores(self, step: int, probability: Tensor) -> Tensor:
+        """Return the mean scores of training, held-out and generated images, [3] in float64; every process calls it."""
+        share = own_share(MEASURED)
+        if share.start < share.stop:
+            sums = self._scores(step, share, probability).double().view(3, -1).sum(1)
+        else:
+            sums = torch.zeros(3, dtype=torch.float64, device=self.source.device)
+        return distributed.all_reduce_mean(sums) * (distributed.world().size / MEASURED)
+
+    def _scores(self, step: int, share: slice, probability: Tensor) -> Tensor:
+        """Return the scores of this process's share of the training images, held-out images and generated ones."""
+        held_out, training = (rows[share] for rows in self.rows(step))
+        count, source = share.stop - share.start, self.source
+        z = rng.latent(
+            source.distribution, source.seed, "augment.measured.z", step, (count, source.latent_dim), share.start
+        )
+        draws = rng.uniform(source.seed, "augment.measured.draws", step, (count, DRAWS), share.start)
+        augmentation = Augmentation(self._upload(draws, source.dtype), probability)
+        labels = None if self.labels is None else self._upload(self.labels[held_out], torch.int64)
+        generated = eval_mode.sample(self.gan.generator.network, self._upload(z, source.dtype), labels)
+        images = torch.cat([self.images(training), self.images(held_out), generated])
+        of_all = None if labels is None else labels.repeat(3)
+        return eval_mode.score(self.gan.critic.network, augment(images, augmentation), of_all)
+
+    def _upload(self, values: NDArray[Any], dtype: torch.dtype) -> Tensor:
+        return self.source.upload(self.source.stage(values, dtype))
+
+
+class AdaptiveAugmentation(Callback):
+    """Lets the probability of augmentations follow the overfitting of the critic (Karras et al. 2020).
+
+    Nothing waits for the device: the decision is made there.
+    """
+
+    def __init__(self, strength: AugmentationStrength, overfitting: Overfitting, images_per_step: int) -> None:
+        """Adapt `strength` in runs whose critic sees so many real images in a generator step."""
+        self.strength, self.overfitting = strength, overfitting
+        self._change = min(1.0, MEASURE_EVERY * images_per_step / RAMP_IMAGES)
+
+    def on_step_end(self, state: TrainState, result: StepResult) -> None:
+        strength = self.strength
+        if is_due(state.step, MEASURE_EVERY):
+            strength.adapt(self.overfitting.mean_scores(state.step, strength.probability), self._change)
+        result.metrics |= {"augment_probability": strength.probability, "overfitting": strength.overfitting}
