@@ -152,7 +152,7 @@ def augmenting(critic: nn.Module, augmentation: Augmentation | None) -> nn.Modul
 
 
 def _matrix_form(image: Tensor, draws: Tensor, probability: float) -> Tensor:
-    """Return the affine map of an image as matrix · x + offset, both found by applying numpy's operations to a basis."""
+    """Return the augmented image as matrix · x + offset, both found by applying numpy's operations to a basis."""
 
     def apply(values: NDArray[np.float64]) -> NDArray[np.float64]:
         for group, operation in BY_NUMPY.items():

@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from tests.processes import REPOSITORY
-from wgan_dist.reporting.model_card import LOSSES, PENALTIES, SPECTRAL
+from wgan_dist.reporting.model_card import AUGMENTATIONS, FREEZE, LOSSES, PENALTIES, SPECTRAL
 
-CITED = [*LOSSES.values(), *PENALTIES.values(), SPECTRAL]
+CITED = [*LOSSES.values(), *PENALTIES.values(), *AUGMENTATIONS.values(), FREEZE, SPECTRAL]
 CITATION: dict[str, Any] = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
 
 

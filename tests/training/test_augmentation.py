@@ -106,7 +106,7 @@ def test_a_run_resumes_with_the_probability_it_had(
     monkeypatch.setattr(augmentation, "TARGET", -1.0)
     monkeypatch.setattr(augmentation, "MEASURE_EVERY", 2)
     monkeypatch.setattr(augmentation, "RAMP_IMAGES", 1000)
-    assert check(Point("adaptive", 55, ADAPTIVE), tmp_path, cache_dir) == []
+    assert check(Point("adaptive", 31, ADAPTIVE), tmp_path, cache_dir) == []
     (state,) = (
         json.loads((folder / STATE_FILE).read_text())
         for folder in (tmp_path / "straight" / CHECKPOINTS).iterdir()

@@ -23,6 +23,7 @@ from wgan_dist.config.image_size import MAX_SIDE, MIN_SIDE, ImageSize, square
 from wgan_dist.data.content import ContentCounter, ContentSummary
 from wgan_dist.data.datasets import PointDataset, open_points
 from wgan_dist.data.decoding import ProgressCallback, map_images, progress_reporter, without_pillow_warnings
+from wgan_dist.data.few_images import suggestion
 from wgan_dist.data.image_settings import ImageSettings
 from wgan_dist.data.inspect_classes import class_lines
 from wgan_dist.data.inspect_settings import InspectSettings
@@ -376,6 +377,7 @@ def _suggestion_lines(
     return [
         f"to start at {size.in_words} in {channels} channel{'s' * (channels > 1)} ({megabytes:.1f} MiB of cache):",
         f"  {suggested_command(settings, name, size, count, bool(inspection.errors), on_gpu)}",
+        *filter(None, [suggestion(count)]),
     ]
 
 

@@ -58,6 +58,12 @@ PENALTIES = {
     "dragan": "Kodali et al.: On Convergence and Stability of GANs. 2017",
 }
 SPECTRAL = "Miyato et al.: Spectral Normalization for Generative Adversarial Networks. ICLR 2018"
+DIFFAUGMENT = "Zhao et al.: Differentiable Augmentation for Data-Efficient GAN Training. NeurIPS 2020"
+AUGMENTATIONS = {
+    "diffaugment": DIFFAUGMENT,
+    "adaptive": "Karras et al.: Training Generative Adversarial Networks with Limited Data. NeurIPS 2020",
+}
+FREEZE = "Mo, Cho, Shin: Freeze the Discriminator: a Simple Baseline for Fine-Tuning GANs. 2020"
 DRAWS = {
     "normal": "rng.standard_normal((16, {dim}), dtype=np.float32)",
     "uniform": "rng.uniform(-1, 1, (16, {dim})).astype(np.float32)",
@@ -175,6 +181,12 @@ def _averaging(config: Config) -> str:
     return f"half-life {config.ema_half_life:,} images"
 
 
+def _augmentation(config: Config) -> str:
+    mirrored = ", mirrored images" if config.flip else ""
+    frozen = f"; the first {config.freeze_critic} layers of the critic are frozen" if config.freeze_critic else ""
+    return f"{config.augment}{mirrored}{frozen}"
+
+
 def _samples(description: Description) -> str:
     return "points" if description.makes_points else "images"
 
@@ -211,6 +223,7 @@ def _training_facts(description: Description, run: RunData | None) -> list[tuple
             ("Schedule", f"{config.n_critic} critic iterations per generator step, batch size {config.batch_size}"),
             ("Optimizers", _optimizer(config)),
             ("Averaging", _averaging(config)),
+            ("Augmentation", _augmentation(config)),
             ("Seed", show(config.seed)),
         ]
     return [(name, _escape(value)) for name, value in facts]
@@ -219,8 +232,15 @@ def _training_facts(description: Description, run: RunData | None) -> list[tuple
 def _papers(config: Config | None) -> list[str]:
     if config is None:
         return []
-    papers = [LOSSES.get(config.loss), PENALTIES.get(config.penalty)]
-    return [*(paper for paper in papers if paper), *([SPECTRAL] if config.spectral_norm != "none" else [])]
+    papers = [
+        LOSSES.get(config.loss),
+        PENALTIES.get(config.penalty),
+        SPECTRAL if config.spectral_norm != "none" else None,
+        DIFFAUGMENT if config.augment != "none" else None,
+        AUGMENTATIONS.get(config.augment),
+        FREEZE if config.freeze_critic else None,
+    ]
+    return [paper for paper in dict.fromkeys(papers) if paper]
 
 
 def _onnx_snippet(description: Description) -> str:

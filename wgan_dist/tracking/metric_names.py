@@ -51,8 +51,8 @@ TRAINING_METRICS = {
     "generator_lr": Metric(TRAINING, None, "generator/learning_rate"),
     "generator_skipped": Metric(TRAINING, None, "generator/skipped_updates"),
     "generator_loss_scale": Metric(TRAINING, None, "generator/loss_scale"),
-    "augment_probability": Metric(TRAINING, None, "augment/probability", "augmented"),
-    "overfitting": Metric(TRAINING, None, "augment/overfitting", "overfitting"),
+    "augment_probability": Metric(TRAINING, None, "critic/augment_probability", "augmented"),
+    "overfitting": Metric(TRAINING, None, "critic/overfitting", "overfitting"),
     "seen_images": Metric(TRAINING, None, "speed/seen_images"),
 }
 # Values that evaluation measures. The order is that of wgan_dist.config.metric_choices.

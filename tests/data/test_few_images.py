@@ -1,0 +1,34 @@
+"""What the number of images suggests."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wgan_dist.config import Config
+from wgan_dist.config.fields import flag_names
+from wgan_dist.data.few_images import suggestion
+from wgan_dist.data.inspect import print_summary
+from wgan_dist.data.inspect_settings import InspectSettings
+
+
+@pytest.mark.parametrize(
+    ("count", "augment"), [(40, "diffaugment"), (399, "diffaugment"), (400, "adaptive"), (4999, "adaptive")]
+)
+def test_few_images_suggest_augmentation(count: int, augment: str) -> None:
+    sentence = suggestion(count)
+    assert sentence.startswith(f"{count:,} images are few")
+    named = [word.removeprefix("--") for word in sentence.split() if word.startswith("--")]
+    assert named[0] == f"augment={augment},"
+    assert {name.partition("=")[0] for name in named} <= set(flag_names(Config))
+
+
+def test_many_images_suggest_nothing() -> None:
+    assert suggestion(5000) == ""
+
+
+@pytest.mark.parametrize("count", [450, 5000])
+def test_inspect_says_it(count: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).integers(0, 255, (count, 8, 8), dtype=np.uint8))
+    print_summary(InspectSettings(data=(str(tmp_path / "a.npy"),), cache_dir=str(tmp_path / "cache")))
+    assert (suggestion(450) in capsys.readouterr().out) == (count == 450)
