@@ -20,7 +20,8 @@ from wgan_dist.config import Config
 from wgan_dist.config.image_size import square
 from wgan_dist.data.holdout import Split
 from wgan_dist.losses.gradient_penalty import PENALTIES
-from wgan_dist.training.augmentation import Overfitting, make_strength
+from wgan_dist.training.augmentation import Overfitting
+from wgan_dist.training.augmentation_strength import make_strength
 from wgan_dist.training.build import DTYPES, build_gan
 from wgan_dist.training.noise import CriticNoise, NoiseSource, TrainingNoise
 from wgan_dist.training.real_batches import RealBatch
@@ -120,7 +121,7 @@ class World:
             reuse_latents=False,
             class_shares=SHARES if self.is_conditional else None,
             is_relativistic=self.gan.is_relativistic,
-            augment_probability=self.augmentation.probability if self.augmentation else None,
+            augmentation=self.augmentation,
         )
 
     def overfitting(self, step: int) -> Tensor:

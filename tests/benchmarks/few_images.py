@@ -70,9 +70,9 @@ def memorisation(generated: Tensor, unseen: Tensor, images: ImageDataset) -> flo
 
 def course(run: Path) -> str:
     """Return the seconds of a run, and the augmentation's probability at its end if it is adaptive."""
-    last = json.loads((run / METRICS_FILE).read_text().splitlines()[-1])
-    probability = last.get("augment_probability")
-    return f"{last['seconds']:.0f} s" + ("" if probability is None else f", probability {probability:.2f} at the end")
+    records = [json.loads(line) for line in (run / METRICS_FILE).read_text().splitlines()]
+    seconds, probability = sum(record["seconds"] for record in records), records[-1].get("augment_probability")
+    return f"{seconds:.0f} s" + ("" if probability is None else f", probability {probability:.2f} at the end")
 
 
 def arguments() -> argparse.Namespace:

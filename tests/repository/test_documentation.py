@@ -33,6 +33,7 @@ PAGES = [
             "sampling",
             "security",
             "recipes",
+            "few_images",
             "theory",
             "speed",
             "figures",

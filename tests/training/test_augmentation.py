@@ -19,8 +19,9 @@ from wgan_dist.config import CONFIG_FILE, Config
 from wgan_dist.data.holdout import Split
 from wgan_dist.losses.augment import DRAWS, Augmentation, augment
 from wgan_dist.train import train
-from wgan_dist.training import augmentation, eval_mode
-from wgan_dist.training.augmentation import MEASURED, Overfitting, make_strength, with_holdout
+from wgan_dist.training import augmentation, augmentation_strength, eval_mode
+from wgan_dist.training.augmentation import MEASURED, Overfitting, with_holdout
+from wgan_dist.training.augmentation_strength import make_strength
 from wgan_dist.utils import rng
 from wgan_dist.utils.errors import UserError
 
@@ -103,7 +104,7 @@ def test_a_run_resumes_with_the_probability_it_had(
     tmp_path: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A target below 0 lets the probability rise, every second step."""
-    monkeypatch.setattr(augmentation, "TARGET", -1.0)
+    monkeypatch.setattr(augmentation_strength, "TARGET", -1.0)
     monkeypatch.setattr(augmentation, "MEASURE_EVERY", 2)
     monkeypatch.setattr(augmentation, "RAMP_IMAGES", 1000)
     assert check(Point("adaptive", 31, ADAPTIVE), tmp_path, cache_dir) == []

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,13 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wgan_dist import distributed
-from wgan_dist.checkpoints.train_state import AugmentationState, TrainState
+from wgan_dist.checkpoints.train_state import TrainState
 from wgan_dist.config import Config
 from wgan_dist.data.few_images import ADAPTIVE_SHARE, LEAST_HELD_OUT, MOST_HELD_OUT
 from wgan_dist.data.holdout import Rows, Split
 from wgan_dist.evaluation.generated_set import own_share
 from wgan_dist.losses.augment import DRAWS, Augmentation, augment
 from wgan_dist.training import eval_mode
+from wgan_dist.training.augmentation_strength import AugmentationStrength
 from wgan_dist.training.callbacks import Callback, StepResult
 from wgan_dist.training.noise import NoiseSource
 from wgan_dist.training.schedule import is_due
@@ -26,9 +26,9 @@ from wgan_dist.utils import rng
 from wgan_dist.utils.errors import UserError
 
 # Generator steps between measurements, and the images of each kind in one of them: training, held out, generated.
-MEASURE_EVERY, MEASURED = 16, 64
-# The overfitting at which the probability stays, and the real images that the critic sees while it goes from 0 to 1.
-TARGET, RAMP_IMAGES = 0.5, 50_000
+MEASURE_EVERY, MEASURED = 32, 64
+# The real images that the critic sees while the probability goes from 0 to 1.
+RAMP_IMAGES = 50_000
 
 
 def with_holdout(config: Config, count: int) -> Config:
@@ -46,45 +46,6 @@ def check_held_out(config: Config, split: Split) -> None:
             f"augment=adaptive: {held_out} of {count} images are held out to measure overfitting by, and it needs "
             f"{LEAST_HELD_OUT}; expected a greater --holdout, more images, or --augment=diffaugment"
         )
-
-
-@dataclass(frozen=True)
-class AugmentationStrength:
-    """The probability of augmentations and the overfitting that was measured last, tensors [] on the device."""
-
-    probability: Tensor
-    overfitting: Tensor
-
-    def state(self) -> AugmentationState:
-        """Return the values that a resumed run needs, read back from the device."""
-        return AugmentationState(float(self.probability), float(self.overfitting))
-
-    def load(self, state: AugmentationState) -> None:
-        """Restore what `state` returned."""
-        self.probability.fill_(state.probability)
-        self.overfitting.fill_(state.overfitting)
-
-    def adapt(self, mean_scores: Tensor, step: float) -> None:
-        """Move the probability by `step`, up if the critic overfits more than TARGET, else down.
-
-        Overfitting is r = (E D_train − E D_holdout) / (E D_train − E D_fake), as r_v of Karras et al. 2020 (eq. 1): 0
-        for a critic that scores training images as held-out ones, and 1 for one that scores held-out images as
-        generated ones. Neither an offset nor the scale of the scores changes it. It is 0 for a critic that does not
-        tell training images from generated ones yet. `mean_scores` [3] are D_train, D_holdout and D_fake.
-        """
-        training, held_out, generated = mean_scores
-        tells_apart = training > generated
-        overfitting = torch.where(tells_apart, (training - held_out) / (training - generated), 0.0)
-        self.overfitting.copy_(overfitting.nan_to_num(0.0, 0.0, 0.0))
-        self.probability.add_(torch.where(self.overfitting > TARGET, step, -step)).clamp_(0.0, 1.0)
-
-
-def make_strength(name: str, device: torch.device, dtype: torch.dtype) -> AugmentationStrength | None:
-    """Return the strength at the start of a run: 1 for diffaugment, 0 for adaptive, None without augmentation."""
-    if name == "none":
-        return None
-    zero = torch.zeros((), device=device, dtype=dtype)
-    return AugmentationStrength(zero + float(name == "diffaugment"), zero)
 
 
 class Overfitting:
@@ -156,7 +117,7 @@ class Overfitting:
 class AdaptiveAugmentation(Callback):
     """Lets the probability of augmentations follow the overfitting of the critic (Karras et al. 2020).
 
-    Nothing waits for the device: the decision is made there.
+    The host waits for the device once in MEASURE_EVERY steps, and in no other step.
     """
 
     def __init__(self, strength: AugmentationStrength, overfitting: Overfitting, images_per_step: int) -> None:

@@ -27,7 +27,8 @@ from wgan_dist.models.layers import MINIBATCH_GROUP, Critic, MinibatchStandardDe
 from wgan_dist.models.registry import NetworkSpec
 from wgan_dist.tracking.sample_grid import ImageSampleGrid, PointSampleGrid
 from wgan_dist.training import eval_mode
-from wgan_dist.training.augmentation import AugmentationStrength, Overfitting, check_held_out, make_strength
+from wgan_dist.training.augmentation import Overfitting, check_held_out
+from wgan_dist.training.augmentation_strength import AugmentationStrength, make_strength
 from wgan_dist.training.build import DTYPES, build_gan
 from wgan_dist.training.divergence import check_replicas, check_weights
 from wgan_dist.training.early_stopping import EarlyStopping, make_early_stopping
@@ -171,7 +172,7 @@ def build_run(config: Config, accelerator: Accelerator, data: Dataset) -> Traini
     classes = len(data.labels.classes) if data.labels else 0
     gan = build_gan(config, accelerator, data.shape, classes)
     _check_minibatch_groups(config, gan, noise_sources[0].rows)
-    augmentation = make_strength(config.augment, accelerator.device, DTYPES[config.dtype])
+    augmentation = make_strength(config.augment, accelerator.device, DTYPES[config.dtype], config.compile)
     return TrainingRun(
         config=config,
         accelerator=accelerator,
@@ -264,5 +265,5 @@ def _training_noise(
         reuse_latents=config.reuse_latents,
         class_shares=_class_shares(config, data, split),
         is_relativistic=gan.is_relativistic,
-        augment_probability=augmentation.probability if augmentation else None,
+        augmentation=augmentation,
     )

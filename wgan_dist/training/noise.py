@@ -15,6 +15,7 @@ from wgan_dist import distributed
 from wgan_dist.losses.augment import DRAWS, Augmentation, CriticAugmentations
 from wgan_dist.losses.gradient_penalty import Penalty
 from wgan_dist.losses.modules import CriticMasks
+from wgan_dist.training.augmentation_strength import AugmentationStrength
 from wgan_dist.training.prefetcher import Prefetcher
 from wgan_dist.utils import rng, table_draws
 from wgan_dist.utils.class_draws import draw_classes
@@ -204,7 +205,7 @@ class TrainingNoise:
         reuse_latents: bool,
         class_shares: NDArray[np.float64] | None = None,
         is_relativistic: bool = False,
-        augment_probability: Tensor | None = None,
+        augmentation: AugmentationStrength | None = None,
     ) -> None:
         """Prepare the draws of both networks.
 
@@ -217,12 +218,12 @@ class TrainingNoise:
             reuse_latents: Whether a generator step takes the latents of the last critic iteration.
             class_shares: The probability of each class in a generator step, or None without classes.
             is_relativistic: Whether a generator step also needs masks and augmentations for real samples.
-            augment_probability: The probability of augmentations, a tensor [] on the device, or None without them.
+            augmentation: The strength of augmentations, or None without them.
         """
         self.critic_source, self.generator_source = critic_source, generator_source
         self.draws = penalty.draws if penalty else "nothing"
         self.reuse_latents, self.class_shares = reuse_latents, class_shares
-        self.augment_probability = augment_probability
+        self.augmentation = augmentation
         parts = ("real", "fake", "penalty") if penalty else ("real", "fake")
         self._critic_dropout = self._dropout(critic_source, [f"critic.dropout.{part}" for part in parts], dropouts)
         streams = ["generator.dropout", *(["generator.dropout.real"] if is_relativistic else [])]
@@ -271,13 +272,13 @@ class TrainingNoise:
         self, staged: Tensor | None, source: NoiseSource, network: str
     ) -> list[list[Augmentation] | list[None]]:
         """Return for each augmented input the augmentation of each micro-batch, from its staged draws."""
-        if staged is None or self.augment_probability is None:
+        if staged is None or self.augmentation is None or not self.augmentation.is_active:
             return [[None] * len(source.slices)] * len(AUGMENTED[network])
-        probability = self.augment_probability
+        probability = self.augmentation.probability
         return [[Augmentation(draws, probability) for draws in of_input] for of_input in source.upload(staged)]
 
     def _draw_augmentations(self, source: NoiseSource, network: str, counter: int) -> Tensor | None:
-        if self.augment_probability is None:
+        if self.augmentation is None:
             return None
         return source.uniform([f"{network}.augment.{part}" for part in AUGMENTED[network]], counter, DRAWS)
 
