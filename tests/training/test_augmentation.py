@@ -11,6 +11,7 @@ import yaml
 from torch import Tensor
 
 from tests.faults.resume import Point, check
+from tests.faults.tiny import SETTINGS, files, last_checkpoint
 from tests.worlds import CASES, SHARES, World
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS, METRICS_FILE
 from wgan_dist.checkpoints.state_file import STATE_FILE
@@ -116,6 +117,18 @@ def test_a_run_resumes_with_the_probability_it_had(
     assert state["augmentation"]["probability"] == pytest.approx(1.0)
     records = [json.loads(line) for line in (tmp_path / "straight" / METRICS_FILE).read_text().splitlines()]
     assert [record["augment_probability"] for record in records[:3]] == pytest.approx([0.096, 0.192, 0.288])
+
+
+def test_a_probability_of_0_changes_no_bit(tmp_path: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also BatchNorm's statistics stay what they are while the generator is measured."""
+    monkeypatch.setattr(augmentation, "MEASURE_EVERY", 2)
+    settings = SETTINGS | ADAPTIVE | {"cache_dir": str(cache_dir), "max_steps": "6", "holdout": "0.1"}
+    for name in ("adaptive", "none"):
+        train(settings | {"augment": name, "run_dir": str(tmp_path / name)})
+    found, wanted = (files(last_checkpoint(tmp_path / name)) for name in ("adaptive", "none"))
+    weights = [name for name in found if name.endswith(".safetensors")]
+    assert len(weights) == 5
+    assert [name for name in weights if found[name] != wanted[name]] == []
 
 
 def test_a_run_says_what_it_holds_out(tiny: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
