@@ -137,6 +137,21 @@ def test_a_run_says_what_it_holds_out(tiny: dict[str, str], tmp_path: Path, caps
     assert yaml.safe_load((tmp_path / "run" / CONFIG_FILE).read_text())["holdout"] == 0.1
 
 
+CONDITIONAL = {"labels": "auto", "critic_labels": "acgan"}
+DROPOUT = {"generator": "upsample", "critic": "upsample", "image_size": "28", "generator_norm": "batch"}
+
+
+@pytest.mark.parametrize(
+    "settings", [{"mixed_precision": "bf16"} | CONDITIONAL, {"mixed_precision": "fp16"} | DROPOUT], ids=["bf16", "fp16"]
+)
+def test_every_critic_trains_in_half_precision(settings: dict[str, str], tiny: dict[str, str], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(tiny | settings | {"augment": "diffaugment", "accumulation": "2", "max_steps": "2", "run_dir": str(run)})
+    *_, record = (json.loads(line) for line in (run / METRICS_FILE).read_text().splitlines())
+    assert record["critic_loss"] is not None
+    assert record["generator_loss"] is not None
+
+
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [

@@ -13,4 +13,5 @@ def suggestion(count: int) -> str:
     if count >= FEW_IMAGES:
         return ""
     name = "adaptive" if count * ADAPTIVE_SHARE >= 1.25 * LEAST_HELD_OUT else "diffaugment"
-    return f"{count:,} images are few, and the critic may learn them by heart: try --augment={name}, {FINE_TUNING}"
+    few = f"{count:,} images are few, and the critic of a long run learns them by heart"
+    return f"{few}: try --augment={name}, {FINE_TUNING}"
