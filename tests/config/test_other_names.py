@@ -73,7 +73,7 @@ def test_an_unknown_flag_is_answered_without_listing_all_names() -> None:
         ("--loss=vanilla", "; use --loss=bce"),
         ("--mixed_precision=float16", "; use --mixed_precision=fp16"),
         ("--critic_norm=bn", "; use --critic_norm=batch"),
-        ("--loss=mse", "loss=mse: expected one of wasserstein, bce, hinge"),
+        ("--loss=mse", "loss=mse: expected one of wasserstein, bce, hinge, relativistic"),
     ],
 )
 def test_a_value_of_another_program_is_answered_with_the_one_here(flag: str, words: str) -> None:

@@ -34,6 +34,7 @@ PAGES = [
             "security",
             "recipes",
             "few_images",
+            "quality",
             "theory",
             "speed",
             "figures",
