@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from wgan_dist.config.image_size import square
+from wgan_dist.evaluation.lipschitz_distance import POINT_TRAINING, lipschitz_distance
 from wgan_dist.losses.adversarial import LOSSES
 from wgan_dist.losses.gradient_penalty import PENALTIES, gradient_norms
 from wgan_dist.losses.modules import CriticLoss, CriticMasks
@@ -24,6 +25,8 @@ from wgan_dist.utils import rng
 DISTANCES = (0.25, 0.5, 1.0, 2.0)
 FEATURES, BATCH, STEPS, LEARNING_RATE = 64, 256, 800, 2e-3
 PENALTY_WEIGHT = 50.0
+# The points of each line of the certified estimate, and the level of its lower limit.
+CERTIFIED_POINTS, LEVEL = 1000, 0.95
 GRID_POINTS = 200
 
 
@@ -44,9 +47,9 @@ class Estimates:
     minimax_gradient: float
 
 
-def _line(x: float | Tensor, seed: int, counter: int) -> Tensor:
-    y = torch.as_tensor(rng.uniform(seed, "lines", counter, (BATCH,)), dtype=torch.float32)
-    return torch.stack([torch.ones(BATCH) * x, y], dim=1)
+def _line(x: float | Tensor, seed: int, counter: int, count: int = BATCH) -> Tensor:
+    y = torch.as_tensor(rng.uniform(seed, "lines", counter, (count,)), dtype=torch.float32)
+    return torch.stack([torch.ones(count) * x, y], dim=1)
 
 
 def _train(loss: str, penalty: str, distance: float, seed: int) -> CriticLoss:
@@ -98,8 +101,15 @@ def estimate(distance: float, seed: int = 0) -> Estimates:
     )
 
 
-def draw(estimates: list[Estimates], path: Path) -> None:
-    """Draw both distances and both gradients over θ."""
+def certified(distance: float, seed: int = 0) -> tuple[float, float]:
+    """Return the estimate of critics that are 1-Lipschitz by construction, on points unseen by them, and its limit."""
+    lines = _line(0.0, seed, -3, CERTIFIED_POINTS), _line(distance, seed, -4, CERTIFIED_POINTS)
+    found = lipschitz_distance(*lines, POINT_TRAINING, seed, torch.device("cpu"))
+    return found.estimate, found.lower(LEVEL)
+
+
+def draw(estimates: list[Estimates], bounds: list[tuple[float, float]], path: Path) -> None:
+    """Draw the distances and both gradients over θ."""
     from matplotlib.figure import Figure
 
     figure = Figure((8, 3), 120, layout="constrained")
@@ -113,6 +123,9 @@ def draw(estimates: list[Estimates], path: Path) -> None:
         "o",
         color="tab:blue",
         label="critic / Lipschitz constant",
+    )
+    left.plot(
+        theta, [lower for _, lower in bounds], "_", color="tab:green", markersize=12, label="certified lower limit"
     )
     left.plot(theta, [values.divergence for values in estimates], "s", color="tab:orange", label="discriminator's JS")
     left.set(xlabel="θ", ylabel="reported distance")
@@ -132,10 +145,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("parallel_lines.png"))
     out = parser.parse_args().out
     estimates = [estimate(distance) for distance in DISTANCES]
-    print(" | ".join(field.name for field in fields(Estimates)))
-    for values in estimates:
-        print(" | ".join(f"{value:.4g}" for value in astuple(values)))
-    draw(estimates, out)
+    bounds = [certified(distance) for distance in DISTANCES]
+    print(" | ".join([*(field.name for field in fields(Estimates)), "certified", "lower limit"]))
+    for values, bound in zip(estimates, bounds, strict=True):
+        print(" | ".join(f"{value:.4g}" for value in (*astuple(values), *bound)))
+    draw(estimates, bounds, out)
     print(out)
 
 
