@@ -368,16 +368,16 @@ def suggested_command(
 def _suggestion_lines(
     settings: InspectSettings, name: str, inspection: Inspection, size: ImageSize, on_gpu: bool
 ) -> list[str]:
-    """Return a command to start with."""
+    """Return what the number of images suggests, and a command to start with."""
     count, channels = len(inspection.images), inspection.channels
     if count < MIN_IMAGES:
         return [f"too few images to train on: {count}; the default networks need at least {MIN_IMAGES} in a batch"]
     item_size = np.dtype(inspection.dtype).itemsize
     megabytes = count * channels * size.height * size.width * item_size / 2**20
     return [
+        *filter(None, [suggestion(count)]),
         f"to start at {size.in_words} in {channels} channel{'s' * (channels > 1)} ({megabytes:.1f} MiB of cache):",
         f"  {suggested_command(settings, name, size, count, bool(inspection.errors), on_gpu)}",
-        *filter(None, [suggestion(count)]),
     ]
 
 
