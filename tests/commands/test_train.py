@@ -48,7 +48,7 @@ def test_help_names_every_setting_without_importing_torch(tmp_path: Path) -> Non
         (["--batchsize=3"], "unknown setting batchsize; use --batch_size"),
         (["--n_critic=many"], "n_critic=many: expected a whole number"),
         (["--n_critic=0"], "n_critic=0: expected at least 1"),
-        (["--penalty=gpp"], "penalty=gpp: expected one of gp, lp, r1, dragan, clip, none"),
+        (["--penalty=gpp"], "penalty=gpp: expected one of gp, lp, r1, r1r2, dragan, clip, none"),
         (["64"], "unexpected argument 64: settings are given as --name=value"),
         (["--recipe=digit"], "unknown recipe digit; did you mean digits?"),
         (["--resume"], "resume=true: expected --run_dir, the folder of the run to continue"),

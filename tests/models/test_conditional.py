@@ -31,6 +31,7 @@ LABELS = torch.tensor([0, 2, 1, 1, 0, 2])
 FAMILIES = {
     "dcgan": "dcgan",
     "dcgan_original": "dcgan_original",
+    "dcgan_upsample": "dcgan_minibatch",
     "sagan": "sagan",
     "resnet": "resnet",
     "upsample": "upsample",

@@ -29,8 +29,13 @@ from wgan_dist.models.registry import (
 from wgan_dist.ops.double_backward import input_gradient
 
 LATENT_DIM = 6
-# Every critic that takes a penalty with every norm, beside a generator of the same name; and the other generator.
-PAIRS = [(name, name, norm) for name, network in CRITICS.items() for norm in network.norms if name != LIPSCHITZ]
+# Every critic that takes a penalty with every norm, beside a generator of its family; and the other generator.
+PAIRS = [
+    ("dcgan_upsample" if name == "dcgan_minibatch" else name, name, norm)
+    for name, network in CRITICS.items()
+    for norm in network.norms
+    if name != LIPSCHITZ
+]
 PAIRS.append(("mlp_bn", "mlp", "none"))
 
 

@@ -16,7 +16,8 @@ SMALL = {
     "latent_dim": "8",
     "batch_size": "16",
 }
-POINTS = {"data": "8gaussians"}
+# What critics need besides: of a batch of 32, each of eight processes has one group that the critic compares.
+OF_CRITICS = {"points": {"data": "8gaussians"}, "dcgan_minibatch": {"batch_size": "32"}}
 # A constraint of the critic and what goes with it.
 CONSTRAINTS: Mapping[str, Settings] = {penalty: {"penalty": penalty} for penalty in PENALTIES} | {
     "clip": {"penalty": "clip", "optimizer": "rmsprop"},
@@ -37,6 +38,7 @@ MODES = dict(PRECISIONS) | {"deterministic": {"deterministic": "true"}}
 FULL_SIZES: dict[str, Settings] = {
     "dcgan": {"image_size": "64", "channels": "3", "latent_dim": "100"},
     "dcgan_original": {"image_size": "64", "channels": "3", "latent_dim": "100"},
+    "dcgan_upsample": {"image_size": "32", "channels": "1"},
     "sagan": {"image_size": "64", "channels": "3"},
     "resnet": {"image_size": "32", "channels": "3"},
     "upsample": {"image_size": "28", "channels": "1"},
@@ -48,7 +50,7 @@ FULL_SIZES: dict[str, Settings] = {
 
 def critic_of(generator: str) -> str:
     """Return the critic of a generator's family."""
-    return "mlp" if generator == "mlp_bn" else generator
+    return {"mlp_bn": "mlp", "dcgan_upsample": "dcgan_minibatch"}.get(generator, generator)
 
 
 def networks() -> dict[str, Settings]:
@@ -56,7 +58,7 @@ def networks() -> dict[str, Settings]:
     found: dict[str, Settings] = {}
     for generator, entry in GENERATORS.items():
         critic = critic_of(generator)
-        pair = SMALL | {"generator": generator, "critic": critic} | (POINTS if generator == "points" else {})
+        pair = SMALL | {"generator": generator, "critic": critic} | OF_CRITICS.get(critic, {})
         plain = "instance" if "instance" in CRITICS[critic].norms else "none"
         for norm in entry.norms:
             found[f"{generator} {norm}, {critic} {plain}"] = pair | {"generator_norm": norm, "critic_norm": plain}
