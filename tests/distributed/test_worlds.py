@@ -92,10 +92,10 @@ MUTANTS = [
         (
             Edit(
                 "losses/modules.py",
-                "        scores = self.critic(self.generator(z), masks).to(z.dtype)\n",
+                "        scores, logits = self.critic(augment(fake, augmentation), labels, masks)\n",
                 "        weights = list(self.held.parameters())\n"
                 "        _ = [weight.requires_grad_(False) for weight in weights]\n"
-                "        scores = self.held(self.generator(z)).to(z.dtype)\n"
+                "        scores, logits = self.held(fake), None\n"
                 "        _ = [weight.requires_grad_(True) for weight in weights]\n",
             ),
             Edit(
