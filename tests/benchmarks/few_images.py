@@ -1,4 +1,4 @@
-"""What augmentation gains on a few images of Fashion-MNIST: the table of docs/few_images.md.
+"""Measure the effect of augmentation on few images of Fashion-MNIST, for the table of docs/few_images.md.
 
     python -m tests.benchmarks.few_images fashion/ fashion_test/ --images=500 --seeds=0,1 --runs=runs/few
 
@@ -34,7 +34,7 @@ from wgan_dist.evaluation.metrics.neighbours import nearest
 
 CACHE, SIZE = "~/.cache/wgan_dist", 32
 GENERATED, COMPARED = 10_000, 2_000
-# Cheap steps, so that a critic has time to learn few images by heart.
+# Small networks with fast steps, so that the critic overfits within a short run.
 RECIPE = [
     *("--recipe=fashion_mnist", "--loss=relativistic", "--penalty=r1r2", "--gp_weight=1", "--penalty_every=4"),
     *("--n_critic=1", "--critic_norm=none", "--generator=dcgan_upsample", "--critic=dcgan_minibatch"),

@@ -1,4 +1,4 @@
-"""What recipes and plain loops learn of Fashion-MNIST in a given time: the table of docs/quality.md.
+"""Compare recipes and plain loops on Fashion-MNIST in equal time, for the table of docs/quality.md.
 
     python -m tests.benchmarks.quality fashion/ fashion_test/ --seconds=600
     python -m tests.benchmarks.quality fashion/ fashion_test/ --seconds=300 --only=fashion_mnist,hinge --half=choose
@@ -100,7 +100,7 @@ def _plain_mlp(reals: Iterator[Tensor]) -> tuple[nn.Module, textbook.Step, Calla
 
 
 # Plain loops, with the size of their images.
-LOOPS: dict[str, tuple[int, Loop]] = {"plain DCGAN": (64, _plain_dcgan), "plain MLP, clipping": (28, _plain_mlp)}
+LOOPS: dict[str, tuple[int, Loop]] = {"plain DCGAN": (64, _plain_dcgan), "plain MLP with clipping": (28, _plain_mlp)}
 
 
 def train_loop(seconds: float, data: str, size: int, loop: Loop, seed: int) -> tuple[Tensor, int]:

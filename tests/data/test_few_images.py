@@ -1,4 +1,4 @@
-"""What the number of images suggests."""
+"""The recommendation for data sets of few images."""
 
 from pathlib import Path
 

@@ -164,7 +164,7 @@ def test_the_lower_limit_is_students_with_the_mean_standard_error() -> None:
 
 
 def test_the_p_value_is_the_share_of_divisions_that_differ_as_much() -> None:
-    """Of the six divisions of 4 scores into pairs, one has the two greatest in the first pair."""
+    """Four scores can be divided into two pairs in six ways; in one of them the first pair has the two greatest."""
     assert fold_of([9.0, 7.0], [1.0, 2.0]).p_value(0, 0) == pytest.approx(1 / 6, abs=0.05)
     assert fold_of([1.0, 2.0], [9.0, 7.0]).p_value(0, 0) == 1.0
     assert fold_of([1.0] * 9, [1.0] * 5).p_value(0, 0) == 1.0

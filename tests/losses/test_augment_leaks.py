@@ -1,4 +1,4 @@
-"""What a generator learns from an augmented critic shows no augmentation.
+"""A generator that is trained against an augmented critic makes images without augmentation.
 
 Real images are a square of one of many brightnesses at one place on a dark background, so that a detector sees every
 cutout, shift and colour cast.

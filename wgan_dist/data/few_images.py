@@ -1,4 +1,4 @@
-"""What the number of images suggests: augmentation, and starting from another run."""
+"""Recommend augmentation or fine-tuning for data sets of few images."""
 
 # Below so many images a critic overfits within a usual run.
 FEW_IMAGES = 5_000
@@ -9,9 +9,9 @@ FINE_TUNING = "or start from a run on similar images with --init_from=RUN --free
 
 
 def suggestion(count: int) -> str:
-    """Return a sentence on what so few images suggest, or an empty text for enough of them."""
+    """Return a recommendation for a data set of `count` images, or an empty text if they are enough."""
     if count >= FEW_IMAGES:
         return ""
     name = "adaptive" if count * ADAPTIVE_SHARE >= 1.25 * LEAST_HELD_OUT else "diffaugment"
-    few = f"{count:,} images are few, and the critic of a long run learns them by heart"
+    few = f"{count:,} images are few, and the critic of a long run overfits them"
     return f"{few}: try --augment={name}, {FINE_TUNING}"

@@ -175,8 +175,8 @@ def train_critic(
 ) -> TrainedCritic:
     """Train a 1-Lipschitz critic to give the first samples higher scores than the second ones.
 
-    A fifth of the samples, the last ones, chooses among the states of the network and the best linear critic, so that
-    few samples are not learned by heart. The result depends on the samples, their order and the seed.
+    The last fifth of the samples is a validation set, which selects one of the states of the network or the best linear
+    critic. This prevents overfitting of few samples. The result depends on the samples, their order and the seed.
 
     Args:
         first, second: Samples [n, …] of each set, images or points, float32.

@@ -11,9 +11,8 @@ LEAKY_SLOPE = 0.2
 BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d
 # An attention's keys, queries and values have this fraction of the feature map's channels.
 ATTENTION_REDUCTION = 8
-# Added to a variance inside of a root, whose derivative is infinite at 0.
+# Added to the variance, since the derivative of the square root is infinite at 0.
 MINIBATCH_EPSILON = 1e-8
-FLOAT_BYTES = 4
 # The samples that minibatch standard deviation compares with one another (Karras et al. 2020, their configuration).
 MINIBATCH_GROUP = 4
 
@@ -198,17 +197,12 @@ class MinibatchStandardDeviation(nn.Module):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """Map [n, c, h, w] to [n, c + 1, h, w], in the data type of the input."""
+        """Map [n, c, h, w] to [n, c + 1, h, w] in the data type of the input, computing in float32 or better."""
         count, _, height, width = input.shape
         whole = count - count % MINIBATCH_GROUP
         parts = (input[:whole].unflatten(0, (-1, MINIBATCH_GROUP)), input[whole:][None])
-        values = [
-            _group_deviation(part.float() if part.dtype.itemsize < FLOAT_BYTES else part).repeat_interleave(
-                part.shape[1]
-            )
-            for part in parts
-            if part.numel()
-        ]
+        precise = torch.promote_types(input.dtype, torch.float32)
+        values = [_group_deviation(part.to(precise)).repeat_interleave(part.shape[1]) for part in parts if part.numel()]
         deviation = torch.cat(values).to(input.dtype).view(-1, 1, 1, 1)
         return torch.cat([input, deviation.expand(-1, 1, height, width)], 1)
 

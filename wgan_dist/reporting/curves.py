@@ -119,7 +119,7 @@ CERTIFIED_HINT = "what a 1-Lipschitz critic, trained on the side, sees: in expec
 ESTIMATES = {"wasserstein": "batches", "wasserstein_train": "training images", "wasserstein_holdout": "held-out images"}
 CERTIFIED = {"certified_wasserstein": "estimate", "certified_lower": "lower limit at 95 %"}
 PROBABILITIES = {"real_probability": "real", "fake_probability": "generated"}
-AUGMENT_HINT = "the probability rises while the critic overfits: 0 is not at all, 1 is by heart"
+AUGMENT_HINT = "the probability rises while the critic overfits; overfitting is 0 for a critic that does not overfit"
 AUGMENT = {"augment_probability": "probability", "overfitting": "overfitting of the critic"}
 CHARTS = (
     Chart("wasserstein", "Wasserstein estimate of the critic", WASSERSTEIN_HINT, ESTIMATES),

@@ -50,11 +50,12 @@ LOSSES = {
         "Jolicoeur-Martineau: The Relativistic Discriminator: A Key Element Missing from Standard GAN. ICLR 2019"
     ),
 }
+ZERO_CENTRED = "Mescheder, Geiger, Nowozin: Which Training Methods for GANs do actually Converge? ICML 2018"
 PENALTIES = {
     "gp": "Gulrajani et al.: Improved Training of Wasserstein GANs. NIPS 2017",
     "lp": "Petzka, Fischer, Lukovnikov: On the Regularization of Wasserstein GANs. ICLR 2018",
-    "r1": "Mescheder, Geiger, Nowozin: Which Training Methods for GANs do actually Converge? ICML 2018",
-    "r1r2": "Mescheder, Geiger, Nowozin: Which Training Methods for GANs do actually Converge? ICML 2018",
+    "r1": ZERO_CENTRED,
+    "r1r2": ZERO_CENTRED,
     "dragan": "Kodali et al.: On Convergence and Stability of GANs. 2017",
 }
 SPECTRAL = "Miyato et al.: Spectral Normalization for Generative Adversarial Networks. ICLR 2018"
