@@ -56,19 +56,19 @@ def _train(data: str, run: Path, flags: list[str], seed: int) -> None:
     subprocess.run([*command, f"--seed={seed}", *QUIET, *flags], check=True, stdout=subprocess.DEVNULL)
 
 
-def _seconds(run: Path) -> dict[int, float]:
+def _seconds(run: Path, after: int = 0) -> float:
+    """Return the seconds of the steps after a step; each record has those since the record before it."""
     records = [json.loads(line) for line in (run / METRICS_FILE).read_text().splitlines()]
-    return {record["step"]: record["seconds"] for record in records if "seconds" in record}
+    return sum(record.get("seconds", 0.0) for record in records if record["step"] > after)
 
 
 def train_for(seconds: float, data: str, folder: Path, flags: list[str], seed: int) -> tuple[Path, int, float]:
     """Train for about `seconds`; returns the folder of the run, its generator steps, and the seconds that it took."""
     speed, run = folder / "speed", folder / "run"
     _train(data, speed, [*flags, f"--max_steps={MEASURED}", "--log_every=50"], seed)
-    measured = _seconds(speed)
-    steps = int(seconds * (MEASURED - SKIPPED) / (measured[MEASURED] - measured[SKIPPED]))
+    steps = int(seconds * (MEASURED - SKIPPED) / _seconds(speed, SKIPPED))
     _train(data, run, [*flags, f"--max_steps={steps}", "--log_every=100"], seed)
-    return run, steps, max(_seconds(run).values())
+    return run, steps, _seconds(run)
 
 
 def _epochs(images: Tensor, batch_size: int) -> Iterator[Tensor]:
