@@ -345,7 +345,9 @@ def test_fine_tuning_from_networks_of_another_width_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_resume_refuses_other_classes(tiny: dict[str, str], tmp_path: Path) -> None:
+def test_resume_refuses_other_classes_and_init_from_says_them(
+    tiny: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder, table = tmp_path / "images", tmp_path / "labels.csv"
     folder.mkdir()
     for number in range(40):
@@ -360,6 +362,10 @@ def test_resume_refuses_other_classes(tiny: dict[str, str], tmp_path: Path) -> N
     label("ba")
     with pytest.raises(UserError, match="its images or their classes are not those the run began with"):
         train({"run_dir": given["run_dir"], "resume": "true", "cache_dir": tiny["cache_dir"]})
+    label("bc")
+    for source in (given["run_dir"], f"{given['run_dir']}/{EMA_FILE}"):
+        train(given | {"run_dir": str(tmp_path / "other"), "init_from": source, "dry_run": "true"})
+        assert "other names or another order: a becomes b, b becomes c" in capsys.readouterr().out
 
 
 def test_resume_refuses_other_mathematics_and_other_images(tiny: dict[str, str], run_dir: Path, tmp_path: Path) -> None:

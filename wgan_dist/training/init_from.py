@@ -13,19 +13,41 @@ from wgan_dist.models.registry import NetworkSpec
 from wgan_dist.training.ema import EMAGenerator
 from wgan_dist.utils.errors import UserError
 
+# The changed names of classes that are listed.
+NAMES_SHOWN = 5
 
-def init_from(source: Path, config: Config, spec: NetworkSpec, objects: TrainingObjects, ema: EMAGenerator) -> str:
+
+def init_from(
+    source: Path,
+    config: Config,
+    spec: NetworkSpec,
+    classes: tuple[str, ...],
+    objects: TrainingObjects,
+    ema: EMAGenerator,
+) -> str:
     """Take the weights of another run (its folder or a checkpoint) or of a generator file, and return which.
+
+    Weights of a class go to the class of the same number. The text says so where their names in `classes`, those of
+    this run, are others.
 
     Raises:
         UserError: If there are none, or if they belong to networks of another shape.
     """
-    taken = _init_generator(source, config, objects) if source.is_file() else _init_both(source, spec, objects)
+    taken, theirs = _init_generator(source, config, objects) if source.is_file() else _init_both(source, spec, objects)
     ema.restart()
-    return taken
+    return taken + _renamed_classes(theirs, classes)
 
 
-def _init_generator(source: Path, config: Config, objects: TrainingObjects) -> str:
+def _renamed_classes(theirs: tuple[str, ...], ours: tuple[str, ...]) -> str:
+    """Return which names of classes differ, or "" if all are equal."""
+    renamed = [f"{old} becomes {new}" for old, new in zip(theirs, ours, strict=False) if old != new]
+    if not renamed:
+        return ""
+    more = f" and {len(renamed) - NAMES_SHOWN:,} more" if len(renamed) > NAMES_SHOWN else ""
+    return f"; the classes there have other names or another order: {', '.join(renamed[:NAMES_SHOWN])}{more}"
+
+
+def _init_generator(source: Path, config: Config, objects: TrainingObjects) -> tuple[str, tuple[str, ...]]:
     if config.freeze_critic:
         raise UserError(
             f"freeze_critic={config.freeze_critic}: {source} holds no critic; expected a run or a checkpoint"
@@ -35,10 +57,11 @@ def _init_generator(source: Path, config: Config, objects: TrainingObjects) -> s
     if distribution != config.latent_distribution:
         raise UserError(f"latent_distribution={config.latent_distribution}: {source} was trained with {distribution}")
     safetensors_io.copy_into(objects.generator, loaded.network.state_dict(), str(source))
-    return f"generator of {source}; its critic is not in the file and starts with new weights"
+    taken = f"generator of {source}; its critic is not in the file and starts with new weights"
+    return taken, loaded.description.classes
 
 
-def _init_both(source: Path, spec: NetworkSpec, objects: TrainingObjects) -> str:
+def _init_both(source: Path, spec: NetworkSpec, objects: TrainingObjects) -> tuple[str, tuple[str, ...]]:
     def find() -> Path:
         if (source / CRITIC_FILE).exists():
             return source
@@ -49,10 +72,9 @@ def _init_both(source: Path, spec: NetworkSpec, objects: TrainingObjects) -> str
         return newest_checkpoint(source / CHECKPOINTS, set_aside=False)
 
     folder: Path = distributed.broadcast_from_main(find)  # the source may be running, and save another meanwhile
-    checkpoint = LoadedCheckpoint(folder)
+    checkpoint, theirs = LoadedCheckpoint(folder), generator_file.describe(folder / RAW_FILE)
     try:
         checkpoint.restore_networks(objects)
     except UserError as error:
-        theirs = generator_file.describe(folder / RAW_FILE).network
-        raise UserError(f"{error}. The generator there is {theirs}; here it is {spec}") from error
-    return f"generator and critic of {folder}"
+        raise UserError(f"{error}. The generator there is {theirs.network}; here it is {spec}") from error
+    return f"generator and critic of {folder}", theirs.classes

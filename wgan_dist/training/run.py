@@ -188,8 +188,10 @@ def _initialise(run: TrainingRun) -> Start:
         end = " (the end: a greater --max_steps goes on)" if state.step >= run.schedule.max_steps else ""
         return Start(state, True, f"step {state.step} of {folder}{end}")
     if config.init_from:
-        source = Path(config.init_from)
-        return Start(TrainState(), False, init_from(source, config, run.generator_spec, run.objects, run.gan.ema))
+        classes = run.data.labels.classes if run.data.labels else ()
+        source, objects = Path(config.init_from), run.objects
+        taken = init_from(source, config, run.generator_spec, classes, objects, run.gan.ema)
+        return Start(TrainState(), False, taken)
     return Start(TrainState(), False, "new weights")
 
 
