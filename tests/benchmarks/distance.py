@@ -160,24 +160,34 @@ def _blurred(images: Tensor, side: int) -> Tensor:
     return conv2d(pad(images, (side // 2,) * 4, mode="replicate"), kernel)
 
 
-def print_digits(cache_dir: str) -> None:
-    """Print the distance of one half of the digits from the other half with noise, blurred, and without classes."""
-    images = open_images(("digits",), ImageSettings(square(16), labels="auto"), cache_dir)
+def _changed_digits(images: ImageDataset, seed: int) -> tuple[Tensor, dict[str, dict[str, Tensor]]]:
+    """Return one half of the digits, drawn by a seed, and what is made of the other half, by change and by amount."""
     assert images.labels
-    order = rng.permutation(0, "digits", 0, len(images))
+    order = rng.permutation(seed, "digits", 0, len(images))
     half = len(order) // 2
     pixels, labels = _pixels(images, order), torch.from_numpy(images.labels.values[order])
     first, second, classes = pixels[:half], pixels[half:], labels[half:]
-    noise = torch.as_tensor(rng.normal(0, "noise", 0, tuple(second.shape)), dtype=torch.float32)
-    rows = {
+    noise = torch.as_tensor(rng.normal(seed, "noise", 0, tuple(second.shape)), dtype=torch.float32)
+    return first, {
         "noise of deviation": {f"{value:g}": second + value * noise for value in NOISES},
         "mean over squares of side": {f"{side}": _blurred(second, side) for side in BLURS},
         "classes left out": {f"{count}": second[classes >= count] for count in MISSING},
     }
-    for name, changed in rows.items():
-        found = {value: measure(first, images, 0, IMAGE_TRAINING) for value, images in changed.items()}
-        values = ", ".join(f"{value}: {each.estimate:.2f} (≥ {each.lower(LEVEL):.2f})" for value, each in found.items())
-        print(f"digits at 16×16, {half} of each set, {name}: {values}", flush=True)
+
+
+def print_digits(repeats: int, cache_dir: str) -> None:
+    """Print the distance of one half of the digits from the other half with noise, blurred, and without classes."""
+    images = open_images(("digits",), ImageSettings(square(16), labels="auto"), cache_dir)
+    divided = [_changed_digits(images, seed) for seed in range(repeats)]
+    print(f"digits at 16×16, {len(divided[0][0])} of each set; mean of {repeats}, and mean of the lower limit")
+    for name, amounts in divided[0][1].items():
+        for amount in amounts:
+            found = [
+                measure(first, changed[name][amount], seed, IMAGE_TRAINING)
+                for seed, (first, changed) in enumerate(divided)
+            ]
+            values = np.mean([[each.estimate, each.lower(LEVEL)] for each in found], 0)
+            print(f"{name} {amount}: {values[0]:.2f} (≥ {values[1]:.2f})", flush=True)
 
 
 def print_fashion(folders: tuple[str, str], cache_dir: str) -> None:
@@ -239,7 +249,7 @@ def main() -> None:
     run: dict[str, Callable[[], None]] = {
         "points": lambda: print_points(given.repeats),
         "coverage": lambda: print_coverage(given.trials),
-        "digits": lambda: print_digits(given.cache_dir),
+        "digits": lambda: print_digits(given.repeats, given.cache_dir),
         "times": print_times,
         "fashion": lambda: print_fashion((given.data, given.test), given.cache_dir),
     }
