@@ -24,13 +24,14 @@ CUDA_MAJOR = "13"
 # Its name is the driver's, so that whoever loads the driver gets the library that is already loaded.
 LIBRARY = "libcuda.so.1"
 
-REPLACED = re.compile(r"_*cuda[A-Z]\w+|cublas\w+|cudnn\w+")
+REPLACED = re.compile(r"_*cuda[A-Z]\w+|cublas\w+|cudnn\w+|cusolver\w+")
 DRIVER_FUNCTION = re.compile(r"\bcu[A-Z]\w+(?= *\()")
-# Of cuBLAS and cuDNN: what changes only handles and descriptors, and what runs kernels.
-SETTERS = re.compile(r"(cublas|cublasLt|cudnn)\w*(Set|Destroy|Finalize|Restore)[A-Z_]?\w*")
+# Of cuBLAS, cuDNN and cuSOLVER: what changes only handles and descriptors, and what runs kernels.
+SETTERS = re.compile(r"(cublas|cublasLt|cudnn|cusolver)\w*(Set|Destroy|Finalize|Restore)[A-Z_]?\w*")
 KERNELS = re.compile(
     r"cublas([SDCZI][a-z]|Gemm|Dot)\w+|cublasLtMatmul|cudnnBackendExecute"
     r"|cudnn(Convolution|BatchNormalization|Pooling|RNN|SpatialTf|CTCLoss)\w+"
+    r"|cusolverDn[SDCZX](?!\w*_bufferSize)[a-z]\w+"
 )
 
 
@@ -73,7 +74,7 @@ def _symbols(library: Path, selection: str) -> set[str]:
 
 
 def _called_functions() -> set[str]:
-    """Return the functions of CUDA's runtime, cuBLAS and cuDNN that torch calls, and all of the driver's."""
+    """Return the functions of CUDA's runtime, cuBLAS, cuDNN and cuSOLVER that torch calls, and all of the driver's."""
     folder = Path(torch.__file__).parent / "lib"
     libraries = [library for name in CALLERS if (library := folder / f"{name}.so").exists()]
     imported = {symbol for library in libraries for symbol in _symbols(library, "--undefined-only")}

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 
 from wgan_dist.config.config import PENALTIES
+from wgan_dist.config.network_choices import LIPSCHITZ
 from wgan_dist.models.registry import CRITICS, GENERATORS
 
 Settings = dict[str, str]
@@ -23,6 +24,7 @@ CONSTRAINTS: Mapping[str, Settings] = {penalty: {"penalty": penalty} for penalty
     "clip": {"penalty": "clip", "optimizer": "rmsprop"},
     "none": {"penalty": "none", "loss": "bce"},
     "spectral": {"penalty": "none", "loss": "hinge", "spectral_norm": "both", "critic_norm": "none"},
+    LIPSCHITZ: {"penalty": "none", "loss": "wasserstein"},
 }
 GRADIENT_PENALTIES = ("gp", "lp", "r1", "r1r2", "dragan")
 PRECISIONS: Mapping[str, Settings] = {
@@ -65,11 +67,17 @@ def networks() -> dict[str, Settings]:
         for norm in CRITICS[critic].norms:
             name = f"{generator} {entry.norms[0]}, {critic} {norm}"
             found[name] = pair | {"generator_norm": entry.norms[0], "critic_norm": norm}
+    for generator in ("dcgan", "points"):  # the critic belongs to no family
+        pair = SMALL | OF_CRITICS.get(generator, {}) | {"generator": generator, "critic": LIPSCHITZ}
+        found[f"{generator}, {LIPSCHITZ}"] = pair | {"critic_norm": "none"}
     return found
 
 
 def _is_accepted(settings: Settings) -> bool:
-    """Return whether the package takes this norm of the critic with this constraint."""
+    """Return whether the package takes this critic and this norm of it with this constraint."""
+    bounds_itself = settings["penalty"] == "none" and settings.get("loss") == "wasserstein"
+    if bounds_itself or settings["critic"] == LIPSCHITZ:
+        return bounds_itself and settings["critic"] == LIPSCHITZ
     return not (settings["critic_norm"] == "batch" and settings["penalty"] in GRADIENT_PENALTIES)
 
 

@@ -31,7 +31,7 @@ def test_networks_norms_constraints_and_modes_train(library: Path, world_size: i
 @pytest.mark.parametrize("world_size", WORLD_SIZES)
 def test_every_network_norm_constraint_and_mode_trains(library: Path, world_size: int) -> None:
     cases = all_cases()
-    assert len(cases) == 1205
+    assert len(cases) == 1215
     take_steps(library, cases, world_size, timeout=3600)
 
 

@@ -20,6 +20,7 @@ OPTIONS: dict[str, Settings] = {
     "dropout": {"generator": "upsample", "critic": "upsample"},
     "torch's operations": {"fast_ops": "false"},
     "TF32": {"tf32": "true"},
+    "orthonormal layers": {"critic": "lipschitz", "penalty": "none"},
 }
 RMSPROP = {"penalty": "clip", "optimizer": "rmsprop"}
 CASES = {penalty: {"penalty": penalty} for penalty in GRADIENT_PENALTIES} | dict(MODES) | OPTIONS
