@@ -185,8 +185,12 @@ class SelfAttention2d(nn.Module):
 
 
 def _group_deviation(groups: Tensor) -> Tensor:
-    """Return the standard deviation within groups [m, k, c, h, w], averaged over c, h and w: [m]."""
-    return (groups.var(1, correction=0) + MINIBATCH_EPSILON).sqrt().flatten(1).mean(1)
+    """Return the standard deviation within groups [m, k, c, h, w], averaged over c, h and w: [m].
+
+    Torch's `var` over an axis that is not the last one takes ten times as long on a CPU.
+    """
+    variances = (groups - groups.mean(1, keepdim=True)).square().mean(1)
+    return (variances + MINIBATCH_EPSILON).sqrt().flatten(1).mean(1)
 
 
 class MinibatchStandardDeviation(nn.Module):
