@@ -105,7 +105,7 @@ class World:
         self.is_conditional = config.labels != "none"
         self.gan: GAN = build_gan(config, accelerator, self.shape, CLASSES if self.is_conditional else 0)
         dtype = DTYPES[config.dtype]
-        self.augmentation = make_strength(config.augment, accelerator.device, dtype)
+        self.augmentation = make_strength(config.augment, config.augment_policy, accelerator.device, dtype)
         if self.augmentation and config.augment == "adaptive":
             self.augmentation.load(AugmentationState(probability=0.6, overfitting=0.0))
         slices = distributed.micro_batch_slices(BATCH, config.accumulation, distributed.world())

@@ -89,6 +89,7 @@ OTHER: dict[str, Any] = {
     "generator_class_weight": 0.5,
     "clip_value": 0.02,
     "augment": "diffaugment",
+    "augment_policy": ("translation", "cutout"),
     "freeze_critic": 2,
     "optimizer": "rmsprop",
     "betas": (0.5, 0.9),

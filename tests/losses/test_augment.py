@@ -16,7 +16,7 @@ from tests.losses.test_losses import (
     penalty_by_autograd,
 )
 from wgan_dist.losses.adversarial import LOSSES
-from wgan_dist.losses.augment import DRAWS, GROUPS, Augmentation, CriticAugmentations, augment
+from wgan_dist.losses.augment import DRAWS, GROUPS, Augmentation, augment
 from wgan_dist.losses.gradient_penalty import PENALTIES
 from wgan_dist.losses.modules import CriticLoss, CriticMasks, GeneratorLoss, detached_critic
 
@@ -34,7 +34,11 @@ def of_groups(count: int, *groups: int, seed: int = 0) -> Augmentation:
     draws = uniform(count, seed)
     draws[:, :GROUPS] = 0.75
     draws[:, list(groups)] = 0.25
-    return Augmentation(draws, torch.tensor(0.5))
+    return Augmentation(draws, equal(0.5))
+
+
+def equal(probability: float) -> Tensor:
+    return torch.full((GROUPS,), probability)
 
 
 def colour_by_numpy(image: NDArray[np.float64], draws: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -88,9 +92,9 @@ def test_operations_are_those_of_numpy(groups: tuple[int, ...], shape: tuple[int
 def test_the_greatest_draws_stay_within_the_ranges() -> None:
     """In single precision a number just below 1 is 1."""
     images = torch.ones(1, 1, 32, 32)
-    augmentation = Augmentation(torch.ones(1, DRAWS) - 2.0**-24, torch.tensor(1.0))
+    augmentation = Augmentation(torch.ones(1, DRAWS) - 2.0**-24, equal(1.0))
     almost = augment(images, augmentation)
-    above = augment(images, Augmentation(torch.ones(1, DRAWS), torch.tensor(1.5)))
+    above = augment(images, Augmentation(torch.ones(1, DRAWS), equal(1.5)))
     assert torch.equal(almost, above)
     assert (almost[0, 0, :4] == 0).all()
     assert (almost[0, 0, 4:16, 4:] == 1.5).all()
@@ -102,7 +106,7 @@ def test_the_greatest_draws_stay_within_the_ranges() -> None:
 def test_each_group_is_applied_with_the_probability(probability: float) -> None:
     count = 4000
     images = draw(count, 1, 8, 8).abs() + 0.1
-    augmentation = Augmentation(uniform(count), torch.tensor(probability))
+    augmentation = Augmentation(uniform(count), equal(probability))
     unchanged = (augment(images, augmentation) == images).flatten(1).all(1).double().mean()
     # A translation by (0, 0), one of nine, leaves an image as it is too.
     wanted = (1 - probability) ** 2 * (1 - probability * 8 / 9)
@@ -112,7 +116,7 @@ def test_each_group_is_applied_with_the_probability(probability: float) -> None:
 @EACH_SHAPE
 def test_what_is_drawn_makes_an_affine_function(shape: tuple[int, ...]) -> None:
     """T(a·x + (1 − a)·y) = a·T(x) + (1 − a)·T(y), and autograd finds no second derivative."""
-    augmentation = Augmentation(uniform(8), torch.tensor(1.0))
+    augmentation = Augmentation(uniform(8), equal(1.0))
     x, y = draw(8, *shape, seed=1), draw(8, *shape, seed=2)
     mixed = augment(0.3 * x + 0.7 * y, augmentation)
     torch.testing.assert_close(mixed, 0.3 * augment(x, augmentation) + 0.7 * augment(y, augmentation))
@@ -126,21 +130,19 @@ def test_what_is_drawn_makes_an_affine_function(shape: tuple[int, ...]) -> None:
 
 
 def test_rows_are_repeated_for_twice_as_many_images() -> None:
-    images, augmentation = draw(8, 3, 16, 16), Augmentation(uniform(4), torch.tensor(1.0))
+    images, augmentation = draw(8, 3, 16, 16), Augmentation(uniform(4), equal(1.0))
     both = augment(images, augmentation)
     assert torch.equal(both[:4], augment(images[:4], augmentation))
     assert torch.equal(both[4:], augment(images[4:], augmentation))
 
 
-def three(count: int, probability: float = 0.6) -> CriticAugmentations:
-    draws = (uniform(count, seed) for seed in range(3))
-    return CriticAugmentations(*(Augmentation(each, torch.tensor(probability)) for each in draws))
+def drawn(count: int, probability: float = 0.6) -> Augmentation:
+    return Augmentation(uniform(count), equal(probability))
 
 
-def augmenting(critic: nn.Module, augmentation: Augmentation | None) -> nn.Module:
+def augmenting(critic: nn.Module, augmentation: Augmentation) -> nn.Module:
     """Return D∘T as a network of its own, written one image after another by numpy's linear algebra."""
-    assert augmentation is not None
-    draws, probability = augmentation.draws, float(augmentation.probability)
+    draws, probability = augmentation.draws, float(augmentation.probabilities[0])
 
     class Composed(nn.Module):
         def forward(self, images: Tensor, masks: object = ()) -> Tensor:
@@ -173,11 +175,11 @@ def test_the_penalty_is_that_of_the_augmented_critic(name: str) -> None:
     shape, penalty, loss = (3, 8, 8), PENALTIES[name], LOSSES["relativistic"]
     critic = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(144, 1), nn.Flatten(0)).double()
     real, fake, noise = draw(4, *shape, seed=1), draw(4, *shape, seed=2), draws_of(penalty, 4, shape)
-    augmentations = three(4)
-    value, _ = CriticLoss(critic, loss, penalty, 3.0)(real, fake, noise, CriticMasks(), augmentations=augmentations)
-    scores = augmenting(critic, augmentations.real)(real), augmenting(critic, augmentations.fake)(fake)
+    augmentation = drawn(4)
+    value, _ = CriticLoss(critic, loss, penalty, 3.0)(real, fake, noise, CriticMasks(), augmentation=augmentation)
+    augmented = augmenting(critic, augmentation)
     points = penalty.points(real, fake, noise)
-    explicit = loss.critic(*scores) + 3.0 * penalty_by_autograd(name, augmenting(critic, augmentations.penalty), points)
+    explicit = loss.critic(augmented(real), augmented(fake)) + 3.0 * penalty_by_autograd(name, augmented, points)
     assert value.item() == pytest.approx(explicit.item(), rel=1e-12)
     for ours, theirs in zip(gradients(critic, value), gradients(critic, explicit), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
@@ -185,16 +187,13 @@ def test_the_penalty_is_that_of_the_augmented_critic(name: str) -> None:
 
 @pytest.mark.parametrize("loss", ["wasserstein", "relativistic"])
 def test_the_generator_learns_from_the_augmented_critic(loss: str) -> None:
-    shape, augmentations = (1, 8, 8), three(4)
+    shape, augmentation = (1, 8, 8), drawn(4)
     critic, generator = linear_critic(draw(64)), nn.Sequential(nn.Linear(5, 64), nn.Unflatten(1, shape)).double()
     z, real = draw(4, 5), draw(4, *shape, seed=1)
     module = GeneratorLoss(generator, detached_critic(critic), LOSSES[loss])
-    compared = {"real": real, "real_augmentation": augmentations.real} if loss == "relativistic" else {}
-    value, _ = module(z, augmentation=augmentations.fake, **compared)
-    scores = [augmenting(critic, augmentations.fake)(generator(z))]
-    if compared:
-        scores.append(augmenting(critic, augmentations.real)(real))
-    explicit = LOSSES[loss].generator(*scores)
+    compared = [real] if loss == "relativistic" else []
+    value, _ = module(z, augmentation=augmentation, real=real if compared else None)
+    explicit = LOSSES[loss].generator(*(augmenting(critic, augmentation)(x) for x in (generator(z), *compared)))
     assert value.item() == pytest.approx(explicit.item(), rel=1e-12)
     for ours, theirs in zip(gradients(generator, value), gradients(generator, explicit), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
@@ -206,9 +205,9 @@ def test_without_augmentation_the_loss_is_the_same_to_the_bit() -> None:
     real, fake, noise = draw(4, 1, 28, 28, seed=1), draw(4, 1, 28, 28, seed=2), draw(4, seed=3).abs()
     module, masks = CriticLoss(critic, LOSSES["wasserstein"], PENALTIES["gp"], 10.0), masks_of(critic, 4)
     plain, _ = module(real, fake, noise, masks)
-    none, _ = module(real, fake, noise, masks, augmentations=CriticAugmentations())
-    never, _ = module(real, fake, noise, masks, augmentations=three(4, 0.0))
-    always, _ = module(real, fake, noise, masks, augmentations=three(4, 1.0))
+    none, _ = module(real, fake, noise, masks, augmentation=None)
+    never, _ = module(real, fake, noise, masks, augmentation=drawn(4, 0.0))
+    always, _ = module(real, fake, noise, masks, augmentation=drawn(4, 1.0))
     assert torch.equal(plain, none)
     assert never.item() == pytest.approx(plain.item(), rel=1e-12)
     assert always.item() != pytest.approx(plain.item(), rel=1e-3)
@@ -218,9 +217,9 @@ def test_without_augmentation_the_loss_is_the_same_to_the_bit() -> None:
 def test_half_precision_augments_in_single_precision(dtype: torch.dtype) -> None:
     images, draws = draw(8, 3, 16, 16).to(dtype), uniform(8).float()
     with torch.autocast("cpu", dtype):
-        augmented = augment(images, Augmentation(draws, torch.tensor(1.0)))
+        augmented = augment(images, Augmentation(draws, equal(1.0)))
     assert augmented.dtype == torch.float32
-    wanted = augment(images.double(), Augmentation(draws.double(), torch.tensor(1.0)))
+    wanted = augment(images.double(), Augmentation(draws.double(), equal(1.0)))
     torch.testing.assert_close(augmented.double(), wanted, rtol=0, atol=1e-6)
 
 
@@ -235,9 +234,9 @@ def test_a_compiled_loss_takes_any_probability_without_compiling_again() -> None
     graphs = torch._dynamo.utils.counters["stats"]
     seen = []
     for probability in (0.0, 0.4, 1.0):
-        augmentations = three(4, probability)
-        value, _ = compiled(real, fake, noise, CriticMasks(), augmentations=augmentations)
-        eager, _ = module(real, fake, noise, CriticMasks(), augmentations=augmentations)
+        augmentation = drawn(4, probability)
+        value, _ = compiled(real, fake, noise, CriticMasks(), augmentation=augmentation)
+        eager, _ = module(real, fake, noise, CriticMasks(), augmentation=augmentation)
         for ours, theirs in zip(gradients(critic, value), gradients(critic, eager), strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
         seen.append(graphs["unique_graphs"])

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wgan_dist.losses.adversarial import LOSSES
-from wgan_dist.losses.augment import DRAWS, Augmentation, CriticAugmentations, augment
+from wgan_dist.losses.augment import DRAWS, GROUPS, Augmentation, augment
 from wgan_dist.losses.gradient_penalty import PENALTIES
 from wgan_dist.losses.modules import CriticLoss, CriticMasks, GeneratorLoss, detached_critic
 
@@ -62,7 +62,7 @@ def shares(images: Tensor) -> dict[str, float]:
 
 def augmentations(random: torch.Generator) -> Iterator[Augmentation]:
     while True:
-        yield Augmentation(torch.rand(BATCH, DRAWS, generator=random), torch.tensor(1.0))
+        yield Augmentation(torch.rand(BATCH, DRAWS, generator=random), torch.ones(GROUPS))
 
 
 def generated_images(augments_generated: bool) -> Tensor:
@@ -84,18 +84,22 @@ def generated_images(augments_generated: bool) -> Tensor:
         torch.optim.Adam(network.parameters(), LEARNING_RATE, betas=(0.0, 0.99)) for network in (critic, generator)
     ]
     drawn = augmentations(random)
+
+    def both(real: Tensor, augmentation: Augmentation) -> tuple[Tensor, Augmentation | None]:
+        """Return the real images, and the augmentation of real and generated ones, or just augmented real images."""
+        return (real, augmentation) if augments_generated else (augment(real, augmentation), None)
+
     for step in range(STEPS):
         for optimizer in optimizers:
             optimizer.param_groups[0]["lr"] = LEARNING_RATE * min(1.0, 2.0 - 2.0 * step / STEPS)
         real, z = real_images(BATCH, random), torch.randn(BATCH, 4, generator=random)
-        first, second, third = next(drawn), next(drawn), next(drawn)
-        both = CriticAugmentations(first, second if augments_generated else None, third)
         of_critic.zero_grad()
-        of_critic(real, generator(z).detach(), torch.empty(0), CriticMasks(), augmentations=both)[0].backward()
+        seen, augmentation = both(real, next(drawn))
+        of_critic(seen, generator(z).detach(), torch.empty(0), CriticMasks(), augmentation=augmentation)[0].backward()
         optimizers[0].step()
         of_generator.zero_grad()
-        generated = third if augments_generated else None
-        of_generator(z, augmentation=generated, real=real, real_augmentation=first)[0].backward()
+        seen, augmentation = both(real, next(drawn))
+        of_generator(z, augmentation=augmentation, real=seen)[0].backward()
         optimizers[1].step()
     with torch.no_grad():
         return generator(torch.randn(JUDGED, 4, generator=random))

@@ -44,15 +44,17 @@ def scores(training: float, held_out: float, generated: float) -> Tensor:
     ],
 )
 def test_the_probability_follows_overfitting(measured: Tensor, overfitting: float, rises: bool) -> None:
-    strength = make_strength("adaptive", torch.device("cpu"), torch.float64)
+    strength = make_strength("adaptive", ["translation"], torch.device("cpu"), torch.float64)
     assert strength
     strength.load(AugmentationState(probability=0.3, overfitting=0.7))
+    assert strength.probabilities.tolist() == [0.0, 0.3, 0.0]
     strength.adapt(measured, 0.25)
     assert float(strength.probability) == pytest.approx(0.55 if rises else 0.05, abs=1e-12)
     assert float(strength.overfitting) == pytest.approx(overfitting, abs=1e-12)
     for _ in range(4):
         strength.adapt(measured, 0.25)
     assert float(strength.probability) == float(rises)
+    assert strength.probabilities.tolist() == [0.0, float(rises), 0.0]
 
 
 def measured_world(case: str) -> tuple[World, Overfitting, Tensor, Split]:
@@ -66,16 +68,16 @@ def measured_world(case: str) -> tuple[World, Overfitting, Tensor, Split]:
 
 def test_scores_are_those_of_images_augmented_alike() -> None:
     world, overfitting, images, _ = measured_world("gp-instance-1")
-    probability = torch.tensor(0.7)
-    found = overfitting.mean_scores(32, probability)
+    probabilities = torch.tensor([0.7, 0.0, 0.4])
+    found = overfitting.mean_scores(32, probabilities)
     held_out, training = overfitting.rows(32)
     draws = torch.as_tensor(rng.uniform(0, "augment.measured.draws", 32, (MEASURED, DRAWS)))
     z = torch.as_tensor(rng.normal(0, "augment.measured.z", 32, (MEASURED, world.config.latent_dim)))
     critic, generator = world.gan.critic.network, world.gan.generator.network
     kinds = images[training], images[held_out], eval_mode.sample(generator, z)
-    wanted = [eval_mode.score(critic, augment(each, Augmentation(draws, probability))).mean() for each in kinds]
+    wanted = [eval_mode.score(critic, augment(each, Augmentation(draws, probabilities))).mean() for each in kinds]
     torch.testing.assert_close(found, torch.stack(wanted), rtol=1e-10, atol=1e-12)
-    assert not torch.equal(found, overfitting.mean_scores(48, probability))
+    assert not torch.equal(found, overfitting.mean_scores(48, probabilities))
 
 
 def test_a_held_out_image_is_compared_with_training_images_of_its_class() -> None:

@@ -13,6 +13,8 @@ from wgan_dist.config.metric_choices import BEST_METRICS, full_name, parse_metri
 LOSSES = ("wasserstein", "bce", "hinge", "relativistic")
 PENALTIES = ("gp", "lp", "r1", "r1r2", "dragan", "clip", "none")
 AUGMENTATIONS = ("none", "diffaugment", "adaptive")
+# The groups of operations of an augmentation, in the order in which they are applied.
+AUGMENT_POLICY = ("colour", "translation", "cutout")
 RESIZES = ("crop", "pad", "stretch", "none")
 LEVELS = ("default", "auto", "robust")
 RESUME = ("true", "false", "auto")
@@ -227,6 +229,7 @@ class Config:
         "from overfitting (adaptive): for few images.",
         choices=AUGMENTATIONS,
     )
+    augment_policy: tuple[str, ...] = setting(AUGMENT_POLICY, "Which changes --augment makes.", choices=AUGMENT_POLICY)
     freeze_critic: int = setting(0, "First layers of the critic that keep the weights of --init_from.", least=0)
     optimizer: str = setting("adam", "Optimizer of both networks.", choices=("adam", "rmsprop"))
     betas: tuple[float, float] = setting((0.0, 0.9), "Adam's β₁ and β₂.", least=0, below=1)

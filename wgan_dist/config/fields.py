@@ -168,7 +168,8 @@ def _parse(field: "dataclasses.Field[Any]", annotation: Any, value: Any) -> Any:
 def _check(metadata: Mapping[str, Any], value: Any) -> None:
     if value is None:
         return
-    if metadata["choices"] and value not in metadata["choices"]:
+    items = value if isinstance(value, tuple) else (value,)
+    if metadata["choices"] and not all(item in metadata["choices"] for item in items):
         raise ValueError("one of " + ", ".join(map(str, metadata["choices"])))
     for bound, (words, fulfils) in BOUNDS.items():
         limit = metadata[bound]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 RGB = 3
-# The operations are applied in groups, each with the probability of the augmentation: colour, translation, cutout.
+# The operations are applied in groups, each with a probability: colour, translation, cutout.
 GROUPS = 3
 # U[0, 1) numbers for each image: whether each group is applied, then brightness, saturation and contrast, the shifts
 # down and to the right, and the vertical and horizontal place of the cutout.
@@ -20,25 +20,16 @@ MAX_SHIFT, CUTOUT = 1 / 8, 1 / 2
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What augments a batch of images.
+    """What augments a batch of images, real, generated and those of the penalty alike.
 
     Attributes:
         draws: Numbers U[0, 1) [n, DRAWS], in the precision in which the images are augmented.
-        probability: The probability with which each group of operations is applied to an image, in [0, 1], a tensor []
-            on the device, so that its value can change under a compiled step.
+        probabilities: The probability with which each group of operations is applied to an image, in [0, 1], a tensor
+            [GROUPS] on the device, so that its values can change under a compiled step.
     """
 
     draws: Tensor
-    probability: Tensor
-
-
-@dataclass(frozen=True)
-class CriticAugmentations:
-    """What augments each of the critic's three inputs; None leaves an input as it is."""
-
-    real: Augmentation | None = None
-    fake: Augmentation | None = None
-    penalty: Augmentation | None = None
+    probabilities: Tensor
 
 
 def augment(images: Tensor, augmentation: Augmentation | None) -> Tensor:
@@ -51,7 +42,7 @@ def augment(images: Tensor, augmentation: Augmentation | None) -> Tensor:
     if augmentation is None:
         return images
     draws = augmentation.draws.repeat(len(images) // len(augmentation.draws), 1)
-    is_applied = (draws[:, :GROUPS] < augmentation.probability).to(draws.dtype)
+    is_applied = (draws[:, :GROUPS] < augmentation.probabilities).to(draws.dtype)
     colour, translation, cutout = is_applied.unbind(1)
     brightness, saturation, contrast, down, right, top, left = draws[:, GROUPS:].unbind(1)
     images = _change_colour(

@@ -15,7 +15,7 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from wgan_dist.losses.adversarial import Loss
-from wgan_dist.losses.augment import Augmentation, CriticAugmentations, augment
+from wgan_dist.losses.augment import Augmentation, augment
 from wgan_dist.losses.gradient_penalty import Penalty, gradient_norms
 from wgan_dist.models.conditional_critics import ClassifiedScores
 from wgan_dist.models.layers import has_batchnorm
@@ -28,7 +28,6 @@ Metrics = dict[str, Tensor]
 Masks = Sequence[Tensor]
 # Maps samples, labels and masks to scores, and to logits of the classes or None.
 CriticFunction = Callable[[Tensor, Tensor | None, Masks], tuple[Tensor, Tensor | None]]
-NO_AUGMENTATIONS = CriticAugmentations()
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,8 @@ class CriticLoss(nn.Module):
 
     A critic that classifies also learns the classes of the real samples: class_weight · cross-entropy.
 
-    Augmentations are part of the critic: the penalty is of the gradient with respect to the image before it.
+    Augmentation is part of the critic: the penalty is of the gradient with respect to the image before it. The n-th
+    real image, the n-th generated one and the n-th of the penalty are augmented alike.
     """
 
     def __init__(
@@ -125,14 +125,14 @@ class CriticLoss(nn.Module):
         scale: Tensor | None = None,
         labels: Tensor | None = None,
         with_penalty: bool = True,
-        augmentations: CriticAugmentations = NO_AUGMENTATIONS,
+        augmentation: Augmentation | None = None,
     ) -> tuple[Tensor, Metrics]:
         """Return the loss, a scalar, and detached metrics.
 
         `real` and `fake` are samples [n, …], `noise` is what the penalty draws, `scale` is fp16's loss scale. `labels`
         int64 [n] are the classes of both: a point between a real and a generated sample has the class of both.
         """
-        augmented = augment(real, augmentations.real), augment(fake, augmentations.fake)
+        augmented = augment(real, augmentation), augment(fake, augmentation)
         real_scores, fake_scores, logits = self._outputs(*augmented, labels, masks)
         loss, metrics = self.loss.critic(real_scores, fake_scores), self.loss.metrics(real_scores, fake_scores)
         if logits is not None and labels is not None:
@@ -141,7 +141,7 @@ class CriticLoss(nn.Module):
             metrics |= {"real_class_loss": class_loss}
         if self.penalty is not None and with_penalty:
             points = self.penalty.points(real, fake, noise)
-            norms = self._penalty_norms(points, labels, masks.penalty, scale, augmentations.penalty)
+            norms = self._penalty_norms(points, labels, masks.penalty, scale, augmentation)
             penalty = self.penalty.of_norms(norms)
             loss = loss + self.weight * penalty
             metrics |= {"gradient_penalty": penalty, "gradient_norm": norms.mean()}
@@ -186,7 +186,6 @@ class GeneratorLoss(nn.Module):
         augmentation: Augmentation | None = None,
         real: Tensor | None = None,
         real_masks: Masks = (),
-        real_augmentation: Augmentation | None = None,
     ) -> tuple[Tensor, Metrics]:
         """Return the loss, a scalar, and detached metrics.
 
@@ -195,7 +194,7 @@ class GeneratorLoss(nn.Module):
         """
         fake = self.generator(z) if labels is None else self.generator(z, labels)
         scores, logits = self.critic(augment(fake, augmentation), labels, masks)
-        compared = [] if real is None else [self._real_scores(augment(real, real_augmentation), labels, real_masks)]
+        compared = [] if real is None else [self._real_scores(augment(real, augmentation), labels, real_masks)]
         loss, metrics = self.loss.generator(scores.to(z.dtype), *compared), {}
         if logits is not None and labels is not None:
             class_loss = cross_entropy(logits.to(z.dtype), labels)

@@ -86,16 +86,16 @@ class Overfitting:
         places = self._starts[classes] + (uniform[:, 1] * self._counts[classes]).astype(np.int64)
         return held_out, self._training[places]
 
-    def mean_scores(self, step: int, probability: Tensor) -> Tensor:
+    def mean_scores(self, step: int, probabilities: Tensor) -> Tensor:
         """Return the mean scores of training, held-out and generated images, [3] in float64; every process calls it."""
         share = own_share(MEASURED)
         if share.start < share.stop:
-            sums = self._scores(step, share, probability).double().view(3, -1).sum(1)
+            sums = self._scores(step, share, probabilities).double().view(3, -1).sum(1)
         else:
             sums = torch.zeros(3, dtype=torch.float64, device=self.source.device)
         return distributed.all_reduce_mean(sums) * (distributed.world().size / MEASURED)
 
-    def _scores(self, step: int, share: slice, probability: Tensor) -> Tensor:
+    def _scores(self, step: int, share: slice, probabilities: Tensor) -> Tensor:
         """Return the scores of this process's share of the training images, held-out images and generated ones."""
         held_out, training = (rows[share] for rows in self.rows(step))
         count, source = share.stop - share.start, self.source
@@ -103,7 +103,7 @@ class Overfitting:
             source.distribution, source.seed, "augment.measured.z", step, (count, source.latent_dim), share.start
         )
         draws = rng.uniform(source.seed, "augment.measured.draws", step, (count, DRAWS), share.start)
-        augmentation = Augmentation(self._upload(draws, source.dtype), probability)
+        augmentation = Augmentation(self._upload(draws, source.dtype), probabilities)
         labels = None if self.labels is None else self._upload(self.labels[held_out], torch.int64)
         generated = eval_mode.sample(self.gan.generator.network, self._upload(z, source.dtype), labels)
         images = torch.cat([self.images(training), self.images(held_out), generated])
@@ -128,5 +128,5 @@ class AdaptiveAugmentation(Callback):
     def on_step_end(self, state: TrainState, result: StepResult) -> None:
         strength = self.strength
         if is_due(state.step, MEASURE_EVERY):
-            strength.adapt(self.overfitting.mean_scores(state.step, strength.probability), self._change)
+            strength.adapt(self.overfitting.mean_scores(state.step, strength.probabilities), self._change)
         result.metrics |= {"augment_probability": strength.probability, "overfitting": strength.overfitting}

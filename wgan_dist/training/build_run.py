@@ -172,7 +172,9 @@ def build_run(config: Config, accelerator: Accelerator, data: Dataset) -> Traini
     classes = len(data.labels.classes) if data.labels else 0
     gan = build_gan(config, accelerator, data.shape, classes)
     _check_minibatch_groups(config, gan, noise_sources[0].rows)
-    augmentation = make_strength(config.augment, accelerator.device, DTYPES[config.dtype], config.compile)
+    augmentation = make_strength(
+        config.augment, config.augment_policy, accelerator.device, DTYPES[config.dtype], config.compile
+    )
     return TrainingRun(
         config=config,
         accelerator=accelerator,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wgan_dist import distributed
-from wgan_dist.losses.augment import DRAWS, Augmentation, CriticAugmentations
+from wgan_dist.losses.augment import DRAWS, Augmentation
 from wgan_dist.losses.gradient_penalty import Penalty
 from wgan_dist.losses.modules import CriticMasks
 from wgan_dist.training.augmentation_strength import AugmentationStrength
@@ -23,8 +23,8 @@ from wgan_dist.utils.console import print_to_stderr
 
 # Rate and shape of one sample's values, for each dropout layer of a network.
 Dropouts = Sequence[tuple[float, tuple[int, ...]]]
-# The inputs of the critic that are augmented in a step of each network.
-AUGMENTED = {"critic": ("real", "fake", "penalty"), "generator": ("real", "fake")}
+# The augmentation of each micro-batch, or None for all.
+Augmentations = list[Augmentation] | list[None]
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,9 @@ class NoiseSource:
         """Draw which images to mirror, True for one in two: [micro-batches, rows]."""
         return self.stage(self._uniform(stream, counter) < 0.5, torch.bool)
 
-    def uniform(self, streams: Sequence[str], counter: int, width: int) -> Tensor:
-        """Draw U[0, 1) [streams, micro-batches, rows, width]."""
-        return self.stage(np.stack([self._uniform(stream, counter, width) for stream in streams]), self.dtype)
+    def uniform(self, stream: str, counter: int, width: int) -> Tensor:
+        """Draw U[0, 1) [micro-batches, rows, width]."""
+        return self.stage(self._uniform(stream, counter, width), self.dtype)
 
     def _uniform(self, stream: str, counter: int, *width: int) -> NDArray[np.float64]:
         return self._draw(functools.partial(rng.uniform, self.seed, stream, counter, (self.rows, *width)))
@@ -151,23 +151,22 @@ class CriticNoise:
     latents: list[Tensor]
     penalty: list[Tensor]
     masks: list[CriticMasks]
-    augmentations: list[CriticAugmentations]
+    augmentations: Augmentations
 
 
 @dataclass(frozen=True)
 class GeneratorNoise:
     """The noise of a generator step for each micro-batch: z, masks for the critic's dropout, labels or None.
 
-    `real_masks` are the masks for the real samples with which a relativistic loss compares. `augmentations` and
-    `real_augmentations` are those of generated and of these real samples, or None without augmentation.
+    `real_masks` are the masks for the real samples with which a relativistic loss compares. `augmentations` are those
+    of the generated and of these real samples, or None without augmentation.
     """
 
     latents: list[Tensor]
     masks: list[list[Tensor]]
     real_masks: list[list[Tensor]]
     labels: list[Tensor] | list[None]
-    augmentations: list[Augmentation] | list[None]
-    real_augmentations: list[Augmentation] | list[None]
+    augmentations: Augmentations
 
 
 @dataclass(frozen=True)
@@ -178,8 +177,7 @@ class _HostNoise:
         latents: z [micro-batches, rows, latent_dim].
         penalty: α [micro-batches, rows], or where δ starts [micro-batches, 1, 4], or nothing [micro-batches, 0].
         masks: Where the dropout masks start.
-        augmentations: The draws of the augmentation of real, generated and penalty samples
-            [3, micro-batches, rows, DRAWS], or None.
+        augmentations: The draws of the augmentation [micro-batches, rows, DRAWS], or None.
     """
 
     latents: Tensor
@@ -217,7 +215,7 @@ class TrainingNoise:
             dropouts: The critic's dropout layers.
             reuse_latents: Whether a generator step takes the latents of the last critic iteration.
             class_shares: The probability of each class in a generator step, or None without classes.
-            is_relativistic: Whether a generator step also needs masks and augmentations for real samples.
+            is_relativistic: Whether a generator step also needs masks for real samples.
             augmentation: The strength of augmentations, or None without them.
         """
         self.critic_source, self.generator_source = critic_source, generator_source
@@ -261,26 +259,18 @@ class TrainingNoise:
             latents=list(self.critic_source.upload(drawn.latents)),
             penalty=self._penalty_noise(drawn.penalty),
             masks=[CriticMasks(*parts) for parts in self._critic_dropout.masks(drawn.masks)],
-            augmentations=self._critic_augmentations(drawn.augmentations),
+            augmentations=self._augmentations(drawn.augmentations, self.critic_source),
         )
 
-    def _critic_augmentations(self, staged: Tensor | None) -> list[CriticAugmentations]:
-        parts = self._augmentations(staged, self.critic_source, "critic")
-        return [CriticAugmentations(*of_micro_batch) for of_micro_batch in zip(*parts, strict=True)]
-
-    def _augmentations(
-        self, staged: Tensor | None, source: NoiseSource, network: str
-    ) -> list[list[Augmentation] | list[None]]:
-        """Return for each augmented input the augmentation of each micro-batch, from its staged draws."""
+    def _augmentations(self, staged: Tensor | None, source: NoiseSource) -> Augmentations:
+        """Return the augmentation of each micro-batch from its staged draws, or None."""
         if staged is None or self.augmentation is None or not self.augmentation.is_active:
-            return [[None] * len(source.slices)] * len(AUGMENTED[network])
-        probability = self.augmentation.probability
-        return [[Augmentation(draws, probability) for draws in of_input] for of_input in source.upload(staged)]
+            return [None] * len(source.slices)
+        probabilities = self.augmentation.probabilities
+        return [Augmentation(draws, probabilities) for draws in source.upload(staged)]
 
     def _draw_augmentations(self, source: NoiseSource, network: str, counter: int) -> Tensor | None:
-        if self.augmentation is None:
-            return None
-        return source.uniform([f"{network}.augment.{part}" for part in AUGMENTED[network]], counter, DRAWS)
+        return source.uniform(f"{network}.augment.all", counter, DRAWS) if self.augmentation else None
 
     def _penalty_noise(self, staged: Tensor) -> list[Tensor]:
         uploaded = self.critic_source.upload(staged)
@@ -308,14 +298,12 @@ class TrainingNoise:
         """Return the noise of generator step number `step`."""
         latents, starts, labels, draws = self._generator_draws.get(step)
         source, masks = self.generator_source, self._generator_dropout.masks(starts)
-        of_real, of_fake = self._augmentations(draws, source, "generator")
         return GeneratorNoise(
             latents=critic_noise.latents if latents is None else list(source.upload(latents)),
             masks=[of_inputs[0] for of_inputs in masks],
             real_masks=[of_inputs[-1] for of_inputs in masks],
             labels=[None] * len(source.slices) if labels is None else list(source.upload(labels)),
-            augmentations=of_fake,
-            real_augmentations=of_real,
+            augmentations=self._augmentations(draws, source),
         )
 
     def _draw_for_generator(self, step: int) -> tuple[Tensor | None, Tensor, Tensor | None, Tensor | None]:

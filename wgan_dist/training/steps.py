@@ -83,8 +83,8 @@ def critic_inputs(
     # The penalty's inner gradient needs fp16's loss scale too.
     scale = gan.critic.scaler.loss_scale() if gan.critic.scaler.dynamic else None
     parts = zip(real.samples, real.labels, noise.latents, noise.penalty, noise.masks, noise.augmentations, strict=True)
-    for x, labels, z, penalty, masks, augmentations in parts:
-        yield x, generate(gan, z, labels), penalty, masks, scale, labels, with_penalty, augmentations
+    for x, labels, z, penalty, masks, augmentation in parts:
+        yield x, generate(gan, z, labels), penalty, masks, scale, labels, with_penalty, augmentation
 
 
 def generator_step(gan: GAN, noise: GeneratorNoise, real: RealBatch) -> Metrics:
@@ -99,7 +99,7 @@ def generator_step(gan: GAN, noise: GeneratorNoise, real: RealBatch) -> Metrics:
 def generator_inputs(gan: GAN, noise: GeneratorNoise, real: RealBatch) -> Iterator[tuple[Any, ...]]:
     """Return the inputs of the generator's loss for each micro-batch."""
     if gan.is_relativistic:  # within a class: the generated samples are of the classes of the real ones
-        of_real = real.samples, noise.real_masks, noise.real_augmentations
+        of_real = real.samples, noise.real_masks
         return zip(noise.latents, noise.masks, real.labels, noise.augmentations, *of_real, strict=True)
     return zip(noise.latents, noise.masks, noise.labels, noise.augmentations, strict=True)
 
