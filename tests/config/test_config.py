@@ -691,6 +691,14 @@ PER_SAMPLE = ("gp", "lp", "r1", "dragan")
         ("lr_decay_start=0.5", "lr_decay_start=0.5 with lr_decay=none: expected linear or cosine"),
         ("ema_decay=0.9 ema_half_life=100", "ema_half_life=100 with ema_decay=0.9: expected one of them"),
         ("data=swissroll augment=diffaugment", "augment=diffaugment: is for images, and swissroll are points"),
+        (
+            "augment_policy=translation",
+            "augment_policy=translation with augment=none: expected augment=diffaugment or adaptive",
+        ),
+        (
+            "augment=adaptive augment_policy=cutout,flips",
+            r"augment_policy=cutout,flips: expected some of colour, translation, cutout",
+        ),
         ("freeze_critic=2", "freeze_critic=2 without init_from: .*; expected --init_from=RUN"),
         ("class_balance=true", "class_balance=true with labels=none: expected labels=auto"),
         ("critic_labels=acgan", "critic_labels=acgan with labels=none: expected labels=auto"),

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from wgan_dist.config.config import NO_LABELS, Config
+from wgan_dist.config.config import AUGMENT_POLICY, NO_LABELS, Config
 from wgan_dist.config.data_choices import POINTS
 from wgan_dist.config.fields import show
 from wgan_dist.config.network_choices import LIPSCHITZ
@@ -73,6 +73,9 @@ def _check_critic_constraint(config: Config) -> None:
 def _check_few_images(config: Config) -> None:
     if config.augment != "none" and config.data[0] in POINTS:
         raise UserError(f"augment={config.augment}: is for images, and {config.data[0]} are points")
+    if config.augment == "none" and config.augment_policy != AUGMENT_POLICY:
+        policy = ",".join(config.augment_policy)
+        raise UserError(f"augment_policy={policy} with augment=none: expected augment=diffaugment or adaptive")
     if config.freeze_critic and not config.init_from:
         raise UserError(
             f"freeze_critic={config.freeze_critic} without init_from: the frozen layers keep the weights of another "

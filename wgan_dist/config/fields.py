@@ -170,7 +170,8 @@ def _check(metadata: Mapping[str, Any], value: Any) -> None:
         return
     items = value if isinstance(value, tuple) else (value,)
     if metadata["choices"] and not all(item in metadata["choices"] for item in items):
-        raise ValueError("one of " + ", ".join(map(str, metadata["choices"])))
+        quantity = "some" if isinstance(value, tuple) else "one"
+        raise ValueError(f"{quantity} of " + ", ".join(map(str, metadata["choices"])))
     for bound, (words, fulfils) in BOUNDS.items():
         limit = metadata[bound]
         if limit is not None and not all(fulfils(number, limit) for number in _items(value)):

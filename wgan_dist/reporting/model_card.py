@@ -185,7 +185,8 @@ def _averaging(config: Config) -> str:
 def _augmentation(config: Config) -> str:
     mirrored = ", mirrored images" if config.flip else ""
     frozen = f"; the first {config.freeze_critic} layers of the critic are frozen" if config.freeze_critic else ""
-    return f"{config.augment}{mirrored}{frozen}"
+    changes = f" ({', '.join(config.augment_policy)})" if config.augment != "none" else ""
+    return f"{config.augment}{changes}{mirrored}{frozen}"
 
 
 def _samples(description: Description) -> str:
