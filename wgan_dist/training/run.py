@@ -136,8 +136,7 @@ def _image_lines(config: Config, data: ImageDataset) -> list[str]:
         lines.append(f"values of -1 and 1: {data.levels}{config.unit and f' ({config.unit})'}")
     if data.left_out:
         lines.append(f"left out {left_out_line(data.left_out)}")
-    few = suggestion(len(data)) if config.augment == "none" else ""
-    return [*lines, *class_lines(data), *filter(None, [few])]
+    return [*lines, *class_lines(data)]
 
 
 def _prepare(config: Config, lock: RunLock) -> TrainingRun:
@@ -162,6 +161,9 @@ def _prepare(config: Config, lock: RunLock) -> TrainingRun:
     if config.holdout:
         purpose = ", to measure how far the critic overfits" if config.augment == "adaptive" else ""
         print_main(f"{len(run.split.held_out):,} of them are held out{purpose}")
+    if isinstance(data, ImageDataset) and config.augment == "none":
+        seen = run.schedule.max_steps * config.n_critic * config.batch_size
+        print_main(*filter(None, [suggestion(len(data), seen / len(run.split.training))]))
     if run.evaluator:
         print_main(*str(run.evaluator).split("\n"))
         for name in run.evaluator.names:
