@@ -58,6 +58,8 @@ VARIANTS: dict[str, list[str]] = {
     "gamma 3": [*NARROW, "--gp_weight=3"],
     "rates 0.001": [*NARROW, "--critic_lr=0.001", "--generator_lr=0.001"],
     "rates 0.003": [*NARROW, "--critic_lr=0.003", "--generator_lr=0.003"],
+    "critic's rate 0.001": [*NARROW, "--critic_lr=0.001"],
+    "generator's rate 0.001": [*NARROW, "--generator_lr=0.001"],
     "beta2 0.9": [*NARROW, "--betas=0,0.9"],
     "beta1 0.5": [*NARROW, "--betas=0.5,0.99"],
     "decay from a quarter": [*NARROW, "--lr_decay_start=0.25"],
@@ -65,7 +67,8 @@ VARIANTS: dict[str, list[str]] = {
     "cosine": [*NARROW, "--lr_decay=cosine", "--lr_decay_start=0"],
     "half batch": [*NARROW, "--batch_size=32"],
     "features 64, 16": [RECIPE, "--generator_features=64", "--critic_features=16"],
-    "features 48, 24": [RECIPE, "--generator_features=48", "--critic_features=24"],
+    "features 24, 32": [RECIPE, "--generator_features=24", "--critic_features=32"],
+    "features 32, 32": [RECIPE, "--generator_features=32", "--critic_features=32"],
 }
 ALL = EXPERIMENTS | VARIANTS
 
