@@ -34,14 +34,14 @@ from wgan_dist.evaluation.metrics.neighbours import nearest
 
 CACHE, SIZE = "~/.cache/wgan_dist", 32
 GENERATED, COMPARED = 10_000, 2_000
-# Small networks with fast steps, so that the critic overfits within a short run.
 RECIPE = [
-    *("--recipe=fashion_mnist", "--loss=relativistic", "--penalty=r1r2", "--gp_weight=1", "--penalty_every=4"),
-    *("--n_critic=1", "--critic_norm=none", "--generator=dcgan_upsample", "--critic=dcgan_minibatch"),
-    *("--generator_features=16", "--critic_features=16", "--critic_lr=2e-3", "--generator_lr=2e-3"),
-    *("--betas=0,0.99", "--lr_decay=linear", "--lr_decay_start=0.5", "--latent_dim=64"),
+    *("--recipe=fashion_mnist", "--generator_features=32", "--critic_features=16"),
     *("--sample_every=0", "--evaluate_every=0", "--checkpoint_every=0", "--log_every=100"),
 ]
+# The flags of each experiment.
+EXPERIMENTS = {name: [f"--augment={name}"] for name in AUGMENTATIONS} | {
+    "adaptive-translation": ["--augment=adaptive", "--augment_policy=translation"]
+}
 
 
 def write_subset(data: Path, folder: Path, count: int, seed: int) -> None:
@@ -54,11 +54,11 @@ def write_subset(data: Path, folder: Path, count: int, seed: int) -> None:
     (folder / "train-images-idx3-ubyte").write_bytes(header + images[rows].tobytes())
 
 
-def train(data: Path, run: Path, augment: str, steps: int, seed: int) -> None:
+def train(data: Path, run: Path, experiment: str, steps: int, seed: int) -> None:
     """Train a run, unless it is there."""
     if (run / EMA_FILE).exists():
         return
-    flags = [f"--data={data}", f"--augment={augment}", f"--max_steps={steps}", f"--seed={seed}", f"--run_dir={run}"]
+    flags = [f"--data={data}", f"--max_steps={steps}", f"--seed={seed}", f"--run_dir={run}", *EXPERIMENTS[experiment]]
     subprocess.run([*PYTHON, "-m", "wgan_dist.train", *RECIPE, *flags], check=True, stdout=subprocess.DEVNULL)
 
 
@@ -80,9 +80,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("data", type=Path)
     parser.add_argument("unseen")
     parser.add_argument("--images", type=int, default=500)
-    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--steps", type=int, default=14_000)
     parser.add_argument("--seeds", default="0,1")
-    parser.add_argument("--only", default=",".join(AUGMENTATIONS))
+    parser.add_argument("--only", default=",".join(EXPERIMENTS))
     parser.add_argument("--runs", type=Path, default=Path("runs/few_images"))
     return parser.parse_args()
 
@@ -99,9 +99,9 @@ def main() -> None:
         subset = given.runs / f"images-{given.images}-{seed}"
         write_subset(given.data, subset, given.images, seed)
         images = open_images((str(subset),), ImageSettings(square(SIZE), channels=1), CACHE)
-        for augment in given.only.split(","):
-            run = given.runs / f"{augment}-{given.images}-{seed}"
-            train(subset, run, augment, given.steps, seed)
+        for experiment in given.only.split(","):
+            run = given.runs / f"{experiment}-{given.images}-{seed}"
+            train(subset, run, experiment, given.steps, seed)
             generated, _ = draw(run, GENERATED)
             distance = frechet_distance(judge.read(generated)[0], real)
             copied = memorisation(generated, torch.from_numpy(pixels), images)
