@@ -130,7 +130,8 @@ def test_critics_score_a_sample_by_its_class_unless_they_classify(name: str, lab
     samples = draw(1, 2, 16, 16).expand(CLASSES, -1, -1, -1)
     scores = outputs(critic, samples, torch.arange(CLASSES))
     assert scores.shape == (CLASSES,)
-    distinct = len(set(scores.tolist()))
+    # The rows of a product of matrices differ by rounding on some processors.
+    distinct = len({round(score, 9) for score in scores.tolist()})
     assert distinct == (1 if labels == "acgan" else CLASSES)
 
 
