@@ -85,7 +85,7 @@ def generated_images(augments_generated: bool) -> Tensor:
     ]
     drawn = augmentations(random)
 
-    def both(real: Tensor, augmentation: Augmentation) -> tuple[Tensor, Augmentation | None]:
+    def as_seen(real: Tensor, augmentation: Augmentation) -> tuple[Tensor, Augmentation | None]:
         """Return the real images, and the augmentation of real and generated ones, or just augmented real images."""
         return (real, augmentation) if augments_generated else (augment(real, augmentation), None)
 
@@ -94,11 +94,11 @@ def generated_images(augments_generated: bool) -> Tensor:
             optimizer.param_groups[0]["lr"] = LEARNING_RATE * min(1.0, 2.0 - 2.0 * step / STEPS)
         real, z = real_images(BATCH, random), torch.randn(BATCH, 4, generator=random)
         of_critic.zero_grad()
-        seen, augmentation = both(real, next(drawn))
+        seen, augmentation = as_seen(real, next(drawn))
         of_critic(seen, generator(z).detach(), torch.empty(0), CriticMasks(), augmentation=augmentation)[0].backward()
         optimizers[0].step()
         of_generator.zero_grad()
-        seen, augmentation = both(real, next(drawn))
+        seen, augmentation = as_seen(real, next(drawn))
         of_generator(z, augmentation=augmentation, real=seen)[0].backward()
         optimizers[1].step()
     with torch.no_grad():

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from wgan_dist.config.config import AUGMENT_POLICY
+
 RGB = 3
-# The operations are applied in groups, each with a probability: colour, translation, cutout.
-GROUPS = 3
+# The operations are applied in the groups of AUGMENT_POLICY, each with a probability.
+GROUPS = len(AUGMENT_POLICY)
 # U[0, 1) numbers for each image: whether each group is applied, then brightness, saturation and contrast, the shifts
 # down and to the right, and the vertical and horizontal place of the cutout.
 DRAWS = GROUPS + 7
@@ -20,7 +22,7 @@ MAX_SHIFT, CUTOUT = 1 / 8, 1 / 2
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What augments a batch of images, real, generated and those of the penalty alike.
+    """The augmentation of a batch: of its real images, its generated images and the points of the penalty.
 
     Attributes:
         draws: Numbers U[0, 1) [n, DRAWS], in the precision in which the images are augmented.

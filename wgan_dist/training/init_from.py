@@ -9,12 +9,10 @@ from wgan_dist.checkpoints.checkpoint_folders import checkpoint_folders, newest_
 from wgan_dist.checkpoints.generator_file import RAW_FILE
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS, no_checkpoint_yet
 from wgan_dist.config import Config, is_run
+from wgan_dist.data.labels import named
 from wgan_dist.models.registry import NetworkSpec
 from wgan_dist.training.ema import EMAGenerator
 from wgan_dist.utils.errors import UserError
-
-# The changed names of classes that are listed.
-NAMES_SHOWN = 5
 
 
 def init_from(
@@ -41,10 +39,7 @@ def init_from(
 def _renamed_classes(theirs: tuple[str, ...], ours: tuple[str, ...]) -> str:
     """Return which names of classes differ, or "" if all are equal."""
     renamed = [f"{old} becomes {new}" for old, new in zip(theirs, ours, strict=False) if old != new]
-    if not renamed:
-        return ""
-    more = f" and {len(renamed) - NAMES_SHOWN:,} more" if len(renamed) > NAMES_SHOWN else ""
-    return f"; the classes there have other names or another order: {', '.join(renamed[:NAMES_SHOWN])}{more}"
+    return f"; the classes there have other names or another order: {named(renamed)}" if renamed else ""
 
 
 def _init_generator(source: Path, config: Config, objects: TrainingObjects) -> tuple[str, tuple[str, ...]]:
