@@ -13,6 +13,7 @@ that of 10,000 training images. Nothing else should run on the machine.
 
 import argparse
 import json
+import math
 import subprocess
 import tempfile
 import time
@@ -130,13 +131,16 @@ def _plain_mlp(reals: Iterator[Tensor]) -> tuple[nn.Module, textbook.Step, Calla
 LOOPS: dict[str, tuple[int, Loop]] = {"plain DCGAN": (64, _plain_dcgan), "plain MLP with clipping": (28, _plain_mlp)}
 
 
-def train_loop(seconds: float, data: str, size: int, loop: Loop, seed: int) -> tuple[Tensor, int]:
-    """Train a plain loop for `seconds`; returns generated images uint8 [n, 1, size, size] and its generator steps."""
+def train_loop(data: str, size: int, loop: Loop, seed: int, seconds: float, most: float) -> tuple[Tensor, int]:
+    """Train a plain loop for `seconds`, or for at most `most` generator steps.
+
+    Returns generated images uint8 [n, 1, size, size] and the steps.
+    """
     torch.manual_seed(seed)
     images = open_images((data,), ImageSettings(square(size), channels=1), "~/.cache/wgan_dist")
     generator, step, latent = loop(_epochs(torch.from_numpy(np.array(images.pixels)), 64))
     steps, end = 0, time.monotonic() + seconds
-    while time.monotonic() < end:
+    while steps < most and time.monotonic() < end:
         step()
         steps += 1
     with torch.no_grad():
@@ -175,7 +179,8 @@ def main() -> None:
     print(f"floor: {distance(judged.judge, judged.learned[0][:COUNT], real):.2f}", flush=True)
     for name in given.only.split(","):
         if name in LOOPS:
-            images, steps = train_loop(given.seconds, given.data, *LOOPS[name], given.seed)
+            time_and_steps = (math.inf, given.steps) if given.steps else (given.seconds, math.inf)
+            images, steps = train_loop(given.data, *LOOPS[name], given.seed, *time_and_steps)
             print(f"{name}: {steps:,} steps, {distance(judged.judge, resized(images), real):.2f}", flush=True)
             continue
         with tempfile.TemporaryDirectory() as folder:
