@@ -152,10 +152,13 @@ def make_run(folder: Path, config: Config) -> str:
 
 
 def lines_of(recipe: Path) -> dict[str, Any]:
-    """Return the lines of a recipe and, below them, those of its base."""
+    """Return the lines of a recipe and, below them, those of its base, without the description of other data."""
     lines = dict(yaml.load(recipe.read_text(), yaml.BaseLoader))
     base = lines.pop("base", None)
-    return (lines_of(recipe.parent / f"{base}.yaml") if base else {}) | lines
+    below = lines_of(recipe.parent / f"{base}.yaml") if base else {}
+    if "data" in lines:
+        below.pop("description", None)
+    return below | lines
 
 
 def by_flags(recipe: Path) -> Config:

@@ -16,7 +16,7 @@ from wgan_dist.data import decoding
 from wgan_dist.data.__main__ import inspect_settings
 from wgan_dist.data.decoding import progress_reporter
 from wgan_dist.data.inspect import (
-    CPU_SIZE,
+    LARGEST_SIDE,
     Inspection,
     choose_images,
     contact_sheet,
@@ -141,18 +141,18 @@ def test_the_summary_is_printed(folder: Path, capsys: pytest.CaptureFixture[str]
     assert "to start at 32×32 in 3 channels (0.0 MiB of cache):" in lines
 
 
-@pytest.mark.parametrize("data", ["folder", "archive", "pair"])
+@pytest.mark.parametrize("data", ["folder", "archive", "four"])
 def test_the_suggested_command_trains(
     folder: Path, tmp_path: Path, data: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     archive = write_zip(tmp_path / "p q.zip", {f"{seed}.jpg": photograph(seed) for seed in range(5)})
-    pair = write_zip(tmp_path / "two, of them.zip", {f"{seed}.jpg": photograph(seed) for seed in range(2)})
-    path, count = {"folder": (folder, 8), "archive": (archive, 5), "pair": (pair, 2)}[data]
+    four = write_zip(tmp_path / "four, of them.zip", {f"{seed}.jpg": photograph(seed) for seed in range(4)})
+    path, count = {"folder": (folder, 8), "archive": (archive, 5), "four": (four, 4)}[data]
     inspect_data(["inspect", str(path)], {})
     words = shlex.split(capsys.readouterr().out.splitlines()[-1])
     assert words[:3] == ["python", "-m", "wgan_dist.train"]
     flags = read_flags(words[3:], Config)
-    assert flags.pop("max_steps") == "2000"
+    assert flags["recipe"] == "own_images"
     train(flags | {"dry_run": "true", "threads": "1", "cache_dir": str(tmp_path / "cache")})
     out = capsys.readouterr().out
     assert f"{count} images of " in out
@@ -165,12 +165,12 @@ def test_a_size_that_cannot_be_is_refused(asked: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("side", "count", "size", "batch"), [(5, 2, 8, 2), (31, 63, 16, 32), (32, 64, 32, 64), (900, 10**6, 32, 64)]
+    ("side", "count", "size", "batch"), [(5, 4, 8, 4), (31, 63, 16, 32), (32, 64, 32, 64), (900, 10**6, 64, 64)]
 )
 def test_the_suggestion_fits_the_images(side: int, count: int, size: int, batch: int) -> None:
     settings = InspectSettings(("a b/",), background="000000", resize="pad")
     sides = np.full((count, 2), float(side))
-    words = suggested_command(settings, "a b", suggested_size(sides, CPU_SIZE), count, False, True)
+    words = suggested_command(settings, "a b", suggested_size(sides, LARGEST_SIDE), count, False, True)
     config = load_config(read_flags(shlex.split(words)[3:], Config))
     assert (config.image_size, config.batch_size, config.data) == (square(size), batch, ("a b/",))
     assert (config.background, config.resize) == ("000000", "pad")
@@ -216,7 +216,7 @@ def test_one_image_is_said_to_be_too_few(tmp_path: Path, capsys: pytest.CaptureF
     (tmp_path / "a.png").write_bytes(png(7))
     inspect_data(["inspect", str(tmp_path)], {})
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last == "too few images to train on: 1; the default networks need at least 2 in a batch"
+    assert last == "too few images to train on: 1; the suggested recipe needs at least 4 in a batch"
 
 
 def test_the_sheet_shows_each_image_as_it_is_and_as_training_sees_it(folder: Path, tmp_path: Path) -> None:

@@ -66,15 +66,15 @@ SQUARE_SIDES, SIDE_STEP = (8, 16, 32, 64, 128, 256, 512, 1024), 4
 MAX_CUT_SHARE = 0.1
 # The area of a suggested rectangle, as multiples of that of the square in whose place it is suggested.
 AREAS = (0.5, 1.3)
-# BatchNorm of the default generator needs two samples in a batch.
-MIN_IMAGES = 2
+# The critic of the suggested recipe compares groups of four images.
+MIN_IMAGES = 4
 # The folder in which the suggested command makes that of the run.
 RUNS = "runs"
-# The suggested command: without a GPU it trains within a few hours.
-CPU_SIZE, GPU_SIZE, BATCH_SIZE = 32, 64, 64
+# The suggested command. Without a GPU, the networks and the steps are those of the recipe.
+IMAGE_RECIPE, LARGEST_SIDE, BATCH_SIZE = "own_images", 64, 64
+GPU_FLAGS = ("--generator_features=64", "--critic_features=64", "--max_steps=100000")
 # The recipe of networks for points, and its batch size.
 POINT_RECIPE, POINT_BATCH = "toy_8gaussians", 256
-CPU_FLAGS = ("--generator_features=16", "--critic_features=16", "--max_steps=2000")
 
 
 @dataclass(frozen=True)
@@ -357,11 +357,12 @@ def suggested_command(
 ) -> str:
     """Return a shell command that trains on `count` readable images, at least MIN_IMAGES, of the data `name`."""
     batch_size = min(BATCH_SIZE, 1 << (count.bit_length() - 1))
-    flags = [f"--data={','.join(settings.data)}", f"--image_size={size}", f"--batch_size={batch_size}"]
+    flags = [f"--recipe={IMAGE_RECIPE}", f"--data={','.join(settings.data)}", f"--image_size={size}"]
+    flags += [f"--batch_size={batch_size}"] * (batch_size != BATCH_SIZE) + list(GPU_FLAGS) * on_gpu
     for name_of_setting in ("background", "resize", "axes"):
         value = getattr(settings, name_of_setting)
         flags += [f"--{name_of_setting}={value}"] * (value != getattr(Config, name_of_setting))
-    flags += ["--skip_bad_images"] * any_unreadable + list(CPU_FLAGS) * (not on_gpu)
+    flags += ["--skip_bad_images"] * any_unreadable
     return shlex.join(["python", "-m", "wgan_dist.train", *flags, f"--run_dir={_new_run_dir(name)}"])
 
 
@@ -371,7 +372,7 @@ def _suggestion_lines(
     """Return what the number of images suggests, and a command to start with."""
     count, channels = len(inspection.images), inspection.channels
     if count < MIN_IMAGES:
-        return [f"too few images to train on: {count}; the default networks need at least {MIN_IMAGES} in a batch"]
+        return [f"too few images to train on: {count}; the suggested recipe needs at least {MIN_IMAGES} in a batch"]
     item_size = np.dtype(inspection.dtype).itemsize
     megabytes = count * channels * size.height * size.width * item_size / 2**20
     return [
@@ -489,7 +490,7 @@ def _print_images(settings: InspectSettings) -> None:
     if not inspection.images:
         raise UserError(f"data={','.join(settings.data)}: no readable image; the first: {inspection.errors[0]}")
     on_gpu = torch.cuda.is_available()
-    size = settings.image_size or suggested_size(inspection.sides, GPU_SIZE if on_gpu else CPU_SIZE)
+    size = settings.image_size or suggested_size(inspection.sides, LARGEST_SIDE)
     name = "+".join(source.name for source in sources)
     suggestion = _suggestion_lines(settings, name, inspection, size, on_gpu)
     classes = class_lines(sources, listings, inspection.images)
