@@ -31,6 +31,7 @@ TINY = {
     "sample_every": "3",
     "checkpoint_every": "2",
     "lr_decay": "none",
+    "lr_decay_start": "0",
     "seed": "1",
     "threads": "1",
 }
