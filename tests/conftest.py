@@ -21,6 +21,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Small enough for seconds, complete enough to have BatchNorm, a penalty and several checkpoints.
 TINY = {
+    "generator": "dcgan",
+    "critic": "dcgan",
+    "critic_norm": "auto",
     "generator_features": "4",
     "critic_features": "4",
     "batch_size": "32",

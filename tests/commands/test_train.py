@@ -145,7 +145,7 @@ def test_tensorboard_holds_what_metrics_and_samples_hold(run_dir: Path) -> None:
 
 def test_averaged_weights_are_far_from_the_initial_ones_after_a_short_run(tiny: dict[str, str], tmp_path: Path) -> None:
     """Without warm-up 0.999^6 of the initial weights would be left."""
-    spec = generator_spec("dcgan_upsample", 8, square(32), 1, 4, "auto")
+    spec = generator_spec("dcgan", 8, square(32), 1, 4, "auto")
     start = build_generator(spec, seed=1).state_dict()
     train(tiny | {"run_dir": str(tmp_path / "run"), "generator_lr": "0.01"})
     folder = tmp_path / "run" / CHECKPOINTS / "step-00000006"
