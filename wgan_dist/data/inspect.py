@@ -70,9 +70,8 @@ AREAS = (0.5, 1.3)
 MIN_IMAGES = 4
 # The folder in which the suggested command makes that of the run.
 RUNS = "runs"
-# The suggested command. Without a GPU, the networks and the steps are those of the recipe.
-IMAGE_RECIPE, LARGEST_SIDE, BATCH_SIZE = "own_images", 64, 64
-GPU_FLAGS = ("--generator_features=64", "--critic_features=64", "--max_steps=100000")
+# The suggested command: without a GPU that of a recipe of narrow networks, and with one the defaults of all settings.
+CPU_RECIPE, LARGEST_SIDE, BATCH_SIZE = "own_images", 64, 64
 # The recipe of networks for points, and its batch size.
 POINT_RECIPE, POINT_BATCH = "toy_8gaussians", 256
 
@@ -357,8 +356,8 @@ def suggested_command(
 ) -> str:
     """Return a shell command that trains on `count` readable images, at least MIN_IMAGES, of the data `name`."""
     batch_size = min(BATCH_SIZE, 1 << (count.bit_length() - 1))
-    flags = [f"--recipe={IMAGE_RECIPE}", f"--data={','.join(settings.data)}", f"--image_size={size}"]
-    flags += [f"--batch_size={batch_size}"] * (batch_size != BATCH_SIZE) + list(GPU_FLAGS) * on_gpu
+    flags = [] if on_gpu else [f"--recipe={CPU_RECIPE}"]
+    flags += [f"--data={','.join(settings.data)}", f"--image_size={size}", f"--batch_size={batch_size}"]
     for name_of_setting in ("background", "resize", "axes"):
         value = getattr(settings, name_of_setting)
         flags += [f"--{name_of_setting}={value}"] * (value != getattr(Config, name_of_setting))
