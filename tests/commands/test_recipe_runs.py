@@ -111,6 +111,7 @@ RECIPES = {
     "mnist_mlp": (GREY, 28, {}),
     "mnist_mlp_bn": (GREY, 28, {}),
     "mnist_upsample": (GREY, 28, {}),
+    "own_images": (COLOUR, 64, {}),
     "resnet128": (COLOUR, 128, {"generator_batch_size": "8"}),
     "resnet64": (COLOUR, 64, {"generator_batch_size": "8"}),
     "sagan64": (COLOUR, 64, {}),

@@ -137,7 +137,7 @@ def test_points_cannot_be_merged_with_other_data(data: str, tmp_path: Path) -> N
         ({"data": "digits", "generator": "points"}, "generator=points: is for points, and the data are images"),
         ({"data": "digits", "critic": "points"}, "critic=points: is for points, and the data are images"),
         ({"recipe": "toy_8gaussians", "data": "digits"}, "generator=points: is for points, and the data are images"),
-        ({"recipe": "digits", "data": "swissroll"}, "generator=dcgan: is for images, and the data are points"),
+        ({"recipe": "digits", "data": "swissroll"}, "generator=dcgan_upsample: is for images, and the data are points"),
         (
             {"recipe": "toy_8gaussians", "generator_norm": "batch"},
             "generator_norm=batch: the points generator supports none",
