@@ -52,10 +52,7 @@ def table(logdir: Path) -> list[tuple[str, dict[str, object], dict[str, float]]]
 def test_tensorboard_sorts_runs_by_what_was_measured_beside_their_settings(
     tiny: dict[str, str], tmp_path: Path
 ) -> None:
-    for name, own in (
-        ("a", {}),
-        ("b", {"generator_lr": "0.05", "generator_features": "auto", "max_steps": "3"}),
-    ):
+    for name, own in (("a", {}), ("b", {"generator_lr": "0.05", "generator_features": "auto", "max_steps": "3"})):
         train(tiny | MEASURED | {"run_dir": str(tmp_path / name), "n_critic": "1"} | own)
     last = {name: metrics(tmp_path / name)[-1] for name in "ab"}
     found = table(tmp_path)
