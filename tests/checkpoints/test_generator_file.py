@@ -25,14 +25,9 @@ from wgan_dist.checkpoints.generator_file import Description
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS
 from wgan_dist.config import load_config, to_yaml
 from wgan_dist.config.image_size import ImageSize, square
+from wgan_dist.config.network_choices import GENERATORS
 from wgan_dist.data.synthetic import DIMENSIONS
-from wgan_dist.models.registry import (
-    GENERATORS,
-    POINT_SIZE,
-    NetworkSpec,
-    build_generator,
-    generator_spec,
-)
+from wgan_dist.models.registry import POINT_SIZE, NetworkSpec, build_generator, generator_spec
 from wgan_dist.utils.errors import UserError
 
 DESCRIPTION = Description(

@@ -20,8 +20,8 @@ def test_the_data_sets_are_those_that_can_be_opened() -> None:
 
 
 def test_the_networks_are_those_that_can_be_built() -> None:
-    assert registry.GENERATORS.keys() == network_choices.GENERATORS.keys()
-    assert registry.CRITICS.keys() == network_choices.CRITICS.keys()
+    assert registry.GENERATOR_CLASSES.keys() == network_choices.GENERATORS.keys()
+    assert registry.CRITIC_CLASSES.keys() == network_choices.CRITICS.keys()
 
 
 def test_data_that_exist_are_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,8 +26,9 @@ from tests.generators import LATENT_DIM, small_spec, write_generator
 from tests.own_networks import OWN, own_spec
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.config.image_size import square
+from wgan_dist.config.network_choices import GENERATORS
 from wgan_dist.models.layers import UpsampleConv
-from wgan_dist.models.registry import GENERATORS, build_generator, generator_spec
+from wgan_dist.models.registry import build_generator, generator_spec
 
 EXACT = 1e-12
 

@@ -18,7 +18,7 @@ from export.settings import ExportSettings
 from tests.exports import export_onnx, export_torchscript, unsqueezes_of_several_axes
 from tests.generators import small_spec, write_generator
 from wgan_dist.checkpoints import generator_file
-from wgan_dist.models.registry import GENERATORS
+from wgan_dist.config.network_choices import GENERATORS
 from wgan_dist.utils.errors import UserError
 
 

@@ -15,7 +15,8 @@ from tests.exports import export_onnx, export_torchscript
 from tests.generators import LATENT_DIM, small_spec, write_generator
 from tests.processes import REPOSITORY
 from wgan_dist.config.image_size import square
-from wgan_dist.models.registry import GENERATORS, generator_spec
+from wgan_dist.config.network_choices import GENERATORS
+from wgan_dist.models.registry import generator_spec
 
 pytestmark = pytest.mark.slow
 

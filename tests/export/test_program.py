@@ -12,7 +12,7 @@ from export.program_file import is_compiled, open_program
 from tests.exports import export_program, export_torchscript
 from tests.generators import LATENT_DIM, small_spec, write_generator
 from wgan_dist.checkpoints import generator_file
-from wgan_dist.models.registry import GENERATORS
+from wgan_dist.config.network_choices import GENERATORS
 from wgan_dist.utils.errors import UserError
 
 

@@ -20,7 +20,8 @@ from tests.exports import export_onnx, unsqueezes_of_several_axes
 from tests.generators import LATENT_DIM, small_spec, write_generator
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.config.image_size import square
-from wgan_dist.models.registry import GENERATORS, generator_spec
+from wgan_dist.config.network_choices import GENERATORS
+from wgan_dist.models.registry import generator_spec
 from wgan_dist.utils.errors import UserError
 
 

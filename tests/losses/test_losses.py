@@ -13,7 +13,7 @@ from torch.func import functional_call
 from torch.nn.utils.parametrize import remove_parametrizations
 
 from wgan_dist.config.image_size import square
-from wgan_dist.config.network_choices import LIPSCHITZ
+from wgan_dist.config.network_choices import CRITICS, LIPSCHITZ
 from wgan_dist.data.synthetic import DIMENSIONS
 from wgan_dist.distributed import SyncBatchNorm
 from wgan_dist.losses.adversarial import (
@@ -39,14 +39,7 @@ from wgan_dist.losses.gradient_penalty import (
 from wgan_dist.losses.modules import CriticLoss, CriticMasks, GeneratorLoss, Masks, detached_critic
 from wgan_dist.models.fast_layers import use_fast_ops
 from wgan_dist.models.layers import InstanceNorm2d, LayerNorm2d, SelfAttention2d, has_batchnorm
-from wgan_dist.models.registry import (
-    CRITICS,
-    POINT_SIZE,
-    build_critic,
-    build_generator,
-    critic_spec,
-    generator_spec,
-)
+from wgan_dist.models.registry import POINT_SIZE, build_critic, build_generator, critic_spec, generator_spec
 from wgan_dist.ops.double_backward import input_gradient
 
 Kind = tuple[str, str, bool]

@@ -11,19 +11,13 @@ from torch.nn.functional import cross_entropy
 
 from wgan_dist.config.config import CRITIC_LABELS, GENERATOR_LABELS
 from wgan_dist.config.image_size import ImageSize, square
+from wgan_dist.config.network_choices import CRITICS, GENERATORS
 from wgan_dist.losses.adversarial import LOSSES
 from wgan_dist.losses.gradient_penalty import PENALTIES
 from wgan_dist.losses.modules import CriticLoss, CriticMasks, GeneratorLoss, detached_critic
 from wgan_dist.models.conditional_critics import CRITIC_METHODS, ClassifiedScores
 from wgan_dist.models.layers import ConditionalBatchNorm
-from wgan_dist.models.registry import (
-    CRITICS,
-    GENERATORS,
-    build_critic,
-    build_generator,
-    critic_spec,
-    generator_spec,
-)
+from wgan_dist.models.registry import build_critic, build_generator, critic_spec, generator_spec
 from wgan_dist.utils.errors import UserError
 
 CLASSES, LATENT, COUNT, WEIGHT, SIZE = 3, 5, 6, 10.0, square(16)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from wgan_dist.config.image_size import square
-from wgan_dist.config.network_choices import LIPSCHITZ
+from wgan_dist.config.network_choices import CRITICS, LIPSCHITZ
 from wgan_dist.data.synthetic import DIMENSIONS
 from wgan_dist.losses.adversarial import LOSSES
 from wgan_dist.losses.gradient_penalty import PENALTIES, gradient_norms, two_sided_penalty
@@ -18,14 +18,7 @@ from wgan_dist.models import fast_layers
 from wgan_dist.models.dcgan import DCGANCritic
 from wgan_dist.models.fast_layers import use_fast_ops, without_second_derivatives
 from wgan_dist.models.layers import ConvDownsample, InstanceNorm2d, UpsampleConv
-from wgan_dist.models.registry import (
-    CRITICS,
-    POINT_SIZE,
-    build_critic,
-    build_generator,
-    critic_spec,
-    generator_spec,
-)
+from wgan_dist.models.registry import POINT_SIZE, build_critic, build_generator, critic_spec, generator_spec
 from wgan_dist.ops.double_backward import input_gradient
 
 LATENT_DIM = 6

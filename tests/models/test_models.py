@@ -11,14 +11,11 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from wgan_dist.config.image_size import ImageSize, parse_image_size, square
-from wgan_dist.config.network_choices import LIPSCHITZ, POINTS
+from wgan_dist.config.network_choices import CRITICS, GENERATORS, LIPSCHITZ, POINTS, NetworkChoice
 from wgan_dist.data.synthetic import DIMENSIONS
 from wgan_dist.models.layers import Critic, SelfAttention2d, has_batchnorm, norm_2d
 from wgan_dist.models.registry import (
-    CRITICS,
-    GENERATORS,
     POINT_SIZE,
-    Network,
     NetworkSpec,
     build_critic,
     build_generator,
@@ -38,14 +35,14 @@ SIZES = [
 MOST_ATTENTIVE_PIXELS = 64**2
 
 
-def sizes_of(name: str, network: Network) -> list[ImageSize]:
+def sizes_of(name: str, network: NetworkChoice) -> list[ImageSize]:
     """Return examples of the sizes that a network supports."""
     if network.pixels == POINTS:
         return [POINT_SIZE]
     return [size for size in SIZES if name != "sagan" or math.prod(size) <= MOST_ATTENTIVE_PIXELS]
 
 
-def cases(registry: dict[str, Network]) -> list[Case]:
+def cases(registry: dict[str, NetworkChoice]) -> list[Case]:
     """Return (name, norm, size, channels) over a registry: every size at 3 channels, other channels at one size."""
     found = []
     for name, network in registry.items():
@@ -57,7 +54,7 @@ def cases(registry: dict[str, Network]) -> list[Case]:
     return found
 
 
-def examples(registry: dict[str, Network]) -> list[Case]:
+def examples(registry: dict[str, NetworkChoice]) -> list[Case]:
     """Return one case of each network, with its default norm."""
     return list({case[0]: case for case in reversed(cases(registry))}.values())
 
@@ -746,7 +743,7 @@ def spec_of(setting: str, name: str, size: ImageSize, channels: int) -> NetworkS
 
 @pytest.mark.parametrize(("setting", "registry"), [("generator", GENERATORS), ("critic", CRITICS)])
 def test_networks_of_images_and_of_points_do_not_take_each_others_data(
-    setting: str, registry: dict[str, Network]
+    setting: str, registry: dict[str, NetworkChoice]
 ) -> None:
     for name, network in registry.items():
         if network.also_points:

@@ -16,7 +16,7 @@ from tests.null_cuda.build import build, reason_not_to_build
 from tests.null_cuda.cases import full_size
 from tests.null_cuda.run import results
 from tests.null_cuda.textbook_steps import CASES as TEXTBOOK_CASES
-from wgan_dist.models.registry import GENERATORS
+from wgan_dist.config.network_choices import GENERATORS
 
 PRECISIONS = ("float32", "bf16", "fp16")
 TIMEOUT = 3600

@@ -4,8 +4,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 
 from wgan_dist.config.config import PENALTIES
-from wgan_dist.config.network_choices import LIPSCHITZ
-from wgan_dist.models.registry import CRITICS, GENERATORS
+from wgan_dist.config.network_choices import CRITICS, GENERATORS, LIPSCHITZ
 
 Settings = dict[str, str]
 

@@ -29,19 +29,6 @@ from wgan_dist.utils import rng
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.working_folder import import_named_module
 
-
-@dataclass(frozen=True)
-class Network:
-    """An entry of the registry: the class, its default `features`, the norms it supports (default first), the most
-    pixels of an image, and whether a network for images is for points too."""
-
-    build: Callable[..., nn.Module]
-    features: int
-    norms: tuple[str, ...]
-    pixels: int
-    also_points: bool
-
-
 # How a generator takes labels.
 NORM, EMBEDDING = "norm", "embedding"
 # Points are described as images of one pixel, which no image has, with a channel for each dimension.
@@ -70,8 +57,6 @@ CRITIC_CLASSES: dict[str, Callable[..., nn.Module]] = {
     "points": PointCritic,
     network_choices.LIPSCHITZ: LipschitzCritic,
 }
-GENERATORS = {name: Network(build, *network_choices.GENERATORS[name]) for name, build in GENERATOR_CLASSES.items()}
-CRITICS = {name: Network(build, *network_choices.CRITICS[name]) for name, build in CRITIC_CLASSES.items()}
 
 
 @dataclass(frozen=True)
@@ -191,7 +176,7 @@ def _normalise_spectrally(setting: str, name: str, network: nn.Module) -> nn.Mod
 
 def _generator_class(spec: NetworkSpec) -> Callable[..., nn.Module]:
     """Return the function that makes a generator of this package, which takes labels as the specification says."""
-    build = GENERATORS[spec.name].build
+    build = GENERATOR_CLASSES[spec.name]
 
     def with_embedding(latent_dim: int, **arguments: Any) -> nn.Module:
         inner = build(latent_dim=latent_dim + embedding_size(spec.classes), **arguments)
@@ -204,7 +189,7 @@ def _generator_class(spec: NetworkSpec) -> Callable[..., nn.Module]:
 
 def _critic_class(spec: NetworkSpec) -> Callable[..., nn.Module]:
     """Return the function that makes a critic of this package, which takes labels as the specification says."""
-    build = CRITICS[spec.name].build
+    build = CRITIC_CLASSES[spec.name]
     if not spec.classes:
         return build
     method = CRITIC_METHODS[spec.labels]
