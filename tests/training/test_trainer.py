@@ -373,8 +373,12 @@ def test_resume_refuses_other_mathematics_and_other_images(tiny: dict[str, str],
     instead = f"To start another run from its weights: --init_from={run_dir} and another --run_dir"
     with pytest.raises(UserError, match=rf"n_critic=3 \(was 5\); critic_lr=0.5 \(was 0.0003\)\. {instead}$"):
         train(again | {"n_critic": "3", "critic_lr": "0.5"})
-    with pytest.raises(UserError, match=r"latent_dim=9 \(was 8\)\. They need another run, .* its weights do not fit$"):
-        train(again | {"latent_dim": "9"})
+    for changed, line in (
+        ({"latent_dim": "9"}, r"latent_dim=9 \(was 8\)"),
+        ({"labels": "auto"}, r"labels=auto \(was none\)"),
+    ):
+        with pytest.raises(UserError, match=rf"{line}\. They need another run, .* its weights do not fit$"):
+            train(again | changed)
     for number in range(40):
         Image.new("L", (32, 32), number).save(tmp_path / f"{number}.png")
     with pytest.raises(UserError, match=f"images are not those the run began with. {instead}$"):

@@ -24,6 +24,8 @@ NETWORK_SETTINGS = {
     "critic_features",
     "generator_norm",
     "critic_norm",
+    "generator_labels",
+    "critic_labels",
     "spectral_norm",
     "latent_dim",
 }
@@ -73,20 +75,19 @@ def _check_same_run(saved: SavedState, config: Config, data_fingerprint: str, sc
     if state.critic_iteration >= schedule.critic_iterations(state.step):
         raise UserError(f"resume: {state.critic_iteration} critic iterations within step {state.step}: there are fewer")
     changed = differences(config, saved.config)
-    names = {line.partition("=")[0] for line in changed}
+    instead = _instead(config, saved, {line.partition("=")[0] for line in changed})
     if changed:
         settings = "; ".join(changed)
-        raise UserError(
-            f"resume: settings that decide the result differ from the run's: {settings}. {_instead(config, names)}"
-        )
+        raise UserError(f"resume: settings that decide the result differ from the run's: {settings}. {instead}")
     if saved.data_fingerprint != data_fingerprint:
         content = "images" if config.labels == NO_LABELS else "images or their classes"
         images = f"data={','.join(config.data)}: its {content} are not those the run began with"
-        raise UserError(f"resume: {images}. {_instead(config, names)}")
+        raise UserError(f"resume: {images}. {instead}")
 
 
-def _instead(config: Config, changed: set[str]) -> str:
+def _instead(config: Config, saved: SavedState, changed: set[str]) -> str:
     """Return the sentence that says how to train with changed settings or data, from the run's weights if these fit."""
-    if changed & NETWORK_SETTINGS:
+    is_conditional, was_conditional = (labels != NO_LABELS for labels in (config.labels, saved.config["labels"]))
+    if changed & NETWORK_SETTINGS or is_conditional != was_conditional:
         return "They need another run, with another --run_dir, since its weights do not fit"
     return f"To start another run from its weights: --init_from={shlex.quote(config.run_dir)} and another --run_dir"
