@@ -24,6 +24,7 @@ OTHER_NAMES = {
     "loss": "adversarial_loss criterion gan_mode gan_type loss_type",
     "penalty": "gp gradient_penalty",
     "gp_weight": "gamma gp gp_lambda gradient_penalty lambda lambda_gp lambda_term r1_gamma",
+    "penalty_every": "d_reg_every d_reg_interval gp_every lazy_reg",
     "clip_value": "clip clip_weights weight_clip weight_cliping_limit",
     "augment": "ada aug augpipe diffaug",
     "freeze_critic": "freeze_d freezed freeze_discriminator",
@@ -35,8 +36,8 @@ OTHER_NAMES = {
     "critic_lr": "d_lr learning_rate_d lr_d",
     "generator_lr": "g_lr learning_rate_g lr_g",
     "lr_decay": "lr_policy lr_scheduler scheduler",
-    "ema_decay": "ema ema_beta ema_kimg",
-    "max_steps": "iterations iters kimg max_iter max_iters max_train_steps niter num_iterations num_steps steps "
+    "ema_decay": "ema ema_beta",
+    "max_steps": "iterations iters max_iter max_iters max_train_steps niter num_iterations num_steps steps "
     "total_steps train_steps",
     "recipe": "cfg config",
     "ckpt": "checkpoint checkpoint_path ckpt_path load load_path model model_path network_pkl pretrained run "
@@ -88,6 +89,8 @@ ADVICE = (
         "max_steps",
         "use --max_steps with the unit, as --max_steps=2epoch",
     ),
+    ("ema_kimg", "ema_half_life", "use --ema_half_life in images, 1000 times as many"),
+    ("kimg", "max_steps", "use --max_steps in generator steps: 1000 times kimg, divided by --batch_size"),
     ("learning_rate lr", "critic_lr", "use --critic_lr and --generator_lr"),
     (
         "cpu cuda device no_cuda use_cpu use_cuda use_gpu",
