@@ -16,7 +16,7 @@ from wgan_dist.config.image_size import square
 from wgan_dist.distributed import World, micro_batch_slices
 from wgan_dist.losses.adversarial import LOSSES
 from wgan_dist.losses.gradient_penalty import PENALTIES, Penalty, interpolate
-from wgan_dist.losses.modules import CriticLoss, CriticMasks, GeneratorLoss, detached_critic
+from wgan_dist.losses.modules import CriticInputs, CriticLoss, CriticMasks, GeneratorLoss, detached_critic
 from wgan_dist.models.registry import build_critic, build_generator, critic_spec, generator_spec
 from wgan_dist.training.buffer_snapshot import BufferSnapshot
 from wgan_dist.training.ema import EMAGenerator
@@ -161,7 +161,7 @@ def test_only_the_last_micro_batch_averages_gradients_over_processes(monkeypatch
     monkeypatch.setattr(PartialState(), "distributed_type", DistributedType.MULTI_CPU)
     monkeypatch.setattr(PartialState(), "num_processes", 2)
     trained = replace(gan.critic, loss=NoSyncRecorder(gan.critic.loss, events))
-    update(gan, trained, ((real, real, torch.zeros(BATCH), CriticMasks()) for _ in range(3)), 3)
+    update(gan, trained, (CriticInputs(real, real, torch.zeros(BATCH), CriticMasks()) for _ in range(3)), 3)
     assert events == ["held back", "backward", "over"] * 2 + ["backward"]
 
 

@@ -7,7 +7,7 @@ gradients exactly.
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +47,49 @@ def _arguments(samples: Tensor, labels: Tensor | None, masks: Masks) -> tuple[An
 def _scores_and_logits(output: Tensor | ClassifiedScores, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
     scores, logits = output if isinstance(output, ClassifiedScores) else (output, None)
     return scores.to(dtype), None if logits is None else logits.to(dtype)
+
+
+class CriticInputs(NamedTuple):
+    """The inputs of `CriticLoss` for n samples of each kind.
+
+    Attributes:
+        real, fake: Samples [n, …]: images in [−1, 1], or points.
+        noise: What the penalty draws: α [n], δ [n, …], or nothing.
+        masks: The masks of the critic's dropout layers.
+        scale: The loss scale of fp16, or None.
+        labels: The classes int64 [n] of both: a point between a real and a generated sample has the class of both.
+        with_penalty: Whether this iteration has the penalty.
+        augmentation: The augmentation of both and of the penalty's points, or None.
+    """
+
+    real: Tensor
+    fake: Tensor
+    noise: Tensor
+    masks: CriticMasks
+    scale: Tensor | None = None
+    labels: Tensor | None = None
+    with_penalty: bool = True
+    augmentation: Augmentation | None = None
+
+
+class GeneratorInputs(NamedTuple):
+    """The inputs of `GeneratorLoss` for n samples.
+
+    Attributes:
+        z: Latents [n, latent_dim].
+        masks: The masks of the critic's dropout layers.
+        labels: The classes int64 [n] to generate, or None.
+        augmentation: The augmentation of all samples, or None.
+        real: Real samples [n, …] of the same classes, with which a relativistic loss compares, or None.
+        real_masks: The masks of the critic's dropout layers for real samples.
+    """
+
+    z: Tensor
+    masks: Masks = ()
+    labels: Tensor | None = None
+    augmentation: Augmentation | None = None
+    real: Tensor | None = None
+    real_masks: Masks = ()
 
 
 class CriticLoss(nn.Module):
@@ -127,11 +170,7 @@ class CriticLoss(nn.Module):
         with_penalty: bool = True,
         augmentation: Augmentation | None = None,
     ) -> tuple[Tensor, Metrics]:
-        """Return the loss, a scalar, and detached metrics.
-
-        `real` and `fake` are samples [n, …], `noise` is what the penalty draws, `scale` is fp16's loss scale. `labels`
-        int64 [n] are the classes of both: a point between a real and a generated sample has the class of both.
-        """
+        """Return the loss, a scalar, and detached metrics, for the fields of `CriticInputs`."""
         augmented = augment(real, augmentation), augment(fake, augmentation)
         real_scores, fake_scores, logits = self._outputs(*augmented, labels, masks)
         loss, metrics = self.loss.critic(real_scores, fake_scores), self.loss.metrics(real_scores, fake_scores)
@@ -187,11 +226,7 @@ class GeneratorLoss(nn.Module):
         real: Tensor | None = None,
         real_masks: Masks = (),
     ) -> tuple[Tensor, Metrics]:
-        """Return the loss, a scalar, and detached metrics.
-
-        `z` are latents [n, latent_dim], `masks` those of the critic, `labels` int64 [n] the classes to generate. A
-        relativistic loss needs real samples [n, …] of the same classes, and masks of the critic for them.
-        """
+        """Return the loss, a scalar, and detached metrics, for the fields of `GeneratorInputs`."""
         fake = self.generator(z) if labels is None else self.generator(z, labels)
         scores, logits = self.critic(augment(fake, augmentation), labels, masks)
         compared = [] if real is None else [self._real_scores(augment(real, augmentation), labels, real_masks)]

@@ -1,5 +1,6 @@
 """One critic iteration and one generator step, computed as if there were one device."""
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from wgan_dist.losses.gradient_penalty import clip_weights
-from wgan_dist.losses.modules import Metrics
+from wgan_dist.losses.modules import CriticInputs, GeneratorInputs, Metrics
 from wgan_dist.training.ema import EMAGenerator
 from wgan_dist.training.grad_scaler import GradScaler
 from wgan_dist.training.noise import CriticNoise, GeneratorNoise
@@ -73,9 +74,7 @@ def critic_step(gan: GAN, real: RealBatch, noise: CriticNoise, with_penalty: boo
     return metrics
 
 
-def critic_inputs(
-    gan: GAN, real: RealBatch, noise: CriticNoise, with_penalty: bool = True
-) -> Iterator[tuple[Any, ...]]:
+def critic_inputs(gan: GAN, real: RealBatch, noise: CriticNoise, with_penalty: bool = True) -> Iterator[CriticInputs]:
     """Yield the inputs of the critic's loss for each micro-batch.
 
     One micro-batch of G(z) is in memory at a time, computed when it is asked for.
@@ -83,8 +82,9 @@ def critic_inputs(
     # The penalty's inner gradient needs fp16's loss scale too.
     scale = gan.critic.scaler.loss_scale() if gan.critic.scaler.dynamic else None
     parts = zip(real.samples, real.labels, noise.latents, noise.penalty, noise.masks, noise.augmentations, strict=True)
-    for x, labels, z, penalty, masks, augmentation in parts:
-        yield x, generate(gan, z, labels), penalty, masks, scale, labels, with_penalty, augmentation
+    for x, labels, z, penalty_noise, masks, augmentation in parts:
+        fake = generate(gan, z, labels)
+        yield CriticInputs(x, fake, penalty_noise, masks, scale, labels, with_penalty, augmentation)
 
 
 def generator_step(gan: GAN, noise: GeneratorNoise, real: RealBatch) -> Metrics:
@@ -96,12 +96,14 @@ def generator_step(gan: GAN, noise: GeneratorNoise, real: RealBatch) -> Metrics:
         return update(gan, gan.generator, generator_inputs(gan, noise, real), len(noise.latents))
 
 
-def generator_inputs(gan: GAN, noise: GeneratorNoise, real: RealBatch) -> Iterator[tuple[Any, ...]]:
+def generator_inputs(gan: GAN, noise: GeneratorNoise, real: RealBatch) -> Iterator[GeneratorInputs]:
     """Return the inputs of the generator's loss for each micro-batch."""
     if gan.is_relativistic:  # within a class: the generated samples are of the classes of the real ones
         of_real = real.samples, noise.real_masks
-        return zip(noise.latents, noise.masks, real.labels, noise.augmentations, *of_real, strict=True)
-    return zip(noise.latents, noise.masks, noise.labels, noise.augmentations, strict=True)
+        parts = zip(noise.latents, noise.masks, real.labels, noise.augmentations, *of_real, strict=True)
+    else:
+        parts = zip(noise.latents, noise.masks, noise.labels, noise.augmentations, strict=True)
+    return itertools.starmap(GeneratorInputs, parts)
 
 
 def generate(gan: GAN, z: Tensor, labels: Tensor | None) -> Tensor:
@@ -110,7 +112,9 @@ def generate(gan: GAN, z: Tensor, labels: Tensor | None) -> Tensor:
         return (gan.generate(z) if labels is None else gan.generate(z, labels)).to(z.dtype)
 
 
-def update(gan: GAN, trained: TrainableNetwork, micro_batches: Iterable[tuple[Any, ...]], count: int) -> Metrics:
+def update(
+    gan: GAN, trained: TrainableNetwork, micro_batches: Iterable[CriticInputs | GeneratorInputs], count: int
+) -> Metrics:
     """Take one optimizer step on the mean gradient of `count` micro-batches; only the last one averages over ranks."""
     for trainable in gan.networks().values():
         trainable.optimizer.zero_grad()  # also the other network's: this step can use their memory

@@ -14,8 +14,7 @@ from wgan_dist.utils.profiler import phase
 class Trainer:
     """Train a GAN from where `state` is until the schedule or a callback ends the run.
 
-    Everything that does not change the networks happens in the callbacks: stopping, evaluation, logging, samples and
-    checkpoints.
+    Stopping, evaluation, the control of adaptive augmentation, logging, samples and checkpoints are callbacks.
     """
 
     def __init__(
@@ -37,17 +36,17 @@ class Trainer:
             while state.step < schedule.max_steps and not callbacks.should_stop(state):
                 callbacks.on_step_begin(state)
                 set_learning_rates(gan, schedule.learning_rates(state.step))
-                # At least one: a run never resumes between the last critic iteration and the generator step.
+                # At least one iteration remains: no checkpoint lies between the last one and the generator step.
                 while state.critic_iteration < schedule.critic_iterations(state.step):
-                    callbacks.check_stop_signal(state)
-                    x = self.real_batches.batch(state.step, state.total_critic_iterations)
+                    callbacks.on_critic_iteration_begin(state)
+                    real = self.real_batches.batch(state.step, state.total_critic_iterations)
                     with phase("noise"):
                         noise = self.noise.critic(state.total_critic_iterations)
                     with_penalty = schedule.has_penalty(state.total_critic_iterations)
-                    metrics = critic_step(gan, x, noise, with_penalty)
+                    metrics = critic_step(gan, real, noise, with_penalty)
                     state.finish_critic_iteration()
-                metrics |= generator_step(gan, self.noise.generator(state.step, noise), x)
-                with phase("average"):
+                metrics |= generator_step(gan, self.noise.generator(state.step, noise), real)
+                with phase("moving average"):
                     gan.ema.update(state.step)
                 state.finish_step()
                 callbacks.on_step_end(state, StepResult(metrics))
