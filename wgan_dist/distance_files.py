@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -23,11 +22,10 @@ from wgan_dist.evaluation.lipschitz_distance import (
 )
 from wgan_dist.evaluation.metrics.points import exact_wasserstein
 from wgan_dist.reporting.distance_picture import draw_fold
-from wgan_dist.tracking.progress import duration_text
-from wgan_dist.utils.console import print_lines, print_now, rewrite_line
+from wgan_dist.utils.console import can_rewrite_lines, print_lines, print_now, rewrite_line
 from wgan_dist.utils.errors import UserError
 from wgan_dist.utils.files import atomic_file, write_text
-from wgan_dist.utils.remaining_time import RemainingTime
+from wgan_dist.utils.remaining_time import RemainingTime, duration_text
 
 # The most samples of each set between which optimal transport is computed, and differences of values for it.
 MOST_TRANSPORTED, MOST_DIFFERENCES = 2000, 2e9
@@ -43,7 +41,7 @@ class _Progress:
     """The line that says how many steps are done, and how long the others take."""
 
     def __init__(self, steps: int) -> None:
-        self.steps, self.step, self.is_terminal = steps, 0, sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+        self.steps, self.step, self.is_terminal = steps, 0, can_rewrite_lines()
         self.remaining, self.shown = RemainingTime(time.monotonic(), 0), time.monotonic()
 
     def __call__(self) -> None:

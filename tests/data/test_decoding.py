@@ -35,7 +35,7 @@ def test_pillow_warns_of_nothing_while_images_are_decoded() -> None:
             assert isinstance(image, Image.Image)
             image.getexif()
         assert len(caught) == 2
-        exif, large = map_images([listing], lambda image: len(image.getexif()), lambda done, total: None)
+        exif, large = map_images([listing], lambda image: len(image.getexif()), lambda done, total: None)  # type: ignore[union-attr]
         assert len(caught) == 2
     assert not isinstance(exif, BadImageError)
     assert str(large) == "'large.png': 10000 x 9000: more than 33,554,432 pixels"

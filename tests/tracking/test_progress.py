@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tests.processes import HANG_SECONDS
-from wgan_dist.tracking.progress import ProgressLine, duration_text
+from wgan_dist.tracking.progress import ProgressLine
 
 END = "all is sent"
 
@@ -54,19 +54,3 @@ def test_the_line_has_short_names_communication_and_skipped_updates(capsys: pyte
         "step 2/2  W 0.125 FID 7 img/s 100 gradients 3 MiB in 1.5 ms, 25.0% of the time 3 updates skipped  "
         "0 s remaining\n"
     )
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.4, "0 s"),
-        (59.4, "59 s"),
-        (59.6, "1 min 0 s"),
-        (123, "2 min 3 s"),
-        (3723.4, "1 h 2 min"),
-        (86_399, "23 h 59 min"),
-        (270_000, "3 d 3 h"),
-    ],
-)
-def test_durations_have_units(seconds: float, text: str) -> None:
-    assert duration_text(seconds) == text

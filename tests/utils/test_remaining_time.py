@@ -2,7 +2,7 @@
 
 import pytest
 
-from wgan_dist.utils.remaining_time import WINDOW_SECONDS, RemainingTime
+from wgan_dist.utils.remaining_time import WINDOW_SECONDS, RemainingTime, duration_text
 
 
 def test_an_even_pace_is_continued() -> None:
@@ -33,3 +33,19 @@ def test_records_rarer_than_the_window_give_the_pace_between_the_last_two() -> N
     remaining = RemainingTime(0.0, 0)
     remaining.estimate(10 * WINDOW_SECONDS, 1, 10)
     assert remaining.estimate(12 * WINDOW_SECONDS, 3, 10) == pytest.approx(7 * WINDOW_SECONDS)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 0 s"),
+        (123, "2 min 3 s"),
+        (3723.4, "1 h 2 min"),
+        (86_399, "23 h 59 min"),
+        (270_000, "3 d 3 h"),
+    ],
+)
+def test_durations_have_units(seconds: float, text: str) -> None:
+    assert duration_text(seconds) == text

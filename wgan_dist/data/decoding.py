@@ -9,11 +9,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from typing import TypeVar
 
-from PIL import Image
-
-from wgan_dist.data.sources.base import BadImageError, ImageListing, read_image
+from wgan_dist.data.sources.base import BadImageError, ImageListing, OpenedImage, read_image
 from wgan_dist.utils.console import print_to_stderr
-from wgan_dist.utils.remaining_time import RemainingTime
+from wgan_dist.utils.remaining_time import RemainingTime, duration_text
 
 # The most images in one task of a thread: small images are decoded faster than threads switch.
 IMAGES_PER_TASK = 32
@@ -36,7 +34,7 @@ def progress_reporter(verb: str) -> ProgressCallback:
         if time.monotonic() - printed >= SECONDS_BETWEEN_LINES:
             printed = time.monotonic()
             left = remaining_time.estimate(printed, done, total)
-            print_to_stderr(f"{verb} {done:,} of {total:,} images, {left:.0f} s left")
+            print_to_stderr(f"{verb} {done:,} of {total:,} images, {duration_text(left)} left")
 
     return report
 
@@ -70,7 +68,7 @@ def _map_in_order(
 
 
 def map_images(
-    listings: list[ImageListing], function: Callable[[Image.Image], Result], progress: ProgressCallback
+    listings: list[ImageListing], function: Callable[[OpenedImage], Result], progress: ProgressCallback
 ) -> Generator[Result | BadImageError, None, None]:
     """Yield `function(image)` for every image in order, or a BadImageError with the image's name."""
     images = [(listing, index) for listing in listings for index in range(len(listing))]

@@ -23,8 +23,8 @@ from wgan_dist.reporting.options import ReportOptions
 from wgan_dist.reporting.run_data import RunData
 from wgan_dist.reporting.samples import LatentSpace, NearestImages
 from wgan_dist.reporting.timing import NOT_RUN, Timer, Timing, exported_files
-from wgan_dist.tracking.progress import duration_text
 from wgan_dist.utils.errors import UserError
+from wgan_dist.utils.remaining_time import duration_text
 
 MISSING = "–"
 # Durations of at least this are given in minutes and hours.

@@ -1,26 +1,11 @@
 """The progress line: where a run is, its last metrics, and how long it still takes."""
 
-import os
-import sys
 import time
-from itertools import pairwise
 from typing import Any
 
 from wgan_dist.tracking.metric_names import RECORDED
-from wgan_dist.utils.console import STARTED, print_now, rewrite_line
-from wgan_dist.utils.remaining_time import RemainingTime
-
-# The units of a duration with their seconds, from the greatest on.
-UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
-
-
-def duration_text(seconds: float) -> str:
-    """Format seconds in the two greatest units that they fill, as 1 h 2 min, 2 min 3 s or 4 s."""
-    whole = round(seconds)
-    for (size, name), (smaller_size, smaller_name) in pairwise(UNITS):
-        if whole >= size:
-            return f"{whole // size} {name} {whole % size // smaller_size} {smaller_name}"
-    return f"{whole} s"
+from wgan_dist.utils.console import STARTED, can_rewrite_lines, print_now, rewrite_line
+from wgan_dist.utils.remaining_time import RemainingTime, duration_text
 
 
 class ProgressLine:
@@ -34,7 +19,7 @@ class ProgressLine:
         self.first_step, self.total_steps = first_step, total_steps
         self.started = time.monotonic()
         self.remaining_time = RemainingTime(self.started, first_step)
-        self.rewrites = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+        self.rewrites = can_rewrite_lines()
 
     def _remaining(self, step: int) -> str:
         return duration_text(self.remaining_time.estimate(time.monotonic(), step, self.total_steps))

@@ -48,6 +48,11 @@ def rewrite_line(line: str) -> None:
     _print_now(f"{CLEAR_LINE}{escape_unprintable(line)}")
 
 
+def can_rewrite_lines() -> bool:
+    """Return whether standard output is a terminal that can rewrite a line."""
+    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
 def print_to_stderr(line: str) -> None:
     """Print a line to standard error at once."""
     print(escape_unprintable(line), file=sys.stderr, flush=True)

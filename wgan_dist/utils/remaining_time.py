@@ -1,9 +1,21 @@
 """The estimate of the time that a task still takes, from its pace in the last minutes."""
 
 from collections import deque
+from itertools import pairwise
 
 # Long enough to hold evaluations and checkpoints, short enough to forget a slow beginning.
 WINDOW_SECONDS = 300.0
+# The units of a duration with their seconds, from the greatest on.
+UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+
+
+def duration_text(seconds: float) -> str:
+    """Format seconds in the two greatest units that they fill, as 1 h 2 min, 2 min 3 s or 4 s."""
+    whole = round(seconds)
+    for (size, name), (smaller_size, smaller_name) in pairwise(UNITS):
+        if whole >= size:
+            return f"{whole // size} {name} {whole % size // smaller_size} {smaller_name}"
+    return f"{whole} s"
 
 
 class RemainingTime:
