@@ -78,7 +78,7 @@ def watched(at: int | None) -> Iterator[list[str]]:
     """Yield a list that fills with the SHA-256 of each real batch; send a real SIGTERM before critic iteration `at`."""
     seen: list[str] = []
     module: Any = trainer
-    step, check = module.critic_step, StopSignal.check_stop_signal
+    step, check = module.critic_step, StopSignal.on_critic_iteration_begin
 
     def watching(gan: GAN, real: RealBatch, noise: CriticNoise, with_penalty: bool) -> Metrics:
         seen.append(hashlib.sha256(b"".join(part.numpy().tobytes() for part in real.samples)).hexdigest())
@@ -91,11 +91,11 @@ def watched(at: int | None) -> Iterator[list[str]]:
 
     before = {number: signal.getsignal(number) for number in signals.STOPPING}
     signals.install_handlers()
-    module.critic_step, StopSignal.check_stop_signal = watching, signalling  # type: ignore[method-assign]
+    module.critic_step, StopSignal.on_critic_iteration_begin = watching, signalling  # type: ignore[method-assign]
     try:
         yield seen
     finally:
-        module.critic_step, StopSignal.check_stop_signal = step, check  # type: ignore[method-assign]
+        module.critic_step, StopSignal.on_critic_iteration_begin = step, check  # type: ignore[method-assign]
         for each, handler in before.items():
             signal.signal(each, handler)
 

@@ -45,7 +45,7 @@ class _Marking(Callback):
     def __init__(self, mark: Mark) -> None:
         self.mark = mark
 
-    def check_stop_signal(self, state: TrainState) -> None:
+    def on_critic_iteration_begin(self, state: TrainState) -> None:
         self.mark()
 
     def on_step_end(self, state: TrainState, result: StepResult) -> None:

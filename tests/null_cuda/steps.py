@@ -58,7 +58,7 @@ class _Marks(Callback):
     def __init__(self) -> None:
         self.positions: list[int] = []
 
-    def check_stop_signal(self, state: TrainState) -> None:
+    def on_critic_iteration_begin(self, state: TrainState) -> None:
         self.positions.append(device.count())
 
     def on_step_end(self, state: TrainState, result: StepResult) -> None:

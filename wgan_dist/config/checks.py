@@ -162,7 +162,8 @@ def _check_labels(config: Config) -> None:
 def _check_conditional_networks(config: Config) -> None:
     if config.critic_labels == "concat" and config.penalty == "clip":
         raise UserError(
-            "critic_labels=concat with penalty=clip: clipping erases the map of the class; expected another"
+            "critic_labels=concat with penalty=clip: clipping bounds the label map by clip_value; "
+            "expected critic_labels=projection or acgan"
         )
     if config.generator_labels != Config.generator_labels and ":" in config.generator:
         raise UserError(

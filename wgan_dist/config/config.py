@@ -92,7 +92,8 @@ def parse_resume(value: Any) -> str:
     return text
 
 
-# A setting that does not affect the result: a resumed run may change it.
+# A setting that a resumed run may change: it affects no result beyond rounding, or what it names is compared otherwise,
+# as the content of the data is.
 operational = functools.partial(setting, affects_result=False)
 
 
@@ -155,7 +156,7 @@ class Config:
     holdout: float = setting(0.0, "Share of the images that is kept out of training.", least=0, below=1)
 
     generator: str = setting("dcgan", "Generator name, or module:Class of a custom one.", group="Choose the networks")
-    critic: str = setting("dcgan", "Critic name, or module:Class; lipschitz has slopes of at most 1, Euclidean.")
+    critic: str = setting("dcgan", "Critic name, or module:Class; lipschitz is 1-Lipschitz by construction.")
     generator_features: int | None = setting(
         None, "Width of the generator; auto is the network's default.", least=1, below=MAX_FEATURES + 1
     )
@@ -207,13 +208,13 @@ class Config:
     penalty: str = setting(
         "gp",
         "Gradient penalty: two-sided (gp), one-sided (lp), on real images (r1), on real and generated ones (r1r2), "
-        "around real ones (dragan); or clip weights. W is then scaled by the critic's Lipschitz constant and "
-        "bounds no distance; --critic=lipschitz takes none.",
+        "around real ones (dragan); or clip weights. With any of these, W is scaled by the critic's unknown "
+        "Lipschitz constant and bounds no distance; --critic=lipschitz needs none.",
         choices=PENALTIES,
     )
     gp_weight: float = setting(10.0, "Weight of the gradient penalty: λ, or γ for r1 and r1r2.", above=0)
     penalty_every: int = setting(
-        1, "Critic iterations for each one with the gradient penalty, which then counts as often.", least=1
+        1, "Compute the gradient penalty only in every N-th critic iteration, with N times its weight.", least=1
     )
     critic_class_weight: float = setting(
         1.0, "Weight of the classification of real images in the critic's loss with acgan.", above=0
@@ -242,7 +243,9 @@ class Config:
     lr_decay_start: float = setting(0.0, "Share of the run before the learning rates decay.", least=0, below=1)
     ema_decay: float = setting(0.999, "Decay of the generator's moving average; 0 for none.", least=0, below=1)
     ema_half_life: int | None = setting(
-        None, "Half-life of the moving average in training images, instead of ema_decay.", least=1
+        None,
+        "Half-life of the moving average in images, batch_size for each generator step; instead of ema_decay.",
+        least=1,
     )
 
     dtype: str = setting(
@@ -269,7 +272,9 @@ class Config:
     )
     compile: bool = setting(False, "Compile the losses with torch.compile.")
     cuda_graphs: bool = operational(False, "Replay each compiled step on a GPU as a CUDA graph; one process only.")
-    profile: int = operational(0, "Steps to profile, after two others, into a table and a trace.", least=0, saved=False)
+    profile: int = operational(
+        0, "Steps to profile, after two warm-up steps, into a table and a trace.", least=0, saved=False
+    )
     timeout: int = operational(1800, "Seconds to wait for other processes.", least=1, below=MAX_SECONDS + 1)
 
     log_every: int | str = operational(
@@ -299,7 +304,7 @@ class Config:
     metrics: tuple[str, ...] | None = operational(
         None,
         "Metrics with commas: swd, nn, diversity, spectrum, fid, kid, is, pr, frechet, kernel, class_frechet, "
-        "accuracy, or full names; auto is all that are available, without the spectrum of images of 8 bits.",
+        "accuracy, or full names; auto is all that are available, except spectrum for 8-bit images.",
         parse=parse_metrics,
     )
     evaluation_images: int = operational(

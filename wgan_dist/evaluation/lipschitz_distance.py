@@ -229,7 +229,7 @@ class Fold:
     def p_value(self, seed: int, number: int) -> float:
         """Return how often a random division of all scores into two sets differs as much as they do.
 
-        The critic is fixed, so that under equal laws all divisions are equally probable: the value is exact.
+        The critic is fixed, so that under equal distributions all divisions are equally probable: the value is exact.
         """
         scores = np.concatenate([self.first, self.second])
         total, count, rest = scores.sum(), len(self.first), len(self.second)
@@ -251,7 +251,8 @@ class Distance:
 
     Attributes:
         folds: The two critics with the scores of the samples that they did not see.
-        p_value: The probability of as great a difference if both sets have one law: twice the least of both folds.
+        p_value: The probability of as great a difference if both sets have the same distribution: twice the
+            smaller p-value of the two folds (Bonferroni).
     """
 
     folds: tuple[Fold, Fold]
@@ -259,12 +260,12 @@ class Distance:
 
     @property
     def estimate(self) -> float:
-        """The mean of both differences. Its expectation is at most W₁; it may be below 0 where the laws are equal."""
+        """The mean of both differences. Its expectation is at most W₁; for equal distributions it may be below 0."""
         return math.fsum(fold.difference for fold in self.folds) / len(self.folds)
 
     @property
     def bound(self) -> float:
-        """The greatest bound of the Lipschitz constants of both critics, by whose own the scores are divided."""
+        """The greater bound of the Lipschitz constants of both critics; each one's scores are divided by its own."""
         return max(fold.critic.bound for fold in self.folds)
 
     def lower(self, level: float) -> float:

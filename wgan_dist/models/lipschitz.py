@@ -92,7 +92,7 @@ class ShiftChannels(nn.Module):
     """Move a quarter of the channels by one pixel in each direction, around the edges: a permutation of values.
 
     Between two orthonormal layers it lets each pixel see its neighbours: together they are an orthogonal convolution,
-    as those of Li et al. (2019, BCOP), whose projections here have the coordinate axes.
+    as in BCOP (Li et al. 2019), with projections onto coordinate axes.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -156,8 +156,8 @@ def _orthonormal_layers(network: nn.Module) -> Iterator[tuple[str, OrthonormalLi
 
 
 def is_lipschitz(network: nn.Module) -> bool:
-    """Return whether a network is a critic of Lipschitz constant 1, or one that takes labels around it."""
-    return any(True for _ in _orthonormal_layers(network))
+    """Return whether a network is a `LipschitzCritic`, or one that takes labels around it."""
+    return isinstance(network, LipschitzCritic) or isinstance(getattr(network, "critic", None), LipschitzCritic)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""The probability of augmentations, and its control by how far the critic overfits."""
+"""Measure how far the critic overfits held-out images, and adapt the augmentation to it (ADA; Karras et al. 2020)."""
 
 import dataclasses
 from collections.abc import Callable
@@ -121,7 +121,7 @@ class AdaptiveAugmentation(Callback):
     """
 
     def __init__(self, strength: AugmentationStrength, overfitting: Overfitting, images_per_step: int) -> None:
-        """Adapt `strength` in runs whose critic sees so many real images in a generator step."""
+        """Adapt `strength` where the critic sees `images_per_step` real images in a generator step."""
         self.strength, self.overfitting = strength, overfitting
         self._change = min(1.0, MEASURE_EVERY * images_per_step / RAMP_IMAGES)
 

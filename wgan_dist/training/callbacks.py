@@ -1,7 +1,7 @@
 """Callbacks of the training loop: stopping, evaluation, logging, samples and checkpoints, in one written order.
 
-At the end of each step: evaluate → log → sample → check → checkpoint. Every process runs every callback. The
-first process writes, and each one its own profile.
+At the end of each step: evaluate → certify → adapt the augmentation → log → sample → check → checkpoint
+(`build_callbacks`). Every process runs every callback. The first process writes, and each one its own profile.
 """
 
 import math
@@ -59,7 +59,7 @@ class Callback:
     def on_step_begin(self, state: TrainState) -> None:
         """Act before a generator step and its critic iterations."""
 
-    def check_stop_signal(self, state: TrainState) -> None:
+    def on_critic_iteration_begin(self, state: TrainState) -> None:
         """Act before each critic iteration, where a run can be interrupted."""
 
     def on_step_end(self, state: TrainState, result: StepResult) -> None:
@@ -105,10 +105,10 @@ class Callbacks:
         for callback in self.callbacks:
             callback.on_step_begin(state)
 
-    def check_stop_signal(self, state: TrainState) -> None:
+    def on_critic_iteration_begin(self, state: TrainState) -> None:
         """Run before each critic iteration."""
         for callback in self.callbacks:
-            callback.check_stop_signal(state)
+            callback.on_critic_iteration_begin(state)
 
     def on_step_end(self, state: TrainState, result: StepResult) -> None:
         """Run after a step."""
@@ -133,7 +133,7 @@ class StopSignal(Callback):
     def on_train_begin(self, state: TrainState) -> None:
         signals.defer_stop_signals()
 
-    def check_stop_signal(self, state: TrainState) -> None:
+    def on_critic_iteration_begin(self, state: TrainState) -> None:
         request = self._agreement.exchange(FAILED if self.manager.writer.failed else signals.requested_signal())
         if request == FAILED:
             distributed.run_on_all_ranks(self.manager.writer.check)
@@ -195,7 +195,7 @@ class Evaluation(Callback):
         if not is_due(state.step, self.every):
             return
         try:
-            result.evaluation = self.evaluator.measure(self.generate, self.score) | self._real_values()
+            result.evaluation |= self.evaluator.measure(self.generate, self.score) | self._real_values()
         except UserError:  # on every process; what is learned so far is worth more than the evaluation
             self.manager.save_now(state)
             raise
@@ -397,7 +397,7 @@ class Checkpointing(Callback):
             self.manager.publish_again(state)
 
     def on_step_end(self, state: TrainState, result: StepResult) -> None:
-        improved = state.best is not None and state.best.step == state.step and bool(result.evaluation)
+        improved = state.best is not None and state.best.step == state.step
         if improved or is_due(state.step, self.every):
             self.manager.save(state)
 

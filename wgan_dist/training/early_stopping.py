@@ -66,17 +66,17 @@ class EarlyStopping:
         return ""
 
 
-def make_early_stopping(config: Config, schedule: Schedule, evaluation: Evaluator | None) -> EarlyStopping:
+def make_early_stopping(config: Config, schedule: Schedule, evaluator: Evaluator | None) -> EarlyStopping:
     """Return the early stopping of a run.
 
     Raises:
         UserError: For a best_metric that is not measured, and for a patience too short for the rule.
     """
-    measured = evaluation.names if evaluation else ()
+    measured = evaluator.names if evaluator else ()
     metric = config.best_metric
     if metric == "auto":
-        metric = evaluation.best_metric if evaluation else ""
-    elif evaluation and metric not in measured:
+        metric = evaluator.best_metric if evaluator else ""
+    elif evaluator and metric not in measured:
         raise UserError(f"best_metric={metric}: is not measured in this run, which measures {', '.join(measured)}")
     if config.early_stop != "no" and schedule.patience < 1:
         raise UserError(f"patience={config.patience} with early_stop={config.early_stop}: expected at least one step")
