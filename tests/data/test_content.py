@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tests.data.files import opened
-from wgan_dist.data.content import ContentCounter, ContentSummary, content_hashes
+from wgan_dist.data.content import ContentCounter, ContentSummary, content_hashes, tell_copies_apart
 from wgan_dist.data.datasets import ImageDataset
 
 Pixels = NDArray[np.uint8]
@@ -92,3 +92,14 @@ def test_hashes_are_equal_where_the_content_is() -> None:
     assert (hashes[50:53] == hashes[:3]).all()
     assert len(set(hashes.tolist())) == 2997
     assert hashes.dtype == np.uint64
+
+
+def test_copies_have_hashes_of_their_own_that_their_number_decides() -> None:
+    some = np.array([7, 5, 7, 7, 9], np.uint64)
+    told = tell_copies_apart(some)
+    assert told[[0, 1, 4]].tolist() == [7, 5, 9]
+    assert len(set(told.tolist())) == 5
+    order = np.array([3, 4, 0, 1, 2])
+    assert set(tell_copies_apart(some[order]).tolist()) == set(told.tolist())
+    assert set(tell_copies_apart(np.array([7, 7], np.uint64)).tolist()) == {told[0], told[2]}
+    assert tell_copies_apart(some[:0]).tolist() == []

@@ -127,3 +127,12 @@ def test_chosen_samples_are_like_all_others(digits: ImageDataset) -> None:
     levels = digits.pixels.mean(axis=(1, 2, 3))
     chosen = choose_rows(digits, np.arange(len(digits)), 400, 0)
     assert levels[chosen].mean() == pytest.approx(levels.mean(), abs=4 * levels.std() / 400**0.5)
+
+
+def test_copies_are_chosen_as_other_samples_are(digits: ImageDataset) -> None:
+    """Half of the samples have one of two values: about half of those that are chosen have them, for any seed."""
+    pixels = digits.pixels[:400].copy()
+    pixels[:100], pixels[100:200] = pixels[0], pixels[100]
+    for seed in range(10):
+        chosen = choose_rows(holding(pixels), np.arange(400), 100, seed)
+        assert abs(int((chosen < 200).sum()) - 50) < 4 * 25**0.5

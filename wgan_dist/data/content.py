@@ -47,6 +47,20 @@ def content_hashes(values: NDArray[Any]) -> Hashes:
     return np.fromiter(hashes, np.uint64, len(values))
 
 
+def tell_copies_apart(hashes: Hashes) -> Hashes:
+    """Return hashes uint64 [n] in which the first copy of a sample keeps its hash, and every further one has another.
+
+    The n-th copy has the same hash in every set, so that a random choice by these hashes is one of samples, and not of
+    the values that they have.
+    """
+    order = np.argsort(hashes, kind="stable")
+    ordered = hashes[order]
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))[: len(hashes)]
+    copies = np.empty(len(hashes), np.uint64)
+    copies[order] = np.arange(len(hashes)) - np.repeat(starts, np.diff([*starts, len(hashes)]))
+    return hashes + copies * np.uint64(0x9E3779B97F4A7C15)  # the odd constant of SplitMix64
+
+
 @dataclass(frozen=True)
 class ContentSummary:
     """The content of the pictures of a set.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wgan_dist.data.content import Hashes
+from wgan_dist.data.content import Hashes, tell_copies_apart
 from wgan_dist.data.datasets import Dataset
 from wgan_dist.data.labels import Labels
 from wgan_dist.utils import rng
@@ -80,6 +80,7 @@ def choose_rows(data: Dataset, rows: Rows, count: int, seed: int) -> Rows:
     """Choose `count` of the rows of a data set at random, or all of them in random order if there are fewer.
 
     The choice depends on the seed and on the samples' content, not on their order or names: of two copies of a data
-    set in different orders the same samples are chosen. Fewer rows of the same seed are the first of more.
+    set in different orders the same samples are chosen. Fewer rows of the same seed are the first of more. Each copy of
+    a sample is chosen by itself.
     """
-    return rows[np.argsort(_mixed(data.hashes[rows], seed), kind="stable")[:count]]
+    return rows[np.argsort(_mixed(tell_copies_apart(data.hashes[rows]), seed), kind="stable")[:count]]

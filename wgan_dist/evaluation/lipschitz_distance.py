@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from wgan_dist.config.image_size import ImageSize
 from wgan_dist.config.network_choices import LIPSCHITZ
-from wgan_dist.data.content import content_hashes
+from wgan_dist.data.content import content_hashes, tell_copies_apart
 from wgan_dist.models.lipschitz import lipschitz_bound
 from wgan_dist.models.registry import POINT_SIZE, build_critic, critic_spec
 from wgan_dist.utils import rng
@@ -31,8 +31,8 @@ BETAS = (0.9, 0.99)
 PERMUTATIONS = 999
 # Samples scored at a time.
 SCORED = 512
-# The fewest samples of a set.
-LEAST_SAMPLES = 20
+# The fewest samples of a set, and the greatest value, whose square float32 still holds.
+LEAST_SAMPLES, LARGEST = 20, 1e18
 # The level of the lower limit that a run records, and the most held-out samples that it is measured with.
 CERTIFIED_LEVEL, CERTIFIED_SAMPLES = 0.95, 1000
 
@@ -240,7 +240,7 @@ class Fold:
 
         observed = difference(np.arange(len(scores)))
         # Equal values differ in the order of summation.
-        least = observed - 1e-12 * float(np.abs(scores).max(initial=1.0))
+        least = observed - 1e-12 * float(np.abs(scores).max())
         draws = (rng.permutation(seed, f"distance.p.{number}", each, len(scores)) for each in range(PERMUTATIONS))
         return (1 + sum(difference(rows) >= least for rows in draws)) / (1 + PERMUTATIONS)
 
@@ -273,7 +273,7 @@ class Distance:
 
         It is the estimate less a quantile of Student's t times the mean of both standard errors, which is at least the
         standard error of the mean, however both folds depend on each other. The mean of the scores of a set is taken
-        to be normally distributed, as it nearly is for some dozens of independent samples.
+        to be normally distributed, as it nearly is for some hundreds of independent samples without rare outliers.
         """
         from scipy.stats import t  # slow to import
 
@@ -286,17 +286,22 @@ Halves = tuple[Tensor, Tensor]
 
 
 def _halves(first: Tensor, second: Tensor, seed: int) -> tuple[Halves, Halves]:
-    """Divide each set at random; equal samples of both sets are in the same half, whatever their order in the sets."""
-    hashes = [content_hashes(each.numpy()) for each in (first, second)]
+    """Divide each set at random, whatever its order; the n-th copies of a sample in both sets are in the same half."""
+    hashes = [tell_copies_apart(content_hashes(each.numpy())) for each in (first, second)]
     distinct, numbers = np.unique(np.concatenate(hashes), return_inverse=True)
     ranks = np.empty(len(distinct), np.int64)
     ranks[rng.permutation(seed, "distance.half", 0, len(distinct))] = np.arange(len(distinct))
     halves = []
     for samples, rank in zip((first, second), np.split(ranks[numbers], [len(first)]), strict=True):
         order = np.argsort(rank, kind="stable")
-        count = int(np.count_nonzero(rank < (len(distinct) + 1) // 2))
+        least = len(rank) // 4  # a set far smaller than the other one may lie almost all in one half
+        count = int(np.clip(np.count_nonzero(rank < (len(distinct) + 1) // 2), least, len(rank) - least))
         halves.append((samples[torch.from_numpy(order[:count])], samples[torch.from_numpy(order[count:])]))
     return halves[0], halves[1]
+
+
+def _are_comparable(samples: Tensor) -> bool:
+    return bool((samples.abs() <= LARGEST).all())
 
 
 def lipschitz_distance(
@@ -317,13 +322,13 @@ def lipschitz_distance(
         on_step: Is called after each of the 2 · training.steps steps.
 
     Raises:
-        ValueError: If there are fewer than LEAST_SAMPLES samples in a set, or hardly different ones.
+        ValueError: If there are fewer than LEAST_SAMPLES samples in a set, or if a value is above LARGEST.
     """
     if min(len(first), len(second)) < LEAST_SAMPLES:
         raise ValueError(f"{min(len(first), len(second))} samples in a set: expected at least {LEAST_SAMPLES}")
+    if not all(map(_are_comparable, (first, second))):
+        raise ValueError(f"some values are not finite or above {LARGEST:g}, whose squares float32 does not hold")
     (first_a, first_b), (second_a, second_b) = _halves(first, second, seed)
-    if min(map(len, (first_a, first_b, second_a, second_b))) < LEAST_SAMPLES // 4:
-        raise ValueError("too many equal samples in a set to divide it")
     folds = []
     for seen, unseen in (((first_a, second_a), (first_b, second_b)), ((first_b, second_b), (first_a, second_a))):
         critic = train_critic(*seen, training, seed, device, on_step)
@@ -335,14 +340,14 @@ def lipschitz_distance(
 def certified_values(real: Tensor, generated: Tensor, seed: int, device: torch.device) -> dict[str, float]:
     """Return the distance of generated samples from real ones, as a run records it: the estimate and its lower limit.
 
-    Both are NaN where a generated sample is not finite.
+    Both are NaN where a generated value is not finite, or above LARGEST.
 
     Args:
         real, generated: Samples [n, …], images or points; the critic has not been trained on the real ones elsewhere.
         seed: The seed, as of `lipschitz_distance`.
         device: The device to train on.
     """
-    if not generated.isfinite().all():
+    if not _are_comparable(generated):
         return {"certified_wasserstein": math.nan, "certified_lower": math.nan}
     training = POINT_TRAINING if real.dim() == 2 else IMAGE_TRAINING
     found = lipschitz_distance(real.float().cpu(), generated.float().cpu(), training, seed, device)
