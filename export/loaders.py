@@ -149,12 +149,12 @@ def _check_format(about: Mapping[str, str]) -> None:
         raise ValueError(f"{', '.join(f'{name}={value}' for name, value in said.items())}: no format of samples")
 
 
-def open_generator(path: Path, own_class: str, count: int, seed: int) -> LoadedSamples:
+def open_generator(path: Path, own_class: str, count: int, seed: int, start: int = 0) -> LoadedSamples:
     """Open a .safetensors, .pt (TorchScript), .pt2 (program) or .onnx file, to draw at most `count` samples of `seed`.
 
-    The latents are those of `python -m wgan_dist.sample`, the same for every format. With classes, so are the labels,
-    which are drawn with the class frequencies of the training data. `own_class` names the module:Class of a custom
-    network. Raises UserError for a file that is not such a generator.
+    They are the samples from number `start` on. The latents are those of `python -m wgan_dist.sample`, the same for
+    every format. With classes, so are the labels, which are drawn with the class frequencies of the training data.
+    `own_class` names the module:Class of a custom network. Raises UserError for a file that is not such a generator.
     """
     if not path.is_file():
         raise UserError(f"ckpt={path}: there is no such file")
@@ -164,9 +164,9 @@ def open_generator(path: Path, own_class: str, count: int, seed: int) -> LoadedS
         _check_format(about)
         latent_dim, channels = (parse_number(name, about[name]) for name in ("latent_dim", "channels"))
         size = parse_size(about["image_size"])
-        inputs = [torch.from_numpy(latents(count, latent_dim, about["latent_distribution"], seed))]
+        inputs = [torch.from_numpy(latents(count, latent_dim, about["latent_distribution"], seed, start))]
         classes, shares = read_classes(dict(about))
-        labels = Labels(classes, drawn_classes(count, shares, seed)) if classes else None
+        labels = Labels(classes, drawn_classes(count, shares, seed, start)) if classes else None
         if labels:
             inputs.append(torch.from_numpy(labels.values))
         weights, step = about["weights"], parse_number("generator_steps", about["generator_steps"])

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,17 @@ def _lines(result: dict[str, Any]) -> list[str]:
     ]
 
 
+def _check_writable(name: str, path: str) -> None:
+    """Raise UserError before anything is measured if the folder of a file to write, if any, takes no files."""
+    if not path:
+        return
+    try:
+        with tempfile.TemporaryFile(dir=Path(path).parent):
+            pass
+    except OSError as error:
+        raise UserError(f"{name}={path}: {Path(path).parent} takes no file: {error.strerror}") from error
+
+
 def measure(settings: DistanceSettings) -> None:
     """Measure the distance of the two sets that the settings name, print it, and write what they ask for.
 
@@ -131,6 +143,8 @@ def measure(settings: DistanceSettings) -> None:
     Raises:
         UserError: For settings and files that cannot be used.
     """
+    for name in ("json", "picture"):
+        _check_writable(name, getattr(settings, name))
     sets = open_sets(settings)
     first, second = sets
     training = _training(settings, first.samples)
@@ -144,7 +158,7 @@ def measure(settings: DistanceSettings) -> None:
     result = _result(settings, sets, distance)
     print_lines(_lines(result))
     if settings.json:
-        write_text(Path(settings.json), json.dumps(result, indent=1, ensure_ascii=False))
+        write_text(Path(settings.json), json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False))
         print_now(f"written: {settings.json}")
     if settings.picture:
         with atomic_file(Path(settings.picture)) as partial:

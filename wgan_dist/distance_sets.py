@@ -22,11 +22,11 @@ from wgan_dist.data.samplers import to_network_inputs
 from wgan_dist.data.sources.base import BadImageError, read_image, width_and_height
 from wgan_dist.data.sources.paths import cache_folder
 from wgan_dist.data.sources.registry import open_source
-from wgan_dist.data.transforms import GREY
+from wgan_dist.data.transforms import GREY, RGB
 from wgan_dist.distance import DistanceSettings
 from wgan_dist.utils.console import note
 from wgan_dist.utils.errors import UserError
-from wgan_dist.utils.levels import Levels
+from wgan_dist.utils.levels import EIGHT_BITS, Levels, common_levels
 
 GENERATOR_SUFFIXES = (".safetensors", ".onnx", ".pt", ".pt2")
 # Samples that a generator draws at a time.
@@ -50,17 +50,32 @@ def _is_generator(value: str) -> bool:
     return path.suffix.lower() in GENERATOR_SUFFIXES
 
 
-def _open_generator(value: str, settings: DistanceSettings) -> LoadedSamples:
+def _open_generator(number: int, settings: DistanceSettings) -> LoadedSamples | None:
+    """Return the generator that argument `number` names, or None if it names data.
+
+    Both generators draw from latents of their own, so that the samples are independent.
+    """
+    value = settings.words[number]
+    if not _is_generator(value):
+        return None
     if not Path(value).exists():
         raise UserError(f"{value}: there is no such file")
     path = generator_file.locate(value, settings.weights) if Path(value).is_dir() else Path(value)
-    return open_generator(path, settings.generator, settings.count, settings.seed)
+    return open_generator(path, settings.generator, settings.count, settings.seed, start=number * settings.count)
 
 
-def _drawn(name: str, generator: LoadedSamples, count: int) -> SampleSet:
+def _draw(generator: LoadedSamples, count: int) -> Tensor:
+    """Return samples of a generator: points, or images in [−1, 1] at its own levels."""
     parts = [generator.draw(slice(start, min(start + DRAWN, count))) for start in range(0, count, DRAWN)]
-    samples = to_network_inputs(torch.cat(parts), torch.float32)
-    return SampleSet(name, samples, generator.levels if samples.dim() > 2 else None)
+    return to_network_inputs(torch.cat(parts), torch.float32)
+
+
+def _drawn_images(generator: LoadedSamples, name: str, levels: Levels, count: int) -> SampleSet:
+    """Return images of a generator at given levels."""
+    images = _draw(generator, count)
+    if generator.levels is not None and generator.levels != levels:
+        images = torch.from_numpy(levels.scale(generator.levels.restore(images.numpy())))
+    return SampleSet(name, images, levels)
 
 
 def _points(value: str, settings: DistanceSettings) -> SampleSet:
@@ -104,25 +119,33 @@ def _images(value: str, read: ImageSettings, settings: DistanceSettings) -> Imag
 
 
 def _read_images(images: ImageDataset, name: str, levels: Levels, settings: DistanceSettings) -> SampleSet:
-    """Return images at given levels, chosen by their content."""
-    if images.levels.dtype != levels.dtype:
-        raise UserError(f"{name}: its values are {images.levels.dtype}, expected {levels.dtype}, as the other set has")
+    """Return images of a data set at given levels, chosen by their content."""
     rows = choose_rows(images, np.arange(len(images)), settings.count, settings.seed)
     values = dataclasses.replace(images, levels=levels).values[rows]
     return SampleSet(name, to_network_inputs(torch.from_numpy(np.array(values)), torch.float32), levels)
 
 
-def _image_sets(settings: DistanceSettings, generators: dict[str, LoadedSamples]) -> list[SampleSet]:
-    data = [value for value in settings.words if value not in generators]
-    read = _common_size(data, list(generators.values()), settings)
-    opened = {value: _images(value, read, settings) for value in data}
-    levels = next((each.levels for each in generators.values()), None) or opened[data[0]].levels
+def _image_sets(settings: DistanceSettings, generators: list[LoadedSamples | None]) -> list[SampleSet]:
+    """Return two sets of images at levels that contain the values of both."""
+    words = settings.words
+    data = [value for value, generator in zip(words, generators, strict=True) if generator is None]
+    read = _common_size(data, [generator for generator in generators if generator], settings)
+    sources = [each or _images(value, read, settings) for value, each in zip(words, generators, strict=True)]
+    first, second = (each.levels or EIGHT_BITS for each in sources)
+    try:
+        levels = common_levels(first, second)
+    except ValueError as error:
+        raise UserError(f"{words[0]} and {words[1]}: {error}") from error
     return [
-        _drawn(value, generators[value], settings.count)
-        if value in generators
-        else _read_images(opened[value], value, levels, settings)
-        for value in settings.words
+        _drawn_images(each, value, levels, settings.count)
+        if isinstance(each, LoadedSamples)
+        else _read_images(each, value, levels, settings)
+        for value, each in zip(words, sources, strict=True)
     ]
+
+
+def _makes_points(value: str, generator: LoadedSamples | None) -> bool:
+    return len(generator.shape) == 1 if generator else are_points((value,))
 
 
 def _with_equal_channels(first: SampleSet, second: SampleSet) -> tuple[SampleSet, SampleSet]:
@@ -130,7 +153,7 @@ def _with_equal_channels(first: SampleSet, second: SampleSet) -> tuple[SampleSet
     sets = []
     for this, other in ((first, second), (second, first)):
         samples, channels = this.samples, other.samples.shape[1]
-        if samples.dim() > 2 and samples.shape[1] == GREY != channels:
+        if samples.dim() > 2 and samples.shape[1] == GREY and channels == RGB:
             note(f"{this.name}: its grey images are compared in {channels} equal channels")
             samples = samples.expand(-1, channels, -1, -1).contiguous()
         sets.append(dataclasses.replace(this, samples=samples))
@@ -143,18 +166,17 @@ def open_sets(settings: DistanceSettings) -> tuple[SampleSet, SampleSet]:
     Raises:
         UserError: For a set that cannot be read, and for two sets of different kinds or shapes.
     """
-    generators = {value: _open_generator(value, settings) for value in settings.words if _is_generator(value)}
-    data = [value for value in settings.words if value not in generators]
-    check_data_exist(data)
-    kinds = {value: "points" if are_points((value,)) else "images" for value in data}
-    kinds |= {value: "points" if len(each.shape) == 1 else "images" for value, each in generators.items()}
-    if len(set(kinds.values())) > 1:
-        found = ", ".join(f"{value} are {kind}" for value, kind in kinds.items())
+    words, generators = settings.words, [_open_generator(number, settings) for number in range(len(settings.words))]
+    pairs = list(zip(words, generators, strict=True))
+    check_data_exist([value for value, generator in pairs if generator is None])
+    kinds = ["points" if _makes_points(value, generator) else "images" for value, generator in pairs]
+    if kinds[0] != kinds[1]:
+        found = ", ".join(f"{value} are {kind}" for value, kind in zip(words, kinds, strict=True))
         raise UserError(f"{found}: expected two sets of points, or two of images")
-    if "points" in kinds.values():
+    if kinds[0] == "points":
         sets = [
-            _drawn(value, generators[value], settings.count) if value in generators else _points(value, settings)
-            for value in settings.words
+            SampleSet(value, _draw(generator, settings.count)) if generator else _points(value, settings)
+            for value, generator in pairs
         ]
     else:
         sets = _image_sets(settings, generators)

@@ -21,9 +21,13 @@ COLOURS = ("tab:orange", "tab:blue")
 
 
 def _short(name: str) -> str:
-    """Return the last part of a path, cut off where it is long."""
+    """Return the last part of a path, cut off where it is long, as matplotlib shows it literally.
+
+    It reads what is between dollar signs as a formula, and leaves labels that begin with _ out of a legend.
+    """
     last = name.rstrip("/").rpartition("/")[2]
-    return last if len(last) <= MAX_NAME else f"{last[: MAX_NAME - 1]}…"
+    shown = last if len(last) <= MAX_NAME else f"{last[: MAX_NAME - 1]}…"
+    return f"{' ' if shown.startswith('_') else ''}{shown}".replace("$", r"\$")
 
 
 def _draw_plane(figure: Figure, fold: Fold, names: tuple[str, str]) -> None:

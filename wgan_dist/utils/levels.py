@@ -65,6 +65,19 @@ class Levels:
         return f"{self.dtype}, " + "; ".join(f"{low:g} to {high:g}" for low, high in pairs)
 
 
+def common_levels(first: Levels, second: Levels) -> Levels:
+    """Return levels of the same type that contain those of both, of each channel or, where channels differ, of all.
+
+    Raises:
+        ValueError: If the types differ.
+    """
+    if first.dtype != second.dtype:
+        raise ValueError(f"values of {first.dtype} and of {second.dtype}: expected one type")
+    if len(first.low) != len(second.low):
+        return Levels(first.dtype, (min(*first.low, *second.low),), (max(*first.high, *second.high),))
+    return Levels(first.dtype, tuple(map(min, first.low, second.low)), tuple(map(max, first.high, second.high)))
+
+
 def full_range(dtype: str) -> Levels:
     """Return the levels of integers at which the whole range of their type becomes [−1, 1]."""
     return Levels(dtype, (0.0,), (FULL_RANGES[dtype],))
