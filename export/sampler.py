@@ -153,6 +153,17 @@ def drawn_classes(count: int, shares: Sequence[float], seed: int = 0, start: int
     return np.minimum(found, len(shares) - 1).astype(np.int64)
 
 
+def whole_number(name: str, value: Any, least: int) -> int:
+    """Return a value as an integer; raise SamplerError with its name if it is none, or below `least`."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise SamplerError(f"{name}={value!r}: expected a whole number") from None
+    if number < least:
+        raise SamplerError(f"{name}={number}: expected at least {least}")
+    return number
+
+
 def _class_number(label: Any, numbers: dict[str, int]) -> int:
     """Return the number of a class given by its name or number; a text that is a name is never read as a number."""
     if isinstance(label, str) and label in numbers:
@@ -625,10 +636,7 @@ class Sampler:
         The images are those of `sample`; the memory does not grow with their number. Raises SamplerError for a count
         below 1, a seed below 0 or a label that does not exist.
         """
-        if count < 1:
-            raise SamplerError(f"count={count}: expected at least 1")
-        if seed < 0:
-            raise SamplerError(f"seed={seed}: expected at least 0")
+        count, seed = whole_number("count", count, 1), whole_number("seed", seed, 0)
         chosen = None if label is None else self.labels(count, seed, label)
         start = 0
         while start < count:
@@ -651,9 +659,10 @@ class Sampler:
         SamplerError for a count below 1, a seed below 0, a label that does not exist, or more images than fit into
         memory.
         """
+        count = whole_number("count", count, 1)
         shape = (self.channels,) if self.makes_points else (self.height, self.width, self.channels)
         try:
-            samples = np.empty((max(0, count), *shape), np.float32 if self.makes_points else self.values.dtype)
+            samples = np.empty((count, *shape), np.float32 if self.makes_points else self.values.dtype)
         except (MemoryError, ValueError) as error:
             raise SamplerError(f"count={count}: too many for the memory: {error}") from error
         start = 0

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from export.labels import sample_labels
-from export.sampler import ImageValues, Label, enlarged, grid, write_picture
+from export.sampler import ImageValues, Label, SamplerError, enlarged, grid, whole_number, write_picture
 from wgan_dist.checkpoints import generator_file
 from wgan_dist.checkpoints.generator_file import EMA_FILE, Description
 from wgan_dist.checkpoints.safetensors_io import copy_to_host
@@ -108,10 +108,10 @@ class Generator(nn.Module, ModelHubMixin, library_name=LIBRARY):
         Raises UserError for a count below 1, a seed below 0 or a label that does not exist, and FloatingPointError for
         samples that are not finite.
         """
-        if count < 1:
-            raise UserError(f"count={count}: expected at least 1")
-        if seed < 0:
-            raise UserError(f"seed={seed}: expected at least 0")
+        try:
+            count, seed = whole_number("count", count, 1), whole_number("seed", seed, 0)
+        except SamplerError as error:
+            raise UserError(str(error)) from error
         z = sample_latents(count, self.latent_dim, self.latent_distribution, seed)
         labels = sample_labels(self.description, count, seed, label)
         return generate(copy.deepcopy(self.network).eval(), z, self.description.levels, labels)

@@ -149,11 +149,14 @@ def _write_path(
     animation = strip if strip.suffix.lower() == ".gif" else strip.with_suffix(".gif")
     frames = [enlarged(image, scale) for image in images]
     check_picture_size(frames[0], animation)
+    row = enlarged(grid(images, columns=len(images)), scale)
+    if strip != animation:
+        check_picture_size(row, strip)
     with atomic_file(animation) as partial:
         write_gif([_to_pillow(frame) for frame in frames], partial, FRAME_MILLISECONDS)
     if strip == animation:
         return str(animation)
-    write_picture(enlarged(grid(images, columns=len(images)), scale), strip)
+    write_picture(row, strip)
     return f"{strip} and {animation}"
 
 

@@ -133,6 +133,8 @@ def test_an_invalid_count_or_seed_is_refused(tmp_path: Path) -> None:
     generator = Generator.from_pretrained(write_in_new_folder(tmp_path / "made"))
     with pytest.raises(UserError, match="count=0: expected at least 1"):
         generator.sample(0)
+    with pytest.raises(UserError, match="seed=1.5: expected a whole number"):
+        generator.sample(1, seed=1.5)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="seed=-1: expected at least 0"):
         generator.sample(1, seed=-1)
 

@@ -94,6 +94,10 @@ def test_an_interpolation_is_written_as_its_name_says(run_dir: Path, tmp_path: P
     assert (frames(tmp_path / "way.gif"), [path.name for path in tmp_path.iterdir()]) == (4, ["way.gif"])
     sample(**given, out=str(tmp_path / "strip.webp"))
     assert (frames(tmp_path / "strip.webp"), frames(tmp_path / "strip.gif")) == (1, 4)
+    animation = (tmp_path / "strip.gif").read_bytes()
+    with pytest.raises(UserError, match=r"strip.webp: a picture of .* at most 16,383"):
+        sample(**given | {"frames": "600"}, out=str(tmp_path / "strip.webp"))
+    assert (tmp_path / "strip.gif").read_bytes() == animation
     sample(**given, out=f"{tmp_path}/single/")
     assert len(list((tmp_path / "single").iterdir())) == 4
 

@@ -281,9 +281,15 @@ def test_wrong_latents_and_counts_are_refused(onnx_file: Path) -> None:
     sampler = Sampler(onnx_file)
     with pytest.raises(SamplerError, match=r"\[2, 9\]: expected \[n, 8\]"):
         sampler.images(np.zeros((2, 9), np.float32))
-    for count, seed in ((0, 0), (1, -1)):
-        with pytest.raises(SamplerError, match="expected at least"):
-            sampler.sample(count, seed)
+    for count, seed, said in (
+        (0, 0, "count=0: expected at least 1"),
+        (1, -1, "seed=-1: expected at least 0"),
+        (1, 1.0, "seed=1.0: expected a whole number"),
+        ("3", 1, "count='3': expected a whole number"),
+    ):
+        with pytest.raises(SamplerError, match=f"^{said}$"):
+            sampler.sample(count, seed)  # type: ignore[arg-type]
+    assert (sampler.sample(np.int64(2), np.int64(3)) == sampler.sample(2, 3)).all()  # type: ignore[arg-type]
 
 
 def test_a_folder_ends_in_a_separator_or_exists(tmp_path: Path) -> None:
