@@ -76,6 +76,10 @@ def test_arrays_of_more_axes_are_images(tmp_path: Path, shape: tuple[int, ...]) 
     ("values", "complaint"),
     [
         (np.array([[1.0, np.nan], [np.inf, 1e300]]), "3 of 4 values are NaN, infinite or too large for float32"),
+        (
+            np.array([[0.0, 1.7e9], [0.5, 1.7e9 + 30.0], [1.0, 1.7e9 + 60.0]]),
+            "float32 has too few digits for dimension 1, with values of 1.7e[+]09 to 1.70000006e[+]09",
+        ),
         (np.array([[1.0, None]]), "Python objects"),
         (np.zeros((0, 2)), r"an array of shape \[0, 2\]; expected at least 1 along every axis"),
         (np.zeros((3, 0)), r"an array of shape \[3, 0\]; expected at least 1 along every axis"),

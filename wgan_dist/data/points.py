@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,9 @@ from wgan_dist.utils.errors import UserError
 CHUNK = 1 << 14
 # The standard deviations of a dimension with which training works well, and how many of them its mean may be from 0.
 GOOD_DEVIATIONS, FAR_MEAN = (0.1, 10.0), 5.0
+# Float32 may round values by at most this share of their standard deviation. A dimension whose deviation is below this
+# share of its values is a constant, which float64 rounds as well.
+MOST_ROUNDED, CONSTANT = 0.01, 1e-12
 # The dimensions that a warning or a summary shows one by one.
 DIMENSIONS_SHOWN = 8
 
@@ -63,16 +67,31 @@ def are_points(data: tuple[str, ...]) -> bool:
     return point_dimensions(data) is not None
 
 
-def _chunks(values: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+def _chunks(values: NDArray[Any]) -> Iterator[NDArray[Any]]:
     for start in range(0, len(values), CHUNK):
         yield values[start : start + CHUNK]
+
+
+def _check_resolution(data: str, values: NDArray[Any], points: NDArray[np.float32]) -> None:
+    """Raise UserError if float32 `points` have lost what tells `values` of another type apart."""
+    if np.can_cast(values.dtype, np.float32):
+        return
+    found = PointStatistics.of(values)
+    pairs = zip(_chunks(values), _chunks(points), strict=True)
+    errors = [np.abs(exact - rounded.astype(np.float64)).max(axis=0) for exact, rounded in pairs]
+    varies = found.std > CONSTANT * np.maximum(np.abs(found.low), np.abs(found.high))
+    if len(lost := np.flatnonzero(varies & (np.max(errors, axis=0) > MOST_ROUNDED * found.std))):
+        raise UserError(
+            f"data={data}: float32 has too few digits for dimension {lost[0]}, with values of {found.low[lost[0]]:.9g} "
+            f"to {found.high[lost[0]]:.9g}; expected values less their mean"
+        )
 
 
 def read_points(data: str) -> NDArray[np.float32]:
     """Return the points [n, d] of a .npy or .npz file; a .npy file of float32 is memory-mapped.
 
     Raises:
-        UserError: If the file cannot be read, or if values are not finite in float32.
+        UserError: If the file cannot be read, or if float32 does not hold its values or their differences.
     """
     with array_errors(data):
         values = read_array(expand_home(data, f"data={data}"))
@@ -80,6 +99,7 @@ def read_points(data: str) -> NDArray[np.float32]:
         points = values.astype(np.float32, copy=False)
     if wrong := points.size - sum(int(np.count_nonzero(np.isfinite(chunk))) for chunk in _chunks(points)):
         raise UserError(f"data={data}: {wrong:,} of {points.size:,} values are NaN, infinite or too large for float32")
+    _check_resolution(data, values, points)
     return points
 
 
@@ -93,7 +113,7 @@ class PointStatistics:
     high: Floats
 
     @classmethod
-    def of(cls, values: NDArray[np.float32]) -> "PointStatistics":
+    def of(cls, values: NDArray[Any]) -> "PointStatistics":
         """Return the statistics of points [n, d]."""
         mean = np.sum([chunk.sum(axis=0, dtype=np.float64) for chunk in _chunks(values)], axis=0) / len(values)
         squares = [((chunk - mean) ** 2).sum(axis=0) for chunk in _chunks(values)]
