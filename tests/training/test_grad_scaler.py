@@ -189,3 +189,17 @@ def test_a_step_reads_nothing_back_from_the_device(case: str, precision: str) ->
         world.generator_step(0)
         world.gan.ema.update(0)
     assert reads.found == []
+
+
+def test_updates_without_the_lazy_penalty_do_not_end_a_row_of_skipped_ones() -> None:
+    layer, optimizer, guard = make("adam")
+    rows = []
+    for number in range(8):
+        is_broken = is_whole = number % 2 == 1 and number < 6
+        optimizer.zero_grad()
+        guard.backward(loss_of(layer, number, is_broken))
+        layer.weight._backward_hooks = None
+        guard.step(is_whole or number == 7)
+        rows.append(guard.state().skipped_in_a_row)
+    assert rows == [0, 1, 1, 2, 2, 3, 3, 0]
+    assert guard.state().skipped == 3

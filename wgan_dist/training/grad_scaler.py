@@ -49,8 +49,12 @@ class GradScaler:
         share = loss.detach().mul(0.0).add_(1.0 / micro_batches)
         loss.backward(self._scaler.scale(share))
 
-    def step(self) -> None:
-        """Update the parameters with the gradients of the scaled loss, or skip the update."""
+    def step(self, is_whole_loss: bool = True) -> None:
+        """Update the parameters with the gradients of the scaled loss, or skip the update.
+
+        An update on a part of the loss, that without a lazy penalty, does not end a row of skipped ones: the rest may
+        never be finite.
+        """
         self._scaler.unscale_(self.optimizer)
         # The scaler's own check; it has no public accessor, and a second one would read every gradient again.
         (found_inf,) = self._scaler._found_inf_per_device(self.optimizer).values()
@@ -61,7 +65,9 @@ class GradScaler:
         skipped = found_inf.bool()
         self.buffers.restore(skipped)
         self.skipped += skipped
-        self.skipped_in_a_row.add_(skipped).mul_(skipped)
+        self.skipped_in_a_row.add_(skipped)
+        if is_whole_loss:
+            self.skipped_in_a_row.mul_(skipped)
 
     def state(self) -> GradScalerState:
         """Return everything that a resumed run needs, read back from the device."""

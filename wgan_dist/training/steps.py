@@ -68,7 +68,8 @@ def critic_step(gan: GAN, real: RealBatch, noise: CriticNoise, with_penalty: boo
     The generated samples are of the classes of the real ones.
     """
     with phase("critic"):
-        metrics = update(gan, gan.critic, critic_inputs(gan, real, noise, with_penalty), len(real.samples))
+        inputs = critic_inputs(gan, real, noise, with_penalty)
+        metrics = update(gan, gan.critic, inputs, len(real.samples), is_whole_loss=with_penalty)
         if gan.clip_value is not None:
             clip_weights([weight for weight in gan.critic.network.parameters() if weight.requires_grad], gan.clip_value)
     return metrics
@@ -113,9 +114,16 @@ def generate(gan: GAN, z: Tensor, labels: Tensor | None) -> Tensor:
 
 
 def update(
-    gan: GAN, trained: TrainableNetwork, micro_batches: Iterable[CriticInputs | GeneratorInputs], count: int
+    gan: GAN,
+    trained: TrainableNetwork,
+    micro_batches: Iterable[CriticInputs | GeneratorInputs],
+    count: int,
+    is_whole_loss: bool = True,
 ) -> Metrics:
-    """Take one optimizer step on the mean gradient of `count` micro-batches; only the last one averages over ranks."""
+    """Take one optimizer step on the mean gradient of `count` micro-batches; only the last one averages over ranks.
+
+    `is_whole_loss` is False in an iteration without the lazy penalty.
+    """
     for trainable in gan.networks().values():
         trainable.optimizer.zero_grad()  # also the other network's: this step can use their memory
     trained.scaler.buffers.save()
@@ -128,7 +136,7 @@ def update(
                 trained.scaler.backward(loss, count)
         all_metrics.append(metrics)
     with phase("optimizer"):
-        trained.scaler.step()
+        trained.scaler.step(is_whole_loss)
     return _mean(all_metrics)
 
 
