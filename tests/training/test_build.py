@@ -98,6 +98,10 @@ UNCONSTRAINED = {"penalty": "none", "spectral_norm": "critic"}
         ),
         ({"generator": "points"}, "generator=points: is for points, and the data are images; expected dcgan, "),
         ({"critic": "dcgan_minibatch", "batch_size": "12", "accumulation": "2"}, "a micro-batch of a process has 6"),
+        (
+            {"critic": "dcgan_minibatch", "generator_batch_size": "6"},
+            "generator_batch_size=6 with critic=dcgan_minibatch: it compares 4 images, and a micro-batch",
+        ),
         ({"data": "8gausians"}, "did you mean 8gaussians"),
         ({"data": "8gaussians,digits"}, "8gaussians are points, which cannot be merged"),
     ],

@@ -171,7 +171,8 @@ def build_run(config: Config, accelerator: Accelerator, data: Dataset) -> Traini
     noise_sources = _noise_sources(config, accelerator.device)
     classes = len(data.labels.classes) if data.labels else 0
     gan = build_gan(config, accelerator, data.shape, classes)
-    _check_minibatch_groups(config, gan, noise_sources[0].rows)
+    for setting, source in zip(("batch_size", "generator_batch_size"), noise_sources, strict=True):
+        _check_minibatch_groups(config, gan, setting, source.rows)
     augmentation = make_strength(
         config.augment, config.augment_policy, accelerator.device, DTYPES[config.dtype], config.compile
     )
@@ -220,12 +221,12 @@ def _noise_sources(config: Config, device: torch.device) -> tuple[NoiseSource, N
     return source("batch_size", config.batch_size), source("generator_batch_size", generator_size)
 
 
-def _check_minibatch_groups(config: Config, gan: GAN, rows: int) -> None:
-    """Check that a micro-batch of one process, of so many rows, holds whole groups of the critic."""
+def _check_minibatch_groups(config: Config, gan: GAN, setting: str, rows: int) -> None:
+    """Check that a micro-batch of `rows` of one process, a part of `setting`, has whole groups of the critic."""
     compares = any(isinstance(module, MinibatchStandardDeviation) for module in gan.critic.network.modules())
     if compares and rows % MINIBATCH_GROUP:
         raise UserError(
-            f"batch_size={config.batch_size} with critic={config.critic}: it compares {MINIBATCH_GROUP} images, "
+            f"{setting}={getattr(config, setting)} with critic={config.critic}: it compares {MINIBATCH_GROUP} images, "
             f"and a micro-batch of a process has {rows}; expected a multiple of {MINIBATCH_GROUP}"
         )
 
