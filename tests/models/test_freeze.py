@@ -58,3 +58,8 @@ def test_a_generator_file_has_no_critic_to_freeze(tmp_path: Path, cache_dir: Pat
     file = str(last_checkpoint(source) / RAW_FILE)
     with pytest.raises(UserError, match="freeze_critic=2: .* holds no critic; expected a run or a checkpoint"):
         train(settings | {"init_from": file, "freeze_critic": "2", "run_dir": str(tmp_path / "run")})
+
+
+def test_the_map_of_a_class_is_the_first_layer() -> None:
+    critic = build_critic(critic_spec("dcgan", square(16), 1, 2, "none", classes=3, labels="concat"))
+    assert [sum(parameter.numel() for parameter in layer) for layer in layers(critic)] == [3 * 256, 66, 132, 65]

@@ -481,6 +481,12 @@ def test_residual_convolutions_begin_as_he_and_all_others_as_glorot(kind: str, s
         assert gain == pytest.approx(heights[name], abs=heights[name] * error), name
 
 
+def test_the_critic_that_compares_samples_begins_as_he() -> None:
+    """Its features are as large in every layer, without a norm."""
+    for name, gain, error in gains(build_critic(critic_spec("dcgan_minibatch", square(32), 3, 16, "auto"))):
+        assert gain == pytest.approx(math.sqrt(2), abs=math.sqrt(2) * error), name
+
+
 def test_the_upsample_networks_begin_as_glorot() -> None:
     networks = (
         build_generator(generator_spec("upsample", 128, square(28), 1, 32, "auto")),

@@ -80,9 +80,12 @@ class LabelMapCritic(LabelledCritic):
     """
 
     def __init__(self, critic: Critic, classes: int, image_size: ImageSize) -> None:
-        super().__init__(critic)
+        nn.Module.__init__(self)
         self.image_size = image_size
-        self.maps = nn.Embedding(classes, image_size.height * image_size.width)
+        self.maps = nn.Embedding(
+            classes, image_size.height * image_size.width
+        )  # the first layer, as --freeze_critic counts
+        self.critic, self.dropouts = critic, critic.dropouts
 
     def forward(self, samples: Tensor, labels: Tensor, masks: Sequence[Tensor] = ()) -> Tensor:
         """Map images [n, c, h, w] and labels int64 [n] to scores [n]."""
