@@ -1,13 +1,21 @@
 """The networks of a run in evaluation mode: samples for grids and metrics, and the critic's scores."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
 from wgan_dist.models.conditional_critics import ClassifiedScores
 
-# Samples computed at a time: few, so that sampling needs little memory beside a training step's, and enough that a GPU
-# is busy.
+# Samples computed at a time: few, for little memory beside a training step's, and enough that a GPU is busy. They are
+# whole groups of a critic that compares samples.
 CPU_BATCH, GPU_BATCH = 16, 128
+
+
+def _parts(samples: Tensor, labels: Tensor | None) -> Iterator[tuple[Tensor, ...]]:
+    """Split samples, with their labels if there are any, into batches."""
+    size = CPU_BATCH if samples.device.type == "cpu" else GPU_BATCH
+    return zip(*(each.split(size) for each in (samples, labels) if each is not None), strict=True)
 
 
 @torch.no_grad()
@@ -18,9 +26,7 @@ def sample(generator: nn.Module, z: Tensor, labels: Tensor | None = None) -> Ten
     """
     was_training = generator.training
     generator.eval()
-    size = CPU_BATCH if z.device.type == "cpu" else GPU_BATCH
-    parts = zip(*(each.split(size) for each in (z, labels) if each is not None), strict=True)
-    samples = torch.cat([generator(*part) for part in parts])
+    samples = torch.cat([generator(*part) for part in _parts(z, labels)])
     generator.train(was_training)
     return samples
 
@@ -33,9 +39,9 @@ def score(critic: nn.Module, samples: Tensor, labels: Tensor | None = None) -> T
     """
     was_training = critic.training
     parameter = next(critic.parameters())
-    inputs = [samples.to(parameter.device, parameter.dtype)]
-    inputs += [] if labels is None else [labels.to(parameter.device)]
-    output = critic.eval()(*inputs)
+    samples = samples.to(parameter.device, parameter.dtype)
+    labels = None if labels is None else labels.to(parameter.device)
+    critic.eval()
+    outputs = [critic(*part) for part in _parts(samples, labels)]
     critic.train(was_training)
-    scores: Tensor = output.scores if isinstance(output, ClassifiedScores) else output
-    return scores
+    return torch.cat([output.scores if isinstance(output, ClassifiedScores) else output for output in outputs])
