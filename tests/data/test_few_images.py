@@ -14,13 +14,13 @@ from wgan_dist.train import train
 
 
 @pytest.mark.parametrize(
-    ("count", "augment"), [(40, "diffaugment"), (399, "diffaugment"), (400, "adaptive"), (4999, "adaptive")]
+    ("count", "augment"), [(40, "diffaugment"), (239, "diffaugment"), (240, "adaptive"), (4999, "adaptive")]
 )
 def test_few_images_suggest_augmentation(count: int, augment: str) -> None:
     sentence = suggestion(count)
     assert sentence.startswith(f"{count:,} images are few")
     named = [word.removeprefix("--") for word in sentence.split() if word.startswith("--")]
-    assert named[0] == f"augment={augment},"
+    assert named[:2] == [f"augment={augment}", "augment_policy=translation,"]
     assert {name.partition("=")[0] for name in named} <= set(flag_names(Config))
 
 

@@ -15,14 +15,16 @@ from tests.faults.tiny import SETTINGS, files, last_checkpoint
 from tests.worlds import CASES, SHARES, World
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS, METRICS_FILE
 from wgan_dist.checkpoints.state_file import STATE_FILE
-from wgan_dist.checkpoints.train_state import AugmentationState
+from wgan_dist.checkpoints.train_state import AugmentationState, TrainState
 from wgan_dist.config import CONFIG_FILE, Config
+from wgan_dist.config.config import AUGMENT_POLICY
 from wgan_dist.data.holdout import Split
 from wgan_dist.losses.augment import DRAWS, Augmentation, augment
 from wgan_dist.train import train
 from wgan_dist.training import augmentation, augmentation_strength, eval_mode
-from wgan_dist.training.augmentation import MEASURED, Overfitting, with_holdout
-from wgan_dist.training.augmentation_strength import make_strength
+from wgan_dist.training.augmentation import MEASURED, AdaptiveAugmentation, Overfitting, with_holdout
+from wgan_dist.training.augmentation_strength import AugmentationStrength, make_strength
+from wgan_dist.training.callbacks import StepResult
 from wgan_dist.utils import rng
 from wgan_dist.utils.errors import UserError
 
@@ -93,7 +95,9 @@ def test_a_held_out_image_is_compared_with_training_images_of_its_class() -> Non
     assert len(seen) == 100
 
 
-@pytest.mark.parametrize(("count", "share"), [(400, 0.1), (5000, 0.1), (10_000, 0.05), (60_000, 0.0083)])
+@pytest.mark.parametrize(
+    ("count", "share"), [(100, 0.2), (240, 0.2), (300, 0.16), (480, 0.1), (5000, 0.1), (10_000, 0.05), (60_000, 0.0083)]
+)
 def test_adaptive_augmentation_holds_out_images(count: int, share: float) -> None:
     assert with_holdout(Config(augment="adaptive"), count).holdout == share
     assert with_holdout(Config(augment="adaptive", holdout=0.3), count).holdout == 0.3
@@ -108,7 +112,7 @@ def test_a_run_resumes_with_the_probability_it_had(
 ) -> None:
     """A target below 0 lets the probability rise, every second step."""
     monkeypatch.setattr(augmentation_strength, "TARGET", -1.0)
-    monkeypatch.setattr(augmentation, "MEASURE_EVERY", 2)
+    monkeypatch.setattr(augmentation, "IMAGES_BETWEEN", 96)
     monkeypatch.setattr(augmentation, "RAMP_IMAGES", 1000)
     assert check(Point("adaptive", 31, ADAPTIVE), tmp_path, cache_dir) == []
     (state,) = (
@@ -123,7 +127,7 @@ def test_a_run_resumes_with_the_probability_it_had(
 
 def test_a_probability_of_0_changes_no_bit(tmp_path: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also BatchNorm's statistics stay what they are while the generator is measured."""
-    monkeypatch.setattr(augmentation, "MEASURE_EVERY", 2)
+    monkeypatch.setattr(augmentation, "IMAGES_BETWEEN", 96)
     settings = SETTINGS | ADAPTIVE | {"cache_dir": str(cache_dir), "max_steps": "6", "holdout": "0.1"}
     for name in ("adaptive", "none"):
         train(settings | {"augment": name, "run_dir": str(tmp_path / name)})
@@ -168,3 +172,20 @@ def test_what_cannot_be_measured_is_refused(
     with pytest.raises(UserError, match=complaint):
         train(keep | settings | {"augment": "adaptive", "run_dir": str(tmp_path / "run")})
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("images_per_step", "every"), [(1, 2048), (64, 32), (320, 6), (2560, 1), (100_000, 1)])
+def test_the_probability_moves_by_a_few_percent_for_any_batch_size(images_per_step: int, every: int) -> None:
+    """50,000 images take it from 0 to 1, as far as a step has fewer."""
+
+    class Overfitted:
+        def mean_scores(self, step: int, probabilities: Tensor) -> Tensor:
+            return torch.tensor([1.0, 0.0, 0.0])
+
+    strength = AugmentationStrength(0.0, AUGMENT_POLICY, torch.device("cpu"), torch.float64, always_active=False)
+    callback = AdaptiveAugmentation(strength, Overfitted(), images_per_step)  # type: ignore[arg-type]
+    for step in range(1, every + 1):
+        assert float(strength.probability) == 0.0
+        callback.on_step_end(TrainState(step=step), StepResult({}))
+    assert float(strength.probability) == pytest.approx(min(1.0, every * images_per_step / 50_000))
+    assert float(strength.probability) <= 0.06 or images_per_step > 2560

@@ -12,7 +12,7 @@ from torch import Tensor
 from wgan_dist import distributed
 from wgan_dist.checkpoints.train_state import TrainState
 from wgan_dist.config import Config
-from wgan_dist.data.few_images import ADAPTIVE_SHARE, LEAST_HELD_OUT, MOST_HELD_OUT
+from wgan_dist.data.few_images import LEAST_HELD_OUT, adaptive_holdout
 from wgan_dist.data.holdout import Rows, Split
 from wgan_dist.evaluation.generated_set import own_share
 from wgan_dist.losses.augment import DRAWS, Augmentation, augment
@@ -25,8 +25,9 @@ from wgan_dist.training.steps import GAN
 from wgan_dist.utils import rng
 from wgan_dist.utils.errors import UserError
 
-# Generator steps between measurements, and the images of each kind in one of them: training, held out, generated.
-MEASURE_EVERY, MEASURED = 32, 64
+# Real images that the critic sees between two measurements, and the images of each kind in one of them: training, held
+# out, generated.
+IMAGES_BETWEEN, MEASURED = 2048, 64
 # The real images that the critic sees while the probability goes from 0 to 1.
 RAMP_IMAGES = 50_000
 
@@ -35,7 +36,7 @@ def with_holdout(config: Config, count: int) -> Config:
     """Return the settings with a share of `count` images held out, if adaptive augmentation needs one and has none."""
     if config.augment != "adaptive" or config.holdout:
         return config
-    return dataclasses.replace(config, holdout=min(ADAPTIVE_SHARE, round(MOST_HELD_OUT / count, 4)))
+    return dataclasses.replace(config, holdout=adaptive_holdout(count))
 
 
 def check_held_out(config: Config, split: Split) -> None:
@@ -117,16 +118,17 @@ class Overfitting:
 class AdaptiveAugmentation(Callback):
     """Lets the probability of augmentations follow the overfitting of the critic (Karras et al. 2020).
 
-    The host waits for the device once in MEASURE_EVERY steps, and in no other step.
+    The host waits for the device only in steps with a measurement.
     """
 
     def __init__(self, strength: AugmentationStrength, overfitting: Overfitting, images_per_step: int) -> None:
         """Adapt `strength` where the critic sees `images_per_step` real images in a generator step."""
         self.strength, self.overfitting = strength, overfitting
-        self._change = min(1.0, MEASURE_EVERY * images_per_step / RAMP_IMAGES)
+        self._every = max(1, round(IMAGES_BETWEEN / images_per_step))
+        self._change = min(1.0, self._every * images_per_step / RAMP_IMAGES)
 
     def on_step_end(self, state: TrainState, result: StepResult) -> None:
         strength = self.strength
-        if is_due(state.step, MEASURE_EVERY):
+        if is_due(state.step, self._every):
             strength.adapt(self.overfitting.mean_scores(state.step, strength.probabilities), self._change)
         result.metrics |= {"augment_probability": strength.probability, "overfitting": strength.overfitting}
