@@ -100,7 +100,7 @@ def main() -> None:
         write_subset(given.data, subset, given.images, seed)
         images = open_images((str(subset),), ImageSettings(square(SIZE), channels=1), CACHE)
         for experiment in given.only.split(","):
-            run = given.runs / f"{experiment}-{given.images}-{seed}"
+            run = given.runs / f"{experiment}-{given.images}-{given.steps}-{seed}"
             train(subset, run, experiment, given.steps, seed)
             generated, _ = draw(run, GENERATED)
             distance = frechet_distance(judge.read(generated)[0], real)

@@ -707,7 +707,7 @@ PER_SAMPLE = ("gp", "lp", "r1", "dragan")
         ("critic_labels=acgan", "critic_labels=acgan with labels=none: expected labels=auto"),
         ("data=swissroll labels=auto", "labels=auto: swissroll are points, which have no classes; expected none"),
         ("labels=none.csv", "labels=none.csv: there is no such file"),
-        ("labels=auto critic_labels=concat penalty=clip", "critic_labels=concat with penalty=clip: clipping erases"),
+        ("labels=auto critic_labels=concat penalty=clip", "critic_labels=concat with penalty=clip: clipping bounds"),
         ("labels=auto generator=own:G generator_labels=norm", "generator=own:G: a custom network takes labels in its"),
         (
             "labels=auto generator_class_weight=0.2",

@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from wgan_dist.config import Config
 from wgan_dist.config.image_size import square
 from wgan_dist.models.registry import build_generator, generator_spec
+from wgan_dist.training.build import ema_decay_of
 from wgan_dist.training.ema import EMAGenerator, warmed_up_decay
 
 DECAY = 0.2
@@ -197,3 +199,9 @@ def test_a_restart_takes_the_singular_vectors_too() -> None:
     average.restart()
     state = generator.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in average.network.state_dict().items())
+
+
+def test_half_of_the_average_is_older_than_the_half_life() -> None:
+    config = Config(batch_size=64, ema_half_life=640)
+    assert ema_decay_of(config) ** 10 == pytest.approx(0.5)
+    assert ema_decay_of(Config(ema_decay=0.97)) == 0.97

@@ -107,7 +107,8 @@ def _check_schedule(config: Config) -> None:
         raise UserError(f"lr_decay_start={config.lr_decay_start:g} with lr_decay=none: expected linear or cosine")
     if config.ema_half_life is not None and config.ema_decay != Config.ema_decay:
         raise UserError(
-            f"ema_half_life={config.ema_half_life} with ema_decay={config.ema_decay:g}: expected one of them"
+            f"ema_half_life={config.ema_half_life} with ema_decay={config.ema_decay:g}: expected one of them; "
+            f"--ema_decay={Config.ema_decay:g} takes back that of a recipe"
         )
 
 
@@ -134,15 +135,20 @@ def _check_evaluation(config: Config) -> None:
                 raise UserError(f"{name} {without}; expected evaluate_every to be more than 0")
         if config.early_stop != "no":
             raise UserError(f"early_stop={config.early_stop} {without}; expected evaluate_every to be more than 0")
-    if config.early_stop == "holdout" and (not config.holdout or config.loss != "wasserstein"):
+    if config.early_stop == "holdout" and (not _holds_out(config) or config.loss != "wasserstein"):
         raise UserError(
             f"early_stop=holdout with holdout={config.holdout:g}, loss={config.loss}: "
             "expected holdout to be more than 0, and loss=wasserstein"
         )
 
 
+def _holds_out(config: Config) -> bool:
+    """Return whether samples are held out: adaptive augmentation does so by itself."""
+    return bool(config.holdout) or config.augment == "adaptive"
+
+
 def _check_certification(config: Config) -> None:
-    if config.certify_every not in (0, "0epoch") and not config.holdout:
+    if config.certify_every not in (0, "0epoch") and not _holds_out(config):
         raise UserError(f"certify_every={config.certify_every} with holdout=0: expected holdout to be more than 0")
 
 

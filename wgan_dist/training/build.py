@@ -60,7 +60,7 @@ def build_gan(config: Config, accelerator: Accelerator, sample_shape: tuple[int,
             config, generator, wrapped_generator_loss, config.generator_lr, buffers, accelerator.device
         ),
         critic=_trainable(config, critic, wrapped_critic_loss, config.critic_lr, buffers, accelerator.device),
-        ema=EMAGenerator(generator, _ema_decay(config), ema_network),
+        ema=EMAGenerator(generator, ema_decay_of(config), ema_network),
         generate=_compile(config, generator),
         accelerator=accelerator,
         autocast_dtype=HALF_DTYPES.get(config.mixed_precision),
@@ -69,7 +69,7 @@ def build_gan(config: Config, accelerator: Accelerator, sample_shape: tuple[int,
     )
 
 
-def _ema_decay(config: Config) -> float:
+def ema_decay_of(config: Config) -> float:
     """Return the decay of the generator's moving average in one generator step."""
     return config.ema_decay if config.ema_half_life is None else 0.5 ** (config.batch_size / config.ema_half_life)
 
