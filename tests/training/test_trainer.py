@@ -385,6 +385,17 @@ def test_resume_refuses_other_mathematics_and_other_images(tiny: dict[str, str],
         train(again | {"data": str(tmp_path)})
 
 
+def test_a_finished_run_takes_a_description_and_a_licence(tiny: dict[str, str], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    given = tiny | {"run_dir": str(run), "max_steps": "2"}
+    train(given)
+    assert "Missing: " in (run / "README.md").read_text()
+    train(given | {"resume": "true", "description": "some digits", "license": "CC0-1.0"})
+    about = generator_file.load(run / EMA_FILE).description
+    assert (about.steps, about.description, about.license) == (2, "some digits", "CC0-1.0")
+    assert "Missing: " not in (run / "README.md").read_text()
+
+
 def test_the_artifact_says_nothing_of_where_or_when(run_dir: Path) -> None:
     content = (run_dir / EMA_FILE).read_bytes()
     header = content[8 : 8 + int.from_bytes(content[:8], "little")].decode()

@@ -4,14 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from wgan_dist import distributed
-from wgan_dist.checkpoints import best
+from wgan_dist.checkpoints import best, generator_file
 from wgan_dist.checkpoints.background_writer import BackgroundWriter
 from wgan_dist.checkpoints.checkpoint import Snapshot, write_checkpoint
 from wgan_dist.checkpoints.checkpoint_folders import prune
 from wgan_dist.checkpoints.generator_file import EMA_FILE
-from wgan_dist.checkpoints.run_dir import CHECKPOINTS, checkpoint_name
+from wgan_dist.checkpoints.run_dir import CHECKPOINTS
 from wgan_dist.checkpoints.train_state import Best, TrainState
-from wgan_dist.utils.files import copy_file
+from wgan_dist.utils.files import copy_file, write_bytes
 
 
 class CheckpointManager:
@@ -81,10 +81,14 @@ class CheckpointManager:
             best.publish(self.run_dir, chosen)
 
     def publish_again(self, state: TrainState) -> None:
-        """Publish the generators of a resumed run again: a kill may have come between checkpoint and publication."""
+        """Publish the generators of a resumed run again.
+
+        A kill may have come between checkpoint and publication, and the settings that describe the averaged generator
+        may have changed.
+        """
         checkpoints, chosen = self.run_dir / CHECKPOINTS, state.best
         if self.saved_position:
-            copy_file(checkpoints / checkpoint_name(*self.saved_position) / EMA_FILE, self.run_dir / EMA_FILE)
+            write_bytes(self.run_dir / EMA_FILE, generator_file.to_bytes(*self.snapshot(state).generators[EMA_FILE]))
         # The best checkpoint may be gone where a damaged one was left for an older; then it was published before.
         if chosen and (checkpoints / chosen.checkpoint).is_dir():
             best.publish(self.run_dir, chosen)
