@@ -8,9 +8,9 @@ matrix product that `wgan_dist.ops.conv` takes for few positions or channels, `t
 is the convolution that torch's double backward makes of a weight's gradient.
 """
 
+import argparse
 import itertools
 import statistics
-import sys
 import time
 from collections.abc import Callable
 
@@ -72,7 +72,9 @@ def milliseconds(layer: tuple[int, int, int, int], dtype: torch.dtype) -> dict[s
 @torch.no_grad()
 def main() -> None:
     """Print a table: one row for each layer."""
-    dtype = getattr(torch, sys.argv[1] if len(sys.argv) > 1 else "float32")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dtype", nargs="?", default="float32", choices=("float32", "bfloat16", "float64"))
+    dtype = getattr(torch, parser.parse_args().dtype)
     distributed.start(None)
     print(f"{torch.get_num_threads()} threads, {dtype}; ms")
     for number, layer in enumerate(LAYERS):

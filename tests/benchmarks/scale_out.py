@@ -16,6 +16,7 @@ process draws its own rows one iteration ahead and uploads them without waiting,
 iteration.
 """
 
+import argparse
 import contextlib
 import copy
 import datetime
@@ -556,4 +557,7 @@ def _print_row(cable: str, link: Link, processes: int, communication: float, sam
 
 
 if __name__ == "__main__":
-    {"": predict, "check": check, "work": work}["".join(sys.argv[1:])]()
+    tasks = {"predict": predict, "check": check, "work": work}
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task", nargs="?", default="predict", choices=tasks)
+    tasks[parser.parse_args().task]()

@@ -7,6 +7,7 @@ By turns, each alone in its process; medians. Peak memory is of the process (res
 The speed of a matrix product of 2048 × 2048 is measured in the same turns.
 """
 
+import argparse
 import json
 import os
 import statistics
@@ -136,7 +137,11 @@ def measure(name: str, case: Case, turns: int) -> None:
 
 
 def main() -> None:
-    names = sys.argv[1:] or list(CASES)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="*", help=f"some of {', '.join(CASES)}; all by default")
+    names = parser.parse_args().runs or list(CASES)
+    if unknown := [name for name in names if name not in CASES]:
+        parser.error(f"{unknown[0]}: expected some of {', '.join(CASES)}")
     print("| run | s per step | textbook | times as fast | peak memory, ours / textbook | matrix product |")
     print("|---|---|---|---|---|---|", flush=True)
     for name in names:

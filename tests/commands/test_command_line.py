@@ -146,7 +146,7 @@ def test_other_arguments_are_refused_without_a_positional_setting() -> None:
         ("wgan_dist.evaluate --samples=.", "data: expected --data=, the real images to compare --samples with"),
         (
             "wgan_dist.sample --ckpt=nope",
-            "ckpt=nope: expected --ckpt=, an existing run or checkpoint folder or generator.safetensors",
+            "ckpt=nope: there is no such file or folder; expected a run, a checkpoint or a generator.safetensors",
         ),
         ("export.onnx --ckpt=nope", "ckpt=nope: expected an existing file or folder"),
         (

@@ -371,7 +371,8 @@ def test_files_that_are_not_generators_are_refused(onnx_file: Path, tmp_path: Pa
     for path, reason in (
         (text, "not an ONNX file, or damaged"),
         (tmp_path / "stranger.onnx", "not a generator"),
-        (tmp_path / "no", "no such file"),
+        (tmp_path / "no", "no such file; expected one of python -m export.onnx"),
+        (tmp_path, "a folder, expected an ONNX file of python -m export.onnx"),
     ):
         with pytest.raises(SamplerError, match=reason):
             Sampler(path)

@@ -123,5 +123,5 @@ def test_settings_of_the_mathematics_are_refused_and_others_may_change(tmp_path:
     with pytest.raises(UserError, match=r"batch_size=8 \(was 16\); gp_weight=1 \(was 10\)"):
         train(again | {"batch_size": "8", "gp_weight": "1"})
     train(again | changed)
-    with pytest.raises(UserError, match=r"max_steps=4 \(was 2\)"):
+    with pytest.raises(UserError, match=r"max_steps=4 \(was 2\)\. The learning rates decay over max_steps\. To start"):
         train(again | changed | {"run_dir": str(tmp_path / "decaying")})

@@ -339,6 +339,7 @@ def test_fine_tuning_from_networks_of_another_width_is_refused(
     other = tiny | {"generator_features": "6", "init_from": str(run_dir), "run_dir": str(tmp_path / "run")}
     said = (
         "weights of another network.* The generator there is dcgan, .*features=4, .*; here it is dcgan, .*features=6, "
+        f".*; --recipe={run_dir}/config.yaml takes its settings$"
     )
     with pytest.raises(UserError, match=said):
         train(other)

@@ -8,7 +8,7 @@ from wgan_dist.checkpoints.checkpoint import CRITIC_FILE, LoadedCheckpoint, Trai
 from wgan_dist.checkpoints.checkpoint_folders import checkpoint_folders, newest_checkpoint
 from wgan_dist.checkpoints.generator_file import RAW_FILE
 from wgan_dist.checkpoints.run_dir import CHECKPOINTS, no_checkpoint_yet
-from wgan_dist.config import Config, is_run
+from wgan_dist.config import CONFIG_FILE, Config, is_run
 from wgan_dist.data.labels import named
 from wgan_dist.models.registry import NetworkSpec
 from wgan_dist.training.ema import EMAGenerator
@@ -71,5 +71,7 @@ def _init_both(source: Path, spec: NetworkSpec, objects: TrainingObjects) -> tup
     try:
         checkpoint.restore_networks(objects)
     except UserError as error:
-        raise UserError(f"{error}. The generator there is {theirs.network}; here it is {spec}") from error
+        hint = f"--recipe={source}/{CONFIG_FILE} takes its settings" if is_run(source) else ""
+        networks = f"The generator there is {theirs.network}; here it is {spec}"
+        raise UserError("; ".join(filter(None, [f"{error}. {networks}", hint]))) from error
     return f"generator and critic of {folder}", theirs.classes

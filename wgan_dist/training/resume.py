@@ -75,7 +75,10 @@ def _check_same_run(saved: SavedState, config: Config, data_fingerprint: str, sc
     if state.critic_iteration >= schedule.critic_iterations(state.step):
         raise UserError(f"resume: {state.critic_iteration} critic iterations within step {state.step}: there are fewer")
     changed = differences(config, saved.config)
-    instead = _instead(config, saved, {line.partition("=")[0] for line in changed})
+    names = {line.partition("=")[0] for line in changed}
+    instead = _instead(config, saved, names)
+    if "max_steps" in names:
+        instead = f"The learning rates decay over max_steps. {instead}"
     if changed:
         settings = "; ".join(changed)
         raise UserError(f"resume: settings that decide the result differ from the run's: {settings}. {instead}")

@@ -71,9 +71,10 @@ def test_truncated_images_and_other_files_are_unreadable(content: bytes, reason:
         read_image(in_memory(content), 0, lambda image: image.load())
 
 
-def test_an_image_of_another_format_is_unreadable(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(encoded(COLOURS, "PPM"))
-    with pytest.raises(BadImageError, match="not a PNG, JPEG, WebP, BMP, GIF or TIFF image"):
+@pytest.mark.parametrize(("name", "advice"), [("a.png", ""), ("a.HEIC", "; convert it to JPEG")])
+def test_an_image_of_another_format_is_unreadable(name: str, advice: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(encoded(COLOURS, "PPM"))
+    with pytest.raises(BadImageError, match=f"^not a PNG, JPEG, WebP, BMP, GIF or TIFF image{advice}$"):
         read_image(opened(tmp_path), 0, lambda image: image.load())
 
 

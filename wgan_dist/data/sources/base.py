@@ -21,6 +21,8 @@ from wgan_dist.data.sources.paths import error_line
 from wgan_dist.data.sources.tiff import is_read_fully, is_tiff, read_tiff
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+# The suffixes of the pictures of phones, which Pillow does not read.
+PHONES = (".heic", ".heif")
 # The largest image that decodes within a gigabyte, copies included: 64 million pixels of grey or RGB, and half as many
 # of any other mode, which may have transparency or 16 bits.
 PIXEL_LIMIT, OPAQUE_MODES = 1 << 26, ("L", "RGB")
@@ -134,7 +136,8 @@ def read_image(listing: ImageListing, index: int, function: Callable[[Any], Resu
             listing.notes.update([DEEP_PNG_NOTE] * _is_deep_png(image))
             return function(image)
     except UnidentifiedImageError:
-        raise BadImageError("not a PNG, JPEG, WebP, BMP, GIF or TIFF image") from None
+        advice = "; convert it to JPEG" if listing.names[index].lower().endswith(PHONES) else ""
+        raise BadImageError(f"not a PNG, JPEG, WebP, BMP, GIF or TIFF image{advice}") from None
     except DECODING_ERRORS as error:
         raise BadImageError(error_line(error)) from None
 
