@@ -235,8 +235,7 @@ def _batch_order(config: Config, data: Dataset, split: Split) -> BatchOrder:
     """Return the order in which the training samples are drawn."""
     if not config.class_balance:
         return GlobalBatchOrder(config.seed, len(split.training), config.batch_size)
-    if data.labels is None:
-        raise UserError(f"class_balance=true: {data.name} are points, which have no classes")
+    assert data.labels is not None  # only images have labels, and class_balance needs them
     return ClassBalancedOrder(config.seed, data.labels.values[split.training], config.batch_size)
 
 

@@ -170,19 +170,36 @@ class GeneratorNoise:
 
 
 @dataclass(frozen=True)
-class _HostNoise:
-    """The draws of the host for an iteration, staged for the device.
+class _HostCriticNoise:
+    """The draws of the host for a critic iteration, staged for the device.
 
     Attributes:
         latents: z [micro-batches, rows, latent_dim].
         penalty: α [micro-batches, rows], or where δ starts [micro-batches, 1, 4], or nothing [micro-batches, 0].
-        masks: Where the dropout masks start.
+        mask_starts: Where the dropout masks start.
         augmentations: The draws of the augmentation [micro-batches, rows, DRAWS], or None.
     """
 
     latents: Tensor
     penalty: Tensor
-    masks: Tensor
+    mask_starts: Tensor
+    augmentations: Tensor | None
+
+
+@dataclass(frozen=True)
+class _HostGeneratorNoise:
+    """The draws of the host for a generator step, staged for the device.
+
+    Attributes:
+        latents: z [micro-batches, rows, latent_dim], or None where those of the critic are taken again.
+        mask_starts: Where the dropout masks start.
+        labels: The classes to generate int64 [micro-batches, rows], or None.
+        augmentations: The draws of the augmentation [micro-batches, rows, DRAWS], or None.
+    """
+
+    latents: Tensor | None
+    mask_starts: Tensor
+    labels: Tensor | None
     augmentations: Tensor | None
 
 
@@ -258,7 +275,7 @@ class TrainingNoise:
         return CriticNoise(
             latents=list(self.critic_source.upload(drawn.latents)),
             penalty=self._penalty_noise(drawn.penalty),
-            masks=[CriticMasks(*parts) for parts in self._critic_dropout.masks(drawn.masks)],
+            masks=[CriticMasks(*parts) for parts in self._critic_dropout.masks(drawn.mask_starts)],
             augmentations=self._augmentations(drawn.augmentations, self.critic_source),
         )
 
@@ -278,11 +295,11 @@ class TrainingNoise:
             return list(uploaded)
         return [delta for (delta,) in self._delta.values(uploaded)]
 
-    def _draw_for_critic(self, iteration: int) -> _HostNoise:
-        return _HostNoise(
+    def _draw_for_critic(self, iteration: int) -> _HostCriticNoise:
+        return _HostCriticNoise(
             latents=self.critic_source.latents("critic.z", iteration),
             penalty=self._draw_for_penalty(iteration),
-            masks=self._critic_dropout.starts(iteration),
+            mask_starts=self._critic_dropout.starts(iteration),
             augmentations=self._draw_augmentations(self.critic_source, "critic", iteration),
         )
 
@@ -296,25 +313,23 @@ class TrainingNoise:
 
     def generator(self, step: int, critic_noise: CriticNoise) -> GeneratorNoise:
         """Return the noise of generator step number `step`."""
-        latents, starts, labels, draws = self._generator_draws.get(step)
-        source, masks = self.generator_source, self._generator_dropout.masks(starts)
+        drawn, source = self._generator_draws.get(step), self.generator_source
+        masks = self._generator_dropout.masks(drawn.mask_starts)
         return GeneratorNoise(
-            latents=critic_noise.latents if latents is None else list(source.upload(latents)),
+            latents=critic_noise.latents if drawn.latents is None else list(source.upload(drawn.latents)),
             masks=[of_inputs[0] for of_inputs in masks],
             real_masks=[of_inputs[-1] for of_inputs in masks],
-            labels=[None] * len(source.slices) if labels is None else list(source.upload(labels)),
-            augmentations=self._augmentations(draws, source),
+            labels=[None] * len(source.slices) if drawn.labels is None else list(source.upload(drawn.labels)),
+            augmentations=self._augmentations(drawn.augmentations, source),
         )
 
-    def _draw_for_generator(self, step: int) -> tuple[Tensor | None, Tensor, Tensor | None, Tensor | None]:
+    def _draw_for_generator(self, step: int) -> _HostGeneratorNoise:
         source, shares = self.generator_source, self.class_shares
-        latents = None if self.reuse_latents else source.latents("generator.z", step)
-        labels = None if shares is None else source.labels("generator.label", step, shares)
-        return (
-            latents,
-            self._generator_dropout.starts(step),
-            labels,
-            self._draw_augmentations(source, "generator", step),
+        return _HostGeneratorNoise(
+            latents=None if self.reuse_latents else source.latents("generator.z", step),
+            mask_starts=self._generator_dropout.starts(step),
+            labels=None if shares is None else source.labels("generator.label", step, shares),
+            augmentations=self._draw_augmentations(source, "generator", step),
         )
 
     def close(self) -> None:
