@@ -82,9 +82,8 @@ class LabelMapCritic(LabelledCritic):
     def __init__(self, critic: Critic, classes: int, image_size: ImageSize) -> None:
         nn.Module.__init__(self)
         self.image_size = image_size
-        self.maps = nn.Embedding(
-            classes, image_size.height * image_size.width
-        )  # the first layer, as --freeze_critic counts
+        # Before the critic: --freeze_critic counts layers in the order in which a module holds them.
+        self.maps = nn.Embedding(classes, image_size.height * image_size.width)
         self.critic, self.dropouts = critic, critic.dropouts
 
     def forward(self, samples: Tensor, labels: Tensor, masks: Sequence[Tensor] = ()) -> Tensor:
