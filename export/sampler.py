@@ -499,7 +499,8 @@ def _check_graph(session: Any, contents: Contents) -> None:
 def _start(path: Path, options: Any, provider: str, may_change: bool) -> tuple[Any, str]:
     """Return a session and the provider that it runs on; raise SamplerError if there is none."""
     if not os.path.isfile(path):  # noqa: PTH113 a Path raises for a long name
-        found = "a folder, expected an ONNX file of" if path.is_dir() else "there is no such file; expected one of"
+        is_folder = os.path.isdir(path)  # noqa: PTH112
+        found = "a folder, expected an ONNX file of" if is_folder else "there is no such file; expected one of"
         raise SamplerError(f"{path}: {found} python -m export.onnx")
     session = _open_session(path, options, provider)
     if session is None and may_change:

@@ -24,8 +24,8 @@ class CardSettings:
 
     def __post_init__(self) -> None:
         if not Path(self.ckpt).exists() or not self.ckpt:
-            found = "there is no such file or folder; " if self.ckpt else ""
-            raise UserError(f"ckpt={self.ckpt}: {found}expected a run folder or a generator.safetensors")
+            found = "there is no such file or folder; expected" if self.ckpt else "expected --ckpt=,"
+            raise UserError(f"ckpt={self.ckpt}: {found} a run folder or a generator.safetensors")
 
 
 def main(settings: CardSettings) -> None:

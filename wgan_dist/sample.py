@@ -54,8 +54,8 @@ class SampleSettings:
 
     def __post_init__(self) -> None:
         if not self.ckpt or not Path(self.ckpt).exists():
-            found = "there is no such file or folder; " if self.ckpt else ""
-            raise UserError(f"ckpt={self.ckpt}: {found}expected a run, a checkpoint or a generator.safetensors")
+            found = "there is no such file or folder; expected" if self.ckpt else "expected --ckpt=,"
+            raise UserError(f"ckpt={self.ckpt}: {found} a run, a checkpoint or a generator.safetensors")
         explored = [name for name in ("interpolate", "interpolate_labels", "truncation") if getattr(self, name)]
         if len(explored) > 1:
             raise UserError(f"{' with '.join(explored)}: expected one of them")

@@ -397,7 +397,7 @@ class Checkpointing(Callback):
             self.manager.publish_again(state)
 
     def on_step_end(self, state: TrainState, result: StepResult) -> None:
-        improved = state.best is not None and state.best.step == state.step
+        improved = state.best is not None and state.best.step == state.step and bool(result.evaluation)
         if improved or is_due(state.step, self.every):
             self.manager.save(state)
 
