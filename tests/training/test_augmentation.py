@@ -176,7 +176,7 @@ def test_what_cannot_be_measured_is_refused(
 
 @pytest.mark.parametrize(("images_per_step", "every"), [(1, 2048), (64, 32), (320, 6), (2560, 1), (100_000, 1)])
 def test_the_probability_moves_by_a_few_percent_for_any_batch_size(images_per_step: int, every: int) -> None:
-    """50,000 images take it from 0 to 1, as far as a step has fewer."""
+    """It goes from 0 to 1 while the critic sees 50,000 images, or in one step of more images."""
 
     class Overfitted:
         def mean_scores(self, step: int, probabilities: Tensor) -> Tensor:

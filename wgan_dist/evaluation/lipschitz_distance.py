@@ -286,7 +286,10 @@ Halves = tuple[Tensor, Tensor]
 
 
 def _halves(first: Tensor, second: Tensor, seed: int) -> tuple[Halves, Halves]:
-    """Divide each set at random, whatever its order; the n-th copies of a sample in both sets are in the same half."""
+    """Divide each set into two random halves, which do not depend on the order of its samples.
+
+    A sample that both sets have is in the same half of both; of several copies, the n-th in one set and in the other.
+    """
     hashes = [tell_copies_apart(content_hashes(each.numpy())) for each in (first, second)]
     distinct, numbers = np.unique(np.concatenate(hashes), return_inverse=True)
     ranks = np.empty(len(distinct), np.int64)
